@@ -1,0 +1,81 @@
+"""Errors of the screening host: one base class, leaves that also are the builtin a caller expects."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ScreenError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(ScreenError, ValueError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+
+class StructureError(ScreenError, ValueError):
+    """A structure cannot be used: unreadable, partial occupancy, overlapping atoms, no volume."""
+
+
+class CalculatorError(ScreenError, RuntimeError):
+    """A calculator failed: unknown element, NaN or exploding forces, missing property."""
+
+
+class UnsupportedElementError(CalculatorError):
+    """The calculator does not know an element of the structure."""
+
+
+class MissingExtraError(ScreenError, ImportError):
+    """A plugin's optional dependency is not installed."""
+
+
+class SymmetryLostError(ScreenError, RuntimeError):
+    """The space group changed during relaxation."""
+
+
+class UnderdeterminedFitError(ScreenError, ValueError):
+    """Fewer independent force equations than free force-constant parameters."""
+
+
+class UnstableCrystalError(ScreenError, RuntimeError):
+    """Imaginary modes where real frequencies are required."""
+
+
+class PhysicsError(ScreenError, ArithmeticError):
+    """A result is NaN, infinite or otherwise impossible; it is never written."""
+
+
+class PluginError(ScreenError):
+    """A plugin cannot be loaded, used, or found."""
+
+
+class UnknownNameError(PluginError, KeyError):
+    """No plugin or option of that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DuplicateNameError(PluginError):
+    """Two plugins registered one name."""
+
+
+class StoreError(ScreenError, OSError):
+    """The run directory cannot be used: unwritable, full, corrupt, or of another configuration."""
+
+
+class RunLockedError(StoreError):
+    """Another driver works on the run directory."""
+
+
+class FilterError(ScreenError, ValueError):
+    """A filter or gate expression cannot be parsed or names an unknown column."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Build the error for an unknown name: list the choices and the nearest one."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UnknownNameError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(choices) or 'none'}.")

@@ -1,0 +1,186 @@
+"""Every setting of the pipeline: frozen dataclasses, one documented field per knob.
+
+This module holds no logic and imports nothing heavy. TOML is read into these classes by
+:mod:`screen_cli.config`; the commented file of ``screen-cli init`` and the reference page are generated
+from the ``doc`` of each field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+def setting(default: Any, doc: str) -> Any:
+    """Declare one field with its default and its documentation."""
+    if isinstance(default, (dict, list)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata={"doc": doc})
+    return dataclasses.field(default=default, metadata={"doc": doc})
+
+
+def group(settings_class: type, doc: str) -> Any:
+    """Declare a nested table of settings."""
+    return dataclasses.field(default_factory=settings_class, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class CalculatorSettings:
+    """The force field."""
+
+    name: str = setting("sevennet", "Registered calculator (see 'screen-cli plugins') or 'ase:package.module.Class'.")
+    options: dict[str, Any] = setting({}, "Keyword options of the calculator, e.g. model = \"l3i5\".")
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """Where the crystals come from."""
+
+    name: str = setting("files", "Registered structure source.")
+    options: dict[str, Any] = setting({}, "Options of the source, e.g. paths = [\"cifs/\", \"POSCAR\"].")
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """Validation of what was read."""
+
+    symprec: float = setting(1e-3, "Distance tolerance of spglib, Å.")
+    min_distance: float = setting(0.5, "Atoms closer than this (Å) overlap: the structure is refused.")
+    max_atoms: int = setting(64, "Largest primitive cell accepted, atoms.")
+
+
+@dataclass(frozen=True)
+class RelaxSettings:
+    """Relaxation of cell and positions."""
+
+    enabled: bool = setting(True, "Relax before displacing; false uses the structure as given.")
+    fmax: float = setting(1e-4, "Convergence: largest force component norm, eV/Å (stress is scaled alike).")
+    max_steps: int = setting(500, "Optimiser steps before the structure counts as not converged.")
+    keep_symmetry: bool = setting(True, "Constrain the space group (ASE FixSymmetry).")
+    relax_cell: bool = setting(True, "Relax the cell too (ASE FrechetCellFilter).")
+    max_volume_change: float = setting(0.5, "Largest accepted |V/V0 - 1|; beyond it the structure is quarantined.")
+    max_force: float = setting(1e3, "A force above this (eV/Å) counts as exploded.")
+
+
+@dataclass(frozen=True)
+class DisplaceSettings:
+    """Displaced supercells."""
+
+    distance: float = setting(0.03, "Displacement of every atom, Å.")
+    n_supercells: int | None = setting(None, "Number of displaced supercells; empty: chosen by the rank guard.")
+    paired: bool = setting(True, "Use ± pairs (u, -u), which cancel the even orders.")
+    margin: float = setting(1.3, "Independent equations over free fc3 parameters that the rank guard demands.")
+    min_pairs: int = setting(6, "At least this many ± pairs (supercells when unpaired).")
+    supercell_length: float = setting(10.0, "Shortest supercell edge wanted for fc3, Å.")
+    max_atoms: int = setting(200, "Largest fc3 supercell, atoms; the edge shrinks to fit.")
+    dim: list[int] = setting([], "fc3 supercell as diagonal multiples of the conventional cell; empty: automatic.")
+    dim_fc2: list[int] = setting([], "fc2 supercell likewise; empty: the fc3 supercell serves both.")
+    n_supercells_fc2: int | None = setting(None, "Displaced fc2 supercells when dim_fc2 is given; empty: rank guard.")
+    seed: int = setting(0, "Seed of the random directions (combined with the structure's id).")
+
+
+@dataclass(frozen=True)
+class ForcesSettings:
+    """Forces on the displaced supercells."""
+
+    batch_size: int = setting(8, "Supercells per call for calculators that predict in batches.")
+    max_force: float = setting(100.0, "A force above this (eV/Å) counts as exploded.")
+    subtract_residual: bool = setting(True, "Subtract the forces of the undisplaced supercell and each net force.")
+
+
+@dataclass(frozen=True)
+class ForceConstantsSettings:
+    """The fit of second- and third-order force constants."""
+
+    solver: str = setting("symfc", "Registered solver: symfc, hiphive, finite-difference, ...")
+    options: dict[str, Any] = setting({}, "Options of the solver, e.g. cutoffs = [6.0, 4.5], fit_method = \"lasso\".")
+    third_order: bool = setting(True, "Fit fc3 too; false stops after harmonic properties.")
+    holdout: float = setting(0.2, "Share of the supercells kept for the held-out error (0: none).")
+    warn_residual: float = setting(
+        0.03, "Relative residual above which the potential counts as rough and κ is not trusted."
+    )
+    keep: bool = setting(True, "Keep fc2 and fc3 in the store; false writes scalars only (saves most of the disk).")
+
+
+@dataclass(frozen=True)
+class HarmonicSettings:
+    """Harmonic properties."""
+
+    mesh: list[int] = setting([], "q mesh; empty: from mesh_length.")
+    mesh_length: float = setting(60.0, "Length that fixes the mesh when none is given, Å.")
+    temperatures: list[float] = setting([300.0], "Temperatures of c_v and MSD, K.")
+    gamma_tolerance_thz: float = setting(0.01, "Acoustic modes at Γ may be imaginary by this much, THz.")
+    tolerance_thz: float = setting(0.0, "All other modes may be imaginary by this much, THz.")
+    band_points: int = setting(51, "Points per segment of the band structure.")
+    dos_points: int = setting(201, "Points of the density of states.")
+    phase_space: bool = setting(True, "Compute the three-phonon phase space P3.")
+    phase_space_mesh: list[int] = setting([], "Mesh of P3; empty: about 1000 points per primitive atom pair, at most 11³.")
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Which crystals go on to the conductivity."""
+
+    require_stable: bool = setting(True, "Skip crystals with imaginary modes.")
+    expression: str = setting("", "Further condition on earlier columns, e.g. \"max_msd >= 0.076\"; empty: none.")
+
+
+@dataclass(frozen=True)
+class ConductivitySettings:
+    """Lattice thermal conductivity."""
+
+    enabled: bool = setting(True, "Compute κ.")
+    solver: str = setting("auto", "Registered solver: auto (wigner when installed, else standard), standard, wigner, ...")
+    method: Literal["rta", "lbte"] = setting("rta", "Relaxation-time approximation or direct solution of the LBTE.")
+    mesh: list[int] = setting([], "q mesh; empty: from q_spacing.")
+    q_spacing: float = setting(0.15, "Largest distance of neighbouring q points, 1/Å (2π included).")
+    temperatures: list[float] = setting([300.0], "Temperatures, K.")
+    isotope: bool = setting(True, "Scattering by the natural isotope mixture.")
+    boundary_mfp: float | None = setting(None, "Boundary mean free path, μm; empty: none.")
+    keep_modes: bool = setting(True, "Keep mode-resolved arrays in the store.")
+
+
+@dataclass(frozen=True)
+class NacSettings:
+    """Non-analytical correction."""
+
+    born: str = setting("", "Folder of BORN files named <provider_id>.BORN or <formula>.BORN; empty: no correction.")
+    method: Literal["gonze", "wang"] = setting("gonze", "Gonze-Lee or Wang scheme of phonopy.")
+
+
+@dataclass(frozen=True)
+class PropertiesSettings:
+    """Extra per-structure properties from plugins."""
+
+    names: list[str] = setting([], "Registered properties to compute.")
+    options: dict[str, dict[str, Any]] = setting({}, "Options by property name.")
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Where the tasks run."""
+
+    name: str = setting("local", "Registered engine: serial, local, ...")
+    workers: int = setting(0, "Worker processes; 0: one per physical core.")
+    task_time_limit: float = setting(7200.0, "Seconds one stage of one structure may take before it is quarantined.")
+    options: dict[str, Any] = setting({}, "Options of the engine.")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One screening run: the whole configuration file."""
+
+    title: str = setting("", "Shown in the report.")
+    source: SourceSettings = group(SourceSettings, "Where the crystals come from.")
+    calculator: CalculatorSettings = group(CalculatorSettings, "The force field.")
+    read: ReadSettings = group(ReadSettings, "Validation.")
+    relax: RelaxSettings = group(RelaxSettings, "Relaxation.")
+    displace: DisplaceSettings = group(DisplaceSettings, "Displaced supercells.")
+    forces: ForcesSettings = group(ForcesSettings, "Forces on the supercells.")
+    force_constants: ForceConstantsSettings = group(ForceConstantsSettings, "Force constants.")
+    nac: NacSettings = group(NacSettings, "Born charges.")
+    harmonic: HarmonicSettings = group(HarmonicSettings, "Harmonic properties.")
+    gate: GateSettings = group(GateSettings, "Gate before the conductivity.")
+    conductivity: ConductivitySettings = group(ConductivitySettings, "Conductivity.")
+    properties: PropertiesSettings = group(PropertiesSettings, "Plugin properties.")
+    engine: EngineSettings = group(EngineSettings, "Engine.")
