@@ -1,0 +1,78 @@
+"""The shapes by which al-committee meets force fields and trainers, without importing any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["BatchedCommittee", "OffersBatchedCommittee", "Trainer"]
+
+
+@runtime_checkable
+class BatchedCommittee(Protocol):
+    """Several models evaluated in one pass."""
+
+    def predict_committee(self, structures: Sequence[Any]) -> dict[str, Any]:
+        """Predict all structures with all models.
+
+        Parameters
+        ----------
+        structures
+            ASE ``Atoms``; their calculators are ignored.
+
+        Returns
+        -------
+        dict
+            ``forces``: one array of shape ``(n_models, n_atoms, 3)`` per structure, eV/Å.
+            ``energies``: shape ``(n_models, n_structures)``, eV, or None for models without energy.
+            ``stresses`` (optional key): shape ``(n_models, n_structures, 6)``, eV/Å³, ASE's Voigt order, or
+            None.
+        """
+        ...
+
+
+@runtime_checkable
+class OffersBatchedCommittee(Protocol):
+    """An ASE calculator that can fuse itself and its like into one batched pass."""
+
+    def batched_committee(self, members: Sequence[Any]) -> BatchedCommittee | None:
+        """Give a batched evaluator of exactly these calculators, in this order; None when they differ."""
+        ...
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Trains committees from labelled structures; sdnnff-calc offers one, any force field can."""
+
+    def train(
+        self,
+        train_atoms: Sequence[Any],
+        validation_atoms: Sequence[Any],
+        *,
+        workdir: Path,
+        seed: int,
+        warm_start: Sequence[Path] | None,
+        n_members: int,
+    ) -> Sequence[Path]:
+        """Train `n_members` models and return their files, all of them inside `workdir`.
+
+        Parameters
+        ----------
+        train_atoms, validation_atoms
+            ASE ``Atoms`` with a single-point calculator: forces (eV/Å), energy (eV) and stress (eV/Å³) where
+            the source of labels gives them.
+        workdir
+            An existing folder for everything the training writes.
+        seed
+            The same seed and data must give the same models, or kills change the course of a loop.
+        warm_start
+            The previous round's model files, one per member, or None to start from scratch.
+        n_members
+            Size of the committee.
+        """
+        ...
+
+    def committee(self, model_paths: Sequence[Path]) -> BatchedCommittee:
+        """Load models into one evaluator."""
+        ...
