@@ -1,0 +1,260 @@
+"""The index: one SQLite file of states and scalars, a cache that the records can rebuild.
+
+Only the driver writes it; workers and compute nodes never open it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from screen_cli.errors import StoreError
+from screen_cli.expression import to_sql
+
+STATES = ("pending", "running", "done", "failed", "skipped")
+_BASE = {
+    "id": "TEXT PRIMARY KEY",
+    "formula": "TEXT",
+    "space_group": "INTEGER",
+    "n_atoms": "INTEGER",
+    "provider": "TEXT",
+    "provider_id": "TEXT",
+    "state": "TEXT NOT NULL DEFAULT 'pending'",
+    "stage": "TEXT",
+    "reason": "TEXT",
+    "seconds": "REAL DEFAULT 0",
+    "keys": "TEXT",
+}
+BASE_COLUMNS = tuple(_BASE)
+
+
+class Index:
+    """States and scalars of one run.
+
+    Parameters
+    ----------
+    path : Path
+        ``run/index.sqlite``; made when missing.
+    read_only : bool
+        For ``status`` and ``show`` beside a running driver.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be opened or is no SQLite database.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        try:
+            if read_only:
+                self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            else:
+                self._db = sqlite3.connect(path)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                columns = ", ".join(f"{name} {kind}" for name, kind in _BASE.items())
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS structures ({columns})")
+                self._db.execute("CREATE INDEX IF NOT EXISTS by_state ON structures (state)")
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS stage_times (id TEXT, stage TEXT, seconds REAL, bytes INTEGER, "
+                    "PRIMARY KEY (id, stage))"
+                )
+                self._db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT)")
+                self._db.commit()
+            self._db.row_factory = sqlite3.Row
+            self.columns = [row[1] for row in self._db.execute("PRAGMA table_info(structures)")]
+            if not self.columns:
+                raise sqlite3.DatabaseError("it has no table 'structures'")
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"cannot open the index {path}: {error}. Rebuild it from the records: screen-cli rebuild {path.parent}"
+            ) from error
+
+    def close(self) -> None:
+        """Commit and close."""
+        self._db.commit()
+        self._db.close()
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def add_structures(self, rows: Iterable[dict[str, Any]]) -> int:
+        """Insert structures that are new; return how many were."""
+        names = ("id", "formula", "space_group", "n_atoms", "provider", "provider_id", "state", "stage", "reason")
+        before = self._db.total_changes
+        with self._transaction():
+            self._db.executemany(
+                f"INSERT OR IGNORE INTO structures ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+                (tuple(row.get(name, "pending" if name == "state" else None) for name in names) for row in rows),
+            )
+        return self._db.total_changes - before
+
+    def update(
+        self,
+        structure_id: str,
+        state: str,
+        *,
+        stage: str | None = None,
+        reason: str | None = None,
+        scalars: dict[str, Any] | None = None,
+        keys: dict[str, str] | None = None,
+        stage_times: dict[str, tuple[float, int]] | None = None,
+    ) -> None:
+        """Set the state of a structure, its scalars, and what its stages cost.
+
+        Parameters
+        ----------
+        state : {"pending", "running", "done", "failed", "skipped"}
+        stage, reason : str, optional
+            Where and why it ended there.
+        scalars : dict, optional
+            Column values; new columns are added to the table.
+        keys : dict, optional
+            Content key of each finished stage.
+        stage_times : dict, optional
+            ``stage -> (seconds, bytes)``.
+        """
+        scalars = scalars or {}
+        with self._transaction():
+            for name in scalars.keys() - set(self.columns):
+                self._db.execute(f'ALTER TABLE structures ADD COLUMN "{name}"')
+                self.columns.append(name)
+            stale = [name for name in self.columns if name not in BASE_COLUMNS and name not in scalars]
+            values: dict[str, Any] = {"state": state, "stage": stage, "reason": reason, **scalars}
+            values |= dict.fromkeys(stale) if scalars else {}
+            if keys is not None:
+                values["keys"] = json.dumps(keys, sort_keys=True)
+            if stage_times:
+                values["seconds"] = sum(seconds for seconds, _ in stage_times.values())
+                self._db.execute("DELETE FROM stage_times WHERE id = ?", (structure_id,))
+                self._db.executemany(
+                    "INSERT INTO stage_times VALUES (?, ?, ?, ?)",
+                    [(structure_id, name, *cost) for name, cost in stage_times.items()],
+                )
+            assignments = ", ".join(f'"{name}" = ?' for name in values)
+            self._db.execute(
+                f"UPDATE structures SET {assignments} WHERE id = ?", (*map(_sql_value, values.values()), structure_id)
+            )
+
+    def set_states(self, old: Iterable[str], new: str) -> int:
+        """Move every structure in one of the states ``old`` to ``new``; return how many."""
+        old = tuple(old)
+        with self._transaction():
+            cursor = self._db.execute(
+                f"UPDATE structures SET state = ? WHERE state IN ({', '.join('?' * len(old))})", (new, *old)
+            )
+        return cursor.rowcount
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Keep a small JSON value."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
+    def _transaction(self) -> _Transaction:
+        """Commit on success, roll back on error, and explain a full disk."""
+        return _Transaction(self._db)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """Return a value kept with :meth:`set_meta`."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    def counts(self) -> Counter[str]:
+        """Number of structures in each state."""
+        return Counter(dict(self._db.execute("SELECT state, count(*) FROM structures GROUP BY state").fetchall()))
+
+    def reasons(self) -> list[tuple[str, str, int]]:
+        """Rows (state, stage, count) for failed and skipped structures."""
+        return [
+            tuple(row)
+            for row in self._db.execute(
+                "SELECT state, stage, count(*) FROM structures WHERE state IN ('failed', 'skipped') "
+                "GROUP BY state, stage ORDER BY 3 DESC"
+            )
+        ]
+
+    def stage_costs(self) -> list[tuple[str, int, float, int]]:
+        """Rows (stage, n structures, total seconds, total bytes), most expensive first."""
+        return [
+            tuple(row)
+            for row in self._db.execute(
+                "SELECT stage, count(*), sum(seconds), sum(bytes) FROM stage_times GROUP BY stage ORDER BY 3 DESC"
+            )
+        ]
+
+    def ids(self, states: Iterable[str]) -> list[str]:
+        """Sorted ids of the structures in the given states."""
+        states = tuple(states)
+        return [
+            row[0]
+            for row in self._db.execute(
+                f"SELECT id FROM structures WHERE state IN ({', '.join('?' * len(states))}) ORDER BY rowid", states
+            )
+        ]
+
+    def rows(
+        self,
+        where: str = "",
+        sort: str = "",
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Iterate over structures as flat dicts.
+
+        Parameters
+        ----------
+        where : str
+            Expression over columns, e.g. ``"stable and kappa_total_w_mk < 1"``.
+        sort : str
+            Column; values that are missing come last.
+        limit : int, optional
+            At most this many rows.
+
+        Raises
+        ------
+        FilterError
+            Bad expression or unknown column.
+        """
+        condition, values = to_sql(where, self.columns) if where else ("1", [])
+        order = "rowid"
+        if sort:
+            column, _ = to_sql(sort, self.columns)
+            order = f"{column} IS NULL, {column} {'DESC' if descending else 'ASC'}"
+        query = f"SELECT * FROM structures WHERE {condition} ORDER BY {order}"
+        if limit is not None:
+            query += f" LIMIT {int(limit)}"
+        for row in self._db.execute(query, values):
+            yield dict(row)
+
+
+class _Transaction:
+    """Commit or roll back, with a full disk told as a StoreError."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        try:
+            if error is None:
+                self._db.commit()
+            else:
+                self._db.rollback()
+        except sqlite3.Error as failure:
+            error = failure
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(
+                f"cannot write the index: {error}. The records are safe; make room and run again."
+            ) from error
+
+
+def _sql_value(value: Any) -> Any:
+    """Fit a JSON scalar into SQLite."""
+    return int(value) if isinstance(value, bool) else value
