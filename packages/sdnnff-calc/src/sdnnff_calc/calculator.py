@@ -1,0 +1,218 @@
+"""The force field as an ASE calculator.
+
+``atoms → environments → network → results``: three steps, one function each.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from numpy.typing import NDArray
+
+from sdnnff_calc.checkpoint import Model, load_model
+from sdnnff_calc.elements import check_elements
+from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
+from sdnnff_calc.heads import Prediction, evaluate
+from sdnnff_calc.neighbours import VerletList
+
+__all__ = ["SDNNFF", "choose_device"]
+
+_log = logging.getLogger(__name__)
+
+_BYTES_PER_EDGE = 2_000
+_BYTES_PER_ATOM = 250_000
+
+
+def choose_device(device: str) -> torch.device:
+    """Resolve ``auto`` to a GPU when there is one.
+
+    Raises
+    ------
+    ConfigError
+        When the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {device!r} cannot be used here ({error}). Try device='auto' or 'cpu'."
+        ) from error
+    return chosen
+
+
+def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Order a symmetric tensor as xx, yy, zz, yz, xz, xy."""
+    return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+
+class SDNNFF(Calculator):
+    """Energy, forces and stress from a trained model.
+
+    Parameters
+    ----------
+    path
+        Checkpoint file, training folder, name of a bundled model, a loaded
+        :class:`~sdnnff_calc.checkpoint.Model`, or None for the default bundled model.
+    device
+        ``auto``, ``cpu``, ``cuda`` …
+    dtype
+        ``float32``, ``float64``, or None for the model's own.
+    skin
+        Å added to the cutoff of the stored neighbour list; 0 rebuilds it in each call.
+    **kwargs
+        For :class:`ase.calculators.calculator.Calculator`.
+
+    Notes
+    -----
+    Units are ASE's: eV, eV/Å, eV/Å³. A model with a direct head gives forces only; asking it for an energy or
+    a stress raises ``PropertyNotImplementedError``.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When there is no such model.
+    CheckpointError
+        When it cannot be read.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+
+    def __init__(
+        self,
+        path: str | Path | Model | None = None,
+        device: str = "auto",
+        dtype: str | None = None,
+        skin: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if dtype not in (None, "float32", "float64"):
+            raise ConfigError(f"dtype is {dtype!r}, expected 'float32', 'float64' or None.")
+        self.device = choose_device(device)
+        self.model = path if isinstance(path, Model) else load_model(path, self.device, dtype)
+        self.network = self.model.network.to(self.device).eval()
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(False)
+        self._verlet = VerletList(self.model.config.cutoff, skin)
+        if self.model.config.head == "direct":
+            self.implemented_properties = ["forces"]  # type: ignore[misc]
+
+    @property
+    def verlet_list(self) -> VerletList:
+        """The neighbour list kept between calls."""
+        return self._verlet
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate the model on one structure and fill ``results``.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            When the head does not give a property, or a stress is asked of a cell that is not fully periodic.
+        UnknownElementError, OverlappingAtomsError, EmptyInputError, NonFiniteError
+            For input the model cannot treat.
+        """
+        super().calculate(atoms, properties, system_changes)
+        structure = self.atoms
+        wanted = list(properties or ["forces"])
+        missing = [p for p in wanted if p not in self.implemented_properties]
+        if missing:
+            raise PropertyNotImplementedError(
+                f"{', '.join(missing)} not available: this model has a '{self.model.config.head}' head, "
+                f"which gives {', '.join(self.implemented_properties)}. Train one with head = 'conservative'."
+            )
+        if "stress" in wanted and not structure.pbc.all():
+            raise PropertyNotImplementedError(
+                f"stress needs three periodic directions, this structure has pbc = {structure.pbc.tolist()}."
+            )
+        check_elements(structure.numbers, self.model.elements)
+        edges = EdgeArrays.from_atoms(structure, self.model.config.cutoff, self._verlet.edges(structure))
+        results = self._run([edges])[0]
+        if not structure.pbc.all():
+            results.pop("stress", None)
+        self.results = results
+
+    def predict(self, structures: Iterable[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+        """Evaluate many structures in batches.
+
+        Parameters
+        ----------
+        structures
+            Any number of structures, also a generator.
+        memory_gb
+            Approximate limit for one batch, GB.
+
+        Returns
+        -------
+        list of dict
+            For each structure ``forces``, shape (n_atoms, 3), eV/Å, and, from a conservative head, ``energy``
+            (eV), ``energies`` (n_atoms,) and, when fully periodic, ``stress`` (6,), eV/Å³, Voigt order.
+
+        Raises
+        ------
+        EmptyInputError
+            For an empty list.
+        """
+        results: list[dict[str, Any]] = []
+        batch: list[EdgeArrays] = []
+        used = 0.0
+        for atoms in structures:
+            check_elements(atoms.numbers, self.model.elements)
+            edges = EdgeArrays.from_atoms(atoms, self.model.config.cutoff)
+            cost = len(edges.numbers) * _BYTES_PER_ATOM + len(edges.centre) * _BYTES_PER_EDGE
+            if batch and used + cost > memory_gb * 1e9:
+                results += self._run(batch)
+                batch, used = [], 0.0
+            batch.append(edges)
+            used += cost
+        if batch:
+            results += self._run(batch)
+        if not results:
+            raise EmptyInputError("predict got no structures, expected at least one.")
+        return results
+
+    def _run(self, structures: Sequence[EdgeArrays]) -> list[dict[str, Any]]:
+        """Batch, evaluate, unbatch."""
+        env = collate_edges(structures, self.model.dtype, self.device)
+        prediction = evaluate(self.network, env, self.model.statistics, self.model.config.head)
+        return _to_results(prediction, env)
+
+
+def _to_results(prediction: Prediction, env: Environments) -> list[dict[str, Any]]:
+    """Split a batch's results by structure, as float64 arrays in ASE's conventions."""
+    forces = prediction.forces.detach().double().cpu().numpy()
+    if not np.isfinite(forces).all():
+        raise NonFiniteError(
+            "the model gave forces that are not finite: the structure is far outside the training data, or "
+            "the weights are damaged."
+        )
+    bounds = np.cumsum((0, *env.n_atoms_each))
+    results: list[dict[str, Any]] = [{"forces": forces[lo:hi]} for lo, hi in pairwise(bounds)]
+    if prediction.energies is None or prediction.atomic_energies is None or prediction.stresses is None:
+        return results
+    energies = prediction.energies.detach().cpu().numpy()
+    atomic = prediction.atomic_energies.detach().cpu().numpy()
+    stresses = prediction.stresses.detach().double().cpu().numpy()
+    for index, result in enumerate(results):
+        result["energy"] = result["free_energy"] = float(energies[index])
+        result["energies"] = atomic[bounds[index] : bounds[index + 1]]
+        if np.isfinite(stresses[index]).all():
+            result["stress"] = _voigt(stresses[index])
+    return results

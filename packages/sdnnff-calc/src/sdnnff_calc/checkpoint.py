@@ -1,0 +1,290 @@
+"""Checkpoints: versioned files that carry all a model needs, and load without running code.
+
+Format 1 is a zip file written by ``torch.save`` and read with ``weights_only=True``: a dictionary of plain
+Python values and tensors with the keys of :data:`KEYS`. The checksum is the SHA-256 over the
+configuration, the statistics and all weights, so a flipped bit is found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sdnnff_calc.architectures import build_network
+from sdnnff_calc.config import ModelConfig, model_config_from_dict
+from sdnnff_calc.errors import (
+    CheckpointError,
+    CheckpointVersionError,
+    ModelNotFoundError,
+    SdnnffError,
+    nearest_hint,
+)
+from sdnnff_calc.heads import Statistics
+
+__all__ = [
+    "FORMAT_VERSION",
+    "KEYS",
+    "UNITS",
+    "Model",
+    "bundled_models",
+    "load_model",
+    "save_model",
+    "write_atomically",
+]
+
+FORMAT_VERSION = 1
+"""Written by this version; every version up to it loads."""
+
+UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "stress": "eV/Angstrom^3"}
+
+KEYS = (
+    "format", "format_version", "config", "elements", "statistics", "units",
+    "provenance", "card", "dtype", "weights", "checksum",
+)  # fmt: skip
+_MAGIC = "sdnnff-calc checkpoint"
+_BUNDLED = Path(__file__).parent / "weights"
+
+
+@dataclass
+class Model:
+    """A network with what is known about it.
+
+    Attributes
+    ----------
+    network
+        Maps environments to raw output.
+    config
+        Its settings.
+    elements
+        Atomic numbers it was trained on, sorted.
+    statistics
+        Of its training data.
+    provenance
+        Package and torch versions, git commit.
+    card
+        Free text by topic (data, licence, limits), numbers of the last evaluation.
+    checksum
+        SHA-256, hexadecimal; empty before the first save.
+    """
+
+    network: nn.Module
+    config: ModelConfig
+    elements: tuple[int, ...]
+    statistics: Statistics
+    provenance: dict[str, str] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+    checksum: str = ""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(p.numel() for p in self.network.parameters())
+
+
+def git_version() -> str:
+    """Give the git commit of the source tree this package runs from, or an empty string."""
+    folder = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def _provenance() -> dict[str, str]:
+    """Say which software writes a checkpoint."""
+    return {
+        "sdnnff-calc": metadata.version("sdnnff-calc"),
+        "torch": str(torch.__version__),
+        "e3nn": metadata.version("e3nn"),
+        "git": git_version(),
+    }
+
+
+def _digest(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """Hash configuration, statistics and weights."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: object) -> None:
+    """Write with ``torch.save`` to a temporary file, flush it to the disk, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def _header(config: ModelConfig, elements: tuple[int, ...], statistics: Statistics) -> dict[str, Any]:
+    """Give what, beside the weights, decides the results."""
+    return {
+        "config": dataclasses.asdict(config),
+        "elements": [int(z) for z in elements],
+        "statistics": {
+            "force_scale": float(statistics.force_scale),
+            "mean_neighbours": float(statistics.mean_neighbours),
+            "atomic_energies": {str(z): float(e) for z, e in (statistics.atomic_energies or {}).items()},
+        },
+    }
+
+
+def save_model(model: Model, path: str | Path) -> Path:
+    """Write a checkpoint.
+
+    Parameters
+    ----------
+    model
+        Its ``checksum`` and ``provenance`` are set.
+    path
+        Usually ``*.pt``.
+
+    Returns
+    -------
+    Path
+        Where it stands.
+    """
+    path = Path(path)
+    weights = {name: t.detach().cpu().clone() for name, t in model.network.state_dict().items()}
+    header = _header(model.config, model.elements, model.statistics)
+    model.checksum = _digest(header, weights)
+    model.provenance = _provenance()
+    content = {
+        "format": _MAGIC,
+        "format_version": FORMAT_VERSION,
+        **header,
+        "units": UNITS,
+        "provenance": model.provenance,
+        "card": model.card,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "weights": weights,
+        "checksum": model.checksum,
+    }
+    write_atomically(path, content)
+    return path
+
+
+def bundled_models() -> dict[str, Path]:
+    """List the models that come inside this package, by name."""
+    return {p.stem: p for p in sorted(_BUNDLED.glob("*.pt"))} if _BUNDLED.is_dir() else {}
+
+
+def _resolve(path: str | Path | None) -> Path:
+    """Turn a path, a bundled name or nothing into a file."""
+    bundled = bundled_models()
+    if path is None:
+        if not bundled:
+            raise ModelNotFoundError(
+                "this version of sdnnff-calc brings no weights of its own, and no model was given. Train one "
+                "with 'sdnnff train CONFIG.toml' (docs/howto/train-a-force-field.md), then "
+                "SDNNFF('path/to/model.pt')."
+            )
+        return bundled.get("default", next(iter(bundled.values())))
+    if str(path) in bundled:
+        return bundled[str(path)]
+    found = Path(path).expanduser()
+    if found.is_dir() and (found / "model.pt").is_file():
+        return found / "model.pt"
+    if not found.is_file():
+        names = f" Bundled models: {nearest_hint(str(path), bundled)}" if bundled else ""
+        raise ModelNotFoundError(
+            f"no model file '{path}', expected a checkpoint written by 'sdnnff train'.{names}"
+        )
+    return found
+
+
+def load_model(
+    path: str | Path | None = None, device: str | torch.device = "cpu", dtype: str | None = None
+) -> Model:
+    """Read a checkpoint of this or any earlier version.
+
+    Parameters
+    ----------
+    path
+        File, training folder, name of a bundled model, or None for the default one.
+    device
+        Where the weights go.
+    dtype
+        ``float32``, ``float64`` or None for the precision it was saved in.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When there is no such file or name.
+    CheckpointError
+        When the file is corrupt or something else.
+    CheckpointVersionError
+        When it was written by a newer version.
+    """
+    file = _resolve(path)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise CheckpointError(
+            f"{file} cannot be read as a checkpoint ({error}). Copy or train it again."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _MAGIC:
+        raise CheckpointError(f"{file} is a torch file but no sdnnff-calc checkpoint.")
+    version = content.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise CheckpointVersionError(
+            f"{file} has format version {version!r}, this sdnnff-calc reads 1 to {FORMAT_VERSION}. "
+            "Upgrade with 'pip install -U sdnnff-calc'."
+        )
+    missing = [key for key in KEYS if key not in content]
+    if missing:
+        raise CheckpointError(f"{file} lacks {', '.join(missing)}: it is damaged.")
+    return _build(content, file, device, dtype)
+
+
+def _build(content: dict[str, Any], file: Path, device: str | torch.device, dtype: str | None) -> Model:
+    """Check and assemble what was read."""
+    header = {key: content[key] for key in ("config", "elements", "statistics")}
+    if _digest(header, content["weights"]) != content["checksum"]:
+        raise CheckpointError(f"{file}: the checksum does not match its content. Copy the file again.")
+    try:
+        config = model_config_from_dict(content["config"])
+        network = build_network(config, getattr(torch, content["dtype"]), seed=0)
+        network.load_state_dict(content["weights"])
+    except (SdnnffError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{file}: weights and configuration do not fit together ({error}).") from error
+    if dtype is not None:
+        network = network.to(getattr(torch, dtype))
+    stats = content["statistics"]
+    energies = {int(z): float(e) for z, e in stats["atomic_energies"].items()}
+    return Model(
+        network=network.to(device).eval(),
+        config=config,
+        elements=tuple(int(z) for z in content["elements"]),
+        statistics=Statistics(stats["force_scale"], stats["mean_neighbours"], energies or None),
+        provenance=dict(content["provenance"]),
+        card=dict(content["card"]),
+        checksum=str(content["checksum"]),
+    )
