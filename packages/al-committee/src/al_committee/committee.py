@@ -269,7 +269,7 @@ class CommitteeCalculator(Calculator):
         if unknown:
             raise CommitteeMemberError(
                 f"{structure.get_chemical_formula()} holds {', '.join(unknown)}, which not every member "
-                f"knows; the members have {len(self.elements)} elements in common. Drop the structure or the member."
+                f"knows; the members share {len(self.elements)} elements. Drop the structure or the member."
             )
 
     def _member_labels(self, parts: Sequence[tuple[Any, ...]]) -> list[str]:

@@ -176,7 +176,7 @@ def check_declarations(members: Sequence[Any], labels: Sequence[str]) -> frozens
             if common is not None and not (common & own):
                 raise CommitteeMemberError(
                     f"{label} knows {_listed(own)}, the members before it {_listed(common)}: no element "
-                    "in common, so the committee can evaluate nothing. Use members trained for the same elements."
+                    "in common, so the committee can evaluate nothing. Use members with the same elements."
                 )
             common = own if common is None else common & own
     return common

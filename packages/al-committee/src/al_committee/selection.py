@@ -123,7 +123,7 @@ Describe = Callable[[Sequence[ScoredSupercell]], FloatArray]
 Strategy = Callable[..., list[ScoredSupercell]]
 
 STRATEGIES: Registry[Any] = Registry("strategy", "al_committee.strategies")
-"""Functions ``(recommended, eligible, rng, describe) -> ordered list``; the budget cuts the list afterwards."""
+"""Functions ``(recommended, eligible, rng, describe) -> ordered list``; the budget cuts the list."""
 
 COSTS: Registry[Any] = Registry("cost", "al_committee.costs")
 """Functions ``ScoredSupercell -> float``."""

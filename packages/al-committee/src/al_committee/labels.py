@@ -1,0 +1,165 @@
+"""Labels: what is asked, what comes back, and the check that the two belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
+
+from al_committee.errors import LabelMismatchError
+
+__all__ = ["LabelOutcome", "LabelRequest", "attach_label"]
+
+POSITION_TOLERANCE = 1e-3
+"""Å; DFT outputs print positions with limited digits, displacements are thirty times larger."""
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """A structure that needs a label.
+
+    Parameters
+    ----------
+    key
+        Content key of `atoms`.
+    atoms
+        The structure, Å.
+    name
+        For people: folder names, messages.
+    """
+
+    key: str
+    atoms: Atoms
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class LabelOutcome:
+    """A label, or the reason why there is none.
+
+    Parameters
+    ----------
+    key
+        Of the request.
+    atoms
+        The structure with a single-point calculator (forces in eV/Å; energy in eV and stress in eV/Å³ where
+        the source gives them), or None.
+    reason
+        One line, for a failed label.
+    traceback
+        Details of the failure.
+    seconds
+        Time the label took, where known.
+    details
+        Anything worth keeping with the label, JSON-like.
+    """
+
+    key: str
+    atoms: Atoms | None = None
+    reason: str = ""
+    traceback: str = ""
+    seconds: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no label."""
+        return self.atoms is None
+
+
+def attach_label(
+    asked: Atoms,
+    *,
+    forces: Any,
+    energy: float | None = None,
+    stress: Any = None,
+    answered: Atoms | None = None,
+    source: str = "label",
+) -> Atoms:
+    """Put results on a copy of the structure they were asked for, after checking that they fit.
+
+    Parameters
+    ----------
+    asked
+        The structure of the request.
+    forces
+        shape ``(n_atoms, 3)``, eV/Å, in the order of `asked`.
+    energy
+        eV, or None.
+    stress
+        shape ``(6,)``, eV/Å³, Voigt, or None.
+    answered
+        The structure that the source says it computed, in the order of `asked`; compared by elements, cell
+        and positions (up to lattice vectors and a common shift of less than the tolerance).
+    source
+        For messages: a path or a calculator's name.
+
+    Returns
+    -------
+    Atoms
+        A copy of `asked` with a SinglePointCalculator.
+
+    Raises
+    ------
+    LabelMismatchError
+        Wrong number of atoms, other elements, another cell, other positions, or a value that is not finite.
+    """
+    if answered is not None:
+        _compare_structures(asked, answered, source)
+    array = np.array(forces, dtype=np.float64)
+    if array.shape != (len(asked), 3):
+        raise LabelMismatchError(
+            f"{source}: forces have shape {array.shape}, expected ({len(asked)}, 3). "
+            "The output belongs to another cell; recompute it from the input written for this label."
+        )
+    results: dict[str, Any] = {"forces": array}
+    if energy is not None:
+        results["energy"] = float(energy)
+    if stress is not None:
+        results["stress"] = np.array(stress, dtype=np.float64)
+    for name, value in results.items():
+        if not np.isfinite(value).all():
+            raise LabelMismatchError(f"{source}: {name} of the label holds NaN or infinity.")
+    labelled = asked.copy()
+    labelled.calc = SinglePointCalculator(labelled, **results)
+    return labelled
+
+
+def _compare_structures(asked: Atoms, answered: Atoms, source: str) -> None:
+    """Refuse an output that belongs to another structure."""
+    if len(answered) != len(asked):
+        raise LabelMismatchError(
+            f"{source} has {len(answered)} atoms, expected {len(asked)}: a label of another cell size. "
+            "Was the output put into the wrong folder?"
+        )
+    if not np.array_equal(answered.numbers, asked.numbers):
+        raise LabelMismatchError(
+            f"{source} holds {answered.get_chemical_formula(mode='reduce')}, expected "
+            f"{asked.get_chemical_formula(mode='reduce')}: other elements or another order of atoms."
+        )
+    if np.abs(answered.cell.array - asked.cell.array).max() > POSITION_TOLERANCE:
+        raise LabelMismatchError(
+            f"{source} has cell lengths {_short(answered.cell.lengths())} Å, expected "
+            f"{_short(asked.cell.lengths())} Å. The cell must not relax: use a single-point run."
+        )
+    step = answered.positions - asked.positions
+    if asked.pbc.any():
+        scaled = np.linalg.solve(asked.cell.complete().array.T, step.T).T
+        scaled[:, asked.pbc] -= np.round(scaled[:, asked.pbc])
+        step = scaled @ asked.cell.complete().array
+    largest = float(np.linalg.norm(step, axis=1).max())
+    if largest > POSITION_TOLERANCE:
+        raise LabelMismatchError(
+            f"{source}: an atom lies {largest:.3g} Å from where it was asked (tolerance {POSITION_TOLERANCE} "
+            "Å). The atoms must not relax: use a single-point run."
+        )
+
+
+def _short(lengths: NDArray[np.float64]) -> str:
+    """Three lengths in a message."""
+    return " ".join(f"{length:.4f}" for length in lengths)
