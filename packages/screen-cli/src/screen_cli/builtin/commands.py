@@ -1,0 +1,25 @@
+"""Built-in sub-commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from screen_cli.hookspecs import hookimpl
+from screen_cli.plugin_records import CommandPlugin
+
+
+@hookimpl
+def screen_commands() -> Iterator[CommandPlugin]:
+    """Register the commands of :mod:`screen_cli.cli`."""
+    for name, summary in (
+        ("init", "Write a commented configuration file"),
+        ("run", "Screen crystals: start or resume a run"),
+        ("status", "How far a run is, what failed and why"),
+        ("show", "Results as a table: filter, columns, sort"),
+        ("export", "Results as CSV, JSON, extended XYZ or ASE database"),
+        ("plot", "Figures of one crystal: bands and DOS, conductivity"),
+        ("report", "Write the HTML report of a run"),
+        ("rebuild", "Make the index anew from the records"),
+        ("plugins", "List and check plugins"),
+    ):
+        yield CommandPlugin(name=name, summary=summary, factory=f"screen_cli.cli.{name}:main")

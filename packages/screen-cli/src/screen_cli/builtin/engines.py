@@ -1,0 +1,21 @@
+"""Built-in engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from screen_cli.hookspecs import hookimpl
+from screen_cli.plugin_records import EnginePlugin
+
+
+@hookimpl
+def screen_engines() -> Iterator[EnginePlugin]:
+    """Register the serial and the local engine."""
+    yield EnginePlugin(
+        name="serial", summary="One after another in this process", factory="screen_cli.engines.serial:SerialEngine"
+    )
+    yield EnginePlugin(
+        name="local",
+        summary="Worker processes on this machine, with a time limit per crystal",
+        factory="screen_cli.engines.local:LocalEngine",
+    )

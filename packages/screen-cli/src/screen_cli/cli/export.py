@@ -1,0 +1,46 @@
+"""``screen-cli export``: results as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from screen_cli.cli import run_command
+
+
+@click.command(name="export")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--format", "form", default="", help="Exporter name; default: from the file ending.")
+@click.option("--filter", "-f", "where", default="", help="Only these rows (expression as in 'show').")
+def command(run_dir: Path, output: Path, form: str, where: str) -> None:
+    """Write the results of RUN_DIR to OUTPUT: .csv, .json, .jsonl, .extxyz, .db, or a plugin's format."""
+    from screen_cli.errors import UnknownNameError
+    from screen_cli.plugin_manager import installed_plugins
+    from screen_cli.run_directory import RunDirectory
+
+    registry = installed_plugins()
+    if form:
+        exporter = registry.get("exporters", form)
+    else:
+        by_suffix = {record.suffix: record for record in registry.records["exporters"].values()}  # type: ignore[attr-defined]
+        if output.suffix not in by_suffix:
+            raise UnknownNameError(
+                f"no exporter writes '{output.suffix or output.name}'. Known endings: {', '.join(sorted(by_suffix))}; "
+                "or name one with --format."
+            )
+        exporter = by_suffix[output.suffix]
+    run = RunDirectory.open(run_dir)
+    index = run.index(read_only=True)
+    try:
+        rows = list(index.rows(where))
+    finally:
+        index.close()
+    exporter.load()(rows, output, run=run)
+    click.echo(f"wrote {len(rows)} rows to {output}", err=True)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    return run_command(command, argv)

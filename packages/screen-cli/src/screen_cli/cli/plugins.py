@@ -1,0 +1,87 @@
+"""``screen-cli plugins``: list and check plugins."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import click
+
+from screen_cli.cli import run_command
+from screen_cli.plugin_manager import PluginRegistry, installed_plugins
+
+
+@click.group(name="plugins", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.option("--kind", default="", help="Only this kind, e.g. calculators.")
+@click.pass_context
+def command(context: click.Context, as_json: bool, kind: str) -> None:
+    """List every plugin record, what offered it, and the plugins that failed to load."""
+    if context.invoked_subcommand:
+        return
+    registry = installed_plugins()
+    if as_json:
+        click.echo(json.dumps(_as_json(registry, kind), indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("kind", "name", "summary", "from", box=None, header_style="bold", pad_edge=False)
+    for record_kind, record in registry:
+        if not kind or record_kind == kind:
+            table.add_row(record_kind, record.name, record.summary, record.distribution)
+    for broken in registry.broken:
+        table.add_row("[red]broken[/]", broken.name, broken.reason, broken.distribution)
+    for name in registry.disabled:
+        table.add_row("[dim]disabled[/]", name, "left out by SCREEN_PLUGINS or SCREEN_DISABLE_PLUGINS", "")
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False).print(table)
+
+
+def _as_json(registry: PluginRegistry, kind: str) -> dict[str, Any]:
+    """Everything the table shows, and more."""
+    return {
+        "plugins": [
+            {"kind": record_kind, **dataclasses.asdict(record)}
+            for record_kind, record in registry
+            if not kind or record_kind == kind
+        ],
+        "broken": [dataclasses.asdict(broken) for broken in registry.broken],
+        "disabled": registry.disabled,
+    }
+
+
+@command.command(name="check")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.option("--time-limit", default=120.0, show_default=True, help="Seconds per import.")
+def check(as_json: bool, time_limit: float) -> int:
+    """Import every plugin's factory in a process of its own, time it, and check phono3py's own registry.
+
+    A factory whose optional dependency is not installed is 'absent' with its pip line; one that fails in any
+    other way is 'broken' and makes the exit code 1.
+    """
+    from screen_cli.plugin_check import check_plugins
+
+    results = check_plugins(installed_plugins(), time_limit)
+    n_broken = sum(result.state == "broken" for result in results)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(result) for result in results], indent=1))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("state", "kind", "name", "import s", "remark", box=None, header_style="bold", pad_edge=False)
+        colours = {"ok": "green", "absent": "yellow", "broken": "red"}
+        for result in results:
+            colour = colours[result.state]
+            table.add_row(
+                f"[{colour}]{result.state}[/]", result.kind, result.name, f"{result.seconds:.2f}", result.remark
+            )
+        Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False).print(table)
+    return 1 if n_broken else 0
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    return run_command(command, argv)

@@ -1,0 +1,119 @@
+"""``screen-cli run``: start or resume a screening run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from screen_cli.cli import run_command
+
+
+@click.command(name="run")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Run directory (default: CONFIG without .toml).")
+@click.option("--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. relax.fmax=1e-3.")
+@click.option("--workers", "-w", type=int, help="Worker processes (0: one per core).")
+@click.option("--walltime", type=float, metavar="SECONDS", help="Start no further crystal after this time.")
+@click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
+@click.option("--accept-changes", is_flag=True, help="Go on in a directory made with other settings.")
+@click.option("--report/--no-report", default=True, help="Write report.html and results.csv at the end.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    config: Path,
+    run_dir: Path | None,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    walltime: float | None,
+    retry_failed: bool,
+    accept_changes: bool,
+    report: bool,
+    quiet: bool,
+) -> int:
+    """Screen the crystals of CONFIG (TOML), or go on where an earlier call stopped.
+
+    Prints the results table and the paths of the run directory and the report. Ctrl-C drains: crystals in
+    work finish, the rest stays pending; a second Ctrl-C stops at once. Nothing finished is ever repeated.
+    """
+    from screen_cli.config import load_settings
+    from screen_cli.driver import SilentObserver, execute, resolve
+    from screen_cli.run_directory import RunDirectory
+    from screen_cli.table import print_table
+
+    if workers is not None:
+        overrides = (*overrides, f"engine.workers={workers}")
+    settings = resolve(load_settings(config, overrides))
+    directory = run_dir or config.with_suffix("")
+    run = RunDirectory.create(directory, settings, accept_changes=accept_changes)
+    from screen_cli.progress import progress_observer
+
+    with _drain_on_interrupt() as stop_requested:
+        watching = progress_observer(run) if not quiet else None
+        try:
+            summary = execute(
+                run,
+                observer=watching or SilentObserver(),
+                retry_failed=retry_failed,
+                time_limit=walltime,
+                stop_requested=stop_requested,
+            )
+        finally:
+            if watching is not None:
+                watching.close()
+    rows = _rows(run)
+    print_table(rows)
+    click.echo(f"run directory: {run.root}", err=True)
+    if report:
+        from screen_cli.exporters import write_csv
+        from screen_cli.report import write_report
+
+        write_csv(rows, run.root / "results.csv")
+        click.echo(f"table:         {run.root / 'results.csv'}", err=True)
+        click.echo(f"report:        {write_report(run)}", err=True)
+    parts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts.items()))
+    click.echo(f"{parts}; {summary.n_processed} worked on now, in {summary.seconds:.1f} s", err=True)
+    if summary.drained:
+        click.echo("stopped before the end: run the same command to go on", err=True)
+        return 3
+    return 0
+
+
+def _rows(run: Any) -> list[dict[str, Any]]:
+    """All rows of the index."""
+    index = run.index(read_only=True)
+    try:
+        return list(index.rows())
+    finally:
+        index.close()
+
+
+@contextmanager
+def _drain_on_interrupt() -> Iterator[threading.Event]:
+    """First Ctrl-C or SIGTERM: drain. Second Ctrl-C: KeyboardInterrupt."""
+    stop_requested = threading.Event()
+
+    def drain(number: int, frame: Any) -> None:
+        if stop_requested.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        print("finishing the crystals in work; once more to stop at once", file=sys.stderr)
+        stop_requested.set()
+
+    before: dict[int, Callable[..., Any] | int | None] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop_requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    return run_command(command, argv)

@@ -1,0 +1,354 @@
+"""The driver: read the crystals, hand them to an engine, keep the index, survive anything."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import inspect
+import itertools
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from screen_cli.engines import Engine, TaskResult
+from screen_cli.errors import ConfigError, PluginError, StoreError
+from screen_cli.index import Index
+from screen_cli.pipeline import run_structure, stages_for, take_through
+from screen_cli.plugin_manager import PluginRegistry, installed_plugins
+from screen_cli.run_directory import RunDirectory
+from screen_cli.settings import RunSettings
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 500
+
+
+class Observer(Protocol):
+    """What wants to know how a run goes: a progress bar, a log, a test."""
+
+    def reading(self, n_read: int) -> None:
+        """So many crystals have been read."""
+
+    def started(self, n_total: int, n_finished: int) -> None:
+        """The engine starts; ``n_finished`` of ``n_total`` were finished before."""
+
+    def finished(self, row: dict[str, Any]) -> None:
+        """One crystal ended: ``id``, ``state``, ``stage``, ``reason``, ``seconds``."""
+
+
+class SilentObserver:
+    """Tell nobody."""
+
+    def reading(self, n_read: int) -> None:
+        """Ignore."""
+
+    def started(self, n_total: int, n_finished: int) -> None:
+        """Ignore."""
+
+    def finished(self, row: dict[str, Any]) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a call of :func:`execute` did.
+
+    Parameters
+    ----------
+    counts : dict of str to int
+        Structures in each state, now.
+    n_processed : int
+        Structures that went through the engine in this call.
+    seconds : float
+        Wall time.
+    drained : bool
+        Stopped early, by request; the rest is pending.
+    """
+
+    counts: dict[str, int]
+    n_processed: int
+    seconds: float
+    drained: bool
+
+
+def resolve(settings: RunSettings, registry: PluginRegistry | None = None) -> RunSettings:
+    """Settle what the configuration left open, and check every plugin name before any work.
+
+    Raises
+    ------
+    UnknownNameError
+        A plugin the settings name is not registered.
+    ConfigError
+        Settings contradict each other.
+    """
+    registry = registry or installed_plugins()
+    conductivity = settings.conductivity
+    if conductivity.solver == "auto":
+        available = registry.names("conductivity_solvers")
+        chosen = "wigner" if "wigner" in available else "standard"
+        conductivity = dataclasses.replace(conductivity, solver=chosen)
+    resolved = dataclasses.replace(settings, conductivity=conductivity)
+    registry.get("structure_sources", settings.source.name)
+    registry.get("engines", settings.engine.name)
+    if not settings.calculator.name.startswith("ase:"):
+        registry.get("calculators", settings.calculator.name)
+    if resolved.conductivity.enabled:
+        registry.get("conductivity_solvers", resolved.conductivity.solver)
+    stages_for(resolved)
+    return resolved
+
+
+def execute(
+    run: RunDirectory,
+    *,
+    observer: Observer | None = None,
+    retry_failed: bool = False,
+    time_limit: float | None = None,
+    stop_requested: threading.Event | None = None,
+) -> RunSummary:
+    """Bring every crystal of a run to its end, resuming what is there.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    observer : Observer, optional
+        Told of progress.
+    retry_failed : bool
+        Try quarantined structures again.
+    time_limit : float, optional
+        Seconds after which no further structure is started (those in flight finish).
+    stop_requested : threading.Event, optional
+        Drain as soon as it is set.
+
+    Raises
+    ------
+    RunLockedError
+        Another driver works here.
+    StoreError
+        No room on the disk; finished work is safe.
+    PluginError, ConfigError
+        Nothing could run at all: a missing extra, a bad option.
+    """
+    observer = observer or SilentObserver()
+    stop_requested = stop_requested or threading.Event()
+    start = time.monotonic()
+    with run.locked():
+        run.clear_all_running()
+        index = _open_index(run)
+        try:
+            _read_source(run, index, observer)
+            index.set_states(("running",), "pending")
+            if retry_failed:
+                for report in list(run.store.quarantined()):
+                    run.store.release(report["id"])
+                index.set_states(("failed",), "pending")
+            audit(run, index)
+            pending = index.ids(("pending",))
+            total = sum(index.counts().values())
+            observer.started(total, total - len(pending))
+            n_processed, drained = 0, False
+            if pending:
+                settings = run.settings.engine
+                engine: Engine = installed_plugins().get("engines", settings.name).load()(settings)
+                results = engine.run(functools.partial(run_structure, str(run.root)), pending)
+                deadline = None if time_limit is None else start + time_limit
+                watch = threading.Thread(
+                    target=_drain_when_asked, args=(engine, deadline, stop_requested), daemon=True, name="drain-watch"
+                )
+                watch.start()
+                with contextlib.closing(results):
+                    for result in results:
+                        observer.finished(_account(run, index, result))
+                        n_processed += 1
+                drained = n_processed < len(pending)
+            run.clear_all_running()
+            return RunSummary(dict(index.counts()), n_processed, time.monotonic() - start, drained)
+        finally:
+            index.close()
+
+
+def rebuild_index(run: RunDirectory) -> dict[str, int]:
+    """Make the index anew from the records; return the number of structures in each state."""
+    with run.locked():
+        for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
+            (run.root / name).unlink(missing_ok=True)
+        index = run.index()
+        try:
+            _index_structures_on_disk(run, index)
+            return dict(index.counts())
+        finally:
+            index.close()
+
+
+def audit(run: RunDirectory, index: Index) -> int:
+    """Set structures whose records were lost or cut short back to pending; return how many."""
+    stages = [stage.name for stage in stages_for(run.settings)]
+    lost = 0
+    for row in index.rows():
+        if row["state"] in ("done", "skipped"):
+            keys = _keys_of(row)
+            known = [(name, keys[name]) for name in stages if name in keys]
+            if not known or any(run.store.find(row["id"], name, key) is None for name, key in known):
+                index.update(row["id"], "pending")
+                lost += 1
+    if lost:
+        logger.warning("%d finished structures have damaged records and run again", lost)
+    return lost
+
+
+def _keys_of(row: dict[str, Any]) -> dict[str, str]:
+    """Content keys of a row of the index."""
+    keys: dict[str, str] = json.loads(row["keys"] or "{}")
+    return keys
+
+
+def _open_index(run: RunDirectory) -> Index:
+    """Open the index; one that is missing or broken is made anew from the records."""
+    path = run.root / "index.sqlite"
+    fresh = not path.exists()
+    try:
+        index = run.index()
+    except StoreError as error:
+        logger.warning("%s; rebuilding", error)
+        for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
+            (run.root / name).unlink(missing_ok=True)
+        index, fresh = run.index(), True
+    if fresh and (run.root / "records").is_dir():
+        _index_structures_on_disk(run, index)
+    return index
+
+
+def _index_structures_on_disk(run: RunDirectory, index: Index) -> None:
+    """Fill the index from structure files, records and quarantine."""
+    failed = {report["id"]: report for report in run.store.quarantined()}
+    for structure_id in run.store.structure_ids():
+        description = run.store.read_structure(structure_id)
+        index.add_structures([_row(structure_id, description)])
+        outcome = take_through(run, structure_id, compute_missing=False)
+        report = failed.pop(structure_id, None) if outcome.state == "pending" else None
+        index.update(
+            structure_id,
+            "failed" if report else outcome.state,
+            stage=report["stage"] if report else outcome.stage,
+            reason=report["reason"] if report else outcome.reason,
+            scalars=outcome.scalars,
+            keys=outcome.keys,
+            stage_times=outcome.stage_times,
+        )
+    for report in failed.values():
+        if report.get("stage") == "read":
+            index.add_structures([_rejected_row(report)])
+
+
+def _row(structure_id: str, description: dict[str, Any]) -> dict[str, Any]:
+    """Index row of a new structure."""
+    names = ("formula", "space_group", "n_atoms", "provider", "provider_id")
+    return {"id": structure_id, **{name: description.get(name) for name in names}}
+
+
+def _rejected_row(report: dict[str, Any]) -> dict[str, Any]:
+    """Index row of a structure that could not be read."""
+    return {
+        "id": report["id"],
+        "provider": report.get("provider"),
+        "provider_id": report.get("provider_id"),
+        "state": "failed",
+        "stage": "read",
+        "reason": report["reason"],
+    }
+
+
+def _read_source(run: RunDirectory, index: Index, observer: Observer) -> None:
+    """Read the source once; what cannot be used is quarantined with its reason."""
+    if index.meta("source_read"):
+        return
+    from screen_cli.structure import RejectedStructure
+
+    settings = run.settings.source
+    options = dict(settings.options)
+    source = installed_plugins().get("structure_sources", settings.name).load()
+    if "settings" in inspect.signature(source).parameters:
+        options["settings"] = run.settings.read
+    try:
+        crystals = iter(source(**options))
+    except TypeError as error:
+        raise ConfigError(f"source '{settings.name}' does not accept its options: {error}.") from error
+    n_read = 0
+    for batch in _batches(crystals):
+        rows = []
+        for crystal in batch:
+            if isinstance(crystal, RejectedStructure):
+                where = f"{crystal.provider}:{crystal.provider_id}"
+                report = {
+                    "id": "rejected-" + hashlib.sha256(where.encode()).hexdigest()[:12],
+                    "provider": crystal.provider,
+                    "provider_id": crystal.provider_id,
+                    "stage": "read",
+                    "reason": crystal.reason,
+                }
+                run.store.quarantine(report["id"], report)
+                rows.append(_rejected_row(report))
+            else:
+                description = crystal.to_dict()
+                run.store.write_structure(crystal.id, description)
+                rows.append(_row(crystal.id, description))
+        index.add_structures(rows)
+        n_read += len(batch)
+        observer.reading(n_read)
+    if not n_read:
+        raise ConfigError(f"source '{settings.name}' gave no crystal (options: {settings.options}).")
+    index.set_meta("source_read", True)
+
+
+def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
+    """Cut an iterator into lists."""
+    while batch := list(itertools.islice(items, _CHUNK)):
+        yield batch
+
+
+def _drain_when_asked(engine: Engine, deadline: float | None, stop_requested: threading.Event) -> None:
+    """Ask the engine to drain when time is up or a stop was asked for (runs in a thread)."""
+    remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+    stop_requested.wait(remaining)
+    engine.stop()
+
+
+def _account(run: RunDirectory, index: Index, result: TaskResult) -> dict[str, Any]:
+    """Put one result into the index and, if it failed, the quarantine."""
+    if isinstance(result.exception, (StoreError, PluginError, ConfigError)):
+        raise result.exception
+    if result.value is None:
+        notes = [note for note in run.running() if note["id"] == result.task]
+        stage = notes[-1]["stage"] if notes else "worker"
+        outcome = {"state": "failed", "stage": stage, "reason": result.error, "traceback": ""}
+    else:
+        outcome = result.value
+    if outcome["state"] == "failed":
+        report = {"id": result.task, **{name: outcome[name] for name in ("stage", "reason", "traceback")}}
+        run.store.quarantine(result.task, report)
+    else:
+        run.store.release(result.task)
+    index.update(
+        result.task,
+        outcome["state"],
+        stage=outcome["stage"],
+        reason=outcome["reason"],
+        scalars=outcome.get("scalars"),
+        keys=outcome.get("keys"),
+        stage_times=outcome.get("stage_times"),
+    )
+    seconds = sum(cost[0] for cost in outcome.get("stage_times", {}).values())
+    return {
+        "id": result.task,
+        "state": outcome["state"],
+        "stage": outcome["stage"],
+        "reason": outcome["reason"],
+        "seconds": seconds,
+        "computed": outcome.get("computed", []),
+    }

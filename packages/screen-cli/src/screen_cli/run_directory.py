@@ -1,0 +1,222 @@
+"""A run directory: its manifest, its lock, its store and its index."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from screen_cli.atomic_write import write_text
+from screen_cli.config import settings_from_dict, settings_to_dict
+from screen_cli.errors import ConfigError, RunLockedError, StoreError
+from screen_cli.index import Index
+from screen_cli.settings import RunSettings
+from screen_cli.store import RecordStore
+
+FORMAT = 1
+_REPORTED = (
+    "screen-cli phon-wigner sdnnff-calc al-committee ase phonopy phono3py symfc hiphive spglib numpy torch "
+    "sevenn chgnet".split()
+)
+_FREE_TO_CHANGE = ("engine", "title")
+
+
+class RunDirectory:
+    """One run on disk.
+
+    Parameters
+    ----------
+    root : path
+        The directory.
+    settings : RunSettings
+        Resolved configuration.
+    """
+
+    def __init__(self, root: Path | str, settings: RunSettings) -> None:
+        self.root = Path(root)
+        self.settings = settings
+        self.store = RecordStore(self.root)
+
+    @classmethod
+    def create(cls, root: Path | str, settings: RunSettings, *, accept_changes: bool = False) -> RunDirectory:
+        """Make a run directory, or open an existing one with the same settings.
+
+        Parameters
+        ----------
+        accept_changes : bool
+            When the directory was made with other settings: archive its manifest and go on. Content keys keep
+            old and new results apart, and unchanged stages are not repeated.
+
+        Raises
+        ------
+        ConfigError
+            The settings differ from the manifest (each difference is shown).
+        StoreError
+            The directory cannot be written.
+        """
+        root = Path(root)
+        path = root / "manifest.json"
+        if path.exists():
+            before = settings_to_dict(cls.open(root).settings)
+            after = settings_to_dict(settings)
+            changes = list(_differences(before, after))
+            if changes and not accept_changes:
+                raise ConfigError(
+                    f"{root} was made with other settings: {'; '.join(changes)}. Use another directory, or accept "
+                    "the change with --accept-changes: old results stay, and only what depends on it runs again."
+                )
+            if changes:
+                n_old = len(list(root.glob("manifest-*.json")))
+                path.rename(root / f"manifest-{n_old + 1}.json")
+                (root / "index.sqlite").unlink(missing_ok=True)
+            if not changes:
+                return cls(root, settings)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the run directory {root}: {error.strerror}. Choose another with --run-dir."
+            ) from error
+        manifest = {
+            "format": FORMAT,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "settings": settings_to_dict(settings),
+            "versions": installed_versions(),
+            "python": platform.python_version(),
+            "host": platform.node(),
+        }
+        write_text(path, json.dumps(manifest, indent=1, sort_keys=True))
+        return cls(root, settings)
+
+    @classmethod
+    def open(cls, root: Path | str) -> RunDirectory:
+        """Open an existing run directory.
+
+        Raises
+        ------
+        StoreError
+            No manifest there, or one this version cannot read.
+        """
+        path = Path(root) / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{root} is no run directory: it has no manifest.json. Make one with: screen-cli run CONFIG.toml"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}: {error}.") from error
+        if manifest.get("format") != FORMAT:
+            raise StoreError(f"{path} has format {manifest.get('format')}, expected {FORMAT}.")
+        return cls(root, settings_from_dict(manifest["settings"], origin=str(path)))
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest as written."""
+        manifest: dict[str, Any] = json.loads((self.root / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
+
+    def index(self, *, read_only: bool = False) -> Index:
+        """Open the index."""
+        return Index(self.root / "index.sqlite", read_only=read_only)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for one driver.
+
+        The lock is the operating system's, so a killed driver leaves none behind.
+
+        Raises
+        ------
+        RunLockedError
+            Another driver holds it; names its host and process id.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / "driver.lock", timeout=0)
+        owner = self.root / "driver.json"
+        try:
+            lock.acquire()
+        except Timeout as error:
+            try:
+                held = json.loads(owner.read_text(encoding="utf-8"))
+                who = f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
+            except (OSError, ValueError, KeyError):
+                who = "another process"
+            raise RunLockedError(
+                f"{self.root} is being worked on by {who}. Wait for it, or stop it first (it can be resumed)."
+            ) from error
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            me = {"pid": os.getpid(), "host": platform.node(), "user": _user(), "since": since}
+            write_text(owner, json.dumps(me))
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    # -- who runs what -------------------------------------------------------------------------
+
+    def mark_running(self, structure_id: str, stage: str) -> None:
+        """Note what this worker does, for progress bars and ``status``."""
+        path = self.root / "running" / f"{platform.node()}-{os.getpid()}.json"
+        with contextlib.suppress(OSError):  # a progress note is not worth a failure
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"id": structure_id, "stage": stage, "since": time.time()}))
+            temporary.replace(path)
+
+    def clear_running(self) -> None:
+        """Forget this worker's note."""
+        with contextlib.suppress(OSError):
+            (self.root / "running" / f"{platform.node()}-{os.getpid()}.json").unlink(missing_ok=True)
+
+    def running(self) -> list[dict[str, Any]]:
+        """Return the notes of the workers: ``id``, ``stage``, ``since``."""
+        notes = []
+        for path in sorted((self.root / "running").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                notes.append(json.loads(path.read_text()))
+        return notes
+
+    def clear_all_running(self) -> None:
+        """Forget the notes of every worker (none runs while a new driver starts)."""
+        for path in (self.root / "running").glob("*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that shape a result."""
+    found = {}
+    for name in _REPORTED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Yield one phrase for each setting that changed."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            if path == "" and key in _FREE_TO_CHANGE:
+                continue
+            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif before != after:
+        yield f"{path} was {before!r}, now {after!r}"
+
+
+def _user() -> str:
+    """Name of the user, or a placeholder where the system has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown user"
+
+
