@@ -1,0 +1,41 @@
+# make demo · make test · make check · make docs · make bench: each builds .venv when missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: demo test test-slow check docs bench clean
+
+# torch first, pinned to the tested build: an unpinned torch would bring gigabytes of CUDA packages
+$(STAMP): requirements.txt constraints.txt packages/*/pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt torch
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -r requirements.txt
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/screen-cli run examples/demo.toml --run-dir demo-run
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(STAMP)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy packages/phon-wigner/src packages/al-committee/src packages/screen-cli/src packages/sdnnff-calc/src
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+docs: $(STAMP)
+	$(BIN)/screen-cli init --reference > docs/reference/settings.md
+
+bench: $(STAMP)
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo-run
