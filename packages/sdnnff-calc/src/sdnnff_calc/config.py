@@ -14,6 +14,7 @@ from sdnnff_calc.errors import ConfigError, nearest_hint
 __all__ = [
     "DataConfig",
     "EquivariantConfig",
+    "FinetuneConfig",
     "GridConfig",
     "ModelConfig",
     "RunConfig",
@@ -153,9 +154,9 @@ class TrainingConfig:
     force_weight: float = 1.0
     """Weight of the squared force error over the force scale squared."""
     energy_weight: float = 0.0
-    """Weight of the squared error of the energy per atom, same units (× atoms)."""
+    """Weight of the squared error of the energy per atom over (force scale · 1 Å)²."""
     stress_weight: float = 0.0
-    """Weight of the squared error of stress · volume per atom."""
+    """Weight of the squared error of stress · volume per atom over (force scale · 1 Å)²."""
     force_constant_weight: float = 0.0
     """Weight of the squared error of fc2·v on random vectors v; needs ``force_constants``."""
     force_constants: tuple[str, ...] = ()
@@ -179,12 +180,33 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class FinetuneConfig:
+    """How an existing model is adapted to new data."""
+
+    model: str = ""
+    """Checkpoint to start from."""
+    method: Literal["full", "head", "adapters"] = "full"
+    """``full``: all weights; ``head``: the readout only; ``adapters``: low-rank additions to every matrix."""
+    rank: int = 4
+    """Rank of the adapters."""
+    replay: tuple[str, ...] = ()
+    """Data of the original training, mixed in so that it is not forgotten."""
+    replay_fraction: float = 0.5
+    """Replayed structures per new one in each epoch."""
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 1, "rank", self.rank, "at least 1")
+        _require(self.replay_fraction >= 0.0, "replay_fraction", self.replay_fraction, "0 or more")
+
+
+@dataclass(frozen=True)
 class RunConfig:
-    """One training run: a TOML file with the tables ``model``, ``data`` and ``training``."""
+    """One run: a TOML file with the tables ``model``, ``data``, ``training`` and, to adapt, ``finetune``."""
 
     model: ModelConfig = field(default_factory=EquivariantConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
 
 def _require(condition: bool, name: str, got: object, expected: str) -> None:
@@ -260,14 +282,14 @@ def read_config(path: str | Path) -> RunConfig:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    unknown = set(tables) - {"model", "data", "training"}
+    known = ["model", "data", "training", "finetune"]
+    unknown = set(tables) - set(known)
     if unknown:
         name = sorted(unknown)[0]
-        raise ConfigError(
-            f"unknown table [{name}] in {path}. {nearest_hint(name, ['model', 'data', 'training'])}"
-        )
+        raise ConfigError(f"unknown table [{name}] in {path}. {nearest_hint(name, known)}")
     data = record_from_dict(DataConfig, tables.get("data", {}), "data")
     training = record_from_dict(TrainingConfig, tables.get("training", {}), "training")
+    finetune = record_from_dict(FinetuneConfig, tables.get("finetune", {}), "finetune")
 
     def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str((path.parent / name).resolve()) for name in names)
@@ -284,5 +306,10 @@ def read_config(path: str | Path) -> RunConfig:
             training,
             workdir=str((path.parent / training.workdir).resolve()),
             force_constants=absolute(training.force_constants),
+        ),
+        finetune=dataclasses.replace(
+            finetune,
+            model=str((path.parent / finetune.model).resolve()) if finetune.model else "",
+            replay=absolute(finetune.replay),
         ),
     )

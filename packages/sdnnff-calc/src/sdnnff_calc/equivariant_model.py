@@ -11,8 +11,8 @@ The density of each atom (:mod:`sdnnff_calc.density`) is contracted over element
 where ⊗ couples with Gaunt coefficients. This is the tensor product of e3nn restricted to the paths of natural
 parity and is done by evaluating the factors as functions on the sphere, multiplying them there and
 projecting back on a quadrature that is exact for the degree in question, so that nearly all work is in a few
-large matrix products. Scalars of B feed a network that gives the atomic energy (``conservative``) or gates for the vectors
-of B, whose sum is the force (``direct``).
+large matrix products. Scalars of B feed a network that gives the atomic energy (``conservative``) or gates
+for the vectors of B, whose sum is the force (``direct``).
 
 A second layer sums over neighbours again, each weighted by its own B seen along the bond.
 

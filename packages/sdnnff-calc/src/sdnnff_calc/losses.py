@@ -1,0 +1,149 @@
+r"""What training minimises.
+
+.. math:: L = w_F ⟨|F−F^*|²⟩/3s² + w_E ⟨(ΔE/n)²⟩/s² + w_σ ⟨|Δσ V/n|²⟩/9s² + w_Φ ⟨|Φv−Φ^*v|²⟩/⟨|Φ^*v|²⟩
+
+with the force scale s, in eV/Å for forces and eV for energies. The last term is the force-constant loss: random
+vectors v probe the second-order force constants Φ* without ever forming the model's own Hessian.
+
+References
+----------
+The force-constant (Hessian) loss as used for phonons: Koker et al., arXiv:2601.07742 (PFT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sdnnff_calc.config import TrainingConfig
+from sdnnff_calc.environments import Environments, build_environments
+from sdnnff_calc.errors import DataError, MissingExtraError
+from sdnnff_calc.heads import Prediction, Statistics, force_constant_product
+from sdnnff_calc.samples import LabelledBatch
+
+__all__ = [
+    "ForceConstantTarget",
+    "force_constant_loss",
+    "force_constant_target",
+    "force_loss",
+    "read_force_constants",
+]
+
+
+def force_loss(
+    prediction: Prediction, batch: LabelledBatch, statistics: Statistics, config: TrainingConfig
+) -> Tensor:
+    """Evaluate the force, energy and stress terms of the module's formula.
+
+    Parameters
+    ----------
+    prediction
+        From the model.
+    batch
+        Labels; NaN energies and stresses are skipped.
+    statistics
+        Gives the force scale.
+    config
+        Gives the weights.
+
+    Returns
+    -------
+    Tensor
+        Scalar, dimensionless.
+    """
+    scale = statistics.force_scale
+    loss = config.force_weight * ((prediction.forces - batch.forces) / scale).square().mean()
+    n_atoms = torch.tensor(batch.env.n_atoms_each, dtype=loss.dtype, device=loss.device)
+    if config.energy_weight > 0.0 and prediction.energies is not None:
+        known = torch.isfinite(batch.energies)
+        if bool(known.any()):
+            error = (prediction.energies - batch.energies)[known].to(loss.dtype) / n_atoms[known] / scale
+            loss = loss + config.energy_weight * error.square().mean()
+    if config.stress_weight > 0.0 and prediction.stresses is not None:
+        known = torch.isfinite(batch.stresses).all(dim=-1).all(dim=-1)
+        if bool(known.any()):
+            volume = (batch.env.volumes / n_atoms)[known, None, None]
+            error = (prediction.stresses - batch.stresses)[known] * volume / scale
+            loss = loss + config.stress_weight * error.square().mean()
+    return loss
+
+
+@dataclass(frozen=True)
+class ForceConstantTarget:
+    """An undisplaced supercell with its second-order force constants.
+
+    Attributes
+    ----------
+    env
+        Its environments.
+    matrix
+        Φ*, shape (3·n_atoms, 3·n_atoms), eV/Å².
+    """
+
+    env: Environments
+    matrix: Tensor
+
+
+def force_constant_target(
+    atoms: Atoms, fc2: NDArray[np.float64], cutoff: float, dtype: torch.dtype, device: torch.device | str
+) -> ForceConstantTarget:
+    """Prepare a target from a supercell and its full fc2, shape (n_atoms, n_atoms, 3, 3), eV/Å²."""
+    n = len(atoms)
+    if fc2.shape != (n, n, 3, 3):
+        raise DataError(
+            f"fc2 has shape {fc2.shape}, expected {(n, n, 3, 3)}: give the full, not the compact, form."
+        )
+    matrix = torch.from_numpy(np.ascontiguousarray(fc2.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)))
+    env = build_environments([atoms], cutoff, dtype, device)
+    return ForceConstantTarget(env, matrix.to(device=device, dtype=dtype))
+
+
+def read_force_constants(
+    path: str | Path, cutoff: float, dtype: torch.dtype, device: torch.device | str
+) -> ForceConstantTarget:
+    """Read a phonopy YAML file with force constants (or with forces, then solved for).
+
+    Raises
+    ------
+    MissingExtraError
+        When phonopy is not installed.
+    DataError
+        When the file holds none.
+    """
+    try:
+        import phonopy
+    except ImportError as error:
+        raise MissingExtraError(
+            "the force-constant loss reads phonopy files: pip install 'sdnnff-calc[phonopy]'."
+        ) from error
+    try:
+        phonon = phonopy.load(path, is_compact_fc=False, log_level=0)
+    except Exception as error:  # phonopy raises many kinds
+        raise DataError(f"{path}: phonopy cannot load it ({error}).") from error
+    if phonon.force_constants is None:
+        raise DataError(f"{path} holds neither force constants nor forces.")
+    cell = phonon.supercell
+    atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    return force_constant_target(atoms, np.asarray(phonon.force_constants), cutoff, dtype, device)
+
+
+def force_constant_loss(
+    model: torch.nn.Module,
+    target: ForceConstantTarget,
+    statistics: Statistics,
+    head: str,
+    generator: torch.Generator,
+) -> Tensor:
+    """Compare Φv with Φ*v on one random vector v: the last term of the module's formula."""
+    v = torch.randn(target.env.n_atoms, 3, generator=generator, dtype=target.matrix.dtype).to(
+        target.matrix.device
+    )
+    wanted = (target.matrix @ v.reshape(-1)).view(-1, 3)
+    got = force_constant_product(model, target.env, statistics, head, v)
+    return (got - wanted).square().mean() / wanted.square().mean()

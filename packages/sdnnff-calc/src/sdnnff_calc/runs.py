@@ -1,0 +1,285 @@
+"""Whole runs: read data, build models, train all members of a committee, adapt an existing model."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from sdnnff_calc.adaptation import add_adapters, freeze_all_but_readout, merge_adapters
+from sdnnff_calc.architectures import build_network
+from sdnnff_calc.checkpoint import Model, load_model, save_model
+from sdnnff_calc.config import EquivariantConfig, FinetuneConfig, ModelConfig, RunConfig
+from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
+from sdnnff_calc.equivariant_model import EquivariantModel
+from sdnnff_calc.errors import ConfigError, DataError
+from sdnnff_calc.grid_model import GridModel
+from sdnnff_calc.heads import Statistics
+from sdnnff_calc.samples import (
+    MemoryStore,
+    Sample,
+    SampleStore,
+    ShardedStore,
+    batch_indices,
+    collate_samples,
+    measure_statistics,
+)
+from sdnnff_calc.training import Fit, Progress
+from sdnnff_calc.training_log import EpochRecord, plot_learning_curve
+
+__all__ = ["Stores", "finetune", "load_stores", "new_model", "store_of", "train_committee", "train_member"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Stores:
+    """Training and validation samples, and the report on what was read."""
+
+    train: SampleStore
+    validation: SampleStore
+    report: DataReport
+
+
+def store_of(structures: Sequence[Atoms], cutoff: float, max_force: float = np.inf) -> MemoryStore:
+    """Make an in-memory store of labelled structures."""
+    report = DataReport()
+    checked = check_labels(structures, max_force, report)
+    return MemoryStore(Sample.from_atoms(atoms, cutoff) for atoms in checked)
+
+
+def _cache_key(config: RunConfig) -> str:
+    """Hash what a cache depends on: files, their times and sizes, cutoff and split."""
+    data = config.data
+    files = [p for name in (*data.train, *data.validation) for p in [Path(name)]]
+    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    content = [stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
+    text = json.dumps([*content, config.training.seed, [str(p) for p in files]])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_stores(config: RunConfig) -> Stores:
+    """Read, check and split the data of a run; build or reuse the on-disk cache when one is asked for.
+
+    Raises
+    ------
+    DataError
+        For missing or broken data.
+    """
+    data, cutoff = config.data, config.model.cutoff
+    if not data.train:
+        raise DataError("[data] train names no file.")
+    report = DataReport()
+
+    def groups(names: tuple[str, ...]) -> list[str]:
+        return [group_of(atoms, data.split_by, k) for k, atoms in enumerate(iterate_structures(names))]
+
+    held = None
+    if not data.validation:
+        held = split_groups(groups(data.train), data.validation_fraction, config.training.seed)
+
+    def samples(names: tuple[str, ...], want: bool | None) -> MemoryStore | ShardedStore:
+        def chosen() -> object:
+            for k, atoms in enumerate(iterate_structures(names)):
+                if held is None or want is None or bool(held[k]) == want:
+                    yield atoms
+
+        checked = check_labels(chosen(), data.max_force, report)  # type: ignore[arg-type]
+        stream = (Sample.from_atoms(atoms, cutoff) for atoms in checked)
+        if not data.cache:
+            return MemoryStore(stream)
+        folder = Path(data.cache) / (
+            "validation" if want is True or (want is None and held is None) else "train"
+        )
+        key = _cache_key(config)
+        if (folder / "index.json").is_file():
+            store = ShardedStore(folder)
+            if store.key == key:
+                return store
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return ShardedStore.write(folder, stream, cutoff=cutoff, key=key, shard_atoms=data.shard_atoms)
+
+    train = samples(data.train, False)
+    validation = samples(data.validation or data.train, True)
+    if len(train) == 0:
+        raise DataError("no training structure is left after the checks: " + "; ".join(report.rejected[:5]))
+    return Stores(train, validation, report)
+
+
+def new_model(config: ModelConfig, train: SampleStore, dtype: str, seed: int, with_energy: bool) -> Model:
+    """Build a model with fresh weights, calibrated on a training set."""
+    statistics, elements = measure_statistics(train, with_energy and config.head == "conservative")
+    network = build_network(config, getattr(torch, dtype), seed)
+    _calibrate(network, statistics, train)
+    return Model(network, config, elements, statistics)
+
+
+def _calibrate(network: torch.nn.Module, statistics: Statistics, train: SampleStore) -> None:
+    """Put data statistics into the network's buffers."""
+    dtype = next(network.parameters()).dtype
+    if isinstance(network, EquivariantModel):
+        network.mean_neighbours.fill_(statistics.mean_neighbours)
+    if isinstance(network, GridModel):
+        step = max(1, len(train) // 64)
+        index = np.arange(0, len(train), step)
+        chosen = [index[b] for b in batch_indices(train.sizes[index], 512)]
+        network.calibrate([collate_samples([train[int(k)] for k in b], dtype, "cpu").env for b in chosen])
+
+
+def train_member(
+    config: RunConfig,
+    stores: Stores,
+    workdir: Path,
+    seed: int,
+    progress: Progress | None = None,
+    warm_start: Path | None = None,
+) -> Path:
+    """Train one model: the direct stage first when asked for, then the model's own head.
+
+    Parameters
+    ----------
+    config
+        Settings of model and training.
+    stores
+        Data, made with the model's cutoff.
+    workdir
+        For logs, resume points and ``model.pt``.
+    seed
+        Of this member.
+    progress
+        Told about each epoch.
+    warm_start
+        Checkpoint of the same architecture to start from.
+
+    Returns
+    -------
+    Path
+        ``workdir/model.pt``.
+    """
+    training = dataclasses.replace(config.training, seed=seed)
+    model_config = config.model
+    with_energy = training.energy_weight > 0.0
+    model = new_model(model_config, stores.train, training.dtype, seed, with_energy)
+    if warm_start is not None:
+        _copy_weights(load_model(warm_start).network, model.network)
+    records: list[EpochRecord] = []
+    if training.direct_epochs > 0 and isinstance(model_config, EquivariantConfig):
+        if model_config.head != "conservative":
+            raise ConfigError("direct_epochs needs head = 'conservative': it is the stage before it.")
+        direct = dataclasses.replace(model_config, head="direct")
+        first = new_model(direct, stores.train, training.dtype, seed, False)
+        fit = Fit(
+            first, stores.train, stores.validation, training, workdir,
+            stage="direct", epochs=training.direct_epochs, progress=progress,
+        )  # fmt: skip
+        _copy_weights(fit.run().network, model.network)
+        records += fit.state.records
+    fit = Fit(
+        model, stores.train, stores.validation, training, workdir, stage=model_config.head, progress=progress
+    )
+    trained = fit.run()
+    records += fit.state.records
+    path = save_model(trained, workdir / "model.pt")
+    try:
+        plot_learning_curve(records, workdir / "learning-curve.svg")
+    except ImportError as error:
+        _log.info("%s", error)
+    return path
+
+
+def _copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> int:
+    """Copy every tensor whose name and shape agree; say how many."""
+    old, new = source.state_dict(), target.state_dict()
+    shared = {n: t for n, t in old.items() if n in new and new[n].shape == t.shape}
+    target.load_state_dict(shared, strict=False)
+    return len(shared)
+
+
+def train_committee(
+    config: RunConfig,
+    stores: Stores | None = None,
+    progress: Progress | None = None,
+    warm_start: Sequence[Path] | None = None,
+) -> list[Path]:
+    """Train the members one after the other, with different initial weights and order.
+
+    Parameters
+    ----------
+    config
+        ``training.n_members`` members with seeds ``seed``, ``seed + 1``, …
+    stores
+        Data; None reads what the configuration names.
+    progress
+        Told about each epoch.
+    warm_start
+        One earlier checkpoint per member.
+
+    Returns
+    -------
+    list of Path
+        One checkpoint per member, all inside ``training.workdir``.
+    """
+    stores = load_stores(config) if stores is None else stores
+    training = config.training
+    workdir = Path(training.workdir)
+    if warm_start is not None and len(warm_start) != training.n_members:
+        raise ConfigError(
+            f"warm_start has {len(warm_start)} models, expected n_members = {training.n_members}."
+        )
+    paths = []
+    for member in range(training.n_members):
+        folder = workdir if training.n_members == 1 else workdir / f"member-{member}"
+        start = None if warm_start is None else Path(warm_start[member])
+        paths.append(train_member(config, stores, folder, training.seed + member, progress, start))
+    return paths
+
+
+def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress | None = None) -> Path:
+    """Adapt an existing model to new data as the table ``finetune`` says.
+
+    Returns
+    -------
+    Path
+        ``workdir/model.pt``, an ordinary checkpoint.
+    """
+    settings: FinetuneConfig = config.finetune
+    if not settings.model:
+        raise ConfigError("[finetune] model names no checkpoint to start from.")
+    model = load_model(settings.model)
+    config = dataclasses.replace(config, model=model.config)
+    stores = load_stores(config) if stores is None else stores
+    with_energy = config.training.energy_weight > 0.0 and model.config.head == "conservative"
+    fresh, elements = measure_statistics(stores.train, with_energy)
+    atomic = {**(model.statistics.atomic_energies or {})}
+    for number, energy in (fresh.atomic_energies or {}).items():
+        atomic.setdefault(number, energy)
+    model.statistics = dataclasses.replace(model.statistics, atomic_energies=atomic or None)
+    model.elements = tuple(sorted({*model.elements, *elements}))
+    torch.manual_seed(config.training.seed)
+    for parameter in model.network.parameters():
+        parameter.requires_grad_(True)
+    if settings.method == "head":
+        freeze_all_but_readout(model.network)
+    elif settings.method == "adapters":
+        add_adapters(model.network, settings.rank)
+    replay = None
+    if settings.replay:
+        report = DataReport()
+        checked = check_labels(iterate_structures(settings.replay), config.data.max_force, report)
+        replay = MemoryStore(Sample.from_atoms(atoms, model.config.cutoff) for atoms in checked)
+    workdir = Path(config.training.workdir)
+    fit = Fit(
+        model, stores.train, stores.validation, config.training, workdir,
+        stage="finetune", progress=progress, replay=replay, replay_fraction=settings.replay_fraction,
+    )  # fmt: skip
+    trained = fit.run()
+    if settings.method == "adapters":
+        merge_adapters(trained.network)
+    return save_model(trained, workdir / "model.pt")

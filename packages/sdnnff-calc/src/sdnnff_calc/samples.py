@@ -1,0 +1,331 @@
+"""Labelled environments as arrays: in memory, or in a sharded cache on disk.
+
+The cache is a folder of shards; a shard is a folder of ``.npy`` files that are mapped, not read, so that the
+memory in use does not grow with the number of environments.
+
+    cache/index.json            cutoff, number of samples, sizes, statistics
+    cache/shard-00000/*.npy     the arrays of :class:`Sample`, joined, with their bounds
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.errors import DataError
+from sdnnff_calc.heads import Statistics
+
+__all__ = [
+    "LabelledBatch", "MemoryStore", "Sample", "SampleStore", "ShardedStore",
+    "batch_indices", "collate_samples", "measure_statistics",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled structure.
+
+    Attributes
+    ----------
+    edges
+        Its environments.
+    forces
+        Shape (n_atoms, 3), eV/Å.
+    energy
+        eV; NaN without a label.
+    stress
+        Shape (3, 3), eV/Å³; NaN without a label.
+    """
+
+    edges: EdgeArrays
+    forces: NDArray[Any]
+    energy: float
+    stress: NDArray[Any]
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.edges.numbers)
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms, cutoff: float) -> Sample:
+        """Find the neighbours of a structure and take the labels of its calculator."""
+        results = atoms.calc.results
+        stress = results.get("stress")
+        if stress is None:
+            full = np.full((3, 3), np.nan)
+        else:
+            full = np.asarray(stress, dtype=float)
+            full = voigt_6_to_full_3x3_stress(full) if full.shape == (6,) else full.reshape(3, 3)
+        energy = float(results.get("energy", np.nan))
+        return cls(EdgeArrays.from_atoms(atoms, cutoff), np.asarray(results["forces"]), energy, full)
+
+
+class SampleStore(Protocol):
+    """A random-access collection of samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Atoms of each sample, shape (n_samples,)."""
+        ...
+
+
+class MemoryStore:
+    """Samples in a list."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self.samples = list(samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Atoms of each sample."""
+        return np.array([s.n_atoms for s in self.samples], dtype=np.int64)
+
+
+_ARRAYS = ("numbers", "centre", "neighbour", "vector", "forces", "energy", "stress", "volume")
+
+
+class ShardedStore:
+    """Samples on disk, mapped shard by shard.
+
+    Parameters
+    ----------
+    folder
+        Written by :meth:`write`.
+    n_open
+        Shards kept mapped at a time.
+
+    Raises
+    ------
+    DataError
+        When the folder holds no complete cache.
+    """
+
+    def __init__(self, folder: str | Path, n_open: int = 32) -> None:
+        self.folder = Path(folder)
+        try:
+            index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
+            self.cutoff = float(index["cutoff"])
+            self.key = str(index["key"])
+            self.shard_lengths = [int(n) for n in index["shard_lengths"]]
+            self._sizes = np.array(index["sizes"], dtype=np.int64)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{self.folder} holds no complete cache ({error}). Delete it and run again."
+            ) from error
+        self._starts = np.concatenate([[0], np.cumsum(self.shard_lengths)]).astype(np.int64)
+        self._open: OrderedDict[int, dict[str, NDArray[Any]]] = OrderedDict()
+        self._n_open = n_open
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Atoms of each sample."""
+        return self._sizes
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        arrays = self._map(shard)
+        k = index - int(self._starts[shard])
+        atoms = slice(*(int(b) for b in arrays["atom_bounds"][k : k + 2]))
+        edges = slice(*(int(b) for b in arrays["edge_bounds"][k : k + 2]))
+        return Sample(
+            EdgeArrays(
+                np.array(arrays["numbers"][atoms]),
+                np.array(arrays["centre"][edges]),
+                np.array(arrays["neighbour"][edges]),
+                np.array(arrays["vector"][edges]),
+                float(arrays["volume"][k]),
+            ),
+            np.array(arrays["forces"][atoms]),
+            float(arrays["energy"][k]),
+            np.array(arrays["stress"][k]),
+        )
+
+    def _map(self, shard: int) -> dict[str, NDArray[Any]]:
+        """Map a shard's arrays, closing the least recently used one."""
+        if shard not in self._open:
+            folder = self.folder / f"shard-{shard:05d}"
+            names = (*_ARRAYS, "atom_bounds", "edge_bounds")
+            try:
+                self._open[shard] = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in names}
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"{folder} is damaged ({error}). Delete {self.folder} and run again."
+                ) from error
+            if len(self._open) > self._n_open:
+                self._open.popitem(last=False)
+        self._open.move_to_end(shard)
+        return self._open[shard]
+
+    @classmethod
+    def write(
+        cls, folder: str | Path, samples: Iterable[Sample], *, cutoff: float, key: str, shard_atoms: int
+    ) -> ShardedStore:
+        """Write samples as they come, holding one shard in memory; then open the result."""
+        folder = Path(folder)
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        sizes: list[int] = []
+        lengths: list[int] = []
+        pending: list[Sample] = []
+
+        def flush() -> None:
+            if pending:
+                _write_shard(temporary / f"shard-{len(lengths):05d}", pending)
+                lengths.append(len(pending))
+                pending.clear()
+
+        held = 0
+        for sample in samples:
+            pending.append(sample)
+            sizes.append(sample.n_atoms)
+            held += sample.n_atoms
+            if held >= shard_atoms:
+                flush()
+                held = 0
+        flush()
+        index = {"cutoff": cutoff, "key": key, "shard_lengths": lengths, "sizes": sizes}
+        (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+        return cls(folder)
+
+
+def _write_shard(folder: Path, samples: Sequence[Sample]) -> None:
+    """Join the arrays of some samples and save them."""
+    folder.mkdir()
+    edges = [s.edges for s in samples]
+    arrays = {
+        "numbers": np.concatenate([e.numbers for e in edges]).astype(np.int16),
+        "centre": np.concatenate([e.centre for e in edges]).astype(np.int32),
+        "neighbour": np.concatenate([e.neighbour for e in edges]).astype(np.int32),
+        "vector": np.concatenate([e.vector for e in edges]).astype(np.float32),
+        "forces": np.concatenate([s.forces for s in samples]).astype(np.float32),
+        "energy": np.array([s.energy for s in samples], dtype=np.float64),
+        "stress": np.array([s.stress for s in samples], dtype=np.float64),
+        "volume": np.array([e.volume for e in edges], dtype=np.float64),
+        "atom_bounds": np.cumsum([0, *(len(e.numbers) for e in edges)]),
+        "edge_bounds": np.cumsum([0, *(len(e.centre) for e in edges)]),
+    }
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Environments with labels.
+
+    Attributes
+    ----------
+    env
+        The batch.
+    forces
+        Shape (n_atoms, 3), eV/Å.
+    energies
+        float64, shape (n_structures,), eV; NaN where unknown.
+    stresses
+        Shape (n_structures, 3, 3), eV/Å³; NaN where unknown.
+    """
+
+    env: Environments
+    forces: Tensor
+    energies: Tensor
+    stresses: Tensor
+
+
+def collate_samples(
+    samples: Sequence[Sample], dtype: torch.dtype, device: torch.device | str
+) -> LabelledBatch:
+    """Join samples into one batch."""
+    env = collate_edges([s.edges for s in samples], dtype, device)
+    forces = torch.from_numpy(np.concatenate([s.forces for s in samples])).to(device=device, dtype=dtype)
+    energies = torch.tensor([s.energy for s in samples], dtype=torch.float64, device=device)
+    stresses = torch.from_numpy(np.array([s.stress for s in samples])).to(device=device, dtype=dtype)
+    return LabelledBatch(env, forces, energies, stresses)
+
+
+def batch_indices(
+    sizes: NDArray[np.int64], batch_atoms: int, order: NDArray[np.int64] | None = None
+) -> Iterator[list[int]]:
+    """Fill batches with whole structures, in the given order, up to a number of atoms."""
+    batch: list[int] = []
+    held = 0
+    for index in range(len(sizes)) if order is None else order:
+        if batch and held + sizes[index] > batch_atoms:
+            yield batch
+            batch, held = [], 0
+        batch.append(int(index))
+        held += int(sizes[index])
+    if batch:
+        yield batch
+
+
+def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistics, tuple[int, ...]]:
+    """Measure force scale, neighbours, atomic energies and the element set of a training set.
+
+    Parameters
+    ----------
+    store
+        At least one sample.
+    with_energy
+        Fit atomic energies by least squares over the samples with an energy label.
+
+    Returns
+    -------
+    statistics : Statistics
+    elements : tuple of int
+        Atomic numbers, sorted.
+    """
+    square = n_components = n_edges = n_atoms = 0.0
+    elements: set[int] = set()
+    normal, right = np.zeros((119, 119)), np.zeros(119)
+    for index in range(len(store)):
+        sample = store[index]
+        square += float((np.asarray(sample.forces, dtype=np.float64) ** 2).sum())
+        n_components += sample.forces.size
+        n_edges += len(sample.edges.centre)
+        n_atoms += sample.n_atoms
+        elements.update(int(z) for z in np.unique(sample.edges.numbers))
+        if with_energy and np.isfinite(sample.energy):
+            counts = np.bincount(sample.edges.numbers, minlength=119).astype(np.float64)
+            normal += np.outer(counts, counts)
+            right += counts * sample.energy
+    if n_components == 0:
+        raise DataError("the training set is empty.")
+    scale = float(np.sqrt(square / n_components)) or 1.0
+    atomic = None
+    known = sorted(elements)
+    if with_energy and right.any():
+        solution = np.linalg.lstsq(normal[np.ix_(known, known)], right[known], rcond=1e-10)[0]
+        atomic = {z: float(e) for z, e in zip(known, solution, strict=True)}
+    return Statistics(scale, max(n_edges / n_atoms, 1.0), atomic), tuple(known)

@@ -1,0 +1,83 @@
+"""The record of a training: a CSV log, and its picture."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdnnff_calc.errors import MissingExtraError
+
+__all__ = ["EpochRecord", "plot_learning_curve", "write_log"]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of ``log.csv``.
+
+    Attributes
+    ----------
+    stage
+        ``direct``, ``conservative`` or ``finetune``.
+    epoch, step
+        Done so far in this stage.
+    seconds
+        Wall time of this stage, kills and resumes included.
+    learning_rate, loss
+        Of the last step; average over the epoch.
+    train_force_rmse, validation_force_rmse
+        eV/Å; the first with the weights as they moved, the second with the averaged ones.
+    validation_force_mae
+        eV/Å.
+    """
+
+    stage: str
+    epoch: int
+    step: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    train_force_rmse: float
+    validation_force_rmse: float
+    validation_force_mae: float
+
+
+def write_log(records: list[EpochRecord], path: Path) -> None:
+    """Write all records as CSV."""
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([f.name for f in dataclasses.fields(EpochRecord)])
+        for record in records:
+            writer.writerow(dataclasses.astuple(record))
+    temporary.replace(path)
+
+
+def plot_learning_curve(records: list[EpochRecord], path: Path) -> None:
+    """Draw training and validation error against the step.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("plots need matplotlib: pip install 'sdnnff-calc[plot]'.") from error
+    figure = Figure(figsize=(5.0, 3.5), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    steps, offset, last = [], 0, None
+    for record in records:
+        if last is not None and record.stage != last.stage:
+            offset += last.step
+        steps.append(offset + record.step)
+        last = record
+    axes.plot(steps, [1000 * r.train_force_rmse for r in records], label="training")
+    axes.plot(steps, [1000 * r.validation_force_rmse for r in records], label="validation, averaged weights")
+    axes.set(xlabel="step", ylabel="force RMSE (meV/Å)", yscale="log")
+    axes.legend()
+    figure.savefig(path)
