@@ -127,9 +127,7 @@ class DynamicalMatrixDerivative:
         stacked[1:] = 2j * np.pi * near.vectors_cart.T * phase
         return np.asarray(np.add.reduceat(stacked, near.starts, axis=1) / near.counts)
 
-    def _wang_terms(
-        self, q_cart: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _wang_terms(self, q_cart: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return Wang's force-constant correction (n, n, 9) and its derivative (3, n, n, 9)."""
         born = np.asarray(self._dm.born)
         dielectric = np.asarray(self._dm.dielectric_constant)

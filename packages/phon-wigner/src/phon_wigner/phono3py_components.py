@@ -192,7 +192,9 @@ class WignerConductivity:
                 self.mode_kappa_P_RTA[i, j] = modes
                 self.mode_kappa_C[i, j] = coherence_by_mode(pairs, capacities[j], widths[j]) * scale
                 self.kappa_C[i, j] = coherence_conductivity(pairs, capacities[j], widths[j]) * scale / mesh
-                standard = _standard_populations(self._store.standard, pairs, capacities[j], widths[j]) * scale
+                standard = (
+                    _standard_populations(self._store.standard, pairs, capacities[j], widths[j]) * scale
+                )
                 self.kappa_block[i, j] = (modes - standard).sum(axis=(0, 1)) / mesh
                 if self.pairs is not None:
                     self.pairs[i, j] = _pair_matrix(pairs, capacities[j], widths[j]) * scale

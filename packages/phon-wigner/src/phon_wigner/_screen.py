@@ -1,0 +1,30 @@
+"""What phon-wigner offers to screen-cli; only the host imports this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from screen_cli.hookspecs import hookimpl
+from screen_cli.plugin_records import CommandPlugin, ConductivitySolverPlugin
+
+
+@hookimpl
+def screen_conductivity_solvers() -> Iterable[ConductivitySolverPlugin]:
+    """Offer populations and coherences."""
+    yield ConductivitySolverPlugin(
+        name="wigner",
+        summary="Wigner transport: populations and coherences through phono3py",
+        factory="phon_wigner._solver:WignerSolver",
+        coherences=True,
+        citation="10.1038/s41567-019-0520-x",
+    )
+
+
+@hookimpl
+def screen_commands() -> Iterable[CommandPlugin]:
+    """Offer the phon-wigner command line."""
+    yield CommandPlugin(
+        name="wigner",
+        summary="Coherences from stored linewidths, comparison metrics, plots, doctor",
+        factory="phon_wigner.cli:main",
+    )

@@ -1,0 +1,144 @@
+"""The conductivity of one crystal at several temperatures, and its files."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from phon_wigner.errors import InputFileError
+
+COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
+"""Order of the six Cartesian components in every array that ends in 6."""
+
+
+@dataclass(frozen=True)
+class WignerResult:
+    """Particle-like and wave-like conductivity, in total and per mode.
+
+    Attributes
+    ----------
+    temperatures : NDArray[np.float64], shape (n_temps,), K
+    kappa_p, kappa_c : NDArray[np.float64], shape (n_temps, 6), W/(m K)
+        Populations and coherences; xx yy zz yz xz xy.
+    frequency : NDArray[np.float64], shape (n_qpoints, n_bands), THz
+    gamma : NDArray[np.float64], shape (n_temps, n_qpoints, n_bands), THz
+        HWHM, all scattering included. Empty first axis when modes were not kept.
+    heat_capacity : NDArray[np.float64], shape (n_temps, n_qpoints, n_bands), eV/K
+    group_velocity : NDArray[np.float64], shape (n_qpoints, n_bands, 3), Å·THz
+    qpoints : NDArray[np.float64], shape (n_qpoints, 3)
+    weights : NDArray[np.int64], shape (n_qpoints,)
+    mode_kappa_p, mode_kappa_c : NDArray[np.float64], shape (n_temps, n_qpoints, n_bands, 6), W/(m K)
+        Their sum over q points and bands is ``sum(weights)`` times kappa (the weights are inside).
+        Empty first axis when modes were not kept.
+    volume : float, Å³
+    mesh : tuple[int, ...] or None
+    metadata : dict
+        Versions, files and settings.
+    """
+
+    temperatures: NDArray[np.float64]
+    kappa_p: NDArray[np.float64]
+    kappa_c: NDArray[np.float64]
+    frequency: NDArray[np.float64]
+    gamma: NDArray[np.float64]
+    heat_capacity: NDArray[np.float64]
+    group_velocity: NDArray[np.float64]
+    qpoints: NDArray[np.float64]
+    weights: NDArray[np.int64]
+    mode_kappa_p: NDArray[np.float64]
+    mode_kappa_c: NDArray[np.float64]
+    volume: float
+    mesh: tuple[int, ...] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kappa_total(self) -> NDArray[np.float64]:
+        """κ_P + κ_C, shape (n_temps, 6), W/(m K)."""
+        return self.kappa_p + self.kappa_c
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether the mode-resolved arrays were kept."""
+        return len(self.mode_kappa_p) == len(self.temperatures)
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write temperatures and κ (not the modes) as JSON, atomically."""
+        document = {
+            "temperatures": self.temperatures.tolist(),
+            "kappa_p": self.kappa_p.tolist(),
+            "kappa_c": self.kappa_c.tolist(),
+            "kappa_total": self.kappa_total.tolist(),
+            "components": list(COMPONENTS),
+            "units": {"temperatures": "K", "kappa": "W/(m K)"},
+            "mesh": None if self.mesh is None else [int(n) for n in self.mesh],
+            "metadata": self.metadata,
+        }
+        target = Path(path)
+        temporary = target.with_name(target.name + ".tmp")
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, target)
+
+    def to_hdf5(self, path: str | os.PathLike[str], compression: str | None = "gzip") -> None:
+        """Write every array to one HDF5 file; names are the attribute names, chunked per temperature."""
+        target = Path(path)
+        temporary = target.with_name(target.name + ".tmp")
+        with h5py.File(temporary, "w") as handle:
+            for name in _ARRAYS:
+                array = np.asarray(getattr(self, name))
+                if array.ndim > 2 and array.size:
+                    chunks = (1, *array.shape[1:])
+                    handle.create_dataset(name, data=array, compression=compression, chunks=chunks)
+                else:
+                    handle.create_dataset(name, data=array)
+            handle.create_dataset("kappa_total", data=self.kappa_total)
+            handle.attrs["volume"] = self.volume
+            if self.mesh is not None:
+                handle.attrs["mesh"] = np.asarray(self.mesh, dtype=np.int64)
+            handle.attrs["metadata"] = json.dumps(self.metadata)
+        os.replace(temporary, target)
+
+    @classmethod
+    def from_hdf5(cls, path: str | os.PathLike[str]) -> WignerResult:
+        """Read a file of :meth:`to_hdf5`.
+
+        Raises
+        ------
+        InputFileError
+            The file is not one.
+        """
+        try:
+            with h5py.File(path, "r") as handle:
+                arrays = {name: handle[name][()] for name in _ARRAYS}
+                mesh = handle.attrs.get("mesh")
+                return cls(
+                    **arrays,
+                    volume=float(handle.attrs["volume"]),
+                    mesh=None if mesh is None else tuple(int(n) for n in mesh),
+                    metadata=json.loads(handle.attrs["metadata"]),
+                )
+        except (OSError, KeyError) as error:
+            raise InputFileError(
+                f"{path} is not a phon-wigner result ({error}). Make one with `phon-wigner analyze ... --hdf5 {path}`."
+            ) from error
+
+
+_ARRAYS = (
+    "temperatures",
+    "kappa_p",
+    "kappa_c",
+    "frequency",
+    "gamma",
+    "heat_capacity",
+    "group_velocity",
+    "qpoints",
+    "weights",
+    "mode_kappa_p",
+    "mode_kappa_c",
+)
