@@ -1,4 +1,4 @@
-"""Configuration of a loop: frozen dataclasses read from TOML; an unknown key is an error with a suggestion."""
+"""Configuration of a loop: frozen dataclasses read from TOML; an unknown key is an error."""
 
 from __future__ import annotations
 

@@ -70,7 +70,8 @@ class RunDirectory:
         self.manifest: dict[str, Any] = read_json(manifest)
         if self.manifest.get("format") != FORMAT:
             raise RunStateError(
-                f"{path} has format {self.manifest.get('format')}, this version reads {FORMAT}. Update al-committee."
+                f"{path} has format {self.manifest.get('format')}, this version reads {FORMAT}. "
+                "Update al-committee."
             )
         self.config: LoopConfig = config_from_dict(self.manifest["config"], str(manifest))
 
@@ -132,10 +133,10 @@ class RunDirectory:
         unsafe = [key for key in differences if not key.startswith(SAFE_CHANGES)]
         if unsafe or not accept_changes:
             fix = (
-                f"{', '.join(unsafe)} shaped the rounds already done: put the old value back, or init a new run "
-                "(labels are kept in the cache and cost nothing)."
+                f"{', '.join(unsafe)} shaped the rounds already done: put the old value back, or init a new "
+                "run (labels are kept in the cache and cost nothing)."
                 if unsafe
-                else "Put the old values back, or accept the new ones with: al-committee resume --accept-changes"
+                else "Put the old values back, or accept the new: al-committee resume --accept-changes"
             )
             raise ConfigChangedError(
                 f"the config differs from the one {self.path} was made with:\n{lines}\n{fix}"
@@ -163,8 +164,8 @@ class RunDirectory:
             else:
                 shown = f"{known!r} -> {value!r}"
             raise ConfigChangedError(
-                f"{name.replace('_', ' ')} changed since {self.path} was made: {shown}. Put the old back, or init "
-                "a new run (labels are kept in the cache)."
+                f"{name.replace('_', ' ')} changed since {self.path} was made: {shown}. Put the old back, or "
+                "init a new run (labels are kept in the cache)."
             )
 
     def _update_manifest(self, **values: Any) -> None:
@@ -266,6 +267,24 @@ class RunDirectory:
             found[record["key"]] = record
         return found
 
+    def forget_failures(self) -> int:
+        """Clear the quarantine and reopen the earliest round that holds a failed label; give their number."""
+        failed = self.failed()
+        touched = [
+            n
+            for n in self.rounds()
+            if set((self.record(n, "labels") or {"failed": []})["failed"]) & set(failed)
+        ]
+        tests = self.path / "test" / "labels.json"
+        if tests.exists() and set(read_json(tests)["failed"]) & set(failed):
+            tests.unlink()
+            touched = [0]
+        for key in failed:
+            (self.path / "failed" / f"{key}.json").unlink()
+        if touched:
+            self.set_back(touched[0], "labels")
+        return len(failed)
+
     # ---- lock and index ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -284,7 +303,7 @@ class RunDirectory:
                 handle.seek(0)
                 holder = handle.read().strip() or "unknown"
                 raise RunLockedError(
-                    f"{self.path} is driven by {holder}. Wait for it, or stop it first; status works meanwhile."
+                    f"{self.path} is driven by {holder}. Wait for it or stop it; status works meanwhile."
                 ) from None
             handle.truncate(0)
             handle.write(f"process {os.getpid()} on host {socket.gethostname()}\n")

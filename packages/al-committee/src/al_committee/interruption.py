@@ -1,0 +1,71 @@
+"""Stopping cleanly: a wall-clock limit and signals, polled between pieces of work."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from al_committee.errors import CommitteeError, ConfigError
+
+__all__ = ["PausedError", "StopWatch", "parse_walltime"]
+
+
+class PausedError(CommitteeError):
+    """The loop stopped on purpose with work left; everything finished is on disk."""
+
+
+class StopWatch:
+    """Tell when to stop.
+
+    Parameters
+    ----------
+    walltime_s
+        Seconds from now; None for no limit.
+    clock
+        Monotonic clock, s.
+    """
+
+    def __init__(self, walltime_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = None if walltime_s is None else clock() + walltime_s
+        self.reason = ""
+
+    def __call__(self, needed_s: float = 0.0) -> bool:
+        """Whether to stop now, or before a piece of work that needs `needed_s` seconds."""
+        if not self.reason and self._end is not None and self._clock() + needed_s >= self._end:
+            self.reason = "the walltime is spent"
+        return bool(self.reason)
+
+    def listen(self) -> None:
+        """Let SIGTERM and SIGINT stop cleanly; a second SIGINT interrupts at once."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.reason and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.reason = f"signal {signal.Signals(number).name}"
+
+        signal.signal(signal.SIGTERM, handle)
+        signal.signal(signal.SIGINT, handle)
+
+
+def parse_walltime(text: str) -> float:
+    """Read ``90``, ``90s``, ``15m``, ``1.5h``, ``1:30:00`` or ``2-12:00:00`` (Slurm) as seconds.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    simple = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if simple:
+        return float(simple[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[simple[2]]
+    clock = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", text)
+    if clock:
+        days, first, second, third = (int(part) if part else 0 for part in clock.groups())
+        if clock[4] is None:
+            return 60.0 * first + second if not clock[1] else 86400.0 * days + 3600.0 * first + 60.0 * second
+        return 86400.0 * days + 3600.0 * first + 60.0 * second + third
+    raise ConfigError(f"walltime {text!r} is not understood. Write 90s, 15m, 1.5h, 1:30:00 or 2-12:00:00.")

@@ -1,0 +1,590 @@
+"""The closed loop: pool, committee, selection, labels, training; a step is done when its record exists.
+
+Every step reads only records of earlier steps and writes its own record last, atomically; running the loop
+again after any interruption does what is missing and nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from al_committee.atomic_file import read_json, write_atomically, write_json
+from al_committee.calibration import calibrate
+from al_committee.committee import CommitteeCalculator
+from al_committee.descriptors import DESCRIPTORS
+from al_committee.disagreement import committee_mean, force_deviation
+from al_committee.diversity import representative_points
+from al_committee.errors import RunStateError, TooManyFailedLabelsError, TrainerError
+from al_committee.interruption import PausedError, StopWatch
+from al_committee.label_cache import LabelCache
+from al_committee.labelling import Labeller, label_through_cache, labelled_forces
+from al_committee.labels import LabelOutcome, LabelRequest
+from al_committee.pool import Pool
+from al_committee.protocols import Trainer
+from al_committee.run_directory import RunDirectory
+from al_committee.scoring import ScoreTable, score_pool
+from al_committee.selection import ScoredSupercell, select_supercells
+
+__all__ = ["ActiveLearningLoop", "derive_seed"]
+
+logger = logging.getLogger(__name__)
+
+
+def derive_seed(seed: int, *purpose: object) -> int:
+    """Give every random choice its own seed, independent of what ran before it (31 bits)."""
+    text = "|".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+class ActiveLearningLoop:
+    """Drive one run directory.
+
+    Parameters
+    ----------
+    run
+        The run directory, with its configuration.
+    pool
+        All crystals, test set included.
+    labeller
+        Source of labels.
+    trainer
+        Learner.
+    cache
+        Store of labels of this labeller.
+    stop
+        When to stop cleanly.
+    write_report
+        Called with the run and a round's number once the round is evaluated; returns the files written.
+
+    Raises
+    ------
+    ConfigChangedError
+        When the pool or the label settings differ from those the run was made with.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        pool: Pool,
+        labeller: Labeller,
+        trainer: Trainer,
+        cache: LabelCache,
+        *,
+        stop: StopWatch | None = None,
+        write_report: Callable[[RunDirectory, int], Sequence[Path]] | None = None,
+    ) -> None:
+        self.run, self.pool, self.labeller, self.trainer, self.cache = run, pool, labeller, trainer, cache
+        self.config = run.config
+        self.stop = stop or StopWatch()
+        self.write_report = write_report
+        run.pin("pool_checksum", pool.checksum())
+        run.pin("label_settings", dict(labeller.settings))
+        self.test_ids = self._choose_test_structures()
+        held_out = set(self.test_ids)
+        self.pool_ids = [name for name in pool.structure_ids if name not in held_out]
+        if not self.pool_ids:
+            raise RunStateError(
+                f"all {len(pool.structure_ids)} crystals are in the test set; lower pool.test_structures."
+            )
+
+    # ---- driving -----------------------------------------------------------------------------------------
+
+    def drive(self) -> dict[str, Any]:
+        """Run until the loop is finished.
+
+        Returns
+        -------
+        dict
+            The closing record: reason, last round, where the models are.
+
+        Raises
+        ------
+        PausedError
+            Walltime, a signal, or labels outstanding: run again later.
+        TooManyFailedLabelsError
+            When the source of labels is broken.
+        """
+        number = 0
+        while True:
+            finished = self.run.finished()
+            if finished is not None:
+                return finished
+            reason = self._play_round(number)
+            if reason:
+                return self._finish(number, reason)
+            number += 1
+
+    def _play_round(self, number: int) -> str:
+        """Do what is missing of one round; a reason ends the loop before its labels."""
+        if number > self.config.stop.max_rounds:
+            return f"max_rounds = {self.config.stop.max_rounds} rounds are done"
+        run = self.run
+        if number == 0 and self.test_ids and not (run.path / "test" / "labels.json").exists():
+            self._label_test_set()
+        selection = run.record(number, "selection")
+        if selection is None:
+            self._pause_if_asked()
+            selection = self._select(number)
+            run.write_record(number, "selection", selection)
+        if number > 0:
+            reason = self._stop_reason(number, selection)
+            if reason:
+                return reason
+        if run.record(number, "labels") is None:
+            self._pause_if_asked()
+            run.write_record(number, "labels", self._label(number, selection))
+        if run.record(number, "models") is None:
+            self._train(number)
+        if run.record(number, "evaluation") is None:
+            self._pause_if_asked()
+            run.write_record(number, "evaluation", self._evaluate(number))
+        if run.record(number, "report") is None:
+            self._report(number)
+        return ""
+
+    def _pause_if_asked(self, needed_s: float = 0.0) -> None:
+        """Leave cleanly when the stop watch says so."""
+        if self.stop(needed_s):
+            raise PausedError(f"{self.stop.reason}; everything done so far is on disk. Continue with resume.")
+
+    def _rng(self, *purpose: object) -> np.random.Generator:
+        """Random generator of one purpose."""
+        return np.random.default_rng(derive_seed(self.config.seed, *purpose))
+
+    # ---- test set and start ------------------------------------------------------------------------------
+
+    def _choose_test_structures(self) -> list[str]:
+        """Set crystals aside, the same ones at every start."""
+        count = self.config.pool.test_structures
+        names = self.pool.structure_ids
+        chosen = self._rng("test set").permutation(len(names))[:count]
+        return sorted(names[int(k)] for k in chosen)
+
+    def _test_requests(self) -> list[LabelRequest]:
+        """One supercell of each held-out crystal."""
+        return [self._request(name, 0) for name in self.test_ids]
+
+    def _request(self, structure_id: str, index: int) -> LabelRequest:
+        """Ask for a supercell of the pool."""
+        entry = self.pool.supercell(structure_id, index)
+        return LabelRequest(entry.key, entry.atoms, f"{structure_id}/{index}")
+
+    def _label_test_set(self) -> None:
+        """Label the fixed test set once."""
+        logger.info("labelling the test set: %d held-out crystals", len(self.test_ids))
+        record = self._obtain_labels(self._test_requests(), "the test set")
+        write_json(self.run.path / "test" / "labels.json", record)
+
+    def test_atoms(self) -> list[Atoms]:
+        """Labelled test structures."""
+        path = self.run.path / "test" / "labels.json"
+        if not path.exists():
+            return []
+        return self._labelled(read_json(path)["done"])
+
+    def _select_start(self) -> list[ScoredSupercell]:
+        """Choose round 0, before there is any committee."""
+        pool, settings = self.config.pool, self.config.supercells
+        indices = range(settings.n_supercells if pool.start_labels > len(self.pool_ids) else 1)
+        candidates = [(name, index) for name in self.pool_ids for index in indices]
+        if pool.start_method == "random":
+            chosen = self._rng("start").permutation(len(candidates))[: pool.start_labels]
+            picked = [int(k) for k in chosen]
+        else:
+            describe = DESCRIPTORS.get(self.config.selection.descriptor)
+            vectors = np.array([describe(self.pool.supercell(*pair).atoms) for pair in candidates])
+            picked = representative_points(vectors, pool.start_labels, derive_seed(self.config.seed, "start"))
+        found = []
+        for k in picked:
+            entry = self.pool.supercell(*candidates[k])
+            found.append(ScoredSupercell(entry.structure_id, entry.index, entry.key, 0.0, len(entry.atoms)))
+        return found
+
+    # ---- selection ---------------------------------------------------------------------------------------
+
+    def _select(self, number: int) -> dict[str, Any]:
+        """Score the pool with the last committee and choose what to label."""
+        if number == 0:
+            selected = self._select_start()
+            return {"round": 0, "n_recommended": None, "selected": [_as_dict(s) for s in selected]}
+        logger.info("round %d: scoring %d supercells", number, len(self.pool_ids) * self._per_structure)
+        table = score_pool(
+            self.pool,
+            self.pool_ids,
+            self.committee(number - 1),
+            folder=self.run.round_folder(number) / "scores",
+            percentile=self.config.selection.percentile,
+            pause=self._pause_if_asked,
+        )
+        return self._select_from(number, table)
+
+    @property
+    def _per_structure(self) -> int:
+        """Supercells per crystal."""
+        return self.config.supercells.n_supercells
+
+    def _select_from(self, number: int, table: ScoreTable) -> dict[str, Any]:
+        """Apply rule, strategy and budget to the scores."""
+        settings = self.config.selection
+        selection = select_supercells(
+            table.supercells,
+            settings,
+            known_keys=self._known_keys(number),
+            rng=self._rng("selection", number),
+            describe=self._describe,
+        )
+        selected = list(selection.selected)
+        if self.config.stop.max_labels:
+            remaining = max(0, self.config.stop.max_labels - len(self._attempted(number)))
+            selected = selected[:remaining]
+        return {
+            "round": number,
+            "n_scored": len(table.supercells),
+            "n_recommended": len(selection.recommended),
+            "n_structures": len(self.pool_ids),
+            "n_duplicates": len(selection.duplicates),
+            "absurd": [_as_dict(s) for s in selection.absurd],
+            "unscorable": table.unscorable,
+            "largest_score": max((s.score for s in table.supercells), default=0.0),
+            "median_score": float(np.median([s.score for s in table.supercells]))
+            if table.supercells
+            else 0.0,
+            "histogram": table.histogram,
+            "strategy": settings.strategy,
+            "recommended": [[s.structure_id, s.index, s.score] for s in selection.recommended[:1000]],
+            "selected": [_as_dict(s) for s in selected],
+        }
+
+    def _describe(self, supercells: Sequence[ScoredSupercell]) -> NDArray[np.float64]:
+        """Descriptor vectors of supercells."""
+        describe = DESCRIPTORS.get(self.config.selection.descriptor)
+        return np.array([describe(self.pool.supercell(s.structure_id, s.index).atoms) for s in supercells])
+
+    def _attempted(self, before: int) -> list[str]:
+        """Keys selected in the rounds before one."""
+        keys = []
+        for number in range(before):
+            record = self.run.record(number, "selection") or {"selected": []}
+            keys += [item["key"] for item in record["selected"]]
+        return keys
+
+    def _known_keys(self, before: int) -> set[str]:
+        """Keys that may not be selected again: selected before, failed, or in the test set."""
+        tests = {request.key for request in self._test_requests()}
+        return set(self._attempted(before)) | set(self.run.failed()) | tests
+
+    def _stop_reason(self, number: int, selection: dict[str, Any]) -> str:
+        """Why to stop after looking at a round's selection; empty to go on."""
+        stop, recommended = self.config.stop, selection["n_recommended"]
+        threshold = self.config.selection.threshold
+        if stop.below_threshold and recommended == 0:
+            return f"no structure is recommended: all scores are at most {threshold:g} eV/Å"
+        if stop.max_labels and len(self._attempted(number)) >= stop.max_labels:
+            return f"the budget of max_labels = {stop.max_labels} labels is spent"
+        if not selection["selected"]:
+            return f"{recommended} structures are recommended, but the round's budget admits none of them"
+        if stop.constant_rounds > 0 and number > stop.constant_rounds:
+            counts = [
+                int((self.run.record(n, "selection") or {}).get("n_recommended") or 0)
+                for n in range(number - stop.constant_rounds, number + 1)
+            ]
+            steps = [abs(after - before) for before, after in itertools.pairwise(counts)]
+            if max(steps) <= stop.constant_tolerance * selection["n_structures"]:
+                listed = ", ".join(str(count) for count in counts)
+                return f"the number recommended is near constant: {listed}"
+        return ""
+
+    # ---- labels ------------------------------------------------------------------------------------------
+
+    def _label(self, number: int, selection: dict[str, Any]) -> dict[str, Any]:
+        """Label what the round selected, and what earlier rounds left pending."""
+        requests = [self._request(item["structure_id"], item["index"]) for item in selection["selected"]]
+        for request, item in zip(requests, selection["selected"], strict=True):
+            if request.key != item["key"]:
+                raise RunStateError(
+                    f"supercell {request.name} is no longer the one selected in round {number}: the pool "
+                    "changed. Restore the structures this run was made with."
+                )
+        late = set((self.run.record(number - 1, "labels") or {}).get("pending", [])) if number else set()
+        requests += [self._request(*place) for place in self._places(late)]
+        logger.info("round %d: %d labels asked for", number, len(requests))
+        record = self._obtain_labels(requests, f"round {number}")
+        if number == 0 and not record["done"]:
+            raise TooManyFailedLabelsError(f"no label of round 0 could be made. {self._common_reasons()}")
+        return record
+
+    def _places(self, keys: Iterable[str]) -> list[tuple[str, int]]:
+        """Crystal and index of earlier selected keys."""
+        wanted = set(keys)
+        found = []
+        for number in self.run.rounds():
+            for item in (self.run.record(number, "selection") or {"selected": []})["selected"]:
+                if item["key"] in wanted:
+                    wanted.discard(item["key"])
+                    found.append((item["structure_id"], item["index"]))
+        return found
+
+    def _obtain_labels(self, requests: Sequence[LabelRequest], what: str) -> dict[str, Any]:
+        """Label through the cache; quarantine failures; pause while too many are outstanding."""
+        by_key = {request.key: request for request in requests}
+        failed = [key for key in by_key if key in self.run.failed()]
+        done: list[str] = []
+
+        def quarantine(outcome: LabelOutcome) -> None:
+            logger.warning("label of %s failed: %s", by_key[outcome.key].name, outcome.reason)
+            self.run.quarantine(by_key[outcome.key], outcome)
+
+        asked = [request for key, request in by_key.items() if key not in failed]
+        for outcome in label_through_cache(
+            asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop
+        ):
+            (failed if outcome.failed else done).append(outcome.key)
+            if outcome.failed:
+                self._check_failures(len(done))
+        done = [key for key in by_key if key in set(done)]  # the order asked for, not the order of arrival
+        pending = [key for key in by_key if key not in set(done) | set(failed)]
+        if pending:
+            self._pause_if_asked()
+            if len(done) + len(failed) < self.config.labels.collect_share * len(by_key) - 1e-9:
+                raise PausedError(
+                    f"{len(pending)} of {len(by_key)} labels of {what} are outstanding; run resume when "
+                    "more of them are there."
+                )
+        return {"done": done, "failed": sorted(failed), "pending": pending}
+
+    def _check_failures(self, done_now: int) -> None:
+        """Stop the loop when the share of failed labels passes its limit."""
+        failed = len(self.run.failed())
+        done = done_now + sum(
+            len((self.run.record(n, "labels") or {"done": []})["done"]) for n in self.run.rounds()
+        )
+        settings = self.config.labels
+        if failed + done >= settings.min_attempts and failed > settings.max_failed_share * (failed + done):
+            raise TooManyFailedLabelsError(
+                f"{failed} of {failed + done} labels failed, more than max_failed_share = "
+                f"{settings.max_failed_share:g}. {self._common_reasons()} Mend the source of labels, then "
+                f"'al-committee redo {self.run.path} --failed' and resume."
+            )
+
+    def _common_reasons(self) -> str:
+        """The most frequent reasons of failure."""
+        reasons = Counter(record["reason"].split("\n")[0][:160] for record in self.run.failed().values())
+        listed = "; ".join(f"{count}× {reason}" for reason, count in reasons.most_common(3))
+        return f"Most frequent: {listed}. All reasons are in {self.run.path / 'failed'}."
+
+    def _labelled(self, keys: Iterable[str]) -> list[Atoms]:
+        """Read labels that records say exist."""
+        found = []
+        for key in keys:
+            atoms = self.cache.get(key)
+            if atoms is None:
+                raise RunStateError(
+                    f"label {key} is recorded as done but {self.cache.path(key)} is gone or damaged. Bring "
+                    "the file back, or redo the labels step of its round: it is computed again."
+                )
+            found.append(atoms)
+        return found
+
+    def training_keys(self, number: int) -> list[str]:
+        """Labels available after a round, in the order they were asked for."""
+        keys: dict[str, None] = {}
+        for n in range(number + 1):
+            keys.update(dict.fromkeys((self.run.record(n, "labels") or {"done": []})["done"]))
+        return list(keys)
+
+    # ---- training and evaluation -------------------------------------------------------------------------
+
+    def _train(self, number: int) -> None:
+        """Train the round's committee on all labels so far."""
+        before = (self.run.record(number - 1, "models") or {}) if number else {}
+        self._pause_if_asked(needed_s=1.2 * float(before.get("seconds", 0.0)))
+        settings = self.config.training
+        keys = self.training_keys(number)
+        validation = [key for key in keys if int(key[:8], 16) / 2**32 < settings.validation_share]
+        if len(validation) == len(keys):
+            validation = []
+        aside = set(validation)
+        workdir = self.run.round_folder(number) / "train"
+        if not settings.keep_partial:
+            shutil.rmtree(workdir, ignore_errors=True)
+        workdir.mkdir(parents=True, exist_ok=True)
+        warm = [self.run.path / path for path in before["models"]] if settings.warm_start and before else None
+        logger.info("round %d: training %d members on %d labels", number, settings.n_members, len(keys))
+        start = time.perf_counter()
+        paths = self.trainer.train(
+            self._labelled(key for key in keys if key not in aside),
+            self._labelled(validation),
+            workdir=workdir,
+            seed=derive_seed(self.config.seed, "train", number),
+            warm_start=warm,
+            n_members=settings.n_members,
+        )
+        models = _check_models(list(paths), workdir, settings.n_members)
+        self.run.write_record(
+            number,
+            "models",
+            {
+                "models": [os.path.relpath(path, self.run.path) for path in models],
+                "sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in models],
+                "n_training": len(keys) - len(validation),
+                "n_validation": len(validation),
+                "seconds": time.perf_counter() - start,
+            },
+        )
+
+    def model_paths(self, number: int) -> list[Path]:
+        """Model files of a round.
+
+        Raises
+        ------
+        RunStateError
+            When the round is not trained, or a file is gone.
+        """
+        record = self.run.record(number, "models")
+        if record is None:
+            raise RunStateError(f"round {number} has no models yet.")
+        paths = [self.run.path / path for path in record["models"]]
+        gone = [str(path) for path in paths if not path.exists()]
+        if gone:
+            raise RunStateError(f"model {gone[0]} is gone. Redo the models step of round {number}.")
+        return paths
+
+    def committee(self, number: int) -> CommitteeCalculator:
+        """Committee of a round."""
+        return CommitteeCalculator([self.trainer.committee(self.model_paths(number))], check_units=False)
+
+    def _evaluate(self, number: int) -> dict[str, Any]:
+        """Measure error and calibration on the test set, and of the last committee on what it asked for."""
+        record: dict[str, Any] = {"round": number, "n_training": len(self.training_keys(number))}
+        arrays: dict[str, Any] = {}
+        tests = self.test_atoms()
+        if tests:
+            record["test"], arrays["test_deviation"], arrays["test_error"] = self._compare(
+                self.committee(number), tests
+            )
+        fresh = (self.run.record(number, "labels") or {"done": []})["done"] if number else []
+        if fresh:
+            record["asked"], arrays["asked_deviation"], arrays["asked_error"] = self._compare(
+                self.committee(number - 1), self._labelled(fresh)
+            )
+        path = self.run.round_folder(number) / "evaluation.npz"
+        write_atomically(path, lambda handle: np.savez_compressed(handle, **arrays))
+        if "test" in record:
+            test = record["test"]
+            logger.info("round %d: test force RMSE %.1f meV/Å", number, 1e3 * test["force_rmse"])
+        return record
+
+    @staticmethod
+    def _compare(
+        committee: CommitteeCalculator, labelled: Sequence[Atoms]
+    ) -> tuple[dict[str, Any], NDArray[np.float64], NDArray[np.float64]]:
+        """Deviation and true error on every atom of labelled structures."""
+        predictions = committee.evaluate(labelled, energy=False)
+        deviation = np.concatenate([force_deviation(p.forces) for p in predictions])
+        error = np.concatenate(
+            [
+                committee_mean(p.forces) - labelled_forces(atoms)
+                for p, atoms in zip(predictions, labelled, strict=True)
+            ]
+        )
+        return calibrate(deviation, error).to_dict(), deviation, error
+
+    def _report(self, number: int) -> None:
+        """Write the round's report; a report that fails is told and never stops the loop."""
+        self.run.rebuild_index()
+        files: list[str] = []
+        problem = ""
+        if self.write_report is not None:
+            try:
+                files = [os.path.relpath(path, self.run.path) for path in self.write_report(self.run, number)]
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                logger.warning("the report of round %d failed: %s", number, problem)
+        self.run.write_record(number, "report", {"files": files, "problem": problem})
+
+    # ---- what a user takes out ---------------------------------------------------------------------------
+
+    def labelled_atoms(self, number: int) -> list[Atoms]:
+        """Labelled structures of all rounds up to one."""
+        return self._labelled(self.training_keys(number))
+
+    def selected_atoms(self, number: int) -> list[Atoms]:
+        """Structures that a round selected, without labels."""
+        selection = self.run.record(number, "selection") or {"selected": []}
+        return [self.pool.supercell(i["structure_id"], i["index"]).atoms for i in selection["selected"]]
+
+    def calibrate_committee(self, number: int, labelled: Sequence[Atoms]) -> dict[str, Any]:
+        """Calibration record of a round's committee on labelled structures."""
+        return self._compare(self.committee(number), labelled)[0]
+
+    # ---- the end -----------------------------------------------------------------------------------------
+
+    def _finish(self, number: int, reason: str) -> dict[str, Any]:
+        """Publish the last trained round's models and close the run."""
+        last = max(n for n in self.run.rounds() if self.run.record(n, "models") is not None)
+        published = self.run.path / "published"
+        evaluation = self.run.record(last, "evaluation") or {}
+        aside = self.run.path / f".published.{os.getpid()}.tmp"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        names = []
+        for path in self.model_paths(last):
+            shutil.copy2(path, aside / path.name)
+            names.append(path.name)
+        write_json(
+            aside / "model-card.json",
+            {
+                "models": names,
+                "sha256": (self.run.record(last, "models") or {})["sha256"],
+                "trainer": self.config.training.trainer,
+                "label_settings": self.run.manifest.get("label_settings"),
+                "round": last,
+                "n_labels": len(self.training_keys(last)),
+                "test": evaluation.get("test"),
+                "stopped_because": reason,
+            },
+        )
+        shutil.rmtree(published, ignore_errors=True)
+        os.rename(aside, published)
+        record = {"reason": reason, "last_round": last, "published": "published", "stopped_at_round": number}
+        write_json(self.run.path / "finished.json", record)
+        self.run.rebuild_index()
+        logger.info("finished: %s", reason)
+        return record
+
+
+def _as_dict(supercell: ScoredSupercell) -> dict[str, Any]:
+    """JSON-like form of a scored supercell."""
+    return {
+        "structure_id": supercell.structure_id,
+        "index": supercell.index,
+        "key": supercell.key,
+        "score": supercell.score,
+        "n_atoms": supercell.n_atoms,
+    }
+
+
+def _check_models(paths: Sequence[Any], workdir: Path, n_members: int) -> list[Path]:
+    """Hold the trainer to its protocol."""
+    files = [Path(path) for path in paths]
+    if len(files) != n_members:
+        raise TrainerError(f"the trainer returned {len(files)} models, expected n_members = {n_members}.")
+    for path in files:
+        if not path.is_file():
+            raise TrainerError(f"the trainer returned {path}, which is no file.")
+        if workdir.resolve() not in path.resolve().parents:
+            raise TrainerError(f"the trainer returned {path}, outside its workdir {workdir}.")
+    return files
