@@ -17,6 +17,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import pkgutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,7 +27,7 @@ from typing import Any
 
 import pluggy
 
-from screen_cli import hookspecs
+from screen_cli import builtin, hookspecs
 from screen_cli.errors import DuplicateNameError, PluginError, UnknownNameError, unknown_name
 from screen_cli.plugin_records import PluginRecord
 
@@ -43,7 +44,6 @@ KINDS: dict[str, type[PluginRecord]] = {
     "exporters": hookspecs.ExporterPlugin,
     "commands": hookspecs.CommandPlugin,
 }
-BUILTIN_MODULES = tuple(f"screen_cli.builtin.{kind}" for kind in KINDS if kind != "trainers")
 _HOST = "screen-cli (built in)"
 
 
@@ -124,8 +124,8 @@ def load_plugins(
     only = _names_from_environment("SCREEN_PLUGINS") if only is None else set(only)
     disabled = _names_from_environment("SCREEN_DISABLE_PLUGINS") if disabled is None else set(disabled)
     registry = PluginRegistry()
-    for module_name in BUILTIN_MODULES:
-        _collect(registry, _fresh_manager(importlib.import_module(module_name)), _HOST)
+    for module in pkgutil.iter_modules(builtin.__path__, "screen_cli.builtin."):
+        _collect(registry, _fresh_manager(importlib.import_module(module.name)), _HOST)
     for point in entry_points(group=hookspecs.ENTRY_POINT_GROUP) if points is None else points:
         if (only and point.name not in only) or point.name in disabled:
             registry.disabled.append(point.name)

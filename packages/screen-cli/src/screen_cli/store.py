@@ -17,6 +17,7 @@ checksums counts as absent, and its stage runs again.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from screen_cli.atomic_write import write_atomically, write_text
+from screen_cli.atomic_write import write_bytes, write_text
 from screen_cli.errors import StoreError
 from screen_cli.record import Record
 
@@ -134,14 +135,15 @@ class RecordStore:
             The record holds NaN or infinity.
         """
         record.check_finite(stage)
-        parts: dict[str, dict[str, Any]] = {}
+        contents = {suffix: text.encode() for suffix, text in record.documents.items()}
         if record.arrays and not drop_arrays:
-            path = self.path(structure_id, stage, key, "hdf5")
-            parts["hdf5"] = {"bytes": write_atomically(path, lambda temporary: _write_hdf5(temporary, record))}
-            parts["hdf5"]["sha256"] = _checksum(path)
-        for suffix, text in record.documents.items():
-            path = self.path(structure_id, stage, key, suffix)
-            parts[suffix] = {"bytes": write_text(path, text), "sha256": _checksum(path)}
+            contents["hdf5"] = _hdf5_bytes(record)
+        for suffix, content in contents.items():
+            write_bytes(self.path(structure_id, stage, key, suffix), content)
+        parts = {
+            suffix: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for suffix, content in contents.items()
+        }
         header = {
             "format": FORMAT,
             "structure": structure_id,
@@ -164,17 +166,14 @@ class RecordStore:
         documents: dict[str, str] = {}
         for suffix, part in header["parts"].items():
             path = self.path(structure_id, stage, key, suffix)
-            try:
-                intact = path.stat().st_size == part["bytes"] and _checksum(path) == part["sha256"]
-            except OSError:
-                intact = False
-            if not intact:
+            content = path.read_bytes() if path.is_file() else b""
+            if hashlib.sha256(content).hexdigest() != part["sha256"]:
                 logger.warning("record %s is damaged; its stage runs again", path)
                 return None
             if suffix == "hdf5":
-                arrays = _read_hdf5(path)
+                arrays = _arrays(content)
             else:
-                documents[suffix] = path.read_text(encoding="utf-8")
+                documents[suffix] = content.decode()
         return Record(header["data"], arrays, documents)
 
     def find(self, structure_id: str, stage: str, key: str) -> StoredRecord | None:
@@ -229,29 +228,28 @@ class RecordStore:
                     logger.warning("quarantine file %s is damaged and ignored", path)
 
 
-def _write_hdf5(path: Path, record: Record) -> None:
-    """Write one dataset per array; large ones compressed."""
+def _hdf5_bytes(record: Record) -> bytes:
+    """Write one dataset per array; large ones compressed.
+
+    In memory, because HDF5 may hide a write that failed on a full disk until the file is closed.
+    """
     import h5py
 
-    with h5py.File(path, "w") as file:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
         for name, array in sorted(record.arrays.items()):
             array = np.asarray(array)
             large = array.nbytes > 1_000_000
             file.create_dataset(name, data=array, compression="lzf" if large else None, shuffle=large)
+    return buffer.getvalue()
 
 
-def _read_hdf5(path: Path) -> dict[str, Any]:
-    """Read every dataset of a file."""
+def _arrays(content: bytes) -> dict[str, Any]:
+    """Read every dataset of an HDF5 file in memory."""
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(io.BytesIO(content), "r") as file:
         return {name: dataset[()] for name, dataset in file.items()}
-
-
-def _checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(value: Any) -> Any:

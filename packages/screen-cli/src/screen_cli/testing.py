@@ -1,0 +1,318 @@
+"""Contract tests for plugins: subclass one, name your plugin, run pytest.
+
+Example
+-------
+::
+
+    from screen_cli.testing import CalculatorContract
+
+    class TestMorse(CalculatorContract):
+        name = "morse"
+        elements = ("Cu",)
+
+Each class asks for what the host relies on, with named tolerances.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from screen_cli.plugin_manager import load_plugins
+
+FORCE_TOLERANCE = 1e-3
+"""eV/Å: rotation, permutation and net force (single precision models reach about 1e-4)."""
+
+FINITE_DIFFERENCE_TOLERANCE = 5e-3
+"""eV/Å: forces against finite differences of the energy."""
+
+
+def _record(kind: str, name: str) -> Any:
+    """Find a record by name, as the host does."""
+    return load_plugins().get(kind, name)
+
+
+class CalculatorContract:
+    """What a calculator plugin must do.
+
+    Attributes
+    ----------
+    name : str
+        Registered name.
+    options : dict
+        Keyword options.
+    elements : tuple of str
+        Elements to test; the crystal is rocksalt for two, fcc for one.
+    conservative : bool
+        Whether forces are the gradient of an energy.
+    unknown_element : str or None
+        An element the calculator must refuse.
+    """
+
+    name: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}
+    elements: ClassVar[tuple[str, ...]] = ("Cu",)
+    lattice_constant: ClassVar[float] = 3.6
+    conservative: ClassVar[bool] = True
+    unknown_element: ClassVar[str | None] = None
+
+    def calculator(self) -> Any:
+        """Make the calculator from the registered factory."""
+        return _record("calculators", self.name).load()(**self.options)
+
+    def atoms(self, seed: int = 0) -> Any:
+        """Displaced 2×2×2 supercell."""
+        from ase.build import bulk
+
+        structure = "rocksalt" if len(self.elements) == 2 else "fcc"
+        cell = bulk("".join(self.elements), structure, a=self.lattice_constant, cubic=True) * (2, 2, 2)
+        cell.positions += np.random.default_rng(seed).normal(scale=0.03, size=cell.positions.shape)
+        return cell
+
+    def test_record_is_described(self) -> None:
+        """The record says what it is and under which licence."""
+        record = _record("calculators", self.name)
+        assert record.summary
+        assert record.licence
+
+    def test_forces_have_the_right_shape_and_are_finite(self) -> None:
+        """Forces are (n_atoms, 3), finite, in eV/Å, with zero sum."""
+        atoms = self.atoms()
+        atoms.calc = self.calculator()
+        forces = atoms.get_forces()
+        assert forces.shape == (len(atoms), 3)
+        assert np.isfinite(forces).all()
+        assert np.abs(forces.sum(axis=0)).max() < FORCE_TOLERANCE * len(atoms)
+
+    def test_forces_rotate_with_the_crystal(self) -> None:
+        """F(Rx) = R F(x)."""
+        atoms = self.atoms()
+        atoms.calc = self.calculator()
+        forces = atoms.get_forces()
+        rotated = atoms.copy()
+        rotated.rotate(90, "z", rotate_cell=True)
+        rotated.calc = self.calculator()
+        expected = np.stack([-forces[:, 1], forces[:, 0], forces[:, 2]], axis=1)
+        np.testing.assert_allclose(rotated.get_forces(), expected, atol=FORCE_TOLERANCE)
+
+    def test_forces_follow_a_permutation(self) -> None:
+        """Renaming atoms renames forces."""
+        atoms = self.atoms()
+        order = np.random.default_rng(1).permutation(len(atoms))
+        calculator = self.calculator()
+        atoms.calc = calculator
+        forces = atoms.get_forces().copy()
+        shuffled = atoms[order]
+        shuffled.calc = calculator
+        np.testing.assert_allclose(shuffled.get_forces(), forces[order], atol=FORCE_TOLERANCE)
+
+    def test_forces_are_the_gradient_of_the_energy(self) -> None:
+        """F = -dE/dx by central difference."""
+        import pytest
+
+        if not self.conservative:
+            pytest.skip("this model predicts forces directly")
+        atoms = self.atoms()
+        atoms.calc = self.calculator()
+        force = atoms.get_forces()[0, 0]
+        energies = []
+        for step in (1e-2, -1e-2):
+            moved = atoms.copy()
+            moved.positions[0, 0] += step
+            moved.calc = self.calculator()
+            energies.append(moved.get_potential_energy())
+        np.testing.assert_allclose(-(energies[0] - energies[1]) / 2e-2, force, atol=FINITE_DIFFERENCE_TOLERANCE)
+
+    def test_unknown_element_is_refused(self) -> None:
+        """An element outside the model is an error, not a number."""
+        import pytest
+        from ase import Atoms
+
+        if self.unknown_element is None:
+            pytest.skip("no unknown element named")
+        atoms = Atoms([self.unknown_element] * 2, [[0, 0, 0], [0, 0, 2.5]], cell=[8, 8, 8], pbc=True)
+        atoms.calc = self.calculator()
+        with pytest.raises(Exception, match=r".+"):
+            atoms.get_forces()
+
+
+class StructureSourceContract:
+    """What a structure source must do: yield valid crystals with unique ids, the same ones each time."""
+
+    name: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}
+
+    def crystals(self) -> list[Any]:
+        """All crystals of the source."""
+        return list(_record("structure_sources", self.name).load()(**self.options))
+
+    def test_yields_structures(self) -> None:
+        """Every item is a Structure or says why it was rejected."""
+        from screen_cli.structure import RejectedStructure, Structure
+
+        crystals = self.crystals()
+        assert crystals
+        for crystal in crystals:
+            assert isinstance(crystal, (Structure, RejectedStructure))
+            if isinstance(crystal, RejectedStructure):
+                assert crystal.reason
+
+    def test_ids_are_stable(self) -> None:
+        """Reading twice gives the same ids, in the same order."""
+        first, second = ([getattr(item, "id", "") for item in self.crystals()] for _ in range(2))
+        assert first == second
+
+    def test_survives_json(self) -> None:
+        """A crystal goes to JSON and back unchanged."""
+        import json
+
+        from screen_cli.structure import Structure
+
+        for crystal in self.crystals():
+            if isinstance(crystal, Structure):
+                again = Structure.from_dict(json.loads(json.dumps(crystal.to_dict())))
+                assert again.id == crystal.id
+                np.testing.assert_allclose(again.atoms.positions, crystal.atoms.positions, atol=1e-12)
+
+
+class ForceConstantSolverContract:
+    """What a force-constant solver must do: recover known force constants from exact forces.
+
+    Attributes
+    ----------
+    tolerance : float
+        Relative error of fc2 against finite differences.
+    """
+
+    name: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}
+    tolerance: ClassVar[float] = 0.02
+
+    def test_recovers_finite_differences(self) -> None:
+        """On aluminium with EMT, fc2 agrees with finite differences."""
+        fitted = self.fit(_record("force_constant_solvers", self.name), self.options)
+        exact = self.fit(_record("force_constant_solvers", "finite-difference"), {})
+        difference = np.linalg.norm(fitted["fc2"] - exact["fc2"]) / np.linalg.norm(exact["fc2"])
+        assert difference < self.tolerance, f"fc2 differs by {difference:.3g}"
+
+    @staticmethod
+    def fit(plugin: Any, options: dict[str, Any]) -> dict[str, Any]:
+        """Force constants of EMT aluminium in 32 atoms through the stages."""
+        from ase.build import bulk
+        from ase.calculators.emt import EMT
+
+        from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, ForcesSettings
+        from screen_cli.stages.displace import displace
+        from screen_cli.stages.force_constants import fit_force_constants
+        from screen_cli.stages.forces import compute_forces
+
+        displaced = displace(
+            bulk("Al", a=4.0), DisplaceSettings(dim=[2, 2, 2]), kind=plugin.displacements, third_order=False
+        )
+        forces = compute_forces(displaced, EMT(), ForcesSettings())
+        settings = ForceConstantsSettings(third_order=False, holdout=0.0)
+        return fit_force_constants(displaced, forces, settings, plugin.load()(**options)).arrays
+
+
+class PropertyContract:
+    """What a property must do: return finite JSON values under the columns it announced.
+
+    Override :meth:`records` with records the property understands.
+    """
+
+    name: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}
+
+    def records(self) -> dict[str, Any]:
+        """Records of one crystal by stage."""
+        raise NotImplementedError
+
+    def test_returns_what_it_announced(self) -> None:
+        """Values are finite and named as in the record's columns."""
+        from screen_cli.record import Record
+
+        plugin = _record("properties", self.name)
+        values = plugin.load()(self.records(), **self.options)
+        Record(values).check_finite(self.name)
+        scalars = {key for key, value in values.items() if isinstance(value, (bool, int, float, str))}
+        assert scalars == {name for name, _ in plugin.columns}
+
+
+class EngineContract:
+    """What an engine must do: run every task once, deliver exceptions, stop when asked."""
+
+    name: ClassVar[str] = ""
+    workers: ClassVar[int] = 2
+
+    def engine(self) -> Any:
+        """Make the engine."""
+        from screen_cli.settings import EngineSettings
+
+        return _record("engines", self.name).load()(EngineSettings(name=self.name, workers=self.workers))
+
+    def test_runs_every_task_once(self) -> None:
+        """Twenty tasks give twenty results."""
+        tasks = [f"task-{number}" for number in range(20)]
+        results = list(self.engine().run(echo_task, tasks))
+        assert sorted(result.task for result in results) == sorted(tasks)
+        assert all(result.value == {"task": result.task} for result in results)
+
+    def test_store_errors_reach_the_driver(self) -> None:
+        """A full disk is told, not swallowed."""
+        from screen_cli.errors import StoreError
+
+        (result,) = self.engine().run(fail_task, ["only"])
+        assert isinstance(result.exception, StoreError)
+
+    def test_stop_ends_early(self) -> None:
+        """After stop(), not every task is started."""
+        engine = self.engine()
+        results = []
+        for result in engine.run(echo_task, (f"task-{number}" for number in range(10_000))):
+            results.append(result)
+            engine.stop()
+        assert 1 <= len(results) < 10_000
+
+
+class ExporterContract:
+    """What an exporter must do: write a file that is not empty, for any mix of columns."""
+
+    name: ClassVar[str] = ""
+
+    def test_writes_rows(self, tmp_path: Path) -> None:
+        """Rows with different columns and missing values are written."""
+        plugin = _record("exporters", self.name)
+        path = tmp_path / f"out{plugin.suffix}"
+        rows = [{"id": "a", "kappa": 1.5}, {"id": "b", "state": "failed", "kappa": None}]
+        plugin.load()(rows, path, run=None)
+        assert path.stat().st_size > 0
+
+
+class CommandContract:
+    """What a command must do: explain itself."""
+
+    name: ClassVar[str] = ""
+
+    def test_help(self, capsys: Any) -> None:
+        """``--help`` prints something and ends well."""
+        main = _record("commands", self.name).load()
+        try:
+            code = main(["--help"])
+        except SystemExit as stop:
+            code = stop.code
+        assert code in (0, None)
+        assert len(capsys.readouterr().out) > 40
+
+
+def echo_task(task: str) -> dict[str, Any]:
+    """Return the task's name (runs in a worker)."""
+    return {"task": task}
+
+
+def fail_task(task: str) -> dict[str, Any]:
+    """Raise a StoreError (runs in a worker)."""
+    from screen_cli.errors import StoreError
+
+    raise StoreError(28, f"no room for {task}")

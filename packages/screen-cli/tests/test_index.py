@@ -1,0 +1,53 @@
+"""The index: states, columns that grow, filters, and a broken file."""
+
+from __future__ import annotations
+
+import pytest
+from screen_cli.errors import FilterError, StoreError
+from screen_cli.index import Index
+
+
+@pytest.fixture
+def index(tmp_path):
+    index = Index(tmp_path / "index.sqlite")
+    index.add_structures([{"id": f"id{n}", "formula": f"F{n}", "n_atoms": 2} for n in range(5)])
+    yield index
+    index.close()
+
+
+def test_structures_are_added_once(index):
+    assert index.add_structures([{"id": "id0"}, {"id": "id9"}]) == 1
+    assert index.counts() == {"pending": 6}
+
+
+def test_columns_grow_and_filter(index):
+    for n in range(4):
+        index.update(f"id{n}", "done", scalars={"kappa": float(n), "stable": n % 2 == 0})
+    assert [row["id"] for row in index.rows("stable and kappa > 1")] == ["id2"]
+    assert [row["id"] for row in index.rows(sort="kappa", descending=True)][:4] == ["id3", "id2", "id1", "id0"]
+    assert [row["id"] for row in index.rows(sort="kappa", limit=1)] == ["id0"]
+    with pytest.raises(FilterError, match="Did you mean 'kappa'"):
+        list(index.rows("kapa > 1"))
+
+
+def test_new_results_replace_all_old_columns(index):
+    index.update("id0", "done", scalars={"kappa": 1.0, "old": 2.0})
+    index.update("id0", "done", scalars={"kappa": 3.0})
+    (row,) = index.rows("id == 'id0'")
+    assert (row["kappa"], row["old"]) == (3.0, None)
+
+
+def test_costs_and_reasons(index):
+    index.update("id0", "done", stage_times={"relax": (1.0, 10), "forces": (2.0, 20)})
+    index.update("id1", "failed", stage="relax", reason="exploded")
+    assert index.stage_costs() == [("forces", 1, 2.0, 20), ("relax", 1, 1.0, 10)]
+    assert index.reasons() == [("failed", "relax", 1)]
+    (row,) = index.rows("id == 'id0'")
+    assert row["seconds"] == 3.0
+
+
+def test_a_broken_file_is_told(tmp_path):
+    path = tmp_path / "index.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError, match="screen-cli rebuild"):
+        Index(path)
