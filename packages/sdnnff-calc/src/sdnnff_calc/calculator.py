@@ -188,6 +188,46 @@ class SDNNFF(Calculator):
             raise EmptyInputError("predict got no structures, expected at least one.")
         return results
 
+    def descriptors(self, atoms: Atoms) -> NDArray[np.float64]:
+        """Give the invariants from which the model computes its output.
+
+        Parameters
+        ----------
+        atoms
+            One structure.
+
+        Returns
+        -------
+        ndarray, float64, shape (n_atoms, n_features)
+            Dimensionless.
+        """
+        check_elements(atoms.numbers, self.model.elements)
+        edges = EdgeArrays.from_atoms(atoms, self.model.config.cutoff)
+        with torch.no_grad():
+            values = self.network.descriptors(collate_edges([edges], self.model.dtype, self.device))  # type: ignore[operator]
+        result: NDArray[np.float64] = values.double().cpu().numpy()
+        return result
+
+    def batched_committee(self, members: Sequence[Any]) -> Any:
+        """Fuse calculators of one architecture into a batched evaluator.
+
+        Parameters
+        ----------
+        members
+            Calculators, this one among them.
+
+        Returns
+        -------
+        Committee or None
+            None when some member is of another kind or architecture.
+        """
+        from sdnnff_calc.committee import Committee  # here because committees build on this module
+
+        if not all(isinstance(m, SDNNFF) and m.model.config == self.model.config for m in members):
+            return None
+        committee = Committee([m.model for m in members], str(self.device))
+        return committee if committee.shares_architecture else None
+
     def _run(self, structures: Sequence[EdgeArrays]) -> list[dict[str, Any]]:
         """Batch, evaluate, unbatch."""
         env = collate_edges(structures, self.model.dtype, self.device)

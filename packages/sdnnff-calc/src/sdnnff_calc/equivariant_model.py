@@ -40,6 +40,10 @@ from sdnnff_calc.environments import Environments
 __all__ = ["ChannelMixing", "EquivariantModel", "SphereProduct"]
 
 
+Geometry = tuple[Tensor, Tensor, Tensor]
+"""Radial functions, harmonics and element-resolved density: see :meth:`EquivariantModel.density`."""
+
+
 class ChannelMixing(nn.Module):
     """Mix channels with one matrix per degree l (an equivariant linear map).
 
@@ -167,7 +171,7 @@ class EquivariantModel(nn.Module):
         self.skip = nn.Linear(n_scalars, n_out if c.head == "conservative" else 1, bias=False)
         self.register_buffer("mean_neighbours", torch.tensor(40.0))
 
-    def density(self, env: Environments) -> tuple[Tensor, Tensor, Tensor]:
+    def density(self, env: Environments) -> Geometry:
         """Evaluate radial functions, harmonics and the element-resolved density.
 
         Returns
@@ -198,7 +202,9 @@ class EquivariantModel(nn.Module):
         summed = summed.permute(2, 0, 1, 3).reshape(n_m, env.n_atoms, -1)
         return summed * self.mean_neighbours.rsqrt()
 
-    def features(self, env: Environments) -> tuple[Tensor, Tensor | None, Tensor]:
+    def features(
+        self, env: Environments, geometry: Geometry | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Evaluate the invariants, the vectors and the centre's element channels of every atom.
 
         Returns
@@ -208,7 +214,7 @@ class EquivariantModel(nn.Module):
             Present with a direct head.
         element : Tensor, shape (n_atoms, n_element_channels)
         """
-        radial, angular, rows = self.density(env)
+        radial, angular, rows = self.density(env) if geometry is None else geometry
         density = self.density_by_channel(env, rows)
         element = self.elements(env.numbers)
         products = self.product(self.mixing(density)) * (1.0 + self.centre_gate(element))
@@ -241,13 +247,15 @@ class EquivariantModel(nn.Module):
         mixed = self.mixing_2(torch.cat([summed, density], dim=-1))
         return self.product_2(mixed) * (1.0 + self.centre_gate_2(element))
 
-    def forward(self, env: Environments) -> Tensor:
+    def forward(self, env: Environments, geometry: Geometry | None = None) -> Tensor:
         """Give the head's raw output in units of the force scale.
 
         Parameters
         ----------
         env
             A batch.
+        geometry
+            What :meth:`density` gives; it depends on no weight, so members of a committee share it.
 
         Returns
         -------
@@ -255,7 +263,7 @@ class EquivariantModel(nn.Module):
             Conservative: atomic energies, shape (n_atoms,). Direct: forces, shape (n_atoms, 3). Both to be
             multiplied by the data's force scale (eV, eV/Å).
         """
-        scalars, vectors, element = self.features(env)
+        scalars, vectors, element = self.features(env, geometry)
         hidden = self.network(torch.cat([self.scalar_norm(scalars), element], dim=-1))
         if vectors is None:
             return (hidden + self.skip(scalars)).squeeze(-1)

@@ -1,0 +1,204 @@
+"""The command ``sdnnff``: train, finetune, evaluate, info, embed.
+
+Data go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sdnnff_calc.errors import SdnnffError
+
+__all__ = ["build_parser", "main"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    parser = argparse.ArgumentParser(
+        prog="sdnnff", description="Train and use spatial-density neural-network force fields."
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every epoch")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    for name, text in (("train", "train a model or a committee"), ("finetune", "adapt a model to new data")):
+        train = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        train.add_argument("config", type=Path, help="TOML file with [model], [data], [training], [finetune]")
+        train.add_argument("--workdir", type=Path, help="overrides [training] workdir")
+        train.add_argument("--seed", type=int, help="overrides [training] seed")
+        train.add_argument("--members", type=int, help="overrides [training] n_members")
+        train.add_argument("--device", help="overrides [training] device")
+
+    evaluate = commands.add_parser("evaluate", help="force errors against labels")
+    evaluate.add_argument("model", help="checkpoint")
+    evaluate.add_argument("data", nargs="+", help="labelled structures")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.add_argument("--parity", type=Path, help="write a parity plot")
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--memory-gb", type=float, default=1.0, help="limit for one batch")
+
+    info = commands.add_parser("info", help="what a checkpoint holds")
+    info.add_argument("model", nargs="?", help="checkpoint; the default bundled model when left out")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+    embed = commands.add_parser("embed", help="one descriptor vector per structure")
+    embed.add_argument("model", help="checkpoint")
+    embed.add_argument("structures", nargs="+", help="any files ASE reads")
+    embed.add_argument("-o", "--output", type=Path, help=".npy file; CSV on stdout when left out")
+    embed.add_argument("--device", default="auto")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 on success, 2 on a mistake in the input, 130 on Ctrl-C."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO if arguments.verbose else logging.WARNING, stream=sys.stderr, format="%(message)s"
+    )
+    handlers = {
+        "train": _train,
+        "finetune": _train,
+        "evaluate": _evaluate,
+        "info": _info,
+        "embed": _embed,
+    }
+    try:
+        handlers[arguments.command](arguments)
+    except SdnnffError as error:
+        print(f"sdnnff: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sdnnff: interrupted; the same command goes on from the last resume point.", file=sys.stderr)
+        return 130
+    return 0
+
+
+@contextmanager
+def _progress() -> Iterator[object]:
+    """Show a bar with rate and remaining time where rich and a terminal are there, else plain lines."""
+
+    def plain(share: float, line: str) -> None:
+        print(f"{100 * share:5.1f} % {line}", file=sys.stderr)
+
+    if not sys.stderr.isatty():
+        yield plain
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    except ImportError:
+        yield plain
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, line: bar.update(task, completed=share, description=line)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    """Train or fine-tune, and print the checkpoints."""
+    import dataclasses
+
+    from sdnnff_calc.config import read_config
+    from sdnnff_calc.runs import finetune, load_stores, train_committee
+
+    config = read_config(arguments.config)
+    given = {
+        "workdir": str(arguments.workdir) if arguments.workdir else None,
+        "seed": arguments.seed,
+        "n_members": arguments.members,
+        "device": arguments.device,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+    with _progress() as progress:
+        if arguments.command == "finetune":
+            paths = [finetune(config, progress=progress)]  # type: ignore[arg-type]
+        else:
+            stores = load_stores(config)
+            for line in stores.report.lines():
+                print(line, file=sys.stderr)
+            paths = train_committee(config, stores, progress)  # type: ignore[arg-type]
+    for path in paths:
+        print(path)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    """Print force errors."""
+    from sdnnff_calc.calculator import SDNNFF
+    from sdnnff_calc.data import DataReport, check_labels, iterate_structures
+    from sdnnff_calc.evaluation import evaluate_forces, plot_parity
+
+    calculator = SDNNFF(arguments.model, device=arguments.device)
+    report = DataReport()
+    structures = list(check_labels(iterate_structures(arguments.data), float("inf"), report))
+    for line in report.rejected:
+        print(f"left out: {line}", file=sys.stderr)
+    errors = evaluate_forces(calculator, structures, arguments.memory_gb)
+    if arguments.parity:
+        plot_parity(errors, arguments.parity)
+    print(json.dumps(errors.as_dict(), indent=1) if arguments.json else "\n".join(errors.lines()))
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    """Print what a checkpoint holds."""
+    import dataclasses
+
+    from ase.data import chemical_symbols
+
+    from sdnnff_calc.checkpoint import UNITS, load_model
+
+    model = load_model(arguments.model)
+    facts = {
+        "config": dataclasses.asdict(model.config),
+        "elements": [chemical_symbols[z] for z in model.elements],
+        "n_parameters": model.n_parameters,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "force_scale_ev_per_angstrom": model.statistics.force_scale,
+        "mean_neighbours": model.statistics.mean_neighbours,
+        "atomic_energies_ev": model.statistics.atomic_energies,
+        "units": UNITS,
+        "provenance": model.provenance,
+        "card": model.card,
+        "checksum": model.checksum,
+    }
+    if arguments.json:
+        print(json.dumps(facts, indent=1))
+        return
+    for name, value in facts.items():
+        text = ", ".join(f"{k} = {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{name}: {', '.join(text) if isinstance(text, list) else text}")
+
+
+def _embed(arguments: argparse.Namespace) -> None:
+    """Write one vector per structure."""
+    import numpy as np
+
+    from sdnnff_calc.calculator import SDNNFF
+    from sdnnff_calc.data import iterate_structures
+    from sdnnff_calc.evaluation import embed
+
+    structures = list(iterate_structures(arguments.structures))
+    vectors = embed(SDNNFF(arguments.model, device=arguments.device), structures)
+    if arguments.output:
+        np.save(arguments.output, vectors)
+        print(arguments.output)
+        return
+    for atoms, vector in zip(structures, vectors, strict=True):
+        name = atoms.info.get("origin", atoms.get_chemical_formula())
+        print(",".join([str(name), *(f"{x:.6g}" for x in vector)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
