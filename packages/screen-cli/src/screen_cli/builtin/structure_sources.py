@@ -1,0 +1,28 @@
+"""Built-in structure sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from screen_cli.hookspecs import hookimpl
+from screen_cli.plugin_records import StructureSourcePlugin
+
+
+@hookimpl
+def screen_structure_sources() -> Iterator[StructureSourcePlugin]:
+    """Register files, prototypes and the demonstration set."""
+    yield StructureSourcePlugin(
+        name="files",
+        summary="CIF, POSCAR, extended XYZ, ASE database, and whatever ASE reads; folders and patterns",
+        factory="screen_cli.sources.files:iterate_files",
+    )
+    yield StructureSourcePlugin(
+        name="prototypes",
+        summary="Cubic prototypes decorated with elements and a lattice constant",
+        factory="screen_cli.sources.prototypes:iterate_prototypes",
+    )
+    yield StructureSourcePlugin(
+        name="demo",
+        summary="Twelve real cubic crystals from published lattice constants",
+        factory="screen_cli.sources.prototypes:iterate_demo",
+    )

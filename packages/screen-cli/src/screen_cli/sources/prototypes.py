@@ -1,0 +1,105 @@
+"""Crystals decorated from prototypes (the 16 of the SDNNFF paper's Table 1, and a few more)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from screen_cli.errors import ConfigError, StructureError, unknown_name
+from screen_cli.settings import ReadSettings
+from screen_cli.structure import RejectedStructure, Structure
+
+
+@cache
+def prototypes() -> dict[str, dict[str, Any]]:
+    """Return the table of prototypes by name.
+
+    Each has ``space_group``, ``elements`` (how many), ``sites`` (fractional, origin choice 2 for 227),
+    ``species`` (which element sits on which site, when not one each), ``parameters`` and ``stated``.
+    """
+    return tomllib.loads(files("screen_cli.sources").joinpath("prototypes.toml").read_text(encoding="utf-8"))
+
+
+def build(name: str, elements: Sequence[str], a: float, **parameters: float) -> Atoms:
+    """Build the conventional cell of a prototype.
+
+    Parameters
+    ----------
+    name : str
+        E.g. ``"rocksalt"``.
+    elements : sequence of str
+        In the order of the prototype's sites.
+    a : float
+        Lattice constant, Å.
+    **parameters
+        Free coordinates, e.g. ``x=0.24``.
+
+    Raises
+    ------
+    UnknownNameError, StructureError
+        Unknown prototype, or the wrong number of elements.
+    """
+    from ase.spacegroup import crystal
+
+    table = prototypes()
+    if name not in table:
+        raise unknown_name("prototype", name, table)
+    entry = table[name]
+    unknown = [element for element in elements if element not in atomic_numbers]
+    if len(elements) != entry["elements"] or unknown:
+        raise StructureError(
+            f"{name} takes {entry['elements']} elements, got {list(elements)}"
+            + (f"; {unknown} are no chemical symbols" if unknown else "")
+            + "."
+        )
+    free = {**entry.get("parameters", {}), **parameters}
+    sites = [[free[x] if isinstance(x, str) else x for x in site] for site in entry["sites"]]
+    species = entry.get("species", range(len(sites)))
+    return crystal(
+        [elements[index] for index in species],
+        basis=sites,
+        spacegroup=entry["space_group"],
+        setting=2 if entry["space_group"] == 227 else 1,
+        cellpar=[a, a, a, 90, 90, 90],
+    )
+
+
+def iterate_prototypes(
+    entries: Sequence[Mapping[str, Any]], settings: ReadSettings | None = None
+) -> Iterator[Structure | RejectedStructure]:
+    """Iterate over decorated prototypes.
+
+    Parameters
+    ----------
+    entries : sequence of mappings
+        ``{prototype = "rocksalt", elements = ["Na", "Cl"], a = 5.64}``, with free parameters and any metadata.
+    """
+    for number, entry in enumerate(entries):
+        missing = {"prototype", "elements", "a"} - entry.keys()
+        if missing:
+            raise ConfigError(f"source 'prototypes': entry {number} lacks {sorted(missing)}.")
+        name = f"{entry['prototype']}-{''.join(entry['elements'])}"
+        free = prototypes().get(entry["prototype"], {}).get("parameters", {})
+        parameters = {key: float(entry[key]) for key in free if key in entry}
+        metadata = {key: entry[key] for key in entry.keys() - {"elements"}}
+        try:
+            atoms = build(entry["prototype"], entry["elements"], float(entry["a"]), **parameters)
+            structure = Structure.from_atoms(
+                atoms, provider="prototypes", provider_id=name, metadata=metadata, settings=settings
+            )
+        except StructureError as error:
+            yield RejectedStructure("prototypes", name, str(error))
+            continue
+        yield structure
+
+
+def iterate_demo(settings: ReadSettings | None = None) -> Iterator[Structure | RejectedStructure]:
+    """Iterate over the demonstration set: twelve real cubic crystals, lattice constants as published."""
+    table = tomllib.loads(files("screen_cli.sources").joinpath("demo.toml").read_text(encoding="utf-8"))
+    yield from iterate_prototypes(table["crystals"], settings)

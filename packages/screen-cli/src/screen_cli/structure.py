@@ -1,0 +1,342 @@
+"""A crystal: its primitive cell, where it came from, and an identity that does not depend on how it was written.
+
+The same crystal from a CIF and from a POSCAR, rotated, with another origin, another order of atoms or as a
+supercell, has the same :attr:`Structure.id`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
+
+from screen_cli.errors import StructureError
+from screen_cli.settings import ReadSettings
+
+ID_LENGTH = 12
+_DEFAULTS = ReadSettings()
+_LENGTH_STEP = 1e-3  # Å, rounding of lattice parameters in the id
+_RELATIVE_STEP = 1e-3  # rounding of the pair sums in the id
+_OFFSET = math.sqrt(2) / 10  # keeps values that authors round themselves away from the rounding edges
+_PAIR_WIDTHS = (1.5, 3.0)  # Å, Gaussian widths of the pair sums in the id
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A crystal in its standardised primitive cell.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Primitive cell as spglib standardises it; positions in Å, periodic in all directions.
+    provider : str
+        Who gave it: ``"file"``, ``"prototype"``, ``"oqmd"``, ...
+    provider_id : str
+        The provider's own name for it.
+    metadata : dict
+        JSON-ready; kept from source to report.
+    """
+
+    atoms: Atoms
+    provider: str
+    provider_id: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_atoms(
+        cls,
+        atoms: Atoms,
+        *,
+        provider: str,
+        provider_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        settings: ReadSettings = _DEFAULTS,
+    ) -> Structure:
+        """Validate ``atoms`` and standardise them to the primitive cell.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            Any periodic cell; positions in Å.
+        provider, provider_id : str
+        metadata : mapping, optional
+        settings : ReadSettings
+            Symmetry tolerance (Å), smallest distance (Å), largest primitive cell (atoms).
+
+        Raises
+        ------
+        StructureError
+            No atoms, no finite periodic cell, NaN positions, unknown species, partial occupancy, atoms that
+            overlap under periodic boundary conditions, no symmetry found, or too many atoms.
+        """
+        check_atoms(atoms, settings.min_distance)
+        primitive = standardise(atoms, settings.symprec)
+        if len(primitive) > settings.max_atoms:
+            raise StructureError(
+                f"{primitive.get_chemical_formula()} has {len(primitive)} atoms in the primitive cell, at most "
+                f"{settings.max_atoms} are accepted. Raise read.max_atoms to take it."
+            )
+        return cls(primitive, provider, provider_id, dict(metadata or {}))
+
+    @cached_property
+    def id(self) -> str:
+        """Short hash that identifies the crystal (12 hexadecimal digits)."""
+        return crystal_id(self.atoms)
+
+    @cached_property
+    def space_group(self) -> int:
+        """International space-group number."""
+        return space_group_number(self.atoms)
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula, e.g. ``"NaCl"`` (metal first, as ASE orders it)."""
+        symbols: str = self.atoms.symbols.formula.reduce()[0].format("metal")
+        return symbols
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready fields; floats keep every digit, so the id survives the round trip."""
+        return {
+            "id": self.id,
+            "provider": self.provider,
+            "provider_id": self.provider_id,
+            "formula": self.formula,
+            "space_group": self.space_group,
+            "numbers": self.atoms.numbers.tolist(),
+            "cell": self.atoms.cell.array.tolist(),
+            "positions": self.atoms.positions.tolist(),
+            "metadata": _json_ready(self.metadata),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Structure:
+        """Rebuild what :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        StructureError
+            A field is missing.
+        """
+        try:
+            atoms = Atoms(
+                numbers=fields["numbers"], positions=fields["positions"], cell=fields["cell"], pbc=True
+            )
+            return cls(atoms, fields["provider"], fields["provider_id"], dict(fields.get("metadata", {})))
+        except KeyError as error:
+            raise StructureError(
+                f"stored structure has no field {error}. It was not written by Structure.to_dict; read the "
+                "source again."
+            ) from error
+
+
+@dataclass(frozen=True)
+class RejectedStructure:
+    """Something a source found and could not use.
+
+    Parameters
+    ----------
+    provider, provider_id : str
+        Where it came from (file and frame).
+    reason : str
+        One sentence.
+    """
+
+    provider: str
+    provider_id: str
+    reason: str
+
+
+def check_atoms(atoms: Atoms, min_distance: float = _DEFAULTS.min_distance) -> None:
+    """Refuse what is no ordered three-dimensional crystal.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    min_distance : float
+        Atoms closer than this overlap, Å; periodic images count.
+
+    Raises
+    ------
+    StructureError
+        See :meth:`Structure.from_atoms`.
+    """
+    if len(atoms) == 0:
+        raise StructureError("the structure has no atoms; check that the file was written completely.")
+    cell = atoms.cell.array
+    if not np.isfinite(cell).all() or not np.isfinite(atoms.positions).all():
+        raise StructureError("cell or positions hold NaN or infinity; expected finite lengths in Å.")
+    if not atoms.pbc.all():
+        raise StructureError(
+            f"periodic directions are {atoms.pbc.tolist()}, expected all three. Give a crystal with its cell."
+        )
+    if atoms.cell.volume < 1e-3 * max(1.0, float(np.abs(cell).max())) ** 2:
+        raise StructureError(
+            f"the cell volume is {atoms.cell.volume:.3g} Å³; the three cell vectors must span a volume."
+        )
+    if (atoms.numbers < 1).any() or (atoms.numbers >= len(chemical_symbols)).any():
+        raise StructureError("the structure has atoms of no element (dummy 'X'); name an element on every site.")
+    _check_occupancy(atoms)
+    first, second, distances = neighbor_list("ijd", atoms, float(min_distance))
+    if len(distances):
+        nearest = int(np.argmin(distances))
+        i, j = int(first[nearest]), int(second[nearest])
+        raise StructureError(
+            f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) overlap: {distances[nearest]:.3f} Å "
+            f"apart with periodic images, at least {min_distance} Å expected. Remove duplicate sites or lower "
+            "read.min_distance."
+        )
+
+
+def _check_occupancy(atoms: Atoms) -> None:
+    """Refuse partial or mixed site occupancy, which ASE keeps in ``atoms.info['occupancy']``."""
+    occupancy = atoms.info.get("occupancy") or {}
+    for site, species in occupancy.items():
+        if len(species) > 1 or any(abs(float(value) - 1.0) > 1e-3 for value in species.values()):
+            mix = ", ".join(f"{symbol} {float(value):g}" for symbol, value in species.items())
+            raise StructureError(
+                f"site {site} has partial occupancy ({mix}); phonons need an ordered crystal. Give an ordered "
+                "approximant or supercell."
+            )
+
+
+def standardise(atoms: Atoms, symprec: float = _DEFAULTS.symprec, *, to_primitive: bool = True) -> Atoms:
+    """Bring a crystal into spglib's standardised, idealised cell.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    symprec : float
+        Distance tolerance, Å.
+    to_primitive : bool
+        Primitive cell; else the conventional one.
+
+    Returns
+    -------
+    ase.Atoms
+        Periodic; cell rows and positions in Å.
+
+    Raises
+    ------
+    StructureError
+        spglib finds no symmetry at this tolerance.
+    """
+    import spglib
+
+    try:
+        result = spglib.standardize_cell(_spglib_cell(atoms), to_primitive=to_primitive, symprec=symprec)
+    except spglib.SpglibError as error:
+        raise _no_symmetry(atoms, symprec, str(error)) from error
+    if result is None:
+        raise _no_symmetry(atoms, symprec)
+    cell, scaled, numbers = result
+    return Atoms(numbers=numbers, cell=cell, scaled_positions=scaled % 1.0, pbc=True)
+
+
+def space_group_number(atoms: Atoms, symprec: float = _DEFAULTS.symprec) -> int:
+    """Return the international space-group number (spglib, tolerance ``symprec`` in Å).
+
+    Raises
+    ------
+    StructureError
+        spglib finds no symmetry at this tolerance.
+    """
+    return int(_dataset(atoms, symprec).number)
+
+
+def crystal_id(atoms: Atoms) -> str:
+    r"""Hash what all descriptions of one crystal share.
+
+    Hashed are the space group, the composition of the primitive cell, its volume, the sorted edges of the
+    conventional cell and, for each pair of species :math:`(A, B)` and each width :math:`\sigma`, the sum
+
+    .. math:: S_{AB} = \frac{1}{n_A} \sum_{i \in A} \sum_{j \in B} \exp(-r_{ij}^2 / 2\sigma^2)
+
+    over all periodic images, rounded to 1e-3 (Å or relative). None of these depends on the origin, the
+    orientation, the order of the atoms or the choice of axes; mirror images share one id, as they share κ.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits.
+    """
+    primitive = standardise(atoms)
+    dataset = _dataset(primitive, _DEFAULTS.symprec)
+    edges = np.sort(np.linalg.norm(dataset.std_lattice, axis=1))
+    species = sorted(set(primitive.numbers.tolist()))
+    counts = [(number, int(np.count_nonzero(primitive.numbers == number))) for number in species]
+    volume_length = primitive.cell.volume ** (1 / 3)
+    parts = [
+        str(int(dataset.number)),
+        repr(counts),
+        repr([_rounded(length, _LENGTH_STEP) for length in (*edges.tolist(), volume_length)]),
+        repr([_rounded(math.log(value + 1e-6), _RELATIVE_STEP) for value in _pair_sums(primitive, species)]),
+    ]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:ID_LENGTH]
+
+
+def _rounded(value: float, step: float) -> int:
+    """Round to a whole number of steps, off the edges where round input values sit."""
+    return math.floor(value / step + 0.5 + _OFFSET)
+
+
+def _pair_sums(atoms: Atoms, species: list[int]) -> list[float]:
+    """Gaussian sums over pairs of each two species and each width."""
+    first, second, distances = neighbor_list("ijd", atoms, 5.0 * max(_PAIR_WIDTHS))
+    numbers: NDArray[np.int64] = atoms.numbers
+    sums = []
+    for position, a in enumerate(species):
+        for b in species[position:]:
+            r = distances[(numbers[first] == a) & (numbers[second] == b)]
+            n_a = np.count_nonzero(numbers == a)
+            sums += [float(np.exp(-(r**2) / (2 * width**2)).sum() / n_a) for width in _PAIR_WIDTHS]
+    return sums
+
+
+def _dataset(atoms: Atoms, symprec: float) -> Any:
+    """Return spglib's symmetry dataset."""
+    import spglib
+
+    try:
+        dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec)
+    except spglib.SpglibError as error:
+        raise _no_symmetry(atoms, symprec, str(error)) from error
+    if dataset is None:
+        raise _no_symmetry(atoms, symprec)
+    return dataset
+
+
+def _no_symmetry(atoms: Atoms, symprec: float, detail: str = "") -> StructureError:
+    """Build the error for a failed symmetry search."""
+    return StructureError(
+        f"spglib finds no space group for {atoms.get_chemical_formula()} at tolerance {symprec} Å"
+        f"{f' ({detail})' if detail else ''}. Change read.symprec or check for nearly coinciding atoms."
+    )
+
+
+def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return (cell, scaled positions, numbers) as spglib takes them."""
+    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+
+
+def _json_ready(value: Any) -> Any:
+    """Turn numpy values inside nested containers into plain ones."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _json_ready(value.tolist())
+    if isinstance(value, np.generic):
+        return _json_ready(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
