@@ -1,0 +1,1 @@
+"""Morse potentials of fcc metals, as a screen-cli plugin."""

@@ -1,0 +1,105 @@
+"""The built wheels work elsewhere: every plugin is listed, a third-party plugin is found and used."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("screen-cli", "phon-wigner", "sdnnff-calc", "al-committee")
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A virtual environment with the wheels; third-party libraries come from the one that runs the tests."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    wheels = folder / "wheels"
+    for package in [ROOT / "packages" / name for name in PACKAGES] + [ROOT / "examples" / "screen-morse"]:
+        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels, package)
+    environment = folder / "venv"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    site = Path(run(python, "-c", "import site; print(site.getsitepackages()[0])").strip())
+    run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", *sorted(wheels.glob("*.whl")))
+    # appended after site-packages, without the editable installs' own .pth files: the wheels win
+    libraries = Path(pytest.__file__).parents[1]
+    (site / "libraries.pth").write_text(f"{libraries}\n")
+    return environment / "bin"
+
+
+def plugins(elsewhere, **variables):
+    text = run(elsewhere / "screen-cli", "plugins", "--json", env={**os.environ, **variables}, cwd=elsewhere)
+    return json.loads(text)
+
+
+def names(listing, kind):
+    return {row["name"] for row in listing["plugins"] if row["kind"] == kind}
+
+
+def test_every_package_registers_what_it_offers(elsewhere):
+    listing = plugins(elsewhere)
+    assert listing["broken"] == []
+    assert {"sevennet", "chgnet", "emt", "sdnnff", "committee", "morse"} <= names(listing, "calculators")
+    assert {"wigner", "standard"} <= names(listing, "conductivity_solvers")
+    assert {"symfc", "hiphive", "finite-difference"} <= names(listing, "force_constant_solvers")
+    assert {"run", "status", "show", "export", "plot", "al", "wigner", "morse-table"} <= names(listing, "commands")
+    where = run(elsewhere / "python", "-c", "import screen_cli; print(screen_cli.__file__)", cwd=elsewhere)
+    assert "venv" in where
+
+
+def test_plugins_can_be_limited(elsewhere):
+    listing = plugins(elsewhere, SCREEN_PLUGINS="screen-morse")
+    assert "morse" in names(listing, "calculators")
+    assert "sdnnff" not in names(listing, "calculators")
+    listing = plugins(elsewhere, SCREEN_DISABLE_PLUGINS="screen-morse")
+    assert "morse" not in names(listing, "calculators")
+
+
+def test_the_example_plugin_is_used_in_a_run(elsewhere, tmp_path):
+    """Calculator, property and command of the third-party wheel, end to end."""
+    assert "Cu" in run(elsewhere / "screen-cli", "morse-table", "Cu", cwd=tmp_path)
+    config = tmp_path / "copper.toml"
+    config.write_text(
+        """
+        [source]
+        name = "prototypes"
+        options = { entries = [{ prototype = "cu3au", elements = ["Cu", "Cu"], a = 3.6 }] }
+        [calculator]
+        name = "morse"
+        options = { element = "Cu" }
+        [displace]
+        dim = [2, 2, 2]
+        [force_constants]
+        third_order = false
+        [harmonic]
+        mesh = [7, 7, 7]
+        phase_space = false
+        [properties]
+        names = ["bandwidth"]
+        [engine]
+        name = "serial"
+        """
+    )
+    run(elsewhere / "screen-cli", "run", config, "--quiet", cwd=tmp_path)
+    rows = json.loads(run(elsewhere / "screen-cli", "show", tmp_path / "copper", "--format", "json", cwd=tmp_path))
+    assert [row["state"] for row in rows] == ["done"], rows
+    assert rows[0]["formula"] == "Cu"
+    assert 3 < rows[0]["bandwidth_thz"] < 15
+
+
+def test_the_example_plugin_passes_its_contract_tests(elsewhere):
+    tests = ROOT / "examples" / "screen-morse" / "tests"
+    out = run(elsewhere / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=elsewhere)
+    assert "passed" in out
