@@ -1,5 +1,38 @@
-"""Wigner (particle and wave-like) lattice thermal conductivity for phono3py 4."""
+"""Wigner (particle and wave-like) lattice thermal conductivity for phono3py 4.
+
+Installed beside phono3py, the variant ``wigner`` appears in ``phono3py --tt wigner`` and
+``run_thermal_conductivity(transport_type="wigner")``. Without a scattering run, :func:`analyze` adds coherences to
+stored linewidths.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_LAZY = {
+    "analyze": "phon_wigner.postprocess",
+    "AnalysisSettings": "phon_wigner.postprocess",
+    "HarmonicCrystal": "phon_wigner.harmonic",
+    "Linewidths": "phon_wigner.linewidths",
+    "WignerResult": "phon_wigner.result",
+    "WignerError": "phon_wigner.errors",
+    "CrystalFiles": "phon_wigner.phono3py_files",
+    "crystal_from_phono3py": "phon_wigner.phono3py_files",
+    "load_crystal": "phon_wigner.phono3py_files",
+    "read_kappa_file": "phon_wigner.phono3py_files",
+    "read_shengbte": "phon_wigner.shengbte",
+    "compare": "phon_wigner.metrics",
+    "ModeConductivity": "phon_wigner.metrics",
+}
+
+__all__ = sorted([*_LAZY, "__version__"])  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: phono3py loads this package at its own start, which must stay cheap."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

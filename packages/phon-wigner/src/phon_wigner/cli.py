@@ -56,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is done, on stderr")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_analyze(commands)
+    _add_shengbte(commands)
+    _add_compare(commands)
     _add_doctor(commands)
     return parser
 
@@ -76,7 +78,6 @@ def _add_analyze(commands: Any) -> None:
         "--ts", nargs="+", type=float, metavar="T", help="temperatures in K (default: all stored)"
     )
     parser.add_argument("--interpolate", action="store_true", help="allow temperatures between stored ones")
-    parser.add_argument("--no-isotope", action="store_true", help="ignore a stored gamma_isotope")
     parser.add_argument(
         "--tolerance", type=float, default=None, metavar="THZ", help="width of a degenerate block"
     )
@@ -85,7 +86,6 @@ def _add_analyze(commands: Any) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write temperatures and conductivities as JSON")
     parser.add_argument("--hdf5", metavar="FILE", help="write every array, mode-resolved ones included")
-    parser.set_defaults(run=_run_analyze)
 
 
 def add_crystal_options(parser: argparse.ArgumentParser) -> None:
@@ -145,17 +145,22 @@ def _number(text: str) -> float:
 
 
 def _run_analyze(arguments: argparse.Namespace) -> int:
-    """Run ``analyze`` and print one row per temperature."""
-    from phon_wigner.degeneracy import DEGENERACY_TOLERANCE_THZ
+    """Run ``analyze``."""
     from phon_wigner.phono3py_files import read_kappa_file
+
+    return _analyze_and_write(arguments, read_kappa_file(arguments.kappa_file), not arguments.no_isotope)
+
+
+def _analyze_and_write(arguments: argparse.Namespace, linewidths: Any, isotopes: bool) -> int:
+    """Compute, print one block per temperature, write the files asked for."""
+    from phon_wigner.degeneracy import DEGENERACY_TOLERANCE_THZ
     from phon_wigner.postprocess import AnalysisSettings, analyze
 
-    linewidths = read_kappa_file(arguments.kappa_file)
     settings = AnalysisSettings(
         degeneracy_tolerance=DEGENERACY_TOLERANCE_THZ if arguments.tolerance is None else arguments.tolerance,
         imaginary_tolerance=arguments.imaginary_tolerance,
         interpolate=arguments.interpolate,
-        isotopes=not arguments.no_isotope,
+        isotopes=isotopes,
         keep_modes=arguments.hdf5 is not None,
     )
     result = analyze(crystal_from_arguments(arguments), linewidths, arguments.ts, settings)
@@ -168,6 +173,85 @@ def _run_analyze(arguments: argparse.Namespace) -> int:
     for path in (arguments.json, arguments.hdf5):
         if path:
             logger.info("wrote %s", Path(path))
+    return 0
+
+
+def _add_shengbte(commands: Any) -> None:
+    """Add ``shengbte``."""
+    parser = commands.add_parser(
+        "shengbte",
+        help="the same from a ShengBTE or FourPhonon run directory",
+        description="Populations and coherences from BTE.qpoints, BTE.omega and T*K/BTE.w.",
+    )
+    parser.add_argument("folder", help="directory ShengBTE ran in")
+    parser.add_argument("yaml", nargs="?", help="phono3py/phonopy YAML, instead of --cell and --dim")
+    add_crystal_options(parser)
+    _add_analysis_options(parser)
+    parser.add_argument(
+        "--rates",
+        nargs="+",
+        default=["BTE.w"],
+        metavar="FILE",
+        help="rate files in T*K/, summed (default: BTE.w)",
+    )
+    parser.add_argument(
+        "--isotope-rates", metavar="FILE", help="temperature-independent rate file, e.g. BTE.w_isotopic"
+    )
+    parser.add_argument(
+        "--convention", default="rate-per-ps", help="what the second column is (default: rate-per-ps, 1/τ)"
+    )
+    parser.set_defaults(run=_run_shengbte)
+
+
+def _run_shengbte(arguments: argparse.Namespace) -> int:
+    """Run ``shengbte``."""
+    from phon_wigner.shengbte import read_shengbte
+
+    linewidths = read_shengbte(
+        arguments.folder, arguments.rates, convention=arguments.convention, isotope=arguments.isotope_rates
+    )
+    return _analyze_and_write(arguments, linewidths, isotopes=True)
+
+
+def _add_compare(commands: Any) -> None:
+    """Add ``compare``."""
+    parser = commands.add_parser(
+        "compare",
+        help="SRD, SRE and SRME of a result against another or a public reference",
+        description="Compare two files of `analyze --hdf5`, or one with a row of kappas_*.json.gz.",
+    )
+    parser.add_argument("result", help="HDF5 file of `phon-wigner analyze --hdf5`")
+    parser.add_argument("reference", help="another such file, or kappas_*.json.gz")
+    parser.add_argument("--mp-id", help="row of the reference table")
+    parser.add_argument(
+        "--ts", type=float, default=300.0, metavar="T", help="temperature in K (default: 300)"
+    )
+    parser.set_defaults(run=_run_compare)
+
+
+def _run_compare(arguments: argparse.Namespace) -> int:
+    """Run ``compare`` and print JSON."""
+    import dataclasses
+    import json
+
+    from phon_wigner.errors import InputFileError
+    from phon_wigner.metrics import ModeConductivity, compare, read_reference
+    from phon_wigner.result import WignerResult
+
+    ours = ModeConductivity.from_result(
+        WignerResult.from_hdf5(arguments.result), arguments.ts, arguments.result
+    )
+    if arguments.reference.endswith((".json", ".json.gz")):
+        rows = read_reference(arguments.reference)
+        if arguments.mp_id not in rows:
+            raise InputFileError(
+                f"--mp-id {arguments.mp_id} is not in {arguments.reference}; it holds {', '.join(sorted(rows)[:12])}, ..."
+            )
+        theirs = ModeConductivity.from_reference_row(rows[arguments.mp_id], arguments.ts)
+    else:
+        reference = WignerResult.from_hdf5(arguments.reference)
+        theirs = ModeConductivity.from_result(reference, arguments.ts, arguments.reference)
+    sys.stdout.write(json.dumps(dataclasses.asdict(compare(ours, theirs)), indent=1) + "\n")
     return 0
 
 
@@ -192,14 +276,9 @@ def _add_doctor(commands: Any) -> None:
 
 def _run_doctor(_: argparse.Namespace) -> int:
     """Print versions and checks; 1 when one failed."""
-    from phon_wigner.doctor import installed_versions, run_checks
+    from phon_wigner.doctor import main_exit_code
 
-    for name, version in installed_versions().items():
-        sys.stdout.write(f"      {name} {version}\n")
-    checks = run_checks()
-    for check in checks:
-        sys.stdout.write(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.detail}\n")
-    return 0 if all(check.passed for check in checks) else 1
+    return main_exit_code()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ phono3py swallows every exception of a plugin and later only says that ``wigner-
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -115,3 +116,13 @@ def require_variant() -> None:
     failed = [check for check in run_checks() if not check.passed]
     if failed:
         raise WignerError("; ".join(f"{check.name}: {check.detail}" for check in failed))
+
+
+def main_exit_code() -> int:
+    """Write versions and checks to stdout; 0 when all passed, 1 when one failed."""
+    for name, found in installed_versions().items():
+        sys.stdout.write(f"      {name} {found}\n")
+    checks = run_checks()
+    for check in checks:
+        sys.stdout.write(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.detail}\n")
+    return 0 if all(check.passed for check in checks) else 1

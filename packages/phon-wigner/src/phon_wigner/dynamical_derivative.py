@@ -39,7 +39,7 @@ class _Neighbours(NamedTuple):
 
 
 class DynamicalMatrixDerivative:
-    """Evaluate ∂D/∂q of a phonopy dynamical matrix at one q point.
+    """Evaluate D and ∂D/∂q of a phonopy dynamical matrix at one q point.
 
     Parameters
     ----------
@@ -59,10 +59,19 @@ class DynamicalMatrixDerivative:
         if self._method == "gonze":
             if getattr(dynamical_matrix, "short_range_force_constants", None) is None:
                 dynamical_matrix.make_Gonze_nac_dataset()
-            fc, _, _, self._g_list, self._lambda = dynamical_matrix.Gonze_nac_dataset
+            fc, at_gamma, _, self._g_list, self._lambda = dynamical_matrix.Gonze_nac_dataset
+            self._dipole_at_gamma = self._mass_weighted_blocks(np.asarray(at_gamma))
         else:
             fc = dynamical_matrix.force_constants
         self._set_force_constants(np.asarray(fc), primitive)
+
+    def _mass_weighted_blocks(self, blocks: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Place the q = 0 sum of each atom on the block diagonal: the acoustic sum rule of the dipoles."""
+        n = self._n_atoms
+        full = np.zeros((n, 3, n, 3), dtype=np.complex128)
+        index = np.arange(n)
+        full[index, :, index, :] = blocks * (self._dm.nac_factor * self._inv_sqrt_m**2)[:, None, None]
+        return full.reshape(3 * n, 3 * n)
 
     def _set_force_constants(self, fc: NDArray[np.float64], primitive: Any) -> None:
         """Order supercell atoms by their primitive atom so that the image sum is one matrix product."""
@@ -96,24 +105,36 @@ class DynamicalMatrixDerivative:
         NDArray[np.complex128], shape (3, 3 * n_atoms, 3 * n_atoms)
             Hermitian ∂D/∂q_α, α = x, y, z; q_cart in 1/Å without 2π.
         """
-        q = np.asarray(q, dtype=np.float64)
+        return self._evaluate(np.asarray(q, dtype=np.float64))[1:]
+
+    def run_with_matrix(
+        self, q: NDArray[np.float64]
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Return D itself, (n_bands, n_bands), and its derivatives, (3, n_bands, n_bands), at q.
+
+        One pass over the phases serves both; D equals phonopy's.
+        """
+        both = self._evaluate(np.asarray(q, dtype=np.float64))
+        return both[0], both[1:]
+
+    def _evaluate(self, q: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Return D and ∂D/∂q, stacked: shape (4, n_bands, n_bands)."""
         q_cart = self._reciprocal @ q
         at_gamma = bool(np.linalg.norm(q_cart) < GAMMA_TOLERANCE)
-        phases = self._phases(q)
+        n = self._n_atoms
+        phases = self._phases(q).reshape(4, n, n, self._n_cells)
         fc = self._fc
-        if self._method == "wang" and not at_gamma:
+        wang = self._method == "wang" and not at_gamma
+        if wang:
             charge, d_charge = self._wang_terms(q_cart)
             fc = fc + charge[:, :, None, :]
-        n = self._n_atoms
-        # real and imaginary parts of the three derivative phases, (i, j, 6, cell) @ (i, j, cell, 9)
-        slopes = phases[1:].reshape(3, n, n, self._n_cells)
-        parts = np.concatenate([slopes.real, slopes.imag]).transpose(1, 2, 0, 3)
+        # real and imaginary parts of the four phases, (i, j, 8, cell) @ (i, j, cell, 9)
+        parts = np.concatenate([phases.real, phases.imag]).transpose(1, 2, 0, 3)
         product = np.matmul(parts, fc).transpose(2, 0, 1, 3)
-        derivative = product[:3] + 1j * product[3:]
-        if self._method == "wang" and not at_gamma:
-            total_phase = phases[0].reshape(n, n, self._n_cells).sum(axis=2)
-            derivative = derivative + (d_charge * total_phase[None, :, :, None])
-        result = derivative.reshape(3, n, n, 3, 3).transpose(0, 1, 3, 2, 4).reshape(3, 3 * n, 3 * n)
+        result = product[:4] + 1j * product[4:]
+        if wang:
+            result[1:] += d_charge * phases[0].sum(axis=2)[None, :, :, None]
+        result = result.reshape(4, n, n, 3, 3).transpose(0, 1, 3, 2, 4).reshape(4, 3 * n, 3 * n)
         if self._method == "gonze":
             result = result + self._gonze_terms(q_cart)
         return np.asarray((result + result.conj().transpose(0, 2, 1)) / 2)
@@ -146,7 +167,7 @@ class DynamicalMatrixDerivative:
         )
 
     def _gonze_terms(self, q_cart: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """Differentiate the reciprocal dipole-dipole sum; (3, 3n, 3n), mass weighted."""
+        """Return the reciprocal dipole-dipole sum and its derivatives; (4, 3n, 3n), mass weighted."""
         born = np.asarray(self._dm.born)  # (n, beta, alpha)
         dielectric = np.asarray(self._dm.dielectric_constant)
         total = self._g_list + q_cart
@@ -161,11 +182,12 @@ class DynamicalMatrixDerivative:
         n3 = 3 * self._n_atoms
         dipole = (np.einsum("gc,ica->gia", total, born) * phase[:, :, None]).reshape(-1, n3)
         right = (dipole * (self._dm.nac_factor * damping)[:, None]).conj()
-        result = np.empty((3, n3, n3), dtype=np.complex128)
+        result = np.empty((4, n3, n3), dtype=np.complex128)
+        result[0] = (dipole / b[:, None]).T @ right - self._dipole_at_gamma
         for axis in range(3):
             bare = (born[None, :, axis, :] * phase[:, :, None]).reshape(-1, n3)
             half = (bare / b[:, None] - dipole * (slope[:, axis] / 2)[:, None]).T @ right
-            result[axis] = half + half.conj().T
+            result[axis + 1] = half + half.conj().T
         return result
 
 

@@ -67,8 +67,8 @@ class PairCollector:
 
     Parameters
     ----------
-    frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        Ordinary frequencies at the irreducible q points.
+    n_qpoints, n_bands : int
+        Number of irreducible q points and of bands.
     star : NDArray[np.float64], shape (6, 6)
         Average over the point group, :func:`phon_wigner.velocity_operator.star_average`.
     tolerance : float
@@ -79,39 +79,52 @@ class PairCollector:
 
     def __init__(
         self,
-        frequencies: NDArray[np.float64],
+        n_qpoints: int,
+        n_bands: int,
         star: NDArray[np.float64],
         tolerance: float = DEGENERACY_TOLERANCE_THZ,
         cutoff_frequency: float = 1e-4,
     ) -> None:
-        self._blocks = degenerate_blocks(frequencies, tolerance)
-        self._active = frequencies > cutoff_frequency
-        self._frequencies = average_over_blocks(frequencies, self._blocks)
+        self._tolerance = tolerance
+        self._cutoff = cutoff_frequency
         self._star = star
-        n_qpoints, n_bands = frequencies.shape
+        self._blocks = np.zeros((n_qpoints, n_bands), dtype=np.int64)
+        self._active = np.zeros((n_qpoints, n_bands), dtype=np.bool_)
+        self._frequencies = np.zeros((n_qpoints, n_bands))
         self._upper = np.triu_indices(n_bands, 1)
         self._population = np.zeros((n_qpoints, n_bands, 6))
         self._diagonal = np.zeros((n_qpoints, n_bands, 6))
         self._pairs: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
 
-    def add(self, index: int, weight: float, products: NDArray[np.float64]) -> None:
+    def add(
+        self,
+        index: int,
+        weight: float,
+        frequencies: NDArray[np.float64],
+        products: NDArray[np.float64],
+    ) -> None:
         """Add one q point.
 
         Parameters
         ----------
         index : int
-            Row of ``frequencies``.
+            Number of the q point, from 0.
         weight : float
-            Number of arms of the star of q.
+            Arms of the star of q.
+        frequencies : NDArray[np.float64], shape (n_bands,), THz
+            Ordinary frequencies.
         products : NDArray[np.float64], shape (6, n_bands, n_bands), (Å·THz)²
             :func:`phon_wigner.velocity_operator.velocity_products` at this q.
         """
         n_bands = self._frequencies.shape[1]
-        if products.shape != (6, n_bands, n_bands):
+        if products.shape != (6, n_bands, n_bands) or frequencies.shape != (n_bands,):
             raise ShapeError(
                 f"velocity products of q point {index} have shape {products.shape}, expected "
                 f"{(6, n_bands, n_bands)}. Take frequencies and products from the same dynamical matrix."
             )
+        self._blocks[index] = degenerate_blocks(frequencies, self._tolerance)
+        self._active[index] = frequencies > self._cutoff
+        self._frequencies[index] = average_over_blocks(frequencies[None], self._blocks[index : index + 1])[0]
         summed = (weight * self._star) @ products.reshape(6, -1)
         summed = summed.reshape(6, n_bands, n_bands)
         same = self._blocks[index][:, None] == self._blocks[index][None, :]

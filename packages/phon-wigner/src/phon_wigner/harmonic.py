@@ -59,10 +59,11 @@ class HarmonicCrystal:
             np.einsum("ab,rbc,cd->rad", reciprocal, self.reciprocal_operations, np.linalg.inv(reciprocal))
         )
 
-    def solve(self, qpoint: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+    def _frequencies(
+        self, matrix: NDArray[np.complex128]
+    ) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         """Return frequencies (n_bands,; THz, negative when imaginary) and eigenvectors as columns."""
-        self.dynamical_matrix.run(qpoint)
-        values, vectors = np.linalg.eigh(self.dynamical_matrix.dynamical_matrix)
+        values, vectors = np.linalg.eigh(matrix)
         return np.sign(values) * np.sqrt(np.abs(values)) * self.frequency_factor, vectors
 
     def star_sizes(self, qpoints: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -116,42 +117,45 @@ class HarmonicCrystal:
         """
         self._check_weights(qpoints, weights)
         n_bands = 3 * len(self.dynamical_matrix.primitive)
+        engine = DynamicalMatrixDerivative(self.dynamical_matrix)
         frequencies = np.empty((len(qpoints), n_bands))
-        vectors = np.empty((len(qpoints), n_bands, n_bands), dtype=np.complex128)
-        for i, q in enumerate(qpoints):
-            frequencies[i], vectors[i] = self.solve(q)
-        if frequencies.min() < -imaginary_tolerance:
-            where = np.unravel_index(int(frequencies.argmin()), frequencies.shape)
-            raise ImaginaryModeError(
-                f"{int((frequencies < -imaginary_tolerance).sum())} modes are imaginary; the lowest is "
-                f"{frequencies.min():.3f} THz at q = {qpoints[where[0]]}, band {where[1]}. The harmonic crystal is "
-                "unstable: relax it, use temperature-dependent force constants, or raise --imaginary-tolerance if "
-                "this is noise."
-            )
+        group = np.empty((len(qpoints), n_bands, 3))
         full_mesh = len(qpoints) > 1 and bool(np.all(weights == 1))
         rotations = np.eye(3)[None] if full_mesh else self.cartesian_operations
-        collector = PairCollector(frequencies, star_average(rotations), tolerance, cutoff_frequency)
-        derivative = DynamicalMatrixDerivative(self.dynamical_matrix)
-        group = np.empty((len(qpoints), n_bands, 3))
+        collector = PairCollector(len(qpoints), n_bands, star_average(rotations), tolerance, cutoff_frequency)
         for i, q in enumerate(qpoints):
+            matrix, derivative = engine.run_with_matrix(q)
+            frequencies[i], vectors = self._frequencies(matrix)
+            _refuse_imaginary(frequencies[i], q, imaginary_tolerance)
             velocity = velocity_operator(
-                derivative.run(q), vectors[i], frequencies[i], self.frequency_factor, cutoff_frequency
+                derivative, vectors, frequencies[i], self.frequency_factor, cutoff_frequency
             )
             group[i] = np.einsum("ass->sa", velocity).real
-            collector.add(i, float(weights[i]), velocity_products(velocity))
+            collector.add(i, float(weights[i]), frequencies[i], velocity_products(velocity))
             if on_qpoint is not None:
                 on_qpoint(i)
         return collector.finish(), frequencies, group
 
     def _check_weights(self, qpoints: NDArray[np.float64], weights: NDArray[np.int64]) -> None:
         """Refuse weights that contradict the point group."""
-        if len(qpoints) > 1 and np.all(weights == 1):
-            return
         stars = self.star_sizes(qpoints)
-        if not np.array_equal(stars, weights):
-            bad = int(np.flatnonzero(stars != weights)[0])
+        wrong = (weights < 1) | (stars % np.maximum(weights, 1) != 0)
+        if wrong.any():
+            bad = int(np.flatnonzero(wrong)[0])
             raise GridMismatchError(
-                f"q point {bad} {qpoints[bad]} has weight {int(weights[bad])}, but the point group of this cell gives "
-                f"its star {int(stars[bad])} arms. Give the primitive cell (--pa) and symmetry tolerance of the run "
-                "that made the linewidths."
+                f"q point {bad} {qpoints[bad]} has weight {int(weights[bad])}, but the point group of this cell "
+                f"gives its star {int(stars[bad])} arms. Give the primitive cell (--pa) and symmetry tolerance of "
+                "the run that made the linewidths."
             )
+
+
+def _refuse_imaginary(
+    frequencies: NDArray[np.float64], qpoint: NDArray[np.float64], tolerance: float
+) -> None:
+    """Raise when a mode at one q point is unstable."""
+    if frequencies.min() < -tolerance:
+        raise ImaginaryModeError(
+            f"{int((frequencies < -tolerance).sum())} modes are imaginary at q = {qpoint}; the lowest is "
+            f"{frequencies.min():.3f} THz, expected >= {-tolerance:g}. The harmonic crystal is unstable: relax it, "
+            "use temperature-dependent force constants, or raise --imaginary-tolerance if this is noise."
+        )

@@ -102,7 +102,8 @@ class WignerVelocitySolver:
         self._store = pair_store(ctx)
         rotations = settings.bz_grid.rotations_cartesian if settings.is_kappa_star else np.eye(3)[None]
         self._collector = PairCollector(
-            self._frequencies[self._grid_points],
+            len(self._grid_points),
+            n_bands,
             star_average(np.asarray(rotations)),
             tolerance=DEGENERACY_TOLERANCE_THZ,
             cutoff_frequency=max(settings.cutoff_frequency, 0.0),
@@ -127,7 +128,9 @@ class WignerVelocitySolver:
             self._interaction.frequency_factor_to_THz,
         )
         index = self._next
-        self._collector.add(index, self._star_size(grid_point), velocity_products(velocity))
+        self._collector.add(
+            index, self._star_size(grid_point), self._frequencies[grid_point], velocity_products(velocity)
+        )
         self._store.standard[index] = result.gv_by_gv
         self._next += 1
         if self._next == len(self._grid_points):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -142,98 +142,117 @@ def load_crystal(files: CrystalFiles) -> HarmonicCrystal:
         raise InputFileError(
             "no crystal: give --cell POSCAR and --dim (or --dim-fc2), or one phono3py_params.yaml/phono3py_disp.yaml."
         )
-    phonon, force_constants = _from_yaml(files) if files.yaml is not None else _from_cell(files)
+    parts = _from_yaml(files) if files.yaml is not None else _from_cell(files)
+    force_constants = parts.force_constants
     if force_constants is None:
         if files.fc2 is None:
             raise InputFileError(
                 "no second-order force constants: give --fc2 fc2.hdf5 (the YAML holds none)."
             )
         force_constants = _read_fc2(files.fc2)
-    n_super, n_primitive = len(phonon.supercell), len(phonon.primitive)
-    if force_constants.shape[1] != n_super or force_constants.shape[0] not in (n_super, n_primitive):
-        raise GridMismatchError(
-            f"force constants have shape {force_constants.shape}, expected ({n_primitive} or {n_super}, {n_super}, "
-            f"3, 3) for a supercell of {n_super} atoms and a primitive cell of {n_primitive}. Check --dim-fc2, --dim "
-            "and --pa."
-        )
-    phonon.force_constants = force_constants
-    return HarmonicCrystal.from_phonopy(phonon)
+    return _assemble(parts, force_constants, files.symprec)
 
 
 def crystal_from_phono3py(phono3py: Any) -> HarmonicCrystal:
     """Take the harmonic part of a :class:`phono3py.Phono3py` object (fc2 and NAC parameters set)."""
-    from phonopy import Phonopy
-
-    supercell_matrix = phono3py.phonon_supercell_matrix
-    if supercell_matrix is None:
-        supercell_matrix = phono3py.supercell_matrix
-    phonon = Phonopy(
-        phono3py.unitcell,
-        supercell_matrix=supercell_matrix,
-        primitive_matrix=phono3py.primitive_matrix,
-        symprec=phono3py.symmetry.tolerance,
-    )
-    if phono3py.nac_params is not None:
-        phonon.nac_params = phono3py.nac_params
-    phonon.force_constants = phono3py.fc2
-    return HarmonicCrystal.from_phonopy(phonon)
+    matrix = phono3py.phonon_supercell_matrix
+    if matrix is None:
+        matrix = phono3py.supercell_matrix
+    parts = _Parts(phono3py.unitcell, matrix, phono3py.primitive_matrix, phono3py.nac_params, None)
+    return _assemble(parts, phono3py.fc2, phono3py.symmetry.tolerance)
 
 
-def _from_cell(files: CrystalFiles) -> tuple[Any, None]:
-    """Build a Phonopy object without force constants from --cell and --dim."""
-    from phonopy import Phonopy
+class _Parts(NamedTuple):
+    """What a dynamical matrix is made of, in phonopy's types."""
+
+    unitcell: Any
+    supercell_matrix: Any
+    primitive_matrix: Any
+    nac_params: Any
+    force_constants: NDArray[np.float64] | None
+
+
+def _assemble(parts: _Parts, force_constants: Any, symprec: float) -> HarmonicCrystal:
+    """Build the dynamical matrix; symmetry is searched in the primitive cell only (the supercell is costly)."""
+    from phonopy.harmonic.dynamical_matrix import get_dynamical_matrix
+    from phonopy.physical_units import get_physical_units
+    from phonopy.structure.cells import get_primitive, get_primitive_matrix, get_supercell
+    from phonopy.structure.symmetry import Symmetry
+
+    supercell = get_supercell(parts.unitcell, parts.supercell_matrix, symprec=symprec)
+    axes = parts.primitive_matrix
+    if isinstance(axes, str) and axes == "auto":
+        from phonopy.structure.cells import guess_primitive_matrix
+
+        axes = guess_primitive_matrix(parts.unitcell, symprec=symprec)
+    else:
+        axes = get_primitive_matrix(axes, symprec)
+    to_primitive = np.linalg.inv(np.asarray(parts.supercell_matrix, dtype=np.float64))
+    if axes is not None:
+        to_primitive = to_primitive @ axes
+    primitive = get_primitive(supercell, to_primitive, symprec=symprec, store_dense_svecs=True)
+    n_super, n_primitive = len(supercell), len(primitive)
+    if force_constants.shape[1] != n_super or force_constants.shape[0] not in (n_super, n_primitive):
+        raise GridMismatchError(
+            f"force constants have shape {force_constants.shape}, expected ({n_primitive} or {n_super}, {n_super}, "
+            f"3, 3) for a supercell of {n_super} atoms and a primitive cell of {n_primitive}. Check --dim-fc2, "
+            "--dim and --pa."
+        )
+    nac = parts.nac_params(primitive) if callable(parts.nac_params) else parts.nac_params
+    matrix = get_dynamical_matrix(force_constants, supercell, primitive, nac_params=nac)
+    operations = np.asarray(Symmetry(primitive, symprec).reciprocal_operations, dtype=np.int64)
+    return HarmonicCrystal(matrix, operations, float(get_physical_units().DefaultToTHz))
+
+
+def _from_cell(files: CrystalFiles) -> _Parts:
+    """Take the crystal from --cell and --dim."""
     from phonopy.interface.calculator import read_crystal_structure
 
     cell, _ = read_crystal_structure(str(files.cell))
     if cell is None:
         raise InputFileError(f"phonopy could not read a cell from {files.cell}. Give a POSCAR.")
     dims = files.dim_fc2 if files.dim_fc2 is not None else files.dim
-    assert dims is not None  # noqa: S101  (checked by the caller)
+    matrix = _matrix(dims if dims is not None else (1, 1, 1), "--dim-fc2")
     axes = files.primitive_axes if files.primitive_axes is not None else "auto"
-    phonon = Phonopy(
-        cell, supercell_matrix=_matrix(dims, "--dim-fc2"), primitive_matrix=_axes(axes), symprec=files.symprec
-    )
-    _set_nac(phonon, files)
-    return phonon, None
+    return _Parts(cell, matrix, _axes(axes), _born_reader(files), None)
 
 
-def _from_yaml(files: CrystalFiles) -> tuple[Any, NDArray[np.float64] | None]:
-    """Build a Phonopy object from a phono3py YAML, with its force constants when it has any."""
+def _from_yaml(files: CrystalFiles) -> _Parts:
+    """Take the crystal, and force constants when it holds any, from a phono3py YAML."""
     from phono3py.interface.phono3py_yaml import Phono3pyYaml
-    from phonopy import Phonopy
 
     parser = Phono3pyYaml()
     parser.read(files.yaml)
     matrix = parser.phonon_supercell_matrix
     if matrix is None:
         matrix = parser.supercell_matrix
-    if files.dim_fc2 is not None or files.dim is not None:
-        dims = files.dim_fc2 if files.dim_fc2 is not None else files.dim
-        matrix = _matrix(dims, "--dim-fc2")  # type: ignore[arg-type]
+    dims = files.dim_fc2 if files.dim_fc2 is not None else files.dim
+    if dims is not None:
+        matrix = _matrix(dims, "--dim-fc2")
     axes = parser.primitive_matrix if files.primitive_axes is None else _axes(files.primitive_axes)
-    phonon = Phonopy(parser.unitcell, supercell_matrix=matrix, primitive_matrix=axes, symprec=files.symprec)
-    if parser.nac_params is not None and not files.nonac and files.born is None:
-        nac = dict(parser.nac_params)
-        nac.setdefault("method", files.nac_method)
-        phonon.nac_params = nac
-    _set_nac(phonon, files)
+    nac = _born_reader(files)
+    if nac is None and parser.nac_params is not None and not files.nonac:
+        nac = {**parser.nac_params, "method": parser.nac_params.get("method", files.nac_method)}
     stored = parser.force_constants if files.fc2 is None else None
-    return phonon, None if stored is None else np.asarray(stored)
+    return _Parts(parser.unitcell, matrix, axes, nac, None if stored is None else np.asarray(stored))
 
 
-def _set_nac(phonon: Any, files: CrystalFiles) -> None:
-    """Read a BORN file and switch the non-analytical correction on."""
+def _born_reader(files: CrystalFiles) -> Any:
+    """Return a function primitive -> NAC parameters for --born, or None."""
     if files.born is None or files.nonac:
-        return
-    from phonopy.file_IO import parse_BORN
+        return None
 
-    nac = dict(parse_BORN(phonon.primitive, filename=str(files.born)))
-    nac["method"] = files.nac_method
-    if not nac.get("factor"):
+    def read(primitive: Any) -> dict[str, Any]:
+        from phonopy.file_IO import parse_BORN
         from phonopy.interface.calculator import get_calculator_physical_units
 
-        nac["factor"] = get_calculator_physical_units("vasp").nac_factor
-    phonon.nac_params = nac
+        nac = dict(parse_BORN(primitive, filename=str(files.born)))
+        nac["method"] = files.nac_method
+        if not nac.get("factor"):
+            nac["factor"] = get_calculator_physical_units("vasp").nac_factor
+        return nac
+
+    return read
 
 
 def _read_fc2(path: PathLike) -> NDArray[np.float64]:

@@ -1,0 +1,237 @@
+"""The variant inside phono3py: RTA, direct solution, files, kaccum, discovery."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import phono3py
+import pytest
+
+from phon_wigner.cli import main
+from phon_wigner.doctor import require_variant, run_checks
+from phon_wigner.phono3py_files import CrystalFiles, crystal_from_phono3py, load_crystal, read_kappa_file
+from phon_wigner.postprocess import analyze
+
+MESH = [5, 5, 5]
+TEMPERATURES = [100.0, 400.0]
+
+
+def run(path, **options):
+    """Run one conductivity on the toy crystal."""
+    crystal = phono3py.load(path, log_level=0)
+    crystal.mesh_numbers = MESH
+    crystal.init_phph_interaction()
+    crystal.run_thermal_conductivity(temperatures=TEMPERATURES, **options)
+    return crystal, crystal.thermal_conductivity
+
+
+@pytest.fixture(scope="module")
+def wigner_files(phono3py_yaml, tmp_path_factory):
+    """Directory with kappa-m555.hdf5 of a Wigner run with isotopes and boundaries."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(phono3py_yaml, transport_type="wigner", is_isotope=True, boundary_mfp=0.5, write_kappa=True)
+    return folder
+
+
+def test_populations_equal_the_standard_run(phono3py_yaml):
+    """Block pairs apart, κ_P is phono3py's std-rta; away from degeneracies also mode by mode."""
+    _, standard = run(phono3py_yaml)
+    _, ours = run(phono3py_yaml, transport_type="wigner")
+    np.testing.assert_allclose(ours.kappa_P - ours.kappa_block, standard.kappa, rtol=1e-6, atol=1e-9)
+    frequencies = standard.frequencies
+    gaps = np.diff(frequencies, axis=1)
+    alone = np.ones(frequencies.shape, dtype=bool)
+    alone[:, 1:] &= gaps > 1e-3
+    alone[:, :-1] &= gaps > 1e-3
+    assert alone.sum() > 20
+    np.testing.assert_allclose(
+        ours.mode_kappa[:, :, alone], standard.mode_kappa[:, :, alone], rtol=1e-6, atol=1e-9
+    )
+    assert (ours.kappa_C[0, :, 0] > 0).all()
+
+
+def test_coherences_rise_with_temperature_relative_to_populations(phono3py_yaml):
+    _, ours = run(phono3py_yaml, transport_type="wigner")
+    ratio = ours.kappa_C[0, :, 0] / ours.kappa_P[0, :, 0]
+    assert ratio[1] > 2 * ratio[0]
+
+
+def test_isotopes_and_boundaries_enter_the_coherences(phono3py_yaml):
+    _, bare = run(phono3py_yaml, transport_type="wigner")
+    _, isotopes = run(phono3py_yaml, transport_type="wigner", is_isotope=True)
+    _, boundary = run(phono3py_yaml, transport_type="wigner", boundary_mfp=0.05)
+    for other in (isotopes, boundary):
+        assert (other.kappa_C[0, :, 0] > bare.kappa_C[0, :, 0] * 1.001).all()
+        assert (other.kappa_P[0, :, 0] < bare.kappa_P[0, :, 0]).all()
+
+
+def test_direct_solution_adds_the_same_coherences(phono3py_yaml):
+    """Populations come from the collision matrix, coherences from its diagonal, boundaries included."""
+    _, standard = run(phono3py_yaml, is_LBTE=True)
+    _, ours = run(phono3py_yaml, is_LBTE=True, transport_type="wigner")
+    _, rta = run(phono3py_yaml, transport_type="wigner")
+    np.testing.assert_allclose(ours.kappa_P - ours.kappa_block, standard.kappa, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(ours.kappa_C, rta.kappa_C, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(ours.kappa, ours.kappa_P + ours.kappa_C)
+    np.testing.assert_allclose(ours.kappa_RTA, standard.kappa_RTA, rtol=1e-10)
+    _, direct = run(phono3py_yaml, is_LBTE=True, transport_type="wigner", boundary_mfp=0.05)
+    _, rta = run(phono3py_yaml, transport_type="wigner", boundary_mfp=0.05)
+    np.testing.assert_allclose(direct.kappa_C, rta.kappa_C, rtol=1e-8)
+
+
+def test_full_mesh_equals_irreducible_points(phono3py_yaml):
+    _, reduced = run(phono3py_yaml, transport_type="wigner")
+    _, full = run(phono3py_yaml, transport_type="wigner", is_kappa_star=False)
+    np.testing.assert_allclose(full.kappa_C, reduced.kappa_C, rtol=2e-2, atol=1e-6)
+    np.testing.assert_allclose(full.kappa_P, reduced.kappa_P, rtol=2e-2, atol=1e-6)
+
+
+def test_hdf5_holds_totals_and_modes(wigner_files):
+    with h5py.File(wigner_files / "kappa-m555.hdf5") as handle:
+        n_points, n_bands = handle["frequency"].shape
+        mesh = np.prod(MESH)
+        for name in ("kappa_P", "kappa_C", "kappa_total"):
+            assert handle[name].shape == (2, 6)
+        for name in ("mode_kappa", "mode_kappa_C"):
+            assert handle[name].shape == (2, n_points, n_bands, 6)
+            assert handle[name].chunks is not None
+        np.testing.assert_allclose(handle["kappa_total"][:], handle["kappa"][:])
+        np.testing.assert_allclose(
+            handle["mode_kappa"][:].sum(axis=(1, 2)) / mesh, handle["kappa_P"][:], rtol=1e-10, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            handle["mode_kappa_C"][:].sum(axis=(1, 2)) / mesh, handle["kappa_C"][:], rtol=1e-10, atol=1e-12
+        )
+        assert "mode_kappa_C_pairs" not in handle
+
+
+def test_pair_resolved_output_on_request(phono3py_yaml, monkeypatch):
+    monkeypatch.setenv("PHON_WIGNER_PAIRS", "1")
+    _, ours = run(phono3py_yaml, transport_type="wigner")
+    pairs = ours.pairs
+    np.testing.assert_allclose(
+        pairs.sum(axis=(2, 3, 4)) / np.prod(MESH), ours.kappa_C, rtol=1e-10, atol=1e-12
+    )
+    np.testing.assert_array_equal(pairs, pairs.transpose(0, 1, 2, 4, 3, 5))
+
+
+def test_kaccum_works_again(wigner_files, phono3py_yaml):
+    """phono3py-kaccum, which fails on the built-in inter-band variants, accumulates the populations."""
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from phono3py.cui.kaccum_script import main; sys.argv[0] = 'phono3py-kaccum'; main()",
+        "kappa-m555.hdf5",
+        "--pa",
+        "F",
+        "--nsp",
+        "20",
+    ]
+    target = wigner_files / "phono3py.yaml"
+    target.write_bytes(phono3py_yaml.read_bytes())
+    done = subprocess.run(command, cwd=wigner_files, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line and not line.startswith("#")]
+    last = np.array(rows[-1], dtype=float)
+    with h5py.File(wigner_files / "kappa-m555.hdf5") as handle:
+        assert last[1] == pytest.approx(handle["kappa_P"][-1, 0], rel=0.02)
+
+
+def test_post_processor_repeats_the_run(wigner_files, phono3py_yaml):
+    """Stored linewidths alone (isotopes and boundaries included) give the κ of the run that made them."""
+    linewidths = read_kappa_file(wigner_files / "kappa-m555.hdf5")
+    result = analyze(load_crystal(CrystalFiles(yaml=phono3py_yaml)), linewidths)
+    with h5py.File(wigner_files / "kappa-m555.hdf5") as handle:
+        np.testing.assert_allclose(result.kappa_p, handle["kappa_P"][:], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(result.kappa_c, handle["kappa_C"][:], rtol=1e-6, atol=1e-9)
+
+
+def test_crystal_from_a_phono3py_object(phono3py_yaml):
+    loaded = phono3py.load(phono3py_yaml, log_level=0)
+    crystal = crystal_from_phono3py(loaded)
+    other = load_crystal(CrystalFiles(yaml=phono3py_yaml))
+    assert crystal.volume == pytest.approx(other.volume)
+    np.testing.assert_array_equal(crystal.reciprocal_operations, other.reciprocal_operations)
+
+
+def test_phono3py_offers_the_variant_in_a_fresh_process():
+    """phono3py hides every load error, so look from outside, after its own discovery."""
+    code = (
+        "from phono3py.conductivity.factory import _REGISTRY;"
+        "assert 'wigner-rta' in _REGISTRY and 'wigner-lbte' in _REGISTRY, sorted(_REGISTRY)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_loading_the_plugin_does_not_import_torch_or_matplotlib():
+    code = (
+        "import sys, phono3py.conductivity.factory;"
+        "bad = [m for m in ('torch', 'matplotlib', 'phon_wigner.plots', 'phon_wigner.cli') if m in sys.modules];"
+        "assert not bad, bad"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_doctor_passes_here(capsys):
+    require_variant()
+    assert all(check.passed for check in run_checks())
+    assert main(["doctor"]) == 0
+    assert "ok" in capsys.readouterr().out
+
+
+def test_doctor_names_the_reason(monkeypatch, capsys):
+    import phon_wigner.doctor as doctor
+    from phono3py.conductivity import factory
+
+    monkeypatch.setattr(factory, "_REGISTRY", {})
+    monkeypatch.setattr(
+        factory, "register_variant", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("moved"))
+    )
+    assert doctor.main_exit_code() == 1
+    assert "moved" in capsys.readouterr().out
+
+
+def test_subset_of_bands_is_refused(phono3py_yaml):
+    crystal = phono3py.load(phono3py_yaml, log_level=0)
+    crystal.mesh_numbers = [3, 3, 3]
+    crystal.band_indices = [[0, 1]]
+    crystal.init_phph_interaction()
+    with pytest.raises(ValueError, match="bands"):
+        crystal.run_thermal_conductivity(temperatures=[300], transport_type="wigner", grid_points=[1])
+
+
+def test_screening_solver_returns_the_documented_arrays(phono3py_yaml):
+    from phon_wigner._solver import WignerSolver
+
+    crystal = phono3py.load(phono3py_yaml, log_level=0)
+    crystal.mesh_numbers = MESH
+    result = WignerSolver()(crystal, TEMPERATURES, boundary_mfp=0.5)
+    n_irr, n_bands = result["frequency"].shape
+    shapes = {
+        "temperatures": (2,),
+        "kappa_p": (2, 6),
+        "kappa_c": (2, 6),
+        "kappa_total": (2, 6),
+        "gamma": (2, n_irr, n_bands),
+        "mode_kappa_p": (2, n_irr, n_bands, 6),
+        "mode_kappa_c": (2, n_irr, n_bands, 6),
+        "weights": (n_irr,),
+        "qpoints": (n_irr, 3),
+        "group_velocity": (n_irr, n_bands, 3),
+        "heat_capacity": (2, n_irr, n_bands),
+    }
+    for name, shape in shapes.items():
+        assert result[name].shape == shape, name
+    assert result["weights"].sum() == np.prod(MESH)
+    np.testing.assert_allclose(result["kappa_total"], result["kappa_p"] + result["kappa_c"])
