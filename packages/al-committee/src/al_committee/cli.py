@@ -1,4 +1,4 @@
-"""``al-committee``: init, run, status, resume, redo, export, calibrate. Data on stdout, messages on stderr."""
+"""``al-committee``: init, run, status, resume, redo, export, calibrate; data on stdout."""
 
 from __future__ import annotations
 

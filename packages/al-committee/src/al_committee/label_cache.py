@@ -82,7 +82,7 @@ class LabelCache:
         """
         path = self.path(key)
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 arrays = {name: data[name] for name in data.files}
             atoms = Atoms(
                 numbers=arrays["numbers"],

@@ -1,0 +1,556 @@
+"""The loop: its course, its stopping rules, and its survival of kills, pauses, changes and broken labels."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from al_committee.cli import EXIT_ERROR, EXIT_MORE_TO_DO, EXIT_OK, main
+from al_committee.config import config_from_dict
+from al_committee.content_key import structure_key
+from al_committee.errors import ConfigChangedError, RunLockedError, TooManyFailedLabelsError
+from al_committee.factories import build_loop
+from al_committee.interruption import PausedError, StopWatch, parse_walltime
+from al_committee.run_directory import RunDirectory
+from al_committee.testing import PairTeacher, write_vasprun
+
+CONFIG = """
+seed = {seed}
+[pool]
+source = "al_committee.testing:toy_crystals"
+options = {{ n_crystals = 18 }}
+test_structures = 3
+start_labels = 3
+[supercells]
+n_supercells = {cells}
+min_length = 0.0
+displacement = 0.05
+[selection]
+strategy = "{strategy}"
+budget = 3
+threshold = {threshold}
+[labels]
+kind = "{kind}"
+{labels}
+cache = "{cache}"
+[training]
+trainer = "al_committee.testing:PairPotentialTrainer"
+n_members = 3
+[stop]
+max_rounds = {rounds}
+constant_rounds = {constant}
+max_labels = {max_labels}
+"""
+
+
+def write_config(folder, **changes):
+    values = {
+        "seed": 1,
+        "strategy": "worst-first",
+        "threshold": 0.001,
+        "kind": "calculator",
+        "labels": 'factory = "al_committee.testing:pair_teacher"',
+        "cache": "labels",
+        "rounds": 2,
+        "constant": 0,
+        "max_labels": 0,
+        "cells": 2,
+        **changes,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "loop.toml"
+    path.write_text(CONFIG.format(**values))
+    return path
+
+
+def make_loop(folder, stop=None, **changes):
+    run = RunDirectory.create(folder / "run", write_config(folder, **changes))
+    loop = build_loop(run, stop)
+    loop.write_report = None  # figures take longer than everything else here
+    return loop
+
+
+def course(run):
+    """What a run did: selections and models, round by round."""
+    return [
+        (run.record(n, "selection")["selected"], (run.record(n, "models") or {}).get("sha256"))
+        for n in run.rounds()
+    ]
+
+
+def test_loop_learns_and_publishes(tmp_path):
+    loop = make_loop(tmp_path, rounds=3)
+    finished = loop.drive()
+    run = loop.run
+    assert finished["reason"].startswith("max_rounds = 3")
+    rows = [run.summary(n) for n in range(4)]
+    assert [row["training_labels"] for row in rows] == [3, 6, 9, 12 if rows[3]["selected"] == 3 else None]
+    assert rows[3]["force_rmse"] < rows[0]["force_rmse"]
+    assert rows[3]["recommended"] < rows[1]["recommended"]
+    card = json.loads((run.path / "published" / "model-card.json").read_text())
+    assert card["round"] == 3
+    assert card["test"]["scale"] > 0
+    assert all((run.path / "published" / name).exists() for name in card["models"])
+    selected = [item["key"] for n in range(4) for item in run.record(n, "selection")["selected"]]
+    assert len(selected) == len(set(selected)) == 12
+    tests = {structure_key(atoms) for atoms in loop.test_atoms()}
+    assert len(tests) == 3
+    assert not tests & set(selected)
+    held_out = set(loop.test_ids)
+    assert not any(
+        item["structure_id"] in held_out for n in range(4) for item in run.record(n, "selection")["selected"]
+    )
+
+
+def test_selected_are_the_worst_of_the_pool(tmp_path):
+    loop = make_loop(tmp_path, rounds=1)
+    loop.drive()
+    committee = loop.committee(0)
+    known = {item["key"] for item in loop.run.record(0, "selection")["selected"]}
+    worst: dict[str, float] = {}
+    for name in loop.pool_ids:
+        for entry in loop.pool.supercells([name]):
+            if entry.key not in known:
+                largest = float(committee.evaluate([entry.atoms])[0].force_deviation.max())
+                worst[name] = max(worst.get(name, 0.0), largest)
+    expected = sorted(worst, key=lambda name: -worst[name])[:3]
+    assert [item["structure_id"] for item in loop.run.record(1, "selection")["selected"]] == expected
+
+
+def test_same_seed_same_course_other_seed_another(tmp_path):
+    runs = [make_loop(tmp_path / str(k), seed=seed) for k, seed in enumerate((1, 1, 2))]
+    for loop in runs:
+        loop.drive()
+    first, second, other = (course(loop.run) for loop in runs)
+    assert first == second
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"threshold": 1e6}, "no structure is recommended"),
+        ({"rounds": 50, "max_labels": 8}, "budget of max_labels = 8"),
+        ({"rounds": 5, "constant": 2, "threshold": 1e-9, "cells": 6}, "near constant"),
+    ],
+)
+def test_stopping_rules(tmp_path, changes, reason):
+    loop = make_loop(tmp_path, **changes)
+    assert reason in loop.drive()["reason"]
+    if "max_labels" in changes:
+        assert len(loop._attempted(100)) == 8
+
+
+def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_path):
+    reference = make_loop(tmp_path / "a")
+    reference.drive()
+    pauses = 0
+    while True:
+        ticks = iter(range(10**6))
+        loop = make_loop(tmp_path / "b", StopWatch(9, clock=lambda ticks=ticks: next(ticks)))
+        with contextlib.suppress(PausedError):
+            loop.drive()
+            break
+        assert loop.stop.reason == "the walltime is spent"
+        pauses += 1
+        assert pauses < 100
+    assert pauses >= 3
+    assert course(loop.run) == course(reference.run)
+
+
+def test_failed_labels_are_quarantined_and_the_loop_goes_on(tmp_path):
+    loop = make_loop(tmp_path)
+    victim = loop._select_start()[0].key
+
+    class Failing(PairTeacher):
+        def calculate(self, atoms=None, *args, **kwargs):
+            if structure_key(atoms) == victim:
+                raise RuntimeError("SCF did not converge")
+            super().calculate(atoms, *args, **kwargs)
+
+    loop.labeller.calculator = Failing()
+    loop.drive()
+    failed = loop.run.failed()
+    assert list(failed) == [victim]
+    assert "SCF did not converge" in failed[victim]["reason"]
+    assert "Traceback" in failed[victim]["traceback"]
+    assert loop.run.record(0, "labels")["failed"] == [victim]
+    assert victim not in loop.training_keys(2)
+    assert loop.run.finished()
+    # mended source: the failed label is tried again and its round reopened
+    assert main(["redo", str(loop.run.path), "--failed"]) == EXIT_OK
+    again = make_loop(tmp_path)
+    again.drive()
+    assert victim in again.training_keys(0)
+    assert not again.run.failed()
+
+
+def test_too_many_failures_stop_with_a_message(tmp_path):
+    loop = make_loop(tmp_path, labels='factory = "al_committee.testing:pair_teacher"\nmin_attempts = 3')
+
+    class Broken(PairTeacher):
+        def calculate(self, *args, **kwargs):
+            raise RuntimeError("licence server is down")
+
+    loop.labeller.calculator = Broken()
+    with pytest.raises(TooManyFailedLabelsError, match=r"3 of 3 labels failed.*licence server is down"):
+        loop.drive()
+
+
+def test_two_drivers_on_one_run(tmp_path):
+    loop = make_loop(tmp_path)
+    with (
+        loop.run.locked(),
+        pytest.raises(RunLockedError, match=f"process {os.getpid()} on host"),
+        RunDirectory(loop.run.path).locked(),
+    ):
+        pass
+
+
+def test_changed_config_is_refused_with_the_difference(tmp_path, capsys):
+    loop = make_loop(tmp_path, rounds=1)
+    loop.drive()
+    path = loop.run.path / "config.toml"
+    text = path.read_text()
+    path.write_text(text.replace("threshold = 0.001", "threshold = 0.2"))
+    with pytest.raises(ConfigChangedError, match=r"selection.threshold: 0.001 -> 0.2"):
+        RunDirectory(loop.run.path).check_config(accept_changes=True)
+    path.write_text(text.replace("max_rounds = 1", "max_rounds = 2"))
+    with pytest.raises(ConfigChangedError, match="accept-changes"):
+        RunDirectory(loop.run.path).check_config()
+    RunDirectory(loop.run.path).check_config(accept_changes=True)
+    assert RunDirectory(loop.run.path).config.stop.max_rounds == 2
+    with pytest.raises(ConfigChangedError, match="seed: 1 -> 5"):
+        RunDirectory.create(loop.run.path, write_config(tmp_path / "other", seed=5, rounds=2))
+
+
+def test_changed_label_source_is_refused(tmp_path):
+    loop = make_loop(tmp_path)
+    with pytest.raises(ConfigChangedError, match="label settings changed"):
+        loop.run.pin("label_settings", {**loop.labeller.settings, "version": "new"})
+
+
+def test_labels_are_shared_between_run_directories(tmp_path):
+    first = make_loop(tmp_path / "a", cache=str(tmp_path / "shared"))
+    first.drive()
+    second = make_loop(tmp_path / "b", cache=str(tmp_path / "shared"))
+
+    class Forbidden(PairTeacher):
+        def calculate(self, *args, **kwargs):
+            raise AssertionError("this label exists already")
+
+    second.labeller.calculator = Forbidden()
+    second.drive()
+    assert course(first.run) == course(second.run)
+    assert not second.run.failed()
+
+
+def test_redo_sets_back_and_reaches_the_same_end(tmp_path, capsys):
+    loop = make_loop(tmp_path)
+    loop.drive()
+    before = course(loop.run)
+    assert main(["redo", str(loop.run.path), "--round", "1", "--step", "train"]) == EXIT_OK
+    moved = capsys.readouterr().out
+    assert "models.json" in moved
+    assert loop.run.record(1, "models") is None
+    assert loop.run.record(1, "labels") is not None
+    assert loop.run.rounds() == [0, 1]
+    again = make_loop(tmp_path)
+    again.drive()
+    assert course(again.run) == before
+
+
+def test_a_crystal_that_cannot_be_scored_is_left_out(tmp_path):
+    loop = make_loop(tmp_path, rounds=1)
+    bad = loop.pool_ids[1]
+    inner = loop.trainer
+
+    class Picky:
+        train = staticmethod(inner.train)
+
+        def committee(self, paths):
+            real = inner.committee(paths)
+
+            class Committee:
+                def predict_committee(self, structures):
+                    result = real.predict_committee(structures)
+                    for atoms, forces in zip(structures, result["forces"], strict=True):
+                        if atoms.info.get("structure_id") == bad:
+                            forces[0] = np.nan
+                    return result
+
+            return Committee()
+
+    loop.trainer = Picky()
+    loop.drive()
+    unscorable = loop.run.record(1, "selection")["unscorable"]
+    assert list(unscorable) == [bad]
+    assert "not finite" in unscorable[bad]
+
+
+def test_index_is_rebuilt_from_the_records(tmp_path):
+    loop = make_loop(tmp_path)
+    loop.drive()
+    (loop.run.path / "index.sqlite").unlink()
+    with sqlite3.connect(loop.run.rebuild_index()) as db:
+        rows = db.execute("select round, selected, labelled from rounds order by round").fetchall()
+        states = dict(db.execute("select state, count(*) from labels group by state").fetchall())
+    db.close()
+    assert rows == [(0, 3, 3), (1, 3, 3), (2, 3, 3)]
+    assert states == {"done": 9}
+
+
+def test_file_exchange_waits_and_late_labels_join_the_next_round(tmp_path):
+    labels = 'collect_share = 0.6\n[labels.options]\nxc = "PBE"\nencut = 400\nkpts = [1, 1, 1]'
+    config = write_config(tmp_path, kind="vasp", labels="", rounds=1).read_text()
+    config = config.replace('cache = "labels"', f'cache = "labels"\n{labels}').replace(
+        "test_structures = 3", "test_structures = 0"
+    )
+    (tmp_path / "loop.toml").write_text(config)
+    run = RunDirectory.create(tmp_path / "run", tmp_path / "loop.toml")
+
+    def drive():
+        loop = build_loop(RunDirectory(run.path))
+        loop.write_report = None
+        return loop, loop.drive
+
+    with pytest.raises(PausedError, match="3 of 3 labels of round 0 are outstanding"):
+        drive()[1]()
+    folders = sorted(path.parent for path in (run.path / "exchange").glob("*/label.json"))
+    assert len(folders) == 3
+
+    def answer(folder):
+        atoms = read(folder / "POSCAR")
+        write_vasprun(folder, forces=PairTeacher().get_property("forces", atoms))
+
+    for folder in folders[1:]:
+        answer(folder)
+    with pytest.raises(PausedError, match="labels of round 1 are outstanding"):
+        drive()[1]()
+    record = run.record(0, "labels")
+    assert len(record["done"]) == 2
+    assert record["pending"] == [folders[0].name]
+    for folder in (path.parent for path in (run.path / "exchange").glob("*/label.json")):
+        answer(folder)
+    loop, go = drive()
+    go()
+    assert folders[0].name in run.record(1, "labels")["done"]
+    assert len(loop.training_keys(1)) == 6
+
+
+# ---- kill -9 ---------------------------------------------------------------------------------------------
+
+
+class LoggedTeacher(PairTeacher):
+    """Writes a line at the start of every calculation: its key, and whether the label was already stored."""
+
+    def __init__(self, log, cache):
+        super().__init__()
+        self.log, self.cache = log, cache
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        key = structure_key(atoms)
+        with open(self.log, "a") as handle:
+            handle.write(f"{key} {'stored' if key in self.cache else 'new'}\n")
+        time.sleep(0.02)
+        super().calculate(atoms, *args, **kwargs)
+
+
+def drive_logged(folder, log):
+    loop = make_loop(Path(folder), rounds=4)
+    loop.labeller.calculator = LoggedTeacher(log, loop.cache)
+    with loop.run.locked():
+        loop.drive()
+
+
+def test_thirty_kills_lose_nothing_repeat_nothing_and_change_nothing(tmp_path):
+    start = time.monotonic()
+    drive_logged(tmp_path / "calm", tmp_path / "calm.log")
+    whole = time.monotonic() - start
+    calm = RunDirectory(tmp_path / "calm" / "run")
+    calm_keys = [line.split()[0] for line in (tmp_path / "calm.log").read_text().splitlines()]
+    assert len(calm_keys) == len(set(calm_keys)) == 3 + 5 * 3
+
+    context, rng = multiprocessing.get_context("fork"), random.Random(11)
+
+    def live(folder, log, seconds=None):
+        """Drive in a process of its own; kill it after some seconds. True when it was killed."""
+        process = context.Process(target=drive_logged, args=(str(folder), str(log)))
+        process.start()
+        process.join(seconds)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            return True
+        assert process.exitcode == 0
+        return False
+
+    start = time.monotonic()
+    assert not live(
+        tmp_path / "calm", tmp_path / "calm.log"
+    )  # finished already: the time to begin and see it
+    awakening = time.monotonic() - start
+    kills = storms = 0
+    reached = set()
+    while kills < 30 or storms == 0:
+        stormy, log = tmp_path / f"storm-{storms}", tmp_path / f"storm-{storms}.log"
+        stored, kills_here = set(), 0
+        while live(stormy, log, awakening + rng.uniform(0, whole / 5) if kills < 30 else None):
+            kills += 1
+            kills_here += 1
+            if not (stormy / "run" / "manifest.json").exists():
+                continue
+            cache = build_loop(RunDirectory(stormy / "run")).cache
+            now = set(cache.keys())
+            assert stored <= now, "a stored label disappeared"
+            assert all(cache.get(key) is not None for key in now), "a stored label cannot be read"
+            stored = now
+            done = sorted(p.relative_to(stormy) for p in (stormy / "run").glob("rounds/*/*.json"))
+            reached.add(str(done[-1]) if done else "")
+        storms += 1
+        run = RunDirectory(stormy / "run")
+        assert run.finished() == calm.finished()
+        assert course(run) == course(calm)
+        lines = [line.split() for line in log.read_text().splitlines()]
+        assert all(state == "new" for _, state in lines), "a label that was stored was computed again"
+        started = [key for key, _ in lines]
+        assert set(started) == set(calm_keys)
+        # one kill interrupts one label at most, and only an interrupted one is begun again
+        assert len(started) - len(set(started)) <= kills_here
+    assert kills == 30
+    assert len(reached) >= 5  # the kills were spread over the loop, not all at its beginning
+
+
+@pytest.mark.slow
+def test_thirty_kills_of_the_real_command(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "al_committee.cli", "run"]
+    for name in ("calm", "stormy"):
+        write_config(tmp_path / name, rounds=4)
+    calm = [*command, str(tmp_path / "calm" / "run"), "--config", str(tmp_path / "calm" / "loop.toml")]
+    start = time.monotonic()
+    subprocess.run(calm, check=True, env=environment, capture_output=True)
+    whole = time.monotonic() - start
+    rng, kills = random.Random(5), 0
+    stormy = [*command, str(tmp_path / "stormy" / "run"), "--config", str(tmp_path / "stormy" / "loop.toml")]
+    while kills < 30:
+        process = subprocess.Popen(
+            stormy, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(rng.uniform(0.2, 0.6) * whole)
+            (tmp_path / "stormy" / "run" / "finished.json").unlink()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    subprocess.run(stormy, check=True, env=environment, capture_output=True)
+    runs = [RunDirectory(tmp_path / name / "run") for name in ("calm", "stormy")]
+    assert course(runs[0]) == course(runs[1])
+
+
+# ---- command line ----------------------------------------------------------------------------------------
+
+
+def al_committee(*arguments, cwd):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "al_committee.cli", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_command_line_from_init_to_export(tmp_path):
+    write_config(tmp_path, rounds=1)
+    made = al_committee("init", "loop.toml", "run", cwd=tmp_path)
+    assert (made.returncode, made.stderr) == (EXIT_OK, "")
+    assert "18 crystals, 36 supercells" in made.stdout
+    ran = al_committee("run", "run", "--walltime", "10m", cwd=tmp_path)
+    assert ran.returncode == EXIT_OK, ran.stderr
+    assert ran.stdout.startswith("finished after round 1: max_rounds = 1")
+    assert (tmp_path / "run" / "rounds" / "001" / "report.png").read_bytes()[:4] == b"\x89PNG"
+    page = (tmp_path / "run" / "rounds" / "001" / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    status = json.loads(al_committee("status", "run", "--json", cwd=tmp_path).stdout)
+    assert [row["labelled"] for row in status["rounds"]] == [3, 3]
+    assert sum(status["histogram"]) > 0
+    exported = al_committee("export", "run", "labels.extxyz", cwd=tmp_path)
+    assert exported.stdout.startswith("6 structures")
+    structures = read(tmp_path / "labels.extxyz", ":")
+    assert structures[0].get_forces() == pytest.approx(
+        PairTeacher().get_property("forces", structures[0]), abs=1e-6
+    )
+    calibration = json.loads(al_committee("calibrate", "run", cwd=tmp_path).stdout)
+    assert calibration["area_scaled"] <= calibration["area"]
+    text = al_committee("status", "run", cwd=tmp_path).stdout
+    assert "force RMSE" in text
+    assert "finished: max_rounds" in text
+
+
+def test_command_line_errors_name_the_fix(tmp_path, capsys):
+    assert main(["run", str(tmp_path / "nothing")]) == EXIT_ERROR
+    assert "al-committee init CONFIG" in capsys.readouterr().err
+    path = write_config(tmp_path)
+    path.write_text(path.read_text().replace("budget", "bugdet"))
+    assert main(["init", str(path), str(tmp_path / "run")]) == EXIT_ERROR
+    assert "Did you mean 'budget'" in capsys.readouterr().err
+    path = write_config(tmp_path, labels='factory = "al_committee.testing:pair_teecher"')
+    assert main(["run", str(tmp_path / "run"), "--config", str(path)]) == EXIT_ERROR
+    assert "Did you mean 'pair_teacher'" in capsys.readouterr().err
+
+
+def test_spent_walltime_has_its_own_exit_status(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("signal.signal", lambda *a: None)
+    path = write_config(tmp_path)
+    assert main(["run", str(tmp_path / "run"), "--config", str(path), "--walltime", "0"]) == EXIT_MORE_TO_DO
+    assert "the walltime is spent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("15m", 900),
+        ("1.5h", 5400),
+        ("1:30:00", 5400),
+        ("10:30", 630),
+        ("2-12:00:00", 216000),
+        ("1-12:30", 131400),
+    ],
+)
+def test_walltime_formats(text, seconds):
+    assert parse_walltime(text) == seconds
+
+
+def test_config_values_are_checked():
+    good = {"pool": {"source": "x.xyz"}, "training": {"trainer": "a:b"}, "labels": {"factory": "a:b"}}
+    assert config_from_dict(good).selection.threshold == 0.05
+    for section, key, value, message in [
+        ("selection", "budget", "many", "expected float"),
+        ("selection", "budget", -1, "must be positive"),
+        ("training", "n_members", 1, "cannot disagree"),
+        ("labels", "kind", "vaps", "Did you mean 'vasp'"),
+        ("stop", "max_rounds", True, "expected int"),
+    ]:
+        bad = {**good, section: {**good.get(section, {}), key: value}}
+        with pytest.raises(ValueError, match=message):
+            config_from_dict(bad)
