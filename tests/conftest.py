@@ -1,0 +1,47 @@
+"""Fixtures of the root tests: a fast real pipeline (EMT metals) in temporary run directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+FAST = """
+[source]
+name = "prototypes"
+options = {{ entries = [{entries}] }}
+[calculator]
+name = "emt"
+[relax]
+fmax = 1e-3
+[displace]
+dim = [2, 2, 2]
+min_pairs = 2
+[harmonic]
+mesh = [5, 5, 5]
+phase_space = false
+band_points = 5
+[conductivity]
+mesh = [3, 3, 3]
+[engine]
+name = "{engine}"
+workers = 2
+"""
+METALS = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92, "Au": 4.08}
+
+
+@pytest.fixture
+def fast_config(tmp_path):
+    """Return a function that writes the configuration of fcc metals with EMT."""
+
+    def write(*elements: str, engine: str = "serial", extra: str = "") -> Path:
+        # Cu3Au with one element is fcc: spglib finds the one-atom primitive cell
+        entries = ", ".join(
+            f'{{ prototype = "cu3au", elements = ["{element}", "{element}"], a = {METALS[element]} }}'
+            for element in elements
+        )
+        path = tmp_path / "screen.toml"
+        path.write_text(FAST.format(entries=entries, engine=engine) + extra)
+        return path
+
+    return write

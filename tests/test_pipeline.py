@@ -1,0 +1,101 @@
+"""The main job on real input, through the command line."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from screen_cli.cli import main
+from screen_cli.run_directory import RunDirectory
+
+
+def show(capsys, run_dir, *options):
+    capsys.readouterr()
+    assert main(["show", str(run_dir), "--format", "json", *options]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_crystals_to_conductivity(fast_config, tmp_path, capsys):
+    config = fast_config("Al", "Cu")
+    assert main(["run", str(config), "--quiet"]) == 0
+    rows = show(capsys, tmp_path / "screen")
+    assert [row["formula"] for row in rows] == ["Al", "Cu"]
+    for row in rows:
+        assert row["state"] == "done", row["reason"]
+        assert row["stable"] == 1
+        assert row["space_group"] == 225
+        assert row["kappa_p_w_mk"] > 0
+        assert row["kappa_c_w_mk"] >= 0
+        np.testing.assert_allclose(row["kappa_total_w_mk"], row["kappa_p_w_mk"] + row["kappa_c_w_mk"], rtol=1e-9)
+        # one atom: c_v at 300 K lies below 3R and, for metals this soft, above 2.6 R
+        assert 2.6 * 8.314 < row["cv_j_mol_k"] < 3 * 8.3145
+    # a second call finds everything done
+    assert main(["run", str(config)]) == 0
+    assert "0 worked on now" in capsys.readouterr().err
+
+
+def test_records_open_with_phono3py(fast_config, tmp_path, capsys):
+    from phono3py.file_IO import read_fc2_from_hdf5, read_fc3_from_hdf5
+
+    assert main(["run", str(fast_config("Al")), "--quiet"]) == 0
+    run = RunDirectory.open(tmp_path / "screen")
+    (row,) = show(capsys, run.root, "--columns", "id,keys")
+    keys = json.loads(row["keys"])
+    path = run.store.path(row["id"], "force_constants", keys["force_constants"], "hdf5")
+    with h5py.File(path) as file:
+        p2s_map = file["p2s_map"][:]
+    assert read_fc3_from_hdf5(path, p2s_map=p2s_map).shape[1:3] == (32, 32)
+    assert read_fc2_from_hdf5(path, p2s_map=p2s_map).shape[1] == 32
+    yaml = run.store.path(row["id"], "displace", keys["displace"], "yaml")
+    from phono3py.interface.phono3py_yaml import Phono3pyYaml
+
+    assert len(Phono3pyYaml().read(yaml).supercell) == 32
+
+
+def test_export_plot_report_and_status(fast_config, tmp_path, capsys):
+    assert main(["run", str(fast_config("Al")), "--quiet"]) == 0
+    run_dir = str(tmp_path / "screen")
+    for name in ("out.csv", "out.json", "out.jsonl", "out.extxyz", "out.db"):
+        assert main(["export", run_dir, str(tmp_path / name)]) == 0
+        assert (tmp_path / name).stat().st_size > 0
+    from ase.io import read
+
+    assert read(tmp_path / "out.extxyz").info["kappa_p_w_mk"] > 0
+    capsys.readouterr()
+    assert main(["plot", run_dir, "Al"]) == 0
+    files = capsys.readouterr().out.split()
+    assert len(files) == 2
+    page = (tmp_path / "screen" / "report.html").read_text()
+    assert "http" not in page.split("<pre>")[0].replace("http://www.w3.org", "")
+    assert ">Al<" in page
+    assert main(["status", run_dir, "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["counts"] == {"done": 1}
+    assert {row["stage"] for row in status["stages"]} >= {"relax", "forces", "harmonic", "conductivity"}
+
+
+def test_changed_settings_never_mix_and_unchanged_work_is_kept(fast_config, tmp_path, capsys):
+    config = str(fast_config("Al"))
+    assert main(["run", config, "--quiet"]) == 0
+    run = RunDirectory.open(tmp_path / "screen")
+    relaxed = {path: path.stat().st_mtime_ns for path in run.root.rglob("relax-*.json")}
+    assert len(relaxed) == 1
+    changed = [config, "--quiet", "--set", "conductivity.mesh=[4, 4, 4]"]
+    assert main(["run", *changed]) == 2
+    assert "conductivity.mesh was [3, 3, 3], now [4, 4, 4]" in capsys.readouterr().err
+    assert main(["run", *changed, "--accept-changes"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.root.rglob("relax-*.json")} == relaxed
+    assert len(list(run.root.rglob("conductivity-*.json"))) == 2
+    assert len(list(run.root.rglob("harmonic-*.json"))) == 1
+
+
+def test_dropped_force_constants_are_made_again_when_needed(fast_config, tmp_path, capsys):
+    config = str(fast_config("Al", extra="[force_constants]\nkeep = false\n"))
+    assert main(["run", config, "--quiet"]) == 0
+    assert list((tmp_path / "screen").rglob("force_constants-*.hdf5")) == []
+    before = show(capsys, tmp_path / "screen")[0]["kappa_p_w_mk"]
+    changed = ["--set", "conductivity.temperatures=[300.0, 400.0]", "--accept-changes"]
+    assert main(["run", config, "--quiet", *changed]) == 0
+    assert show(capsys, tmp_path / "screen")[0]["kappa_p_w_mk"] == pytest.approx(before, rel=1e-12)

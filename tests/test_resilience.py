@@ -1,0 +1,196 @@
+"""What real life does to a run: kill -9, cut files, full disks, two drivers. Nothing finished is lost or repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from screen_cli.run_directory import RunDirectory
+
+METALS = ("Al", "Cu", "Ag", "Ni", "Pd", "Pt")
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "screen_cli", *map(str, arguments)]
+
+
+def finish(config, run_dir):
+    done = subprocess.run(
+        command("run", config, "--run-dir", run_dir, "--no-report"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def physics(run_dir):
+    """Everything a run found: data and arrays of each record, without times and hosts."""
+    found = {}
+    for path in sorted(Path(run_dir).rglob("*-*.json")):
+        if path.parent.name == "failed" or "records" not in path.parts:
+            continue
+        header = json.loads(path.read_text())
+        found[f"{path.parent.name}/{path.name}"] = [header["data"], header["parts"]]
+    return found
+
+
+def digest(run_dir):
+    """Time of last change of every record file."""
+    return {path: path.stat().st_mtime_ns for path in Path(run_dir).rglob("*") if "records" in path.parts and path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Configuration and result of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    from conftest import FAST, METALS as LATTICE
+
+    entries = ", ".join(
+        f'{{ prototype = "cu3au", elements = ["{metal}", "{metal}"], a = {LATTICE[metal]} }}' for metal in METALS
+    )
+    config = folder / "screen.toml"
+    config.write_text(FAST.format(entries=entries, engine="local"))
+    finish(config, folder / "run")
+    return config, physics(folder / "run")
+
+
+def start(config, run_dir):
+    """Start a driver and wait until it has finished at least one crystal's relaxation."""
+    driver = subprocess.Popen(
+        command("run", config, "--run-dir", run_dir, "--no-report"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list(Path(run_dir).rglob("relax-*.json")):
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.05)
+    return driver
+
+
+def test_kill_the_driver(undisturbed, tmp_path):
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    for pause in (0.0, 0.7, 1.9):
+        driver = start(config, run_dir)
+        time.sleep(pause)
+        workers = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
+        driver.kill()
+        driver.wait()
+        psutil.wait_procs(workers, timeout=15)
+        assert not [worker for worker in workers if worker.is_running()]
+    finished = {path: time_ for path, time_ in digest(run_dir).items() if path.suffix == ".json"}
+    finish(config, run_dir)
+    assert physics(run_dir) == expected
+    after = digest(run_dir)
+    assert all(after[path] == time_ for path, time_ in finished.items()), "finished work was repeated"
+
+
+def test_kill_a_worker(undisturbed, tmp_path):
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    driver = start(config, run_dir)
+    notes = [path for path in (run_dir / "running").glob("*.json")]
+    pid = int(notes[0].stem.rsplit("-", 1)[1])
+    os.kill(pid, signal.SIGKILL)
+    assert driver.wait(timeout=300) == 0
+    assert physics(run_dir) == expected
+    assert list((run_dir / "failed").glob("*")) == []
+
+
+def test_cut_records(undisturbed, tmp_path):
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    finish(config, run_dir)
+    victims = [sorted(run_dir.rglob(pattern))[0] for pattern in ("conductivity-*.json", "harmonic-*.hdf5", "displace-*.yaml")]
+    for victim in victims:
+        victim.write_bytes(victim.read_bytes()[:100])
+    before = digest(run_dir)
+    finish(config, run_dir)
+    assert physics(run_dir) == expected
+    after = digest(run_dir)
+    touched = {path.name.split("-")[0] for path in before if after[path] != before[path]}
+    assert touched == {"conductivity", "harmonic", "displace"}
+
+
+def test_lost_or_broken_index(undisturbed, tmp_path):
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    finish(config, run_dir)
+    before = digest(run_dir)
+    for path in run_dir.glob("index.sqlite*"):
+        path.unlink()
+    rebuilt = subprocess.run(command("rebuild", run_dir), capture_output=True, text=True, check=True)
+    assert rebuilt.stdout.strip() == f"{len(METALS)} done"
+    (run_dir / "index.sqlite").write_bytes(b"no database" * 200)
+    finish(config, run_dir)
+    assert digest(run_dir) == before
+    assert physics(run_dir) == expected
+
+
+def test_full_disk(undisturbed, tmp_path):
+    """A file-size limit stands for a full disk: the run stops with a sentence, and goes on when there is room."""
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); "
+        "from screen_cli.cli import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "run", str(config), "--run-dir", str(run_dir), "--no-report", "--set", "engine.name=serial"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr
+    assert "nothing finished is lost" in done.stderr or "records are safe" in done.stderr
+    kept = {path: time_ for path, time_ in digest(run_dir).items() if path.suffix == ".json"}
+    assert any("relax" in path.name for path in kept)
+    finish(config, run_dir)
+    assert physics(run_dir) == expected
+    after = digest(run_dir)
+    assert all(after[path] == time_ for path, time_ in kept.items())
+
+
+def test_two_drivers(undisturbed, tmp_path):
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    first = start(config, run_dir)
+    second = subprocess.run(command("run", config, "--run-dir", run_dir), capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert f"process {first.pid}" in second.stderr
+    assert os.uname().nodename in second.stderr
+    assert first.wait(timeout=300) == 0
+    assert physics(run_dir) == expected
+
+
+def test_interrupt_drains(undisturbed, tmp_path):
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    driver = start(config, run_dir)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=300) in (0, 3)
+    index = RunDirectory.open(run_dir).index(read_only=True)
+    assert set(index.counts()) <= {"done", "pending"}
+    index.close()
+    finish(config, run_dir)
+    assert physics(run_dir) == expected
+
+
+def test_digest_sees_a_change(tmp_path):
+    """The comparison used above can fail."""
+    path = tmp_path / "records" / "x-1.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"data": 1, "parts": {}}))
+    first = hashlib.sha256(json.dumps(physics(tmp_path)).encode()).hexdigest()
+    path.write_text(json.dumps({"data": 2, "parts": {}}))
+    assert hashlib.sha256(json.dumps(physics(tmp_path)).encode()).hexdigest() != first
