@@ -114,6 +114,19 @@ class SDNNFF(Calculator):
         """The neighbour list kept between calls."""
         return self._verlet
 
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Give one result, as ASE asks for it; see :meth:`calculate`."""
+        self._require(name)
+        return super().get_property(name, atoms, allow_calculation)
+
+    def _require(self, name: str) -> None:
+        """Refuse a property the head does not give."""
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(
+                f"{name} is not available: this model has a '{self.model.config.head}' head, which gives "
+                f"{', '.join(self.implemented_properties)}. Train one with head = 'conservative'."
+            )
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -132,12 +145,8 @@ class SDNNFF(Calculator):
         super().calculate(atoms, properties, system_changes)
         structure = self.atoms
         wanted = list(properties or ["forces"])
-        missing = [p for p in wanted if p not in self.implemented_properties]
-        if missing:
-            raise PropertyNotImplementedError(
-                f"{', '.join(missing)} not available: this model has a '{self.model.config.head}' head, "
-                f"which gives {', '.join(self.implemented_properties)}. Train one with head = 'conservative'."
-            )
+        for name in wanted:
+            self._require(name)
         if "stress" in wanted and not structure.pbc.all():
             raise PropertyNotImplementedError(
                 f"stress needs three periodic directions, this structure has pbc = {structure.pbc.tolist()}."

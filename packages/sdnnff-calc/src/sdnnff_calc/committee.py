@@ -1,13 +1,13 @@
 """Committees: several models of one architecture, evaluated in one batched pass; and their trainer.
 
-The geometry (neighbours, radial functions, harmonics, element-resolved density) is the same for all members
-and is computed once. What depends on weights is mapped over the members with ``torch.func.vmap`` on a GPU; on
-a CPU, where the matrix products of one member already fill a core, the members follow one another. Members
-that do not share an architecture are evaluated separately.
+The geometry (neighbours, radial functions, harmonics, element-resolved density) is the same for all
+members and is computed once. What depends on weights is mapped over the members with
+``torch.func.vmap`` on a GPU; on a CPU, where one member already fills a core, the members follow one another.
+Members that do not share an architecture are evaluated separately.
 
 References
 ----------
-Rodriguez et al., Commun. Mater. (2023), doi:10.1038/s43246-023-00390-3, Eq. 3 (disagreement of five networks).
+Rodriguez et al., Commun. Mater. (2023), doi:10.1038/s43246-023-00390-3, Eq. 3 (disagreement).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Labelled structures from files: extxyz, ASE databases, phonopy and phono3py YAML, folders of DFT outputs.
 
-Every reader yields :class:`ase.Atoms` with a ``SinglePointCalculator`` that holds forces (eV/Å) and, where the
-source has them, energy (eV) and stress (eV/Å³, Voigt order).
+Every reader yields :class:`ase.Atoms` with a ``SinglePointCalculator`` that holds forces (eV/Å) and, where
+the source has them, energy (eV) and stress (eV/Å³, Voigt order).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _read_phono_yaml(path: Path) -> Iterator[Atoms]:
 def _load_yaml(path: Path) -> Any:
     """Parse YAML, compressed or not, with the C parser when there is one."""
     try:
-        import yaml
+        import yaml  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError(
             "reading phonopy YAML needs PyYAML: pip install 'sdnnff-calc[phonopy]'."
@@ -162,8 +162,8 @@ def _supercells(dataset: Any, cell: dict[str, Any], path: Path) -> Iterator[Atom
         energies = dataset.get("supercell_energies") or [None] * len(dataset["displacements"])
         if len(dataset["forces"]) != len(dataset["displacements"]):
             raise DataError(
-                f"{path}: {len(dataset['displacements'])} displaced supercells but {len(dataset['forces'])} force "
-                "sets. Collect the forces of all supercells."
+                f"{path}: {len(dataset['displacements'])} displaced supercells but "
+                f"{len(dataset['forces'])} force sets. Collect the forces of all supercells."
             )
         for index, (u, f) in enumerate(zip(dataset["displacements"], dataset["forces"], strict=True)):
             yield _displaced(ideal, u, f, energies[index], f"{path}@{index}")
@@ -187,8 +187,8 @@ def _displaced(ideal: Atoms, displacements: Any, forces: Any, energy: float | No
     for name, array in (("displacements", u), ("forces", f)):
         if array.shape != (len(ideal), 3):
             raise DataError(
-                f"{origin}: {name} have shape {array.shape}, expected {(len(ideal), 3)}. Rebuild the set from the "
-                "YAML file that made these supercells."
+                f"{origin}: {name} have shape {array.shape}, expected {(len(ideal), 3)}. Rebuild the set "
+                "from the YAML file that made these supercells."
             )
     atoms = ideal.copy()
     atoms.positions += u
@@ -239,8 +239,9 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
         return np.zeros(len(groups), dtype=bool)
     if len(names) < 2:
         raise DataError(
-            f"all {len(groups)} training structures belong to one group ({', '.join(names) or 'none'}), so no "
-            'validation set can be held out by structure. Set split_by = "supercell" or give [data] validation.'
+            f"all {len(groups)} training structures belong to one group ({', '.join(names) or 'none'}), "
+            'so no validation set can be held out by structure. Set split_by = "supercell" or give '
+            "[data] validation."
         )
     order = np.random.default_rng(seed).permutation(len(names))
     n_held = min(len(names) - 1, max(1, round(fraction * len(names))))

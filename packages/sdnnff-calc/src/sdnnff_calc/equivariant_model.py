@@ -194,7 +194,7 @@ class EquivariantModel(nn.Module):
         weight = self.elements(env.row_number)
         place, n_slots = env.row_place, env.n_atoms * env.n_species
         weight = pad_to_rows(weight, place, n_slots, 1).view(env.n_atoms, env.n_species, -1)
-        flat = pad_to_rows(rows.reshape(env.n_rows, -1), place, n_slots, 1).view(
+        flat = pad_to_rows(rows.reshape(env.n_rows, n_m * c.n_radial), place, n_slots, 1).view(
             env.n_atoms, env.n_species, -1
         )
         summed = torch.bmm(weight.transpose(1, 2), flat)  # (n_atoms, k, m·n)

@@ -68,7 +68,7 @@ class ForceReport:
         """Say it as a table, meV/Å."""
         rows = [
             f"{self.n_structures} structures, {self.n_atoms} atoms",
-            f"force RMSE {1000 * self.rmse:9.3f} meV/Å  ({100 * self.rmse / max(self.scale, 1e-30):.2f} % of |F|)",
+            f"force RMSE {1000 * self.rmse:9.3f} meV/Å ({100 * self.rmse / max(self.scale, 1e-30):.2f} %)",
             f"force MAE  {1000 * self.mae:9.3f} meV/Å",
             f"force scale {1000 * self.scale:8.3f} meV/Å (RMS component of the labels)",
         ]

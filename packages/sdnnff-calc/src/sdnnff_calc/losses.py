@@ -2,8 +2,8 @@ r"""What training minimises.
 
 .. math:: L = w_F ⟨|F−F^*|²⟩/3s² + w_E ⟨(ΔE/n)²⟩/s² + w_σ ⟨|Δσ V/n|²⟩/9s² + w_Φ ⟨|Φv−Φ^*v|²⟩/⟨|Φ^*v|²⟩
 
-with the force scale s, in eV/Å for forces and eV for energies. The last term is the force-constant loss: random
-vectors v probe the second-order force constants Φ* without ever forming the model's own Hessian.
+with the force scale s, in eV/Å for forces and eV for energies. The last term is the force-constant loss:
+random vectors v probe the second-order force constants Φ* without ever forming the model's own Hessian.
 
 References
 ----------

@@ -69,8 +69,8 @@ class Sample:
         if stress is None:
             full = np.full((3, 3), np.nan)
         else:
-            full = np.asarray(stress, dtype=float)
-            full = voigt_6_to_full_3x3_stress(full) if full.shape == (6,) else full.reshape(3, 3)
+            given = np.asarray(stress, dtype=float).ravel()
+            full = voigt_6_to_full_3x3_stress(given) if given.size == 6 else given.reshape(3, 3)
         energy = float(results.get("energy", np.nan))
         return cls(EdgeArrays.from_atoms(atoms, cutoff), np.asarray(results["forces"]), energy, full)
 
@@ -225,7 +225,7 @@ def _write_shard(folder: Path, samples: Sequence[Sample]) -> None:
     """Join the arrays of some samples and save them."""
     folder.mkdir()
     edges = [s.edges for s in samples]
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "numbers": np.concatenate([e.numbers for e in edges]).astype(np.int16),
         "centre": np.concatenate([e.centre for e in edges]).astype(np.int32),
         "neighbour": np.concatenate([e.neighbour for e in edges]).astype(np.int32),

@@ -1,7 +1,7 @@
 """Fit a network to forces, energies, stresses and force constants; resume exactly after a kill.
 
-The order of structures, the frame copies and the random vectors follow from (seed, epoch) and (seed, step), so
-a resume point needs only weights, optimiser state, averages, counters and the log. Restarted from one, a
+The order of structures, the frame copies and the random vectors follow from (seed, epoch) and (seed, step),
+so a resume point needs only weights, optimiser state, averages, counters and the log. Restarted from one, a
 training on the CPU gives bit for bit the weights of an uninterrupted one.
 """
 
@@ -235,7 +235,7 @@ class Fit:
             self.network.frame_copy = 0
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"the loss is {float(loss)} at step {state.step}: lower learning_rate (now {config.learning_rate}) "
+                f"the loss is {float(loss)} at step {state.step}: lower learning_rate "
                 "or look for outliers in the data."
             )
         self.optimiser.zero_grad(set_to_none=True)
@@ -283,8 +283,8 @@ class Fit:
         state.component_sum = 0
         write_log(state.records, self.workdir / f"log-{self.stage}.csv")
         line = (
-            f"{self.stage} epoch {record.epoch}/{self.epochs}: force RMSE {1000 * record.train_force_rmse:.2f} "
-            f"(train) {1000 * rmse:.2f} (validation) meV/Å"
+            f"{self.stage} epoch {record.epoch}/{self.epochs}: force RMSE "
+            f"{1000 * record.train_force_rmse:.2f} (train) {1000 * rmse:.2f} (validation) meV/Å"
         )
         _log.info(line)
         if self.progress is not None:
@@ -336,8 +336,8 @@ class Fit:
             ) from error
         if content["identity"] != self._identity():
             raise TrainingError(
-                f"{self.workdir} holds a training with other settings or data. Choose another workdir, or delete "
-                f"{self._resume_path} to start again."
+                f"{self.workdir} holds a training with other settings or data. Choose another workdir, or "
+                f"delete {self._resume_path} to start again."
             )
         self.network.load_state_dict(content["weights"])
         self.optimiser.load_state_dict(content["optimiser"])

@@ -1,0 +1,176 @@
+"""The calculator: bad input, skin reuse, batches, checkpoints by name."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc111
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from sdnnff_calc import SDNNFF
+from sdnnff_calc.checkpoint import Model, bundled_models
+from sdnnff_calc.errors import (
+    ConfigError,
+    EmptyInputError,
+    ModelNotFoundError,
+    NonFiniteError,
+    OverlappingAtomsError,
+    UnknownElementError,
+)
+from sdnnff_calc.neighbours import VerletList, find_edges
+from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
+
+
+def test_isolated_atom_feels_nothing(any_model: Model) -> None:
+    atoms = Atoms("Cu", calculator=SDNNFF(any_model))
+    assert np.array_equal(atoms.get_forces(), np.zeros((1, 3)))
+
+
+def test_pair_feels_a_force_along_its_axis(any_model: Model) -> None:
+    direction = np.array([1.0, 2.0, -0.5]) / np.linalg.norm([1.0, 2.0, -0.5])
+    forces = SDNNFF(any_model).predict([Atoms("NaCl", [[0, 0, 0], 2.5 * direction])])[0]["forces"]
+    assert np.abs(forces).max() > 1e-5
+    assert np.allclose(np.cross(forces, direction), 0.0, atol=1e-6)
+
+
+def test_overlapping_atoms_are_refused(any_model: Model) -> None:
+    with pytest.raises(OverlappingAtomsError, match=r"atoms 0 and 1 are 0\.050"):
+        SDNNFF(any_model).predict([Atoms("NaCl", [[0, 0, 0], [0.05, 0, 0]])])
+
+
+def test_overlap_is_found_by_the_kept_list_too(any_model: Model) -> None:
+    atoms = Atoms("NaCl", [[0, 0, 0], [0.45, 0, 0]], calculator=SDNNFF(any_model, skin=1.0))
+    atoms.get_forces()
+    atoms.positions[1, 0] = 0.1
+    with pytest.raises(OverlappingAtomsError):
+        atoms.get_forces()
+
+
+def test_unknown_element_is_named(any_model: Model) -> None:
+    with pytest.raises(UnknownElementError, match=r"not trained on Xe.*Na, Al, Cl, Cu"):
+        SDNNFF(any_model).predict([bulk("Xe", "fcc", a=6.2)])
+
+
+def test_empty_input_is_refused(any_model: Model) -> None:
+    calculator = SDNNFF(any_model)
+    with pytest.raises(EmptyInputError):
+        calculator.predict([])
+    with pytest.raises(EmptyInputError):
+        calculator.predict([Atoms()])
+
+
+@pytest.mark.parametrize("where", ["positions", "cell"])
+def test_nan_is_refused(any_model: Model, where: str) -> None:
+    atoms = bulk("Cu", cubic=True)
+    if where == "positions":
+        atoms.positions[0, 0] = np.nan
+    else:
+        atoms.cell[0, 0] = np.inf
+    with pytest.raises(NonFiniteError):
+        SDNNFF(any_model).predict([atoms])
+
+
+def test_periodic_direction_without_cell_is_refused(any_model: Model) -> None:
+    with pytest.raises(OverlappingAtomsError, match="direction 2 is periodic"):
+        SDNNFF(any_model).predict([Atoms("Cu", cell=[4, 4, 0], pbc=True)])
+
+
+def test_slab_has_no_images_through_the_vacuum(any_model: Model) -> None:
+    thin, thick = (fcc111("Cu", (1, 1, 3), vacuum=v) for v in (0.5, 30.0))
+    a, b = SDNNFF(any_model).predict([thin, thick])
+    assert np.allclose(a["forces"], b["forces"], atol=1e-5)
+    assert "stress" not in a
+    if any_model.config.head == "conservative":
+        thin.calc = SDNNFF(any_model)
+        thin.get_potential_energy()
+        with pytest.raises(PropertyNotImplementedError, match="three periodic directions"):
+            thin.get_stress()
+
+
+def test_distances_against_a_brute_force_sum_over_images() -> None:
+    atoms = Atoms(
+        "NaCl", [[0.1, 0.2, 0.3], [1.9, 1.1, 0.8]], cell=[[2.9, 0, 0], [1.2, 3.1, 0], [0.4, -0.9, 3.3]]
+    )
+    atoms.pbc = True
+    cutoff = 7.0
+    edges = find_edges(atoms, cutoff)
+    count = 0
+    for shift in np.ndindex(13, 13, 13):
+        d = atoms.positions[None] - atoms.positions[:, None] + (np.array(shift) - 6) @ atoms.cell.array
+        r = np.linalg.norm(d, axis=-1)
+        count += int(((r < cutoff) & (r > 1e-9)).sum())
+    assert len(edges.centre) == count
+    assert np.all(np.diff(edges.centre) >= 0)
+
+
+@pytest.mark.parametrize("name", list(SMALL_CONFIGS))
+def test_skin_gives_the_forces_of_a_fresh_list(name: str) -> None:
+    atoms = bulk("Cu", cubic=True).repeat(2)
+    any_model = toy_model(name, "float64")
+    kept, fresh = SDNNFF(any_model, skin=0.6), SDNNFF(any_model, skin=0.0)
+    rng = np.random.default_rng(1)
+    for _ in range(6):
+        atoms.positions += rng.normal(scale=0.03, size=(len(atoms), 3))
+        a = kept.get_property("forces", atoms.copy())
+        b = fresh.get_property("forces", atoms.copy())
+        assert np.allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
+    assert kept.verlet_list.n_builds < fresh.verlet_list.n_builds == 6
+
+
+def test_skin_rebuilds_in_time() -> None:
+    atoms = bulk("Cu", cubic=True).repeat(2)
+    verlet = VerletList(4.0, skin=0.4)
+    verlet.edges(atoms)
+    atoms.positions[0, 0] += 0.19
+    verlet.edges(atoms)
+    assert verlet.n_builds == 1
+    atoms.positions[0, 0] += 0.02
+    assert len(verlet.edges(atoms).centre) == len(find_edges(atoms, 4.0).centre)
+    assert verlet.n_builds == 2
+    atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
+    verlet.edges(atoms)
+    assert verlet.n_builds == 3
+
+
+def test_batches_do_not_mix_structures(any_model: Model, salt: Atoms) -> None:
+    structures = [salt, Atoms("Cu"), bulk("Cu"), salt.repeat((2, 1, 1)), bulk("NaCl", "rocksalt", a=5.6)]
+    structures[4].rattle(0.05, seed=1)
+    calculator = SDNNFF(any_model)
+    together = calculator.predict(structures)
+    tiny = calculator.predict(iter(structures), memory_gb=1e-9)
+    for atoms, a, b in zip(structures, together, tiny, strict=True):
+        assert np.allclose(a["forces"], b["forces"], atol=1e-6)
+        alone = calculator.get_property("forces", atoms)
+        assert np.allclose(a["forces"], alone, atol=1e-6)
+
+
+def test_damaged_weights_raise_instead_of_giving_nan(any_model: Model, salt: Atoms) -> None:
+    next(any_model.network.network.parameters()).data.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(NonFiniteError):
+        SDNNFF(any_model).predict([salt])
+
+
+def test_missing_models_are_explained() -> None:
+    with pytest.raises(ModelNotFoundError, match="no-such-model"):
+        SDNNFF("no-such-model.pt")
+    if not bundled_models():
+        with pytest.raises(ModelNotFoundError, match="sdnnff train"):
+            SDNNFF()
+
+
+def test_wrong_device_and_dtype_are_explained() -> None:
+    with pytest.raises(ConfigError, match="device 'warp'"):
+        SDNNFF(toy_model("direct-1"), device="warp")
+    with pytest.raises(ConfigError, match="float16"):
+        SDNNFF(toy_model("direct-1"), dtype="float16")
+
+
+def test_model_survives_pickling(salt: Atoms) -> None:
+    model = toy_model("conservative-1")
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(
+        SDNNFF(model).predict([salt])[0]["forces"], SDNNFF(again).predict([salt])[0]["forces"]
+    )

@@ -1,0 +1,89 @@
+"""Checkpoints: round trip, corruption, versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from sdnnff_calc import SDNNFF
+from sdnnff_calc.checkpoint import FORMAT_VERSION, KEYS, Model, load_model, save_model
+from sdnnff_calc.errors import CheckpointError, CheckpointVersionError
+from sdnnff_calc.testing import toy_model
+
+OLD = Path(__file__).parent / "checkpoints"
+
+
+def test_round_trip_is_exact(any_model: Model, salt: Atoms, tmp_path: Path) -> None:
+    any_model.card["data"] = "toy"
+    path = save_model(any_model, tmp_path / "model.pt")
+    again = load_model(path)
+    assert again.config == any_model.config
+    assert again.elements == any_model.elements
+    assert again.statistics == any_model.statistics
+    assert again.card == {"data": "toy"}
+    assert set(again.provenance) == {"sdnnff-calc", "torch", "e3nn", "git"}
+    assert again.checksum == any_model.checksum
+    before, after = (SDNNFF(m).predict([salt])[0]["forces"] for m in (any_model, again))
+    assert np.array_equal(before, after)
+
+
+def test_file_holds_every_documented_key(any_model: Model, tmp_path: Path) -> None:
+    content = torch.load(save_model(any_model, tmp_path / "m.pt"), weights_only=True)
+    assert set(content) == set(KEYS)
+    assert content["units"]["force"] == "eV/Angstrom"
+
+
+def test_a_flipped_weight_is_found(tmp_path: Path) -> None:
+    path = save_model(toy_model("direct-1"), tmp_path / "m.pt")
+    content = torch.load(path, weights_only=True)
+    name = next(n for n, t in content["weights"].items() if t.is_floating_point())
+    content["weights"][name].view(-1)[0] += 1.0
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="checksum"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000])
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
+    path = save_model(toy_model("direct-1"), tmp_path / "m.pt")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_model(path)
+
+
+def test_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None:
+    path = save_model(toy_model("direct-1"), tmp_path / "m.pt")
+    content = torch.load(path, weights_only=True)
+    content["format_version"] = FORMAT_VERSION + 1
+    torch.save(content, path)
+    with pytest.raises(CheckpointVersionError, match="Upgrade"):
+        load_model(path)
+
+
+def test_other_torch_files_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="no sdnnff-calc checkpoint"):
+        load_model(tmp_path / "other.pt")
+
+
+def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+    model = toy_model("direct-1")
+    model.config = toy_model("conservative-2").config
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_model(save_model(model, tmp_path / "m.pt"))
+
+
+@pytest.mark.parametrize("path", sorted(OLD.glob("*.pt")), ids=lambda p: p.stem)
+def test_every_past_version_keeps_loading_and_predicting(path: Path, salt: Atoms) -> None:
+    """Each stored file comes with the forces it gave on the salt fixture when it was written."""
+    expected = np.load(path.with_suffix(".npy"))
+    assert np.allclose(SDNNFF(path).predict([salt])[0]["forces"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_every_version_has_a_stored_file() -> None:
+    for version in range(1, FORMAT_VERSION + 1):
+        assert list(OLD.glob(f"v{version}-*.pt")), f"no checkpoint of format version {version} is kept"

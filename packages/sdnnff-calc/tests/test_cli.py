@@ -1,0 +1,165 @@
+"""The command line, through subprocesses as a user calls it, and the settings it reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from sdnnff_calc.checkpoint import load_model
+from sdnnff_calc.cli import main
+from sdnnff_calc.config import read_config
+from sdnnff_calc.errors import ConfigError
+
+CONFIG = """
+[model]
+cutoff = 4.5
+n_radial = 4
+n_channels = 8
+n_hidden = 16
+[data]
+train = ["data.extxyz"]
+split_by = "supercell"
+[training]
+workdir = "run"
+epochs = {epochs}
+batch_atoms = 32
+warmup_steps = 2
+"""
+
+
+def sdnnff(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sdnnff_calc.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.fixture
+def project(emt_copper: list[Atoms], tmp_path: Path) -> Path:
+    ase.io.write(tmp_path / "data.extxyz", emt_copper)
+    (tmp_path / "config.toml").write_text(CONFIG.format(epochs=3))
+    return tmp_path
+
+
+def test_train_evaluate_info_embed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = sdnnff("train", project / "config.toml", "--members", "2")
+    assert done.returncode == 0, done.stderr
+    paths = [Path(line) for line in done.stdout.split()]
+    assert paths == [project / "run" / f"member-{k}" / "model.pt" for k in (0, 1)]
+    assert "atoms by element: Cu 192" in done.stderr
+
+    assert (
+        main(
+            [
+                "evaluate",
+                str(paths[0]),
+                str(project / "data.extxyz"),
+                "--json",
+                "--parity",
+                str(project / "p.png"),
+            ]
+        )
+        == 0
+    )
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["n_structures"] == 24
+    assert numbers["force_rmse_by_element"]["Cu"] == pytest.approx(numbers["force_rmse_ev_per_angstrom"])
+    assert len(numbers["force_rmse_by_structure"]) == 24
+    assert (project / "p.png").stat().st_size > 1000
+    assert main(["evaluate", str(paths[0]), str(project / "data.extxyz")]) == 0
+    assert f"{1000 * numbers['force_rmse_ev_per_angstrom']:.3f} meV/Å" in capsys.readouterr().out
+
+    assert main(["info", str(paths[0]), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["elements"] == ["Cu"]
+    assert facts["checksum"] == load_model(paths[0]).checksum
+
+    assert main(["embed", str(paths[0]), str(project / "data.extxyz"), "-o", str(project / "e.npy")]) == 0
+    vectors = np.load(project / "e.npy")
+    assert vectors.shape[0] == 24
+    assert vectors.std(axis=0).max() > 0
+
+
+def test_a_killed_training_goes_on_and_ends_like_an_unbroken_one(project: Path) -> None:
+    """SIGKILL in the middle of a run; then the same command again."""
+    text = CONFIG.format(epochs=14) + "checkpoint_minutes = 0.0005\n"
+    (project / "config.toml").write_text(text)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sdnnff_calc.cli", "train", str(project / "config.toml")]
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    seen = 0
+    for line in process.stderr:
+        seen += "epoch" in line
+        if seen == 5:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    for folder in ("run", "other"):
+        assert main(["train", str(project / "config.toml"), "--workdir", str(project / folder)]) == 0
+    a, b = (load_model(project / name / "model.pt") for name in ("run", "other"))
+    for name, tensor in a.network.state_dict().items():
+        assert torch.equal(tensor, b.network.state_dict()[name]), name
+
+
+def test_finetune_from_the_command_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(project / "config.toml")]) == 0
+    text = CONFIG.format(epochs=2).replace('"run"', '"tuned"')
+    text += '[finetune]\nmodel = "run/model.pt"\nmethod = "adapters"\nreplay = ["data.extxyz"]\n'
+    (project / "tune.toml").write_text(text)
+    capsys.readouterr()
+    assert main(["finetune", str(project / "tune.toml")]) == 0
+    assert (
+        load_model(capsys.readouterr().out.strip()).config == load_model(project / "run" / "model.pt").config
+    )
+
+
+def test_mistakes_end_with_a_sentence_and_code_2(project: Path) -> None:
+    done = sdnnff("info", project / "nothing.pt")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "no model file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[model]\ncutof = 5.0\n", "unknown setting 'cutof' in [model]. Did you mean 'cutoff'?"),
+        ("[modell]\n", "unknown table [modell]"),
+        ('[model]\nkind = "sdnf"\n', "Did you mean 'sdnnff'?"),
+        ('[model]\ncutoff = "6"\n', "[model] cutoff is '6' (str), expected float."),
+        ("[training]\nepochs = 0\n", "epochs is 0, expected at least 1."),
+        ('[model]\nkind = "sdnnff"\nsigma = 0.5\n', "above half the spacing, 0.600 Å"),
+        ("[training]\ndevice = 3\n", "expected str"),
+        ("[model\n", "not valid TOML"),
+    ],
+)
+def test_wrong_settings_are_explained(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        read_config(tmp_path / "c.toml")
+
+
+def test_help_and_version_do_not_need_torch() -> None:
+    start = time.monotonic()
+    code = "import sys, sdnnff_calc._screen; print(any(m == 'torch' for m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    if "screen_cli" in done.stderr:
+        pytest.skip("screen-cli is not installed beside this package")
+    assert done.stdout.strip() == "False", done.stderr
+    assert time.monotonic() - start < 30

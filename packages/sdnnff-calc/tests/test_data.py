@@ -1,0 +1,246 @@
+"""Reading, checking, splitting, caching."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+import torch
+import yaml
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
+from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
+from sdnnff_calc.errors import DataError
+from sdnnff_calc.runs import load_stores
+from sdnnff_calc.samples import Sample, ShardedStore, batch_indices, collate_samples, measure_statistics
+from sdnnff_calc.testing import label_with_emt
+
+
+def forces_of(structures: list[Atoms]) -> np.ndarray:
+    return np.concatenate([a.calc.results["forces"] for a in structures])
+
+
+def test_extxyz_and_database_keep_labels(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.extxyz", emt_copper[:5])
+    with ase.db.connect(tmp_path / "a.db") as database:
+        for atoms in emt_copper[:5]:
+            database.write(atoms, structure_id="copper")
+    for name in ("a.extxyz", "a.db"):
+        read = list(iterate_structures([tmp_path / name]))
+        assert np.allclose(forces_of(read), forces_of(emt_copper[:5]), atol=1e-7)
+        assert read[2].calc.results["energy"] == pytest.approx(emt_copper[2].calc.results["energy"])
+        assert str(tmp_path / name) in read[0].info["origin"]
+    assert read[0].info["structure_id"] == "copper"
+
+
+def phono_yaml(n_sets: int = 3, **changes: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    cell = {
+        "lattice": (5.0 * np.eye(3)).tolist(),
+        "points": [
+            {"symbol": "Na", "coordinates": [0.0, 0.0, 0.0], "mass": 23.0},
+            {"symbol": "Cl", "coordinates": [0.5, 0.5, 0.5], "mass": 35.0},
+        ],
+    }
+    dataset = {
+        "displacements": rng.normal(scale=0.03, size=(n_sets, 2, 3)).tolist(),
+        "forces": rng.normal(size=(n_sets, 2, 3)).tolist(),
+        "supercell_energies": [-1.0, -2.0, -3.0][:n_sets],
+    }
+    return {"supercell": cell, "dataset": {**dataset, **changes}}
+
+
+def test_phono3py_yaml_of_random_displacements(tmp_path: Path) -> None:
+    content = phono_yaml()
+    (tmp_path / "phono3py_params.yaml").write_text(yaml.safe_dump(content))
+    read = list(iterate_structures([tmp_path / "phono3py_params.yaml"]))
+    u = np.array(content["dataset"]["displacements"])
+    assert np.allclose(read[1].positions, np.array([[0, 0, 0], [2.5, 2.5, 2.5]]) + u[1])
+    assert np.allclose(forces_of(read), np.reshape(content["dataset"]["forces"], (-1, 3)))
+    assert [a.calc.results["energy"] for a in read] == [-1.0, -2.0, -3.0]
+
+
+def test_phonopy_yaml_of_single_displacements(tmp_path: Path) -> None:
+    content = phono_yaml()
+    content["displacements"] = [
+        {"atom": 2, "displacement": [0.0, 0.0, 0.01], "forces": [[0, 0, 0.1], [0, 0, -0.1]]}
+    ]
+    del content["dataset"]
+    (tmp_path / "phonopy.yaml").write_text(yaml.safe_dump(content))
+    (atoms,) = iterate_structures([tmp_path / "phonopy.yaml"])
+    assert np.allclose(atoms.positions[1], [2.5, 2.5, 2.51])
+    assert np.allclose(atoms.calc.results["forces"][1], [0, 0, -0.1])
+
+
+def test_phonopy_reads_what_phonopy_writes(tmp_path: Path) -> None:
+    phonopy = pytest.importorskip("phonopy")
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(
+        symbols=["Na", "Cl"], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=3.5 * np.eye(3)
+    )
+    phonon = phonopy.Phonopy(cell, np.diag([2, 2, 2]), primitive_matrix=np.eye(3), log_level=0)
+    phonon.generate_displacements(distance=0.03, number_of_snapshots=4, random_seed=1)
+    forces = np.random.default_rng(0).normal(size=(4, 16, 3))
+    phonon.forces = forces
+    phonon.save(tmp_path / "phonopy_params.yaml", settings={"force_sets": True, "displacements": True})
+    read = list(iterate_structures([tmp_path / "phonopy_params.yaml"]))
+    assert np.allclose(forces_of(read).reshape(4, 16, 3), forces, atol=1e-8)
+    for atoms, supercell in zip(read, phonon.supercells_with_displacements, strict=True):
+        assert np.allclose(atoms.positions, supercell.positions, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            phono_yaml(forces=[[[0, 0, 0]], [[0, 0, 0]], [[0, 0, 0]]]),
+            r"forces have shape \(1, 3\), expected \(2, 3\)",
+        ),
+        (phono_yaml(forces=[]), "3 displaced supercells but 0 force sets"),
+        ({"supercell": None}, "no displacement"),
+        ([1, 2], "is not a phonopy"),
+    ],
+)
+def test_broken_yaml_is_explained(content: object, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(DataError, match=message):
+        list(iterate_structures([tmp_path / "p.yaml"]))
+
+
+def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        list(iterate_structures([tmp_path / "nothing.extxyz"]))
+    (tmp_path / "bad.extxyz").write_text("3\nnot really\nCu 0 0\n")
+    with pytest.raises(DataError, match=r"bad\.extxyz"):
+        list(iterate_structures([tmp_path / "bad.extxyz"]))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no VASP or Quantum ESPRESSO output"):
+        list(iterate_structures([tmp_path / "empty"]))
+
+
+def test_nan_and_outliers_are_reported_not_used(emt_copper: list[Atoms]) -> None:
+    bad, huge = emt_copper[0].copy(), emt_copper[1].copy()
+    bad.calc = SinglePointCalculator(bad, forces=np.full((8, 3), np.nan))
+    huge.calc = SinglePointCalculator(huge, forces=np.full((8, 3), 1e4))
+    report = DataReport()
+    kept = list(check_labels([emt_copper[2], bad, huge], 100.0, report))
+    assert len(kept) == report.n_structures == 1
+    assert [("NaN" in r, "10000.0 eV/Å" in r) for r in report.rejected] == [(True, False), (False, True)]
+    assert any("2 structures left out" in line for line in report.lines())
+
+
+def test_structures_without_forces_are_refused(emt_copper: list[Atoms]) -> None:
+    with pytest.raises(DataError, match="has no forces"):
+        list(check_labels([emt_copper[0].copy()], 100.0, DataReport()))
+
+
+def test_split_keeps_crystals_together() -> None:
+    groups = [f"crystal {k % 7}" for k in range(70)]
+    held = split_groups(groups, 0.3, seed=1)
+    assert 0 < held.sum() < 70
+    for name in set(groups):
+        assert len({bool(h) for g, h in zip(groups, held, strict=True) if g == name}) == 1
+    assert np.array_equal(held, split_groups(groups, 0.3, seed=1))
+    with pytest.raises(DataError, match="one group"):
+        split_groups(["a", "a"], 0.5, seed=1)
+
+
+def test_supercells_of_one_crystal_share_a_group() -> None:
+    small, large = label_with_emt(1)[0], label_with_emt(1)[0].repeat((2, 1, 1))
+    assert group_of(small, "structure", 0) == group_of(large, "structure", 1)
+    assert group_of(small, "supercell", 0) != group_of(large, "supercell", 1)
+
+
+def test_cache_gives_the_same_samples_with_bounded_memory(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    samples = [Sample.from_atoms(atoms, 6.0) for atoms in emt_copper]
+
+    def many() -> Any:
+        for _ in range(20):
+            yield from samples
+
+    ShardedStore.write(tmp_path / "c", many(), cutoff=6.0, key="k", shard_atoms=64)
+    tracemalloc.start()
+    store = ShardedStore(tmp_path / "c", n_open=2)
+    for index in range(len(store)):
+        store[index]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    total = sum(f.stat().st_size for f in (tmp_path / "c").rglob("*.npy"))
+    assert len(store) == 480
+    assert peak < 0.2 * total
+    for k in (0, 7, 100, 479):
+        a, b = store[k], samples[k % len(samples)]
+        assert np.array_equal(a.edges.centre, b.edges.centre)
+        assert np.allclose(a.edges.vector, b.edges.vector, atol=1e-6)
+        assert np.allclose(a.forces, b.forces, atol=1e-6)
+        assert a.energy == b.energy
+        assert np.allclose(a.stress, b.stress)
+
+
+def test_cache_is_reused_and_rebuilt_when_the_data_change(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.extxyz", emt_copper[:10])
+    config = RunConfig(
+        model=EquivariantConfig(cutoff=4.5),
+        data=DataConfig(
+            train=(str(tmp_path / "a.extxyz"),),
+            split_by="supercell",
+            cache=str(tmp_path / "cache"),
+            validation_fraction=0.2,
+        ),
+        training=TrainingConfig(),
+    )
+    first = load_stores(config)
+    assert (len(first.train), len(first.validation)) == (8, 2)
+    stamp = (tmp_path / "cache" / "train" / "index.json").stat().st_mtime_ns
+    load_stores(config)
+    assert (tmp_path / "cache" / "train" / "index.json").stat().st_mtime_ns == stamp
+    ase.io.write(tmp_path / "a.extxyz", emt_copper[:15])
+    assert len(load_stores(config).train) == 12
+
+
+def test_damaged_cache_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    with pytest.raises(DataError, match="no complete cache"):
+        ShardedStore(tmp_path / "c")
+
+
+def test_batches_hold_whole_structures_and_every_one_once() -> None:
+    sizes = np.array([5, 3, 9, 2, 2, 8, 20, 1])
+    batches = list(batch_indices(sizes, 10))
+    assert sorted(k for b in batches for k in b) == list(range(8))
+    assert all(len(b) == 1 or sizes[b].sum() <= 10 for b in batches)
+
+
+def test_statistics_recover_atomic_energies() -> None:
+    structures = []
+    for symbols in ("NaCl", "Na2Cl", "NaCl3"):
+        atoms = Atoms(symbols, np.arange(3 * len(Atoms(symbols))).reshape(-1, 3) * 1.5)
+        counts = atoms.get_chemical_symbols().count("Na"), atoms.get_chemical_symbols().count("Cl")
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=-1.5 * counts[0] - 4.0 * counts[1], forces=0.25 * np.ones((len(atoms), 3))
+        )
+        structures.append(atoms)
+    from sdnnff_calc.runs import store_of
+
+    statistics, elements = measure_statistics(store_of(structures, 4.0), with_energy=True)
+    assert elements == (11, 17)
+    assert statistics.force_scale == pytest.approx(0.25)
+    assert statistics.atomic_energies == pytest.approx({11: -1.5, 17: -4.0})
+
+
+def test_one_structure_in_two_batches_gives_the_same_numbers(emt_copper: list[Atoms]) -> None:
+    samples = [Sample.from_atoms(atoms, 4.5) for atoms in emt_copper[:3]]
+    batch = collate_samples(samples, torch.float64, "cpu")
+    assert batch.env.n_atoms == 24
+    assert torch.equal(batch.forces[8:16], torch.from_numpy(np.asarray(samples[1].forces)))
+    inside = (batch.env.centre >= 8) & (batch.env.centre < 16)
+    assert int(inside.sum()) == len(samples[1].edges.centre)
+    assert bool(((batch.env.neighbour[inside] >= 8) & (batch.env.neighbour[inside] < 16)).all())

@@ -1,0 +1,274 @@
+"""Training on EMT copper: it learns, is deterministic, resumes exactly, adapts."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from sdnnff_calc import SDNNFF
+from sdnnff_calc.adaptation import add_adapters, merge_adapters
+from sdnnff_calc.checkpoint import load_model
+from sdnnff_calc.committee import Committee, Trainer
+from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
+from sdnnff_calc.data import DataReport
+from sdnnff_calc.errors import ConfigError, TrainingError
+from sdnnff_calc.losses import force_constant_loss, force_constant_target
+from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_committee
+from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
+from sdnnff_calc.training import Fit
+
+
+def stores_of(structures: list[Atoms], cutoff: float = 4.5) -> Stores:
+    return Stores(store_of(structures[:-4], cutoff), store_of(structures[-4:], cutoff), DataReport())
+
+
+def run_config(workdir: Path, name: str = "conservative-1", **training: Any) -> RunConfig:
+    defaults: dict[str, Any] = {
+        "epochs": 4,
+        "batch_atoms": 32,
+        "warmup_steps": 5,
+        "seed": 3,
+        "ema_decay": 0.9,
+    }
+    settings = TrainingConfig(workdir=str(workdir), **{**defaults, **training})
+    return RunConfig(model=SMALL_CONFIGS[name], data=DataConfig(), training=settings)
+
+
+@pytest.mark.parametrize("name", ["conservative-1", "direct-1", "conservative-2", "grid"])
+def test_every_model_learns_the_toy_teacher(name: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+    epochs = 60 if name == "grid" else 40
+    config = run_config(tmp_path, name, epochs=epochs, learning_rate=1e-2)
+    stores = stores_of(emt_copper)
+    (path,) = train_committee(config, stores)
+    model = load_model(path)
+    scale = model.statistics.force_scale
+    assert model.card["validation_force_rmse"] < (0.6 if name == "grid" else 0.2) * scale
+    with open(tmp_path / f"log-{model.config.head}.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == epochs
+    assert float(rows[0]["validation_force_rmse"]) > float(rows[-1]["validation_force_rmse"])
+    assert (tmp_path / "learning-curve.svg").stat().st_size > 1000
+
+
+def test_energies_and_stresses_are_learned(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    config = run_config(
+        tmp_path, epochs=60, learning_rate=1e-2, energy_weight=1.0, stress_weight=1.0, ema_decay=0.98
+    )
+    (path,) = train_committee(config, stores_of(emt_copper))
+    calculator = SDNNFF(path)
+    results = calculator.predict(emt_copper)
+    energy = np.array([r["energy"] for r in results])
+    label = np.array([a.calc.results["energy"] for a in emt_copper])
+    assert np.abs(energy - label).mean() < 0.35 * label.std()
+    stress = np.array([r["stress"] for r in results])
+    stress_label = np.array([a.calc.results["stress"] for a in emt_copper])
+    assert np.corrcoef(stress.ravel(), stress_label.ravel())[0, 1] > 0.9
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path).network.state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", ["conservative-1", "grid"])
+def test_one_seed_one_model(name: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+    stores = stores_of(emt_copper)
+    (a,) = train_committee(run_config(tmp_path / "a", name), stores)
+    (b,) = train_committee(run_config(tmp_path / "b", name), stores)
+    (c,) = train_committee(run_config(tmp_path / "c", name, seed=4), stores)
+    assert same(weights_of(a), weights_of(b))
+    assert not same(weights_of(a), weights_of(c))
+
+
+class _Killed(BaseException):
+    """Stands for a kill in the middle of an epoch."""
+
+
+@pytest.mark.parametrize("name", ["conservative-1", "grid"])
+def test_resume_after_a_kill_is_exact(name: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+    stores = stores_of(emt_copper)
+
+    def fit(folder: Path) -> Fit:
+        config = run_config(folder, name, checkpoint_minutes=0.0).training
+        model = new_model(SMALL_CONFIGS[name], stores.train, "float32", 3, False)
+        return Fit(model, stores.train, stores.validation, config, folder, stage="test")
+
+    def kill_at(step: int) -> Any:
+        def on_step(done: int) -> None:
+            if done == step:
+                raise _Killed
+
+        return on_step
+
+    whole = fit(tmp_path / "whole").run()
+    broken = tmp_path / "broken"
+    for step in (3, 8, 12):
+        with pytest.raises(_Killed):
+            fit(broken).run(on_step=kill_at(step))
+    resumed_fit = fit(broken)
+    resumed = resumed_fit.run()
+    assert same(whole.network.state_dict(), resumed.network.state_dict())
+    assert [r.epoch for r in resumed_fit.state.records] == [1, 2, 3, 4]
+
+
+def test_a_workdir_of_other_settings_is_not_continued(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    stores = stores_of(emt_copper)
+    train_committee(run_config(tmp_path), stores)
+    with pytest.raises(TrainingError, match="other settings"):
+        train_committee(run_config(tmp_path, learning_rate=1e-5), stores)
+
+
+def test_early_stopping(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    config = run_config(tmp_path, epochs=50, patience=2, learning_rate=1e-12)
+    train_committee(config, stores_of(emt_copper))
+    with open(tmp_path / "log-conservative.csv", encoding="utf-8") as stream:
+        assert len(list(csv.DictReader(stream))) < 50
+
+
+def test_direct_stage_before_the_conservative_one(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    train_committee(run_config(tmp_path, direct_epochs=2), stores_of(emt_copper))
+    assert (tmp_path / "log-direct.csv").is_file()
+    assert load_model(tmp_path / "model.pt").config.head == "conservative"
+
+
+def test_committee_members_differ_and_match_their_batched_pass(
+    emt_copper: list[Atoms], tmp_path: Path
+) -> None:
+    trainer = Trainer(SMALL_CONFIGS["conservative-1"], epochs=2, batch_atoms=32)
+    paths = trainer.train(emt_copper[:12], emt_copper[12:16], workdir=tmp_path, seed=1, n_members=3)
+    together = trainer.committee(paths).predict_committee(emt_copper[:5])
+    assert together["energies"].shape == (3, 5)
+    for k, atoms in enumerate(emt_copper[:5]):
+        assert together["forces"][k].shape == (3, len(atoms), 3)
+    for m, path in enumerate(paths):
+        alone = SDNNFF(path).predict(emt_copper[:5])
+        for k in range(5):
+            assert np.allclose(together["forces"][k][m], alone[k]["forces"], atol=1e-5)
+            assert together["energies"][m, k] == pytest.approx(alone[k]["energy"], abs=1e-5)
+    assert np.std(together["forces"][0], axis=0).max() > 1e-3
+    warm = trainer.train(
+        emt_copper[:12], emt_copper[12:16], workdir=tmp_path / "2", seed=1, warm_start=paths, n_members=3
+    )
+    assert (
+        load_model(warm[0]).card["validation_force_rmse"] < load_model(paths[0]).card["validation_force_rmse"]
+    )
+    with pytest.raises(ConfigError, match="warm_start"):
+        trainer.train(emt_copper[:4], [], workdir=tmp_path / "3", seed=1, warm_start=paths[:1], n_members=3)
+
+
+@pytest.mark.parametrize("name", list(SMALL_CONFIGS))
+def test_mapped_committee_equals_members_in_turn(name: str, salt: Atoms) -> None:
+    """The GPU's route (vmap) and the CPU's route give the same numbers."""
+    from sdnnff_calc.environments import build_environments
+
+    models = [toy_model(name, "float64", seed) for seed in range(3)]
+    committee = Committee(models, "cpu")
+    env = build_environments([salt, salt.repeat((1, 1, 2))], models[0].config.cutoff, torch.float64)
+    mapped, in_turn = committee._mapped(env), committee._in_turn(env)
+    assert torch.allclose(mapped[0], in_turn[0], atol=1e-10)
+    if mapped[1] is not None:
+        assert torch.allclose(mapped[1], in_turn[1], atol=1e-9)
+
+
+def test_a_committee_of_clones_agrees_and_mixed_ones_work(salt: Atoms) -> None:
+    clones = Committee([toy_model("conservative-1") for _ in range(3)])
+    forces = clones.predict_committee([salt])["forces"][0]
+    assert np.array_equal(forces[0], forces[1])
+    mixed = Committee([toy_model("conservative-1"), toy_model("grid")])
+    result = mixed.predict_committee([salt])
+    assert result["energies"] is None
+    assert np.allclose(
+        result["forces"][0][1], SDNNFF(toy_model("grid")).predict([salt])[0]["forces"], atol=1e-6
+    )
+
+
+def test_calculators_fuse_only_with_their_like() -> None:
+    a, b = SDNNFF(toy_model("direct-1")), SDNNFF(toy_model("direct-1", seed=1))
+    assert a.batched_committee([a, b]).n_models == 2
+    assert a.batched_committee([a, SDNNFF(toy_model("grid"))]) is None
+
+
+@pytest.mark.parametrize("name", ["conservative-1", "conservative-2", "direct-1"])
+def test_force_constant_product_is_the_derivative_of_the_forces(name: str, salt: Atoms) -> None:
+    """The loss vanishes exactly when fc2 is the model's own finite-difference Hessian."""
+    model = toy_model(name, "float64")
+    calculator = SDNNFF(model)
+    n, step = len(salt), 1e-4
+    fc2 = np.zeros((n, n, 3, 3))
+    for i in range(n):
+        for a in range(3):
+            pair = []
+            for sign in (1, -1):
+                moved = salt.copy()
+                moved.positions[i, a] += sign * step
+                pair.append(calculator.predict([moved])[0]["forces"])
+            fc2[:, i, :, a] = -(pair[0] - pair[1]) / (2 * step)
+    target = force_constant_target(salt, fc2, model.config.cutoff, torch.float64, "cpu")
+    args = (model.network, target, model.statistics, model.config.head)
+    assert float(force_constant_loss(*args, torch.Generator().manual_seed(0)).detach()) < 1e-10
+    wrong = dataclasses.replace(target, matrix=1.1 * target.matrix)
+    args = (model.network, wrong, model.statistics, model.config.head)
+    loss = force_constant_loss(*args, torch.Generator().manual_seed(0))
+    assert float(loss.detach()) == pytest.approx((0.1 / 1.1) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["full", "head", "adapters"])
+def test_finetuning_helps_on_a_new_element(method: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+    (base,) = train_committee(
+        run_config(tmp_path / "base", epochs=20, learning_rate=1e-2), stores_of(emt_copper)
+    )
+    silver = label_with_emt(16, seed=5, symbol="Ag")
+    config = dataclasses.replace(
+        run_config(tmp_path / method, epochs=15, learning_rate=3e-3),
+        finetune=FinetuneConfig(model=str(base), method=method),  # type: ignore[arg-type]
+    )
+    path = finetune(config, stores_of(silver))
+    adapted = load_model(path)
+    assert adapted.elements == (29, 47)
+    before = load_model(base)
+    before.elements = adapted.elements
+    test = silver[-4:]
+
+    def error(model: Any) -> float:
+        predicted = SDNNFF(model).predict(test)
+        return float(
+            np.sqrt(
+                np.mean(
+                    [
+                        (p["forces"] - a.calc.results["forces"]) ** 2
+                        for p, a in zip(predicted, test, strict=True)
+                    ]
+                )
+            )
+        )
+
+    assert error(adapted) < 0.9 * error(before)
+    assert set(before.network.state_dict()) == set(adapted.network.state_dict())
+    if method == "head":
+        assert torch.equal(
+            before.network.state_dict()["mixing.weight"], adapted.network.state_dict()["mixing.weight"]
+        )
+
+
+def test_fresh_adapters_change_nothing_and_merge_exactly(salt: Atoms) -> None:
+    model = toy_model("conservative-2", "float64")
+    before = SDNNFF(model).predict([salt])[0]["forces"]
+    add_adapters(model.network, rank=2)
+    assert np.allclose(SDNNFF(model).predict([salt])[0]["forces"], before, atol=1e-12)
+    for name, parameter in model.network.named_parameters():
+        if "right" in name:
+            parameter.data.normal_(0.0, 0.1)
+    changed = SDNNFF(model).predict([salt])[0]["forces"]
+    assert not np.allclose(changed, before)
+    merge_adapters(model.network)
+    assert np.allclose(SDNNFF(model).predict([salt])[0]["forces"], changed, atol=1e-12)
