@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
+
 from screen_cli.cli import main
 from screen_cli.run_directory import RunDirectory
 
@@ -42,7 +43,9 @@ def screen(fast_config, tmp_path, crystals, *overrides):
     config = tmp_path / "files.toml"
     text = fast_config("Al").read_text().splitlines()
     text[text.index('name = "prototypes"')] = 'name = "files"'
-    text = [f'options = {{ paths = ["{folder}"] }}' if line.startswith("options = { entries") else line for line in text]
+    text = [
+        f'options = {{ paths = ["{folder}"] }}' if line.startswith("options = { entries") else line for line in text
+    ]
     config.write_text("\n".join(text))
     sets = [argument for override in ("conductivity.enabled=false", *overrides) for argument in ("--set", override)]
     assert main(["run", str(config), "--quiet", *sets]) == 0
@@ -119,7 +122,10 @@ def test_bad_forces_are_quarantined(fast_config, tmp_path, fault, reason, monkey
 def test_imaginary_modes_are_skipped_with_the_lowest_frequency(fast_config, tmp_path, capsys):
     """bcc copper is unstable in EMT; relaxation cannot leave the space group."""
     config = fast_config("Al")
-    text = config.read_text().replace('prototype = "cu3au", elements = ["Al", "Al"], a = 4.05', 'prototype = "cscl", elements = ["Cu", "Cu"], a = 2.87')
+    text = config.read_text().replace(
+        'prototype = "cu3au", elements = ["Al", "Al"], a = 4.05',
+        'prototype = "cscl", elements = ["Cu", "Cu"], a = 2.87',
+    )
     config.write_text(text.replace("dim = [2, 2, 2]", "dim = [3, 3, 3]"))
     assert main(["run", str(config), "--quiet"]) == 0
     run = RunDirectory.open(tmp_path / "screen")

@@ -7,6 +7,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+
 from screen_cli.cli import main
 from screen_cli.run_directory import RunDirectory
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from screen_cli.run_directory import RunDirectory
 
 METALS = ("Al", "Cu", "Ag", "Ni", "Pd", "Pt")
@@ -24,7 +25,10 @@ def command(*arguments):
 
 def finish(config, run_dir):
     done = subprocess.run(
-        command("run", config, "--run-dir", run_dir, "--no-report"), capture_output=True, text=True, check=False
+        command("run", config, "--run-dir", run_dir, "--no-report"),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -43,14 +47,17 @@ def physics(run_dir):
 
 def digest(run_dir):
     """Time of last change of every record file."""
-    return {path: path.stat().st_mtime_ns for path in Path(run_dir).rglob("*") if "records" in path.parts and path.is_file()}
+    return {
+        path: path.stat().st_mtime_ns for path in Path(run_dir).rglob("*") if "records" in path.parts and path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """Configuration and result of a run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    from conftest import FAST, METALS as LATTICE
+    from conftest import FAST
+    from conftest import METALS as LATTICE
 
     entries = ", ".join(
         f'{{ prototype = "cu3au", elements = ["{metal}", "{metal}"], a = {LATTICE[metal]} }}' for metal in METALS
@@ -98,7 +105,7 @@ def test_kill_a_worker(undisturbed, tmp_path):
     config, expected = undisturbed
     run_dir = tmp_path / "run"
     driver = start(config, run_dir)
-    notes = [path for path in (run_dir / "running").glob("*.json")]
+    notes = list((run_dir / "running").glob("*.json"))
     pid = int(notes[0].stem.rsplit("-", 1)[1])
     os.kill(pid, signal.SIGKILL)
     assert driver.wait(timeout=300) == 0
@@ -110,7 +117,9 @@ def test_cut_records(undisturbed, tmp_path):
     config, expected = undisturbed
     run_dir = tmp_path / "run"
     finish(config, run_dir)
-    victims = [sorted(run_dir.rglob(pattern))[0] for pattern in ("conductivity-*.json", "harmonic-*.hdf5", "displace-*.yaml")]
+    victims = [
+        sorted(run_dir.rglob(pattern))[0] for pattern in ("conductivity-*.json", "harmonic-*.hdf5", "displace-*.yaml")
+    ]
     for victim in victims:
         victim.write_bytes(victim.read_bytes()[:100])
     before = digest(run_dir)
@@ -145,7 +154,18 @@ def test_full_disk(undisturbed, tmp_path):
         "from screen_cli.cli import main; main(sys.argv[1:])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", limited, "run", str(config), "--run-dir", str(run_dir), "--no-report", "--set", "engine.name=serial"],
+        [
+            sys.executable,
+            "-c",
+            limited,
+            "run",
+            str(config),
+            "--run-dir",
+            str(run_dir),
+            "--no-report",
+            "--set",
+            "engine.name=serial",
+        ],
         capture_output=True,
         text=True,
         check=False,

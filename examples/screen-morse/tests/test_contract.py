@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from screen_cli.record import Record
 from screen_cli.testing import CalculatorContract, CommandContract, PropertyContract
 

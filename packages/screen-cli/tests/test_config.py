@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
+
 from screen_cli.config import load_settings, reference, settings_from_dict, settings_to_dict, template
 from screen_cli.errors import ConfigError
 from screen_cli.settings import RunSettings
@@ -13,7 +14,9 @@ from screen_cli.settings import RunSettings
 def test_the_template_uncommented_is_the_default(tmp_path):
     lines = template().splitlines()
     # a commented assignment is "# name = value"; prose never has that form at its start
-    active = [line.removeprefix("# ") if " = " in line and line.split(" = ")[0].count(" ") == 1 else line for line in lines]
+    active = [
+        line.removeprefix("# ") if " = " in line and line.split(" = ")[0].count(" ") == 1 else line for line in lines
+    ]
     path = tmp_path / "screen.toml"
     path.write_text("\n".join(active))
     assert len(tomllib.loads(path.read_text())["relax"]) == 7

@@ -9,6 +9,7 @@ import sys
 import time
 
 import psutil
+
 from screen_cli.engines.local import LocalEngine
 from screen_cli.settings import EngineSettings
 from screen_cli.testing import EngineContract, echo_task

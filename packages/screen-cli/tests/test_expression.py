@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from screen_cli.errors import FilterError
 from screen_cli.expression import evaluate, to_sql
 
@@ -44,7 +45,15 @@ def test_sql_and_python_agree(expression, kappa, msd, stable):
 
 @pytest.mark.parametrize(
     "expression",
-    ["__import__('os')", "kappa.__class__", "(lambda: 1)()", "[x for x in kappa]", "kappa ** 2", "kappa is msd", "f'{kappa}'"],
+    [
+        "__import__('os')",
+        "kappa.__class__",
+        "(lambda: 1)()",
+        "[x for x in kappa]",
+        "kappa ** 2",
+        "kappa is msd",
+        "f'{kappa}'",
+    ],
 )
 def test_code_is_refused(expression):
     with pytest.raises(FilterError):

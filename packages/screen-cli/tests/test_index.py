@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from screen_cli.errors import FilterError, StoreError
 from screen_cli.index import Index
 
@@ -24,7 +25,12 @@ def test_columns_grow_and_filter(index):
     for n in range(4):
         index.update(f"id{n}", "done", scalars={"kappa": float(n), "stable": n % 2 == 0})
     assert [row["id"] for row in index.rows("stable and kappa > 1")] == ["id2"]
-    assert [row["id"] for row in index.rows(sort="kappa", descending=True)][:4] == ["id3", "id2", "id1", "id0"]
+    assert [row["id"] for row in index.rows(sort="kappa", descending=True)][:4] == [
+        "id3",
+        "id2",
+        "id1",
+        "id0",
+    ]
     assert [row["id"] for row in index.rows(sort="kappa", limit=1)] == ["id0"]
     with pytest.raises(FilterError, match="Did you mean 'kappa'"):
         list(index.rows("kapa > 1"))

@@ -8,6 +8,7 @@ import types
 from importlib.metadata import EntryPoint
 
 import pytest
+
 from screen_cli import hookspecs
 from screen_cli.errors import DuplicateNameError, MissingExtraError, PluginError, UnknownNameError
 from screen_cli.plugin_manager import KINDS, load_plugins
@@ -42,9 +43,18 @@ def test_a_good_plugin_is_found_and_loads_lazily(monkeypatch):
     ("source", "reason"),
     [
         ("raise RuntimeError('boom')", "boom"),
-        ("from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators():\n    1/0\n    yield", "ZeroDivisionError"),
-        ("from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators():\n    yield 'emt'", "expected CalculatorPlugin"),
-        ("from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators(missing):\n    yield", "missing"),
+        (
+            "from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators():\n    1/0\n    yield",
+            "ZeroDivisionError",
+        ),
+        (
+            "from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators():\n    yield 'emt'",
+            "expected CalculatorPlugin",
+        ),
+        (
+            "from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators(missing):\n    yield",
+            "missing",
+        ),
         ("def screen_calculater():\n    pass", "no hook of API version"),
     ],
 )
@@ -53,7 +63,11 @@ def test_a_broken_plugin_becomes_a_row_and_a_warning(monkeypatch, caplog, source
     bad = EntryPoint(name="bad", value="bad_module", group=hookspecs.ENTRY_POINT_GROUP)
     module = types.ModuleType("bad_module")
     if source.startswith("raise"):
-        monkeypatch.setattr(EntryPoint, "load", lambda self: (_ for _ in ()).throw(RuntimeError("boom")) if self.name == "bad" else sys.modules[self.value])
+        monkeypatch.setattr(
+            EntryPoint,
+            "load",
+            lambda self: (_ for _ in ()).throw(RuntimeError("boom")) if self.name == "bad" else sys.modules[self.value],
+        )
     else:
         exec(source, module.__dict__)
         monkeypatch.setitem(sys.modules, "bad_module", module)
@@ -72,7 +86,10 @@ def test_two_plugins_with_one_name_name_both(monkeypatch):
 
 
 def test_plugins_can_be_limited(monkeypatch):
-    points = [plugin(monkeypatch, "first", GOOD), plugin(monkeypatch, "second", GOOD.replace('"toy"', '"other"'))]
+    points = [
+        plugin(monkeypatch, "first", GOOD),
+        plugin(monkeypatch, "second", GOOD.replace('"toy"', '"other"')),
+    ]
     assert "other" not in load_plugins(points, only=["first"]).names("calculators")
     registry = load_plugins(points, disabled=["first"])
     assert "toy" not in registry.names("calculators")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from screen_cli.errors import PhysicsError, StoreError
 from screen_cli.record import Record
 from screen_cli.store import RecordStore
@@ -36,7 +37,11 @@ def test_round_trip(tmp_path):
 @settings(max_examples=25, deadline=None)
 @given(
     hnp.arrays(np.float64, hnp.array_shapes(max_dims=4, max_side=5), elements=st.floats(-1e300, 1e300)),
-    st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), max_size=4),
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}", fullmatch=True),
+        st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        max_size=4,
+    ),
 )
 def test_any_record_survives_bit_for_bit(tmp_path_factory, array, data):
     store = RecordStore(tmp_path_factory.mktemp("run"))

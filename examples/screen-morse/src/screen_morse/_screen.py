@@ -32,6 +32,4 @@ def screen_properties() -> Iterator[PropertyPlugin]:
 
 @hookimpl
 def screen_commands() -> Iterator[CommandPlugin]:
-    yield CommandPlugin(
-        name="morse-table", summary="Print the Morse parameters", factory="screen_morse.command:main"
-    )
+    yield CommandPlugin(name="morse-table", summary="Print the Morse parameters", factory="screen_morse.command:main")

@@ -176,7 +176,11 @@ def make_emt(**options: Any) -> Any:
 
 
 def make_lj(
-    sigma: float = 3.405, epsilon: float = 0.01032, rc: float | None = None, smooth: bool = True, **options: Any
+    sigma: float = 3.405,
+    epsilon: float = 0.01032,
+    rc: float | None = None,
+    smooth: bool = True,
+    **options: Any,
 ) -> Any:
     """Make ASE's Lennard-Jones potential; the defaults are argon.
 

@@ -15,9 +15,7 @@ from screen_cli.plugin_manager import PluginRegistry, installed_plugins
 _ASE_PREFIX = "ase:"
 
 
-def make_calculator(
-    name: str, options: Mapping[str, Any] | None = None, registry: PluginRegistry | None = None
-) -> Any:
+def make_calculator(name: str, options: Mapping[str, Any] | None = None, registry: PluginRegistry | None = None) -> Any:
     """Make an ASE calculator.
 
     Parameters

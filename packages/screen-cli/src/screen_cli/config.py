@@ -32,9 +32,7 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> RunSetting
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}. Write one with: screen-cli init {path}"
-        ) from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}. Write one with: screen-cli init {path}") from error
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -100,7 +98,14 @@ def reference() -> str:
     for table in dataclasses.fields(RunSettings):
         if not dataclasses.is_dataclass(table.default_factory):
             continue
-        lines += [f"## [{table.name}]", "", table.metadata["doc"], "", "| key | default | meaning |", "|---|---|---|"]
+        lines += [
+            f"## [{table.name}]",
+            "",
+            table.metadata["doc"],
+            "",
+            "| key | default | meaning |",
+            "|---|---|---|",
+        ]
         for leaf in dataclasses.fields(table.default_factory):
             doc = leaf.metadata["doc"].replace("|", "\\|")
             lines.append(f"| `{leaf.name}` | `{_toml(_default(leaf))}` | {doc} |")

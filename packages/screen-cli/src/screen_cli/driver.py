@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -159,13 +158,18 @@ def execute(
                 results = engine.run(functools.partial(run_structure, str(run.root)), pending)
                 deadline = None if time_limit is None else start + time_limit
                 watch = threading.Thread(
-                    target=_drain_when_asked, args=(engine, deadline, stop_requested), daemon=True, name="drain-watch"
+                    target=_drain_when_asked,
+                    args=(engine, deadline, stop_requested),
+                    daemon=True,
+                    name="drain-watch",
                 )
                 watch.start()
-                with contextlib.closing(results):
+                try:
                     for result in results:
                         observer.finished(_account(run, index, result))
                         n_processed += 1
+                finally:
+                    results.close()  # cancels what has not started when an error ends the loop
                 drained = n_processed < len(pending)
             run.clear_all_running()
             return RunSummary(dict(index.counts()), n_processed, time.monotonic() - start, drained)
@@ -326,7 +330,7 @@ def _account(run: RunDirectory, index: Index, result: TaskResult) -> dict[str, A
     if result.value is None:
         notes = [note for note in run.running() if note["id"] == result.task]
         stage = notes[-1]["stage"] if notes else "worker"
-        outcome = {"state": "failed", "stage": stage, "reason": result.error, "traceback": ""}
+        outcome: dict[str, Any] = {"state": "failed", "stage": stage, "reason": result.error, "traceback": ""}
     else:
         outcome = result.value
     if outcome["state"] == "failed":

@@ -78,11 +78,11 @@ def _sql(node: ast.expr, columns: Collection[str], values: list[Any]) -> str:
         case ast.BinOp(left, op, right) if type(op) in _BINARY:
             first = _sql(left, columns, values)
             return f"({first} {_BINARY[type(op)]} {_sql(right, columns, values)})"
-        case ast.Compare(left, ops, comparators):
+        case ast.Compare(left, comparisons, comparators):
             terms = []
-            for op, right in zip(ops, comparators, strict=True):
+            for comparison, right in zip(comparisons, comparators, strict=True):
                 first = _sql(left, columns, values)
-                terms.append(f"{first} {_operator(op)} {_sql(right, columns, values)}")
+                terms.append(f"{first} {_operator(comparison)} {_sql(right, columns, values)}")
                 left = right
             return "(" + " AND ".join(terms) + ")"
         case ast.Tuple(elements) | ast.List(elements):

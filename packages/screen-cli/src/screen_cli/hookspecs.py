@@ -25,6 +25,19 @@ from screen_cli.plugin_records import (
     TrainerPlugin,
 )
 
+__all__ = [
+    "CalculatorPlugin",
+    "CommandPlugin",
+    "ConductivitySolverPlugin",
+    "EnginePlugin",
+    "ExporterPlugin",
+    "ForceConstantSolverPlugin",
+    "PropertyPlugin",
+    "StructureSourcePlugin",
+    "TrainerPlugin",
+    "hookimpl",
+]
+
 PROJECT = "screen_cli"
 ENTRY_POINT_GROUP = "screen_cli"
 HOOK_API = 1

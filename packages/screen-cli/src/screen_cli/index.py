@@ -83,7 +83,17 @@ class Index:
 
     def add_structures(self, rows: Iterable[dict[str, Any]]) -> int:
         """Insert structures that are new; return how many were."""
-        names = ("id", "formula", "space_group", "n_atoms", "provider", "provider_id", "state", "stage", "reason")
+        names = (
+            "id",
+            "formula",
+            "space_group",
+            "n_atoms",
+            "provider",
+            "provider_id",
+            "state",
+            "stage",
+            "reason",
+        )
         before = self._db.total_changes
         with self._transaction():
             self._db.executemany(
@@ -136,7 +146,8 @@ class Index:
                 )
             assignments = ", ".join(f'"{name}" = ?' for name in values)
             self._db.execute(
-                f"UPDATE structures SET {assignments} WHERE id = ?", (*map(_sql_value, values.values()), structure_id)
+                f"UPDATE structures SET {assignments} WHERE id = ?",
+                (*map(_sql_value, values.values()), structure_id),
             )
 
     def set_states(self, old: Iterable[str], new: str) -> int:
@@ -193,7 +204,8 @@ class Index:
         return [
             row[0]
             for row in self._db.execute(
-                f"SELECT id FROM structures WHERE state IN ({', '.join('?' * len(states))}) ORDER BY rowid", states
+                f"SELECT id FROM structures WHERE state IN ({', '.join('?' * len(states))}) ORDER BY rowid",
+                states,
             )
         ]
 

@@ -178,7 +178,12 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
     fit = settings.force_constants
     solver = registry.get("force_constant_solvers", fit.solver)
     stages = [
-        Stage("relax", (), _relax, lambda c: [asdict(c.settings.relax), c.settings.read.symprec, _depends_calculator(c)]),
+        Stage(
+            "relax",
+            (),
+            _relax,
+            lambda c: [asdict(c.settings.relax), c.settings.read.symprec, _depends_calculator(c)],
+        ),
         Stage(
             "displace",
             ("relax",),
@@ -186,7 +191,12 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
             lambda c: [asdict(c.settings.displace), solver.displacements, fit.third_order, c.structure.id],
         ),
         Stage("forces", ("displace",), _forces, lambda c: [asdict(c.settings.forces), _depends_calculator(c)]),
-        Stage("force_constants", ("displace", "forces"), _force_constants, lambda c: [asdict(fit), _identity(solver)]),
+        Stage(
+            "force_constants",
+            ("displace", "forces"),
+            _force_constants,
+            lambda c: [asdict(fit), _identity(solver)],
+        ),
         Stage(
             "harmonic",
             ("displace", "force_constants"),
@@ -197,7 +207,12 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
     if settings.conductivity.enabled and fit.third_order:
         transport = registry.get("conductivity_solvers", settings.conductivity.solver)
         stages += [
-            Stage("gate", ("relax", "displace", "force_constants", "harmonic"), _gate, lambda c: asdict(c.settings.gate)),
+            Stage(
+                "gate",
+                ("relax", "displace", "force_constants", "harmonic"),
+                _gate,
+                lambda c: asdict(c.settings.gate),
+            ),
             Stage(
                 "conductivity",
                 ("displace", "force_constants"),

@@ -89,7 +89,7 @@ def check_plugins(registry: PluginRegistry, time_limit: float) -> list[CheckResu
         for broken in registry.broken
     ]
     with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) // 2)) as pool:
-        results += pool.map(lambda item: _check(*item, time_limit), list(registry))
+        results += pool.map(lambda item: _check(item[0], item[1], time_limit), list(registry))
     return results + check_phono3py(time_limit)
 
 
@@ -119,10 +119,18 @@ def run_in_subprocess(code: str, arguments: Iterable[str], time_limit: float) ->
     """Run Python code that prints JSON on its last line; a crash or timeout becomes a broken answer."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=time_limit, check=False
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=time_limit,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"state": "broken", "remark": f"import took longer than {time_limit:g} s", "seconds": time_limit}
+        return {
+            "state": "broken",
+            "remark": f"import took longer than {time_limit:g} s",
+            "seconds": time_limit,
+        }
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):

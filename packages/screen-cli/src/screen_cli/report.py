@@ -47,7 +47,7 @@ def write_report(run: RunDirectory, path: Path | None = None) -> Path:
         funnel=_funnel(rows),
         warnings=_warnings(rows),
         headings="".join(
-            f'<th{_text_class(column.format)}>{html.escape(column.title).replace(chr(10), "<br>")}</th>'
+            f"<th{_text_class(column.format)}>{html.escape(column.title).replace(chr(10), '<br>')}</th>"
             for column in MAIN_COLUMNS
         ),
         body="".join(_table_row(row) for row in rows),

@@ -21,10 +21,22 @@ from screen_cli.settings import RunSettings
 from screen_cli.store import RecordStore
 
 FORMAT = 1
-_REPORTED = (
-    "screen-cli phon-wigner sdnnff-calc al-committee ase phonopy phono3py symfc hiphive spglib numpy torch "
-    "sevenn chgnet".split()
-)
+_REPORTED = [
+    "screen-cli",
+    "phon-wigner",
+    "sdnnff-calc",
+    "al-committee",
+    "ase",
+    "phonopy",
+    "phono3py",
+    "symfc",
+    "hiphive",
+    "spglib",
+    "numpy",
+    "torch",
+    "sevenn",
+    "chgnet",
+]
 _FREE_TO_CHANGE = ("engine", "title")
 
 
@@ -218,5 +230,3 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown user"
-
-

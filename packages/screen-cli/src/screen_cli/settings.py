@@ -29,7 +29,7 @@ class CalculatorSettings:
     """The force field."""
 
     name: str = setting("sevennet", "Registered calculator (see 'screen-cli plugins') or 'ase:package.module.Class'.")
-    options: dict[str, Any] = setting({}, "Keyword options of the calculator, e.g. model = \"l3i5\".")
+    options: dict[str, Any] = setting({}, 'Keyword options of the calculator, e.g. model = "l3i5".')
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SourceSettings:
     """Where the crystals come from."""
 
     name: str = setting("files", "Registered structure source.")
-    options: dict[str, Any] = setting({}, "Options of the source, e.g. paths = [\"cifs/\", \"POSCAR\"].")
+    options: dict[str, Any] = setting({}, 'Options of the source, e.g. paths = ["cifs/", "POSCAR"].')
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,15 @@ class ForceConstantsSettings:
     """The fit of second- and third-order force constants."""
 
     solver: str = setting("symfc", "Registered solver: symfc, hiphive, finite-difference, ...")
-    options: dict[str, Any] = setting({}, "Options of the solver, e.g. cutoffs = [6.0, 4.5], fit_method = \"lasso\".")
+    options: dict[str, Any] = setting({}, 'Options of the solver, e.g. cutoffs = [6.0, 4.5], fit_method = "lasso".')
     third_order: bool = setting(True, "Fit fc3 too; false stops after harmonic properties.")
     holdout: float = setting(0.2, "Share of the supercells kept for the held-out error (0: none).")
     warn_residual: float = setting(
         0.03, "Relative residual above which the potential counts as rough and κ is not trusted."
+    )
+    warn_residual_even: float = setting(
+        0.15,
+        "The same limit for the part of the force that fc3 alone explains (± pairs, held out when possible).",
     )
     keep: bool = setting(True, "Keep fc2 and fc3 in the store; false writes scalars only (saves most of the disk).")
 
@@ -114,7 +118,9 @@ class HarmonicSettings:
     band_points: int = setting(51, "Points per segment of the band structure.")
     dos_points: int = setting(201, "Points of the density of states.")
     phase_space: bool = setting(True, "Compute the three-phonon phase space P3.")
-    phase_space_mesh: list[int] = setting([], "Mesh of P3; empty: about 1000 points per primitive atom pair, at most 11³.")
+    phase_space_mesh: list[int] = setting(
+        [], "Mesh of P3; empty: about 1000 points per primitive atom pair, at most 11³."
+    )
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class GateSettings:
     """Which crystals go on to the conductivity."""
 
     require_stable: bool = setting(True, "Skip crystals with imaginary modes.")
-    expression: str = setting("", "Further condition on earlier columns, e.g. \"max_msd >= 0.076\"; empty: none.")
+    expression: str = setting("", 'Further condition on earlier columns, e.g. "max_msd >= 0.076"; empty: none.')
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,9 @@ class ConductivitySettings:
     """Lattice thermal conductivity."""
 
     enabled: bool = setting(True, "Compute κ.")
-    solver: str = setting("auto", "Registered solver: auto (wigner when installed, else standard), standard, wigner, ...")
+    solver: str = setting(
+        "auto", "Registered solver: auto (wigner when installed, else standard), standard, wigner, ..."
+    )
     method: Literal["rta", "lbte"] = setting("rta", "Relaxation-time approximation or direct solution of the LBTE.")
     mesh: list[int] = setting([], "q mesh; empty: from q_spacing.")
     q_spacing: float = setting(0.15, "Largest distance of neighbouring q points, 1/Å (2π included).")

@@ -116,7 +116,14 @@ class RecordStore:
     # -- records -------------------------------------------------------------------------------
 
     def write(
-        self, structure_id: str, stage: str, key: str, record: Record, *, seconds: float, drop_arrays: bool = False
+        self,
+        structure_id: str,
+        stage: str,
+        key: str,
+        record: Record,
+        *,
+        seconds: float,
+        drop_arrays: bool = False,
     ) -> None:
         """Write a record: arrays, documents, then the JSON that makes them count.
 
@@ -152,7 +159,12 @@ class RecordStore:
             "data": record.data,
             "parts": parts,
             DROPPED: bool(record.arrays) and drop_arrays,
-            "meta": {"seconds": round(seconds, 4), "host": platform.node(), "pid": os.getpid(), "time": time.time()},
+            "meta": {
+                "seconds": round(seconds, 4),
+                "host": platform.node(),
+                "pid": os.getpid(),
+                "time": time.time(),
+            },
         }
         text = json.dumps(header, default=_plain, allow_nan=False, sort_keys=True, indent=1)
         write_text(self.path(structure_id, stage, key), text)

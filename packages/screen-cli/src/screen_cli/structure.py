@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,9 +128,7 @@ class Structure:
             A field is missing.
         """
         try:
-            atoms = Atoms(
-                numbers=fields["numbers"], positions=fields["positions"], cell=fields["cell"], pbc=True
-            )
+            atoms = Atoms(numbers=fields["numbers"], positions=fields["positions"], cell=fields["cell"], pbc=True)
             return cls(atoms, fields["provider"], fields["provider_id"], dict(fields.get("metadata", {})))
         except KeyError as error:
             raise StructureError(
@@ -229,15 +228,7 @@ def standardise(atoms: Atoms, symprec: float = _DEFAULTS.symprec, *, to_primitiv
     StructureError
         spglib finds no symmetry at this tolerance.
     """
-    import spglib
-
-    try:
-        result = spglib.standardize_cell(_spglib_cell(atoms), to_primitive=to_primitive, symprec=symprec)
-    except spglib.SpglibError as error:
-        raise _no_symmetry(atoms, symprec, str(error)) from error
-    if result is None:
-        raise _no_symmetry(atoms, symprec)
-    cell, scaled, numbers = result
+    cell, scaled, numbers = _ask_spglib("standardize_cell", atoms, symprec, to_primitive=to_primitive)
     return Atoms(numbers=numbers, cell=cell, scaled_positions=scaled % 1.0, pbc=True)
 
 
@@ -303,15 +294,22 @@ def _pair_sums(atoms: Atoms, species: list[int]) -> list[float]:
 
 def _dataset(atoms: Atoms, symprec: float) -> Any:
     """Return spglib's symmetry dataset."""
+    return _ask_spglib("get_symmetry_dataset", atoms, symprec)
+
+
+def _ask_spglib(function: str, atoms: Atoms, symprec: float, **options: Any) -> Any:
+    """Call a function of spglib; no answer is an error, by its old (None) or new (exception) convention."""
     import spglib
 
-    try:
-        dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec)
-    except spglib.SpglibError as error:
-        raise _no_symmetry(atoms, symprec, str(error)) from error
-    if dataset is None:
+    with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            result = getattr(spglib, function)(_spglib_cell(atoms), symprec=symprec, **options)
+        except getattr(spglib, "SpglibError", ValueError) as error:
+            raise _no_symmetry(atoms, symprec, str(error)) from error
+    if result is None:
         raise _no_symmetry(atoms, symprec)
-    return dataset
+    return result
 
 
 def _no_symmetry(atoms: Atoms, symprec: float, detail: str = "") -> StructureError:

@@ -68,7 +68,12 @@ def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column] = MAIN
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in shown:
         text = column.format == ""
-        table.add_column(column.title, justify="left" if text else "right", overflow="fold", no_wrap=column.name != "reason")
+        table.add_column(
+            column.title,
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=column.name != "reason",
+        )
     for row in rows:
         table.add_row(*(cell(row, column) for column in shown))
     # without a terminal, rich would fold at 80 columns and tear numbers apart

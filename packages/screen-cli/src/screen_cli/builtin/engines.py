@@ -12,7 +12,9 @@ from screen_cli.plugin_records import EnginePlugin
 def screen_engines() -> Iterator[EnginePlugin]:
     """Register the serial and the local engine."""
     yield EnginePlugin(
-        name="serial", summary="One after another in this process", factory="screen_cli.engines.serial:SerialEngine"
+        name="serial",
+        summary="One after another in this process",
+        factory="screen_cli.engines.serial:SerialEngine",
     )
     yield EnginePlugin(
         name="local",

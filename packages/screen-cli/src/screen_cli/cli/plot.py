@@ -14,7 +14,12 @@ from screen_cli.errors import FilterError
 @click.command(name="plot")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.argument("crystal")
-@click.option("--output", "-o", type=click.Path(path_type=Path, file_okay=False), help="Folder (default: RUN_DIR/plots).")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder (default: RUN_DIR/plots).",
+)
 @click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None:
     """Draw bands with density of states, and κ(T), of one CRYSTAL of RUN_DIR.
@@ -47,7 +52,9 @@ def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None
             click.echo(str(path))
             written += 1
     if not written:
-        raise FilterError(f"{row['formula']} has no results to draw: {row['state']} in {row['stage']}: {row['reason']}.")
+        raise FilterError(
+            f"{row['formula']} has no results to draw: {row['state']} in {row['stage']}: {row['reason']}."
+        )
 
 
 def main(argv: list[str]) -> int:

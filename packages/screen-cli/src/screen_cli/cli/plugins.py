@@ -76,7 +76,11 @@ def check(as_json: bool, time_limit: float) -> int:
         for result in results:
             colour = colours[result.state]
             table.add_row(
-                f"[{colour}]{result.state}[/]", result.kind, result.name, f"{result.seconds:.2f}", result.remark
+                f"[{colour}]{result.state}[/]",
+                result.kind,
+                result.name,
+                f"{result.seconds:.2f}",
+                result.remark,
             )
         Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False).print(table)
     return 1 if n_broken else 0

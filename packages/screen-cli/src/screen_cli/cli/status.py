@@ -42,7 +42,9 @@ def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) ->
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
     total = sum(counts.values())
-    states = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed", "pending") if counts[state])
+    states = ", ".join(
+        f"{counts[state]} {state}" for state in ("done", "skipped", "failed", "pending") if counts[state]
+    )
     console.print(f"{run.root}: {total} crystals: {states}")
     for note in run.running():
         console.print(f"  now: {note['id']} in {note['stage']}")

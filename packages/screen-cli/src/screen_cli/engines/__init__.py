@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,7 +38,9 @@ class TaskResult:
 class Engine(Protocol):
     """Runs tasks somewhere; the truth stays in the run directory, so an engine may die at any time."""
 
-    def run(self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]) -> Iterator[TaskResult]:
+    def run(
+        self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]
+    ) -> Generator[TaskResult, None, None]:
         """Yield results as they come, in any order; ``function`` is picklable.
 
         Closing the iterator early cancels what has not started.

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, TimeoutError, wait
 from typing import Any
 
@@ -40,7 +40,9 @@ class LocalEngine:
         self._retries = int(settings.options.get("retries", 1))
         self._stopped = False
 
-    def run(self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]) -> Iterator[TaskResult]:
+    def run(
+        self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]
+    ) -> Generator[TaskResult, None, None]:
         """Yield results as workers finish; at most two tasks per worker wait in the pool."""
         n_threads = max(1, physical_cores() // self.workers)
         before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from screen_cli.engines import Task, TaskResult
@@ -21,7 +21,9 @@ class SerialEngine:
     def __init__(self, settings: EngineSettings) -> None:
         self._stopped = False
 
-    def run(self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]) -> Iterator[TaskResult]:
+    def run(
+        self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]
+    ) -> Generator[TaskResult, None, None]:
         """Yield the result of each task in turn."""
         for task in tasks:
             if self._stopped:

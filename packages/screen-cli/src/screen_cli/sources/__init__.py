@@ -1,1 +1,1 @@
-"""Where crystals come from: files, prototypes, the demonstration set."""
+"""Built-in sources of crystals: files, prototypes, and the demonstration set."""

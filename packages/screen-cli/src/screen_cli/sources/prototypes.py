@@ -91,7 +91,7 @@ def iterate_prototypes(
         try:
             atoms = build(entry["prototype"], entry["elements"], float(entry["a"]), **parameters)
             structure = Structure.from_atoms(
-                atoms, provider="prototypes", provider_id=name, metadata=metadata, settings=settings
+                atoms, provider="prototypes", provider_id=name, metadata=metadata, settings=settings or ReadSettings()
             )
         except StructureError as error:
             yield RejectedStructure("prototypes", name, str(error))
