@@ -203,7 +203,7 @@ def test_elements_are_the_common_ones(copper):
     zero = np.zeros((len(copper), 3))
     with pytest.raises(CommitteeMemberError, match="no element in common"):
         CommitteeCalculator([Fixed(zero, elements=["Na"]), Fixed(zero, elements=["Cu"])])
-    committee = CommitteeCalculator([Fixed(zero, elements=["Na", "Ag"]), Fixed(zero, elements=["Ag", "Cu"])])
+    committee = CommitteeCalculator([Fixed(zero, elements=["Na", "Ag"]), Fixed(zero, elements=[47, 29])])
     with pytest.raises(CommitteeMemberError, match=r"Cu.*which not every member knows"):
         committee.evaluate([copper])
 

@@ -301,6 +301,27 @@ def test_a_crystal_that_cannot_be_scored_is_left_out(tmp_path):
     assert "not finite" in unscorable[bad]
 
 
+def test_crystals_with_unseen_elements_are_asked_for_first(tmp_path):
+    loop = make_loop(tmp_path, rounds=1)
+    inner = loop.trainer
+
+    class Limited:
+        train = staticmethod(inner.train)
+
+        def committee(self, paths):
+            real = inner.committee(paths)
+            real.elements = ["Ag", "Au", "Cu"]
+            return real
+
+    loop.trainer = Limited()
+    loop.drive()
+    selection = loop.run.record(1, "selection")
+    nickel = [name for name in loop.pool_ids if "Ni" in name]
+    assert selection["n_unseen"] == len(nickel) > 3
+    assert all("Ni" in item["structure_id"] for item in selection["selected"])
+    assert not selection["unscorable"]
+
+
 def test_index_is_rebuilt_from_the_records(tmp_path):
     loop = make_loop(tmp_path)
     loop.drive()

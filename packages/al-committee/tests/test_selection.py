@@ -90,6 +90,12 @@ def test_upper_bound_sets_the_absurd_aside(caplog):
     assert len(choose(scored).selected) == 2
 
 
+def test_unseen_elements_come_first_and_pass_the_bound():
+    unseen = ScoredSupercell("U", 0, "u", 0.0, 8, unseen=True)
+    picked = choose([cell("A", 0, 0.9), unseen, cell("B", 0, 9.0)], upper_bound=5.0, threshold=0.05)
+    assert [s.structure_id for s in picked.selected] == ["U", "A"]
+
+
 def test_diverse_strategy_prefers_the_far_one():
     scored = [cell("A", 0, 0.9), cell("B", 1, 0.8), cell("C", 100, 0.6)]
     assert [s.structure_id for s in choose(scored, strategy="worst-first", budget=2).selected] == ["A", "B"]

@@ -258,6 +258,7 @@ class ActiveLearningLoop:
             "n_duplicates": len(selection.duplicates),
             "absurd": [_as_dict(s) for s in selection.absurd],
             "unscorable": table.unscorable,
+            "n_unseen": len({s.structure_id for s in table.supercells if s.unseen}),
             "largest_score": max((s.score for s in table.supercells), default=0.0),
             "median_score": float(np.median([s.score for s in table.supercells]))
             if table.supercells
@@ -482,25 +483,36 @@ class ActiveLearningLoop:
             )
         path = self.run.round_folder(number) / "evaluation.npz"
         write_atomically(path, lambda handle: np.savez_compressed(handle, **arrays))
-        if "test" in record:
-            test = record["test"]
-            logger.info("round %d: test force RMSE %.1f meV/Å", number, 1e3 * test["force_rmse"])
+        error = (record.get("test") or {}).get("force_rmse")
+        if error is not None:
+            logger.info("round %d: test force RMSE %.1f meV/Å", number, 1e3 * error)
         return record
 
     @staticmethod
     def _compare(
         committee: CommitteeCalculator, labelled: Sequence[Atoms]
     ) -> tuple[dict[str, Any], NDArray[np.float64], NDArray[np.float64]]:
-        """Deviation and true error on every atom of labelled structures."""
-        predictions = committee.evaluate(labelled, energy=False)
+        """Deviation and true error on every atom of labelled structures of known elements."""
+        known = [
+            atoms
+            for atoms in labelled
+            if committee.elements is None or set(atoms.get_chemical_symbols()) <= committee.elements
+        ]
+        record: dict[str, Any] = {"n_structures": len(known), "n_unseen": len(labelled) - len(known)}
+        if not known:
+            return record, np.zeros(0), np.zeros((0, 3))
+        predictions = committee.evaluate(known, energy=False)
         deviation = np.concatenate([force_deviation(p.forces) for p in predictions])
-        error = np.concatenate(
-            [
-                committee_mean(p.forces) - labelled_forces(atoms)
-                for p, atoms in zip(predictions, labelled, strict=True)
-            ]
-        )
-        return calibrate(deviation, error).to_dict(), deviation, error
+        errors = [
+            committee_mean(p.forces) - labelled_forces(atoms)
+            for p, atoms in zip(predictions, known, strict=True)
+        ]
+        error = np.concatenate(errors)
+        try:
+            record.update(calibrate(deviation, error).to_dict())
+        except ValueError as problem:  # clones, or a committee without any error
+            record.update({"force_rmse": float(np.sqrt((error**2).mean())), "uncalibrated": str(problem)})
+        return record, deviation, error
 
     def _report(self, number: int) -> None:
         """Write the round's report; a report that fails is told and never stops the loop."""
@@ -574,6 +586,7 @@ def _as_dict(supercell: ScoredSupercell) -> dict[str, Any]:
         "key": supercell.key,
         "score": supercell.score,
         "n_atoms": supercell.n_atoms,
+        "unseen": supercell.unseen,
     }
 
 

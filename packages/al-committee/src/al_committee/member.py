@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from al_committee.errors import CommitteeMemberError
@@ -143,7 +144,7 @@ class FusedMembers:
 def check_declarations(members: Sequence[Any], labels: Sequence[str]) -> frozenset[str] | None:
     """Compare what the members declare about themselves.
 
-    Members may carry ``elements`` (chemical symbols) and ``units`` (a mapping such as
+    Members may carry ``elements`` (chemical symbols or atomic numbers) and ``units`` (a mapping such as
     ``{"energy": "eV", "length": "Ang"}``); a member without them is taken at ASE's word.
 
     Returns
@@ -172,7 +173,7 @@ def check_declarations(members: Sequence[Any], labels: Sequence[str]) -> frozens
                     )
         elements = getattr(member, "elements", None)
         if elements is not None and not callable(elements):
-            own = frozenset(str(symbol) for symbol in elements)
+            own = frozenset(_symbol(element) for element in elements)
             if common is not None and not (common & own):
                 raise CommitteeMemberError(
                     f"{label} knows {_listed(own)}, the members before it {_listed(common)}: no element "
@@ -220,6 +221,11 @@ def check_scales(forces: FloatArray, labels: Sequence[str]) -> None:
                 f"{ratio:.3g} times as large: other units? ASE expects eV/Å. Convert them, or pass "
                 "check_units=False if the size is meant."
             )
+
+
+def _symbol(element: Any) -> str:
+    """Chemical symbol, also from an atomic number."""
+    return element if isinstance(element, str) else str(chemical_symbols[int(element)])
 
 
 def _listed(symbols: frozenset[str]) -> str:

@@ -169,7 +169,7 @@ def _draw_calibration(panel: Any, run: RunDirectory, number: int) -> None:
     path = run.round_folder(number) / "evaluation.npz"
     panel.plot([0, 1], [0, 1], "k:", lw=1)
     test = (run.record(number, "evaluation") or {}).get("test")
-    if path.exists() and test:
+    if path.exists() and test and "scale" in test:
         with np.load(path) as data:
             z = standardised_errors(data["test_deviation"], data["test_error"])
         panel.plot(LEVELS, confidence_curve(z), label=f"ε, area {test['area']:.3f}")

@@ -91,7 +91,7 @@ def score_pool(
         supercells += [ScoredSupercell(*row) for row in record["rows"]]
         histogram += np.asarray(record["histogram"], dtype=int)
         unscorable.update(record["unscorable"])
-    if structure_ids and not supercells:
+    if structure_ids and not supercells and unscorable:
         name, reason = next(iter(unscorable.items()))
         raise CommitteeMemberError(f"no structure of the pool can be scored; {name}: {reason}")
     return ScoreTable(supercells, [int(n) for n in histogram], unscorable)
@@ -104,6 +104,10 @@ def _score_chunk(
     rows: list[list[Any]] = []
     histogram = np.zeros(len(HISTOGRAM_EDGES) - 1, dtype=int)
     unscorable: dict[str, str] = {}
+    unseen = [name for name in structure_ids if _has_unseen_elements(pool, name, committee)]
+    for name in unseen:
+        rows += [[e.structure_id, e.index, e.key, 0.0, len(e.atoms), True] for e in pool.supercells([name])]
+    structure_ids = [name for name in structure_ids if name not in set(unseen)]
     entries = list(pool.supercells(structure_ids))
     try:
         scored = _evaluate(entries, committee)
@@ -138,3 +142,10 @@ def _evaluate(
     """Deviations of some supercells."""
     predictions = committee.evaluate([entry.atoms for entry in entries], energy=False)
     return [(entry, p.force_deviation) for entry, p in zip(entries, predictions, strict=True)]
+
+
+def _has_unseen_elements(pool: Pool, structure_id: str, committee: CommitteeCalculator) -> bool:
+    """Whether the committee says that it does not know an element of a crystal."""
+    if committee.elements is None:
+        return False
+    return not set(pool.supercell(structure_id, 0).atoms.get_chemical_symbols()) <= committee.elements

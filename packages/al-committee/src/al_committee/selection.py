@@ -52,6 +52,9 @@ class ScoredSupercell:
         max_i ε_i or a percentile of ε_i, eV/Å.
     n_atoms
         Atoms in it.
+    unseen
+        It holds an element the committee was never trained on: no disagreement can be computed, and it is
+        recommended first, whatever the upper bound.
     """
 
     structure_id: str
@@ -59,6 +62,7 @@ class ScoredSupercell:
     key: str
     score: float
     n_atoms: int
+    unseen: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,12 +215,12 @@ def recommend(
     list of ScoredSupercell
         Largest score first; ties in the order of structure and index.
     """
-    ordered = sorted(scored, key=lambda s: (-s.score, s.structure_id, s.index))
+    ordered = sorted(scored, key=lambda s: (not s.unseen, -s.score, s.structure_id, s.index))
     taken: dict[str, int] = {}
     kept = []
     for supercell in ordered:
         count = taken.get(supercell.structure_id, 0)
-        if supercell.score > threshold and count < per_structure:
+        if (supercell.unseen or supercell.score > threshold) and count < per_structure:
             taken[supercell.structure_id] = count + 1
             kept.append(supercell)
     return kept
@@ -275,7 +279,7 @@ def select_supercells(
     for supercell in scored:
         if supercell.key in known or supercell.key in seen:
             duplicates.append(supercell)
-        elif settings.upper_bound > 0 and supercell.score > settings.upper_bound:
+        elif settings.upper_bound > 0 and supercell.score > settings.upper_bound and not supercell.unseen:
             absurd.append(supercell)
         else:
             eligible.append(supercell)

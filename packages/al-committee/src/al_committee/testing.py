@@ -363,8 +363,8 @@ def write_vasprun(
     step = f"<scstep><energy>{energy}</energy></scstep>"
     (folder / "vasprun.xml").write_text(
         '<?xml version="1.0" encoding="ISO-8859-1"?><modeling>'
-        '<kpoints><varray name="kpointlist"><v> 0 0 0 </v></varray><varray name="weights"><v> 1.0 </v></varray>'
-        '</kpoints><parameters><separator name="electronic"><i type="int" name="NELM"> 60</i></separator>'
+        '<kpoints><varray name="kpointlist"><v> 0 0 0</v></varray><varray name="weights"><v> 1.0 </v>'
+        '</varray></kpoints><parameters><separator name="electronic"><i type="int" name="NELM"> 60</i></separator>'
         f'</parameters><atominfo><array name="atoms"><set>{kinds}</set></array></atominfo>'
         f'<structure name="initialpos">{structure}</structure>'
         f"<calculation>{step * electronic_steps}<structure>{structure}</structure>"

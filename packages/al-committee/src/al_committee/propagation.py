@@ -1,0 +1,155 @@
+"""From the members' forces to whatever is computed from forces, with an interval: frequencies, κ, …
+
+Each member's forces go through the same function; the spread of the results is the uncertainty. Nothing is
+linearised, so a property as crooked as κ gets an honest interval, at the price of one evaluation per member.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from al_committee.committee import CommitteeCalculator
+from al_committee.disagreement import committee_mean
+from al_committee.errors import CommitteeMemberError
+
+__all__ = ["PropagatedValue", "member_forces", "propagate"]
+
+logger = logging.getLogger(__name__)
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PropagatedValue:
+    """One quantity from every member.
+
+    Parameters
+    ----------
+    members
+        shape ``(n_kept, ...)``, the quantity's unit; members whose evaluation failed are left out.
+    nominal
+        The quantity from the mean forces, shape ``(...)``; None when that evaluation failed.
+    failures
+        Member index to the reason of its failure (imaginary modes, say).
+    """
+
+    members: FloatArray
+    nominal: FloatArray | None = None
+    failures: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> FloatArray:
+        """Mean of the members, shape ``(...)``."""
+        return committee_mean(self.members)
+
+    @property
+    def std(self) -> FloatArray:
+        """Standard deviation of the members with n − 1, shape ``(...)``: the σ of ``κ ± σ``."""
+        departures = self.members - self.mean
+        return np.asarray(np.sqrt((departures**2).sum(axis=0) / (len(self.members) - 1)))
+
+    def logarithmic(self) -> tuple[FloatArray, FloatArray]:
+        """Geometric mean and the factor of one standard deviation, for positive quantities such as κ.
+
+        The interval is ``mean / factor`` to ``mean · factor``.
+
+        Raises
+        ------
+        ValueError
+            When a member's value is not positive.
+        """
+        if not (self.members > 0).all():
+            raise ValueError("a member's value is not positive; use mean and std instead of logarithms.")
+        log = PropagatedValue(np.log(self.members))
+        return np.exp(log.mean), np.exp(log.std)
+
+
+def member_forces(committee: CommitteeCalculator, supercells: Sequence[Atoms]) -> FloatArray:
+    """Evaluate all members on supercells of one size.
+
+    Parameters
+    ----------
+    committee
+        The models.
+    supercells
+        Displaced supercells with equal numbers of atoms, Å.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        shape ``(n_models, n_supercells, n_atoms, 3)``, eV/Å: what :func:`propagate` takes.
+
+    Raises
+    ------
+    ValueError
+        When the supercells differ in size, or there is none.
+    """
+    sizes = {len(atoms) for atoms in supercells}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"supercells have {sorted(sizes)} atoms, expected one size and at least one supercell."
+        )
+    predictions = committee.evaluate(supercells, energy=False)
+    return np.stack([prediction.forces for prediction in predictions], axis=1)
+
+
+def propagate(
+    forces: FloatArray, evaluate: Callable[[FloatArray], Mapping[str, Any]], *, least_members: int = 2
+) -> dict[str, PropagatedValue]:
+    """Send every member's forces, and their mean, through one function.
+
+    Parameters
+    ----------
+    forces
+        shape ``(n_models, n_supercells, n_atoms, 3)``, eV/Å.
+    evaluate
+        Takes forces of shape ``(n_supercells, n_atoms, 3)`` and returns named numbers or arrays: force
+        constants, frequencies, κ. It may raise; that member is then left out with its reason.
+    least_members
+        Fewest members that must succeed.
+
+    Returns
+    -------
+    dict
+        Name to :class:`PropagatedValue`.
+
+    Raises
+    ------
+    ValueError
+        For forces of another shape.
+    CommitteeMemberError
+        When fewer than `least_members` members succeed.
+    """
+    array = np.asarray(forces, dtype=np.float64)
+    if array.ndim != 4 or array.shape[3] != 3:
+        raise ValueError(f"forces have shape {array.shape}, expected (n_models, n_supercells, n_atoms, 3).")
+    results: list[Mapping[str, Any]] = []
+    failures: dict[int, str] = {}
+    for index, own in enumerate(array):
+        try:
+            results.append(evaluate(own))
+        except Exception as error:
+            failures[index] = f"{type(error).__name__}: {error}"
+            logger.warning("member %d gives no result: %s", index, failures[index])
+    if len(results) < max(2, least_members):
+        raise CommitteeMemberError(
+            f"{len(results)} of {len(array)} members gave a result, expected {max(2, least_members)} or more: "
+            f"no interval. Reasons: {'; '.join(sorted(set(failures.values())))}"
+        )
+    try:
+        nominal: Mapping[str, Any] = evaluate(committee_mean(array))
+    except Exception as error:
+        logger.warning("the mean forces give no result: %s", error)
+        nominal = {}
+    values = {}
+    for name in results[0]:
+        members = np.stack([np.asarray(result[name], dtype=np.float64) for result in results])
+        centre = np.asarray(nominal[name], dtype=np.float64) if name in nominal else None
+        values[name] = PropagatedValue(members, centre, failures)
+    return values
