@@ -23,13 +23,11 @@ def phono3py_yaml(tmp_path_factory) -> Path:
     """phono3py_params.yaml of the toy crystal with fc2 and fc3, made by finite differences."""
     from phono3py import Phono3py
 
-    phono3py = Phono3py(
-        rocksalt(), supercell_matrix=np.eye(3, dtype=int) * 2, primitive_matrix="F", log_level=0
-    )
+    phono3py = Phono3py(rocksalt(), supercell_matrix=np.eye(3, dtype=int) * 2, primitive_matrix="F", log_level=0)
     phono3py.generate_displacements(distance=0.03)
     phono3py.forces = [morse_forces(cell) for cell in phono3py.supercells_with_displacements]
-    phono3py.produce_fc3(symmetrize_fc3r=True)
-    phono3py.produce_fc2(symmetrize_fc2=True)
+    phono3py.produce_fc3()
+    phono3py.produce_fc2()
     path = tmp_path_factory.mktemp("toy") / "phono3py_params.yaml"
     phono3py.save(path, settings={"force_constants": True})
     return path

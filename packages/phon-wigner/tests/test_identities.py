@@ -58,9 +58,7 @@ def kappa(crystal, qpoints, weights, width_scale=1.0, temperature=300.0, rotate=
                 index = np.flatnonzero(labels == label)
                 z = rng.normal(size=(len(index),) * 2) + 1j * rng.normal(size=(len(index),) * 2)
                 vectors[:, index] = vectors[:, index] @ np.linalg.qr(z)[0]
-        products = velocity_products(
-            velocity_operator(derivative, vectors, frequencies, crystal.frequency_factor)
-        )
+        products = velocity_products(velocity_operator(derivative, vectors, frequencies, crystal.frequency_factor))
         collector.add(i, weights[i], frequencies, products)
         # the undivided double sum, written as in the paper
         capacity = mode_heat_capacity(frequencies, temperature)
@@ -100,9 +98,7 @@ def test_derivative_is_the_derivative(nac):
     for axis in range(3):
         shift = phonon.primitive.cell @ (np.eye(3)[axis] * step)
         numeric = engine.run_with_matrix(GENERIC_Q + shift)[0] - engine.run_with_matrix(GENERIC_Q - shift)[0]
-        np.testing.assert_allclose(
-            derivative[axis], numeric / (2 * step), atol=1e-6 * np.abs(derivative).max()
-        )
+        np.testing.assert_allclose(derivative[axis], numeric / (2 * step), atol=1e-6 * np.abs(derivative).max())
 
 
 def test_nac_changes_the_derivative():
@@ -212,16 +208,12 @@ def test_folding_into_a_larger_primitive_cell_changes_nothing():
     mesh = 3
     folded = np.array(np.meshgrid(*[np.arange(mesh)] * 3, indexing="ij")).reshape(3, -1).T / mesh
     shifts = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    cartesian = (folded[:, None, :] + shifts[None]).reshape(-1, 3) / large.dynamical_matrix.primitive.cell[
-        0, 0
-    ]
+    cartesian = (folded[:, None, :] + shifts[None]).reshape(-1, 3) / large.dynamical_matrix.primitive.cell[0, 0]
     unfolded = cartesian @ small.dynamical_matrix.primitive.cell.T
     a = kappa(small, unfolded, np.ones(len(unfolded), dtype=int))
     b = kappa(large, folded, np.ones(len(folded), dtype=int))
     for name in ("p", "c"):
-        np.testing.assert_allclose(
-            a[name] / small.volume, b[name] / large.volume, rtol=1e-6, atol=1e-8, err_msg=name
-        )
+        np.testing.assert_allclose(a[name] / small.volume, b[name] / large.volume, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
 def test_coherences_vanish_for_separated_bands(crystal):
@@ -257,9 +249,7 @@ def test_smm19_operator_differs_by_the_analytic_factor(crystal):
     ours = velocity_operator(derivative, vectors, frequencies, crystal.frequency_factor)
     factor = 2 * np.sqrt(np.outer(frequencies, frequencies)) / np.add.outer(frequencies, frequencies)
     assert factor.min() < 0.98
-    np.testing.assert_allclose(
-        np.abs(ours), np.abs(theirs.velocity_matrices[0]) * factor, rtol=1e-8, atol=1e-8
-    )
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs.velocity_matrices[0]) * factor, rtol=1e-8, atol=1e-8)
 
 
 def test_zero_and_negative_widths_are_left_out(crystal):
@@ -277,9 +267,7 @@ def test_zero_and_negative_widths_are_left_out(crystal):
 def test_isotopes_enter_populations_and_coherences(crystal):
     qpoints, weights = irreducible_mesh(crystal, 3)
     _, frequencies, _ = crystal.collect_pairs(qpoints, weights)
-    bare = Linewidths.from_arrays(
-        [300.0], qpoints, weights, widths_of(frequencies)[None], convention="hwhm-thz"
-    )
+    bare = Linewidths.from_arrays([300.0], qpoints, weights, widths_of(frequencies)[None], convention="hwhm-thz")
     dirty = replace(bare, gamma_static=np.full_like(frequencies, 0.05))
     clean, less = analyze(crystal, bare), analyze(crystal, dirty)
     assert less.kappa_p[0, 0] < clean.kappa_p[0, 0]

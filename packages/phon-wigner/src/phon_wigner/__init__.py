@@ -28,7 +28,7 @@ _LAZY = {
     "ModeConductivity": "phon_wigner.metrics",
 }
 
-__all__ = sorted([*_LAZY, "__version__"])  # noqa: PLE0604
+__all__ = sorted([*_LAZY, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -74,13 +74,16 @@ def _add_analyze(commands: Any) -> None:
         "yaml", nargs="?", help="phono3py_params.yaml or phono3py_disp.yaml, instead of --cell and --dim"
     )
     add_crystal_options(parser)
-    parser.add_argument(
-        "--ts", nargs="+", type=float, metavar="T", help="temperatures in K (default: all stored)"
-    )
+    _add_analysis_options(parser)
+    parser.add_argument("--no-isotope", action="store_true", help="ignore a stored gamma_isotope")
+    parser.set_defaults(run=_run_analyze)
+
+
+def _add_analysis_options(parser: argparse.ArgumentParser) -> None:
+    """Add temperatures, tolerances and outputs."""
+    parser.add_argument("--ts", nargs="+", type=float, metavar="T", help="temperatures in K (default: all stored)")
     parser.add_argument("--interpolate", action="store_true", help="allow temperatures between stored ones")
-    parser.add_argument(
-        "--tolerance", type=float, default=None, metavar="THZ", help="width of a degenerate block"
-    )
+    parser.add_argument("--tolerance", type=float, metavar="THZ", help="width of a degenerate block (1e-4)")
     parser.add_argument(
         "--imaginary-tolerance", type=float, default=0.01, metavar="THZ", help="accept modes above minus this"
     )
@@ -91,14 +94,10 @@ def _add_analyze(commands: Any) -> None:
 def add_crystal_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe the harmonic crystal."""
     group = parser.add_argument_group("crystal")
-    group.add_argument(
-        "--fc2", metavar="FILE", help="second-order force constants (fc2.hdf5, FORCE_CONSTANTS)"
-    )
+    group.add_argument("--fc2", metavar="FILE", help="second-order force constants (fc2.hdf5, FORCE_CONSTANTS)")
     group.add_argument("-c", "--cell", metavar="FILE", help="unit cell, e.g. POSCAR")
     group.add_argument("--dim", nargs="+", type=int, metavar="N", help="supercell of fc3 (3 or 9 integers)")
-    group.add_argument(
-        "--dim-fc2", nargs="+", type=int, metavar="N", help="supercell of fc2, when it differs"
-    )
+    group.add_argument("--dim-fc2", nargs="+", type=int, metavar="N", help="supercell of fc2, when it differs")
     group.add_argument(
         "--pa",
         nargs="+",
@@ -223,9 +222,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("result", help="HDF5 file of `phon-wigner analyze --hdf5`")
     parser.add_argument("reference", help="another such file, or kappas_*.json.gz")
     parser.add_argument("--mp-id", help="row of the reference table")
-    parser.add_argument(
-        "--ts", type=float, default=300.0, metavar="T", help="temperature in K (default: 300)"
-    )
+    parser.add_argument("--ts", type=float, default=300.0, metavar="T", help="temperature in K (default: 300)")
     parser.set_defaults(run=_run_compare)
 
 
@@ -238,14 +235,13 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     from phon_wigner.metrics import ModeConductivity, compare, read_reference
     from phon_wigner.result import WignerResult
 
-    ours = ModeConductivity.from_result(
-        WignerResult.from_hdf5(arguments.result), arguments.ts, arguments.result
-    )
+    ours = ModeConductivity.from_result(WignerResult.from_hdf5(arguments.result), arguments.ts, arguments.result)
     if arguments.reference.endswith((".json", ".json.gz")):
         rows = read_reference(arguments.reference)
         if arguments.mp_id not in rows:
             raise InputFileError(
-                f"--mp-id {arguments.mp_id} is not in {arguments.reference}; it holds {', '.join(sorted(rows)[:12])}, ..."
+                f"--mp-id {arguments.mp_id} is not in {arguments.reference}; it holds "
+                f"{', '.join(sorted(rows)[:12])}, ..."
             )
         theirs = ModeConductivity.from_reference_row(rows[arguments.mp_id], arguments.ts)
     else:

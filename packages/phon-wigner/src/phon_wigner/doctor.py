@@ -55,9 +55,7 @@ def run_checks() -> list[Check]:
         Check(
             "phono3py version",
             major == "4",
-            versions["phono3py"]
-            if major == "4"
-            else f"{versions['phono3py']}; run pip install 'phono3py>=4,<5'",
+            versions["phono3py"] if major == "4" else f"{versions['phono3py']}; run pip install 'phono3py>=4,<5'",
         )
     )
     names = [e.value for e in entry_points(group="phono3py.conductivity")]
@@ -66,9 +64,7 @@ def run_checks() -> list[Check]:
         Check(
             "entry point phono3py.conductivity",
             declared,
-            ", ".join(names)
-            if declared
-            else "not found; reinstall with pip install --force-reinstall phon-wigner",
+            ", ".join(names) if declared else "not found; reinstall with pip install --force-reinstall phon-wigner",
         )
     )
     checks.append(_check_registry())

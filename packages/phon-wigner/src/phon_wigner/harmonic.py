@@ -59,9 +59,7 @@ class HarmonicCrystal:
             np.einsum("ab,rbc,cd->rad", reciprocal, self.reciprocal_operations, np.linalg.inv(reciprocal))
         )
 
-    def _frequencies(
-        self, matrix: NDArray[np.complex128]
-    ) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+    def _frequencies(self, matrix: NDArray[np.complex128]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         """Return frequencies (n_bands,; THz, negative when imaginary) and eigenvectors as columns."""
         values, vectors = np.linalg.eigh(matrix)
         return np.sign(values) * np.sqrt(np.abs(values)) * self.frequency_factor, vectors
@@ -127,9 +125,7 @@ class HarmonicCrystal:
             matrix, derivative = engine.run_with_matrix(q)
             frequencies[i], vectors = self._frequencies(matrix)
             _refuse_imaginary(frequencies[i], q, imaginary_tolerance)
-            velocity = velocity_operator(
-                derivative, vectors, frequencies[i], self.frequency_factor, cutoff_frequency
-            )
+            velocity = velocity_operator(derivative, vectors, frequencies[i], self.frequency_factor, cutoff_frequency)
             group[i] = np.einsum("ass->sa", velocity).real
             collector.add(i, float(weights[i]), frequencies[i], velocity_products(velocity))
             if on_qpoint is not None:
@@ -149,9 +145,7 @@ class HarmonicCrystal:
             )
 
 
-def _refuse_imaginary(
-    frequencies: NDArray[np.float64], qpoint: NDArray[np.float64], tolerance: float
-) -> None:
+def _refuse_imaginary(frequencies: NDArray[np.float64], qpoint: NDArray[np.float64], tolerance: float) -> None:
     """Raise when a mode at one q point is unstable."""
     if frequencies.min() < -tolerance:
         raise ImaginaryModeError(

@@ -166,9 +166,7 @@ class Linewidths:
         """
         values = np.atleast_3d(np.asarray(values, dtype=np.float64))
         static = (
-            np.zeros(values.shape[1:])
-            if gamma_static is None
-            else to_hwhm_thz(np.asarray(gamma_static), convention)
+            np.zeros(values.shape[1:]) if gamma_static is None else to_hwhm_thz(np.asarray(gamma_static), convention)
         )
         record = cls(
             temperatures=np.atleast_1d(np.asarray(temperatures, dtype=np.float64)),

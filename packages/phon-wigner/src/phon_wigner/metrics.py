@@ -174,23 +174,21 @@ def compare(result: ModeConductivity, reference: ModeConductivity) -> Comparison
     """
     if result.modes.shape != reference.modes.shape:
         raise GridMismatchError(
-            f"{result.name} has modes {result.modes.shape}, {reference.name} {reference.modes.shape} (q points, bands). "
+            f"{result.name} has modes {result.modes.shape}, {reference.name} {reference.modes.shape} (q "
+            "points, bands). "
             "Run both with the same primitive cell and mesh."
         )
     if abs(result.temperature - reference.temperature) > 1e-6:
         raise GridMismatchError(
             f"{result.name} is at {result.temperature:g} K, {reference.name} at {reference.temperature:g} K."
         )
-    away = np.abs((result.qpoints - reference.qpoints) - np.rint(result.qpoints - reference.qpoints)).max(
-        axis=1
-    )
+    away = np.abs((result.qpoints - reference.qpoints) - np.rint(result.qpoints - reference.qpoints)).max(axis=1)
     if (away > 1e-4).any() or not np.array_equal(result.weights, reference.weights):
-        row = (
-            int(np.argmax(away)) if away.max() > 1e-4 else int(np.argmax(result.weights != reference.weights))
-        )
+        row = int(np.argmax(away)) if away.max() > 1e-4 else int(np.argmax(result.weights != reference.weights))
         raise GridMismatchError(
             f"q point {row} is {result.qpoints[row]} (weight {result.weights[row]}) in {result.name} but "
-            f"{reference.qpoints[row]} (weight {reference.weights[row]}) in {reference.name}. Same mesh, same primitive "
+            f"{reference.qpoints[row]} (weight {reference.weights[row]}) in {reference.name}. Same mesh, "
+            "same primitive "
             "axes, same order of q points are needed."
         )
     srd = symmetric_relative_difference(result.kappa, reference.kappa)
@@ -219,9 +217,7 @@ def read_reference(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputFileError(
-            f"reference file {path} does not exist. Give the kappas_*.json.gz of phononDB-PBE."
-        )
+        raise InputFileError(f"reference file {path} does not exist. Give the kappas_*.json.gz of phononDB-PBE.")
     raw = path.read_bytes()
     try:
         table = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)

@@ -195,9 +195,7 @@ class WignerConductivity:
                 self.mode_kappa_P_RTA[i, j] = modes
                 self.mode_kappa_C[i, j] = coherence_by_mode(pairs, capacities[j], widths[j]) * scale
                 self.kappa_C[i, j] = coherence_conductivity(pairs, capacities[j], widths[j]) * scale / mesh
-                standard = (
-                    _standard_populations(self._store.standard, pairs, capacities[j], widths[j]) * scale
-                )
+                standard = _standard_populations(self._store.standard, pairs, capacities[j], widths[j]) * scale
                 self.kappa_block[i, j] = (modes - standard).sum(axis=(0, 1)) / mesh
                 if self.pairs is not None:
                     self.pairs[i, j] = _pair_matrix(pairs, capacities[j], widths[j]) * scale
@@ -236,9 +234,7 @@ def _standard_populations(
     return np.asarray(products * ratio[:, :, None])
 
 
-def _pair_matrix(
-    pairs: PairBlock, capacity: NDArray[np.float64], width: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _pair_matrix(pairs: PairBlock, capacity: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the coherences as a symmetric matrix over bands, shape (n_points, n_bands, n_bands, 6)."""
     n_points, n_bands = capacity.shape
     mean = average_over_blocks(capacity, pairs.blocks)

@@ -41,15 +41,11 @@ def read_kappa_file(path: PathLike) -> Linewidths:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputFileError(
-            f"linewidth file {path} does not exist. Run phono3py --br, or give the right path."
-        )
+        raise InputFileError(f"linewidth file {path} does not exist. Run phono3py --br, or give the right path.")
     try:
         handle = h5py.File(path, "r")
     except OSError as error:
-        raise InputFileError(
-            f"{path} is not a readable HDF5 file ({error}). Re-run phono3py --br."
-        ) from error
+        raise InputFileError(f"{path} is not a readable HDF5 file ({error}). Re-run phono3py --br.") from error
     missing = [name for name in ("temperature", "gamma", "qpoint", "weight") if name not in handle]
     if missing:
         raise InputFileError(
@@ -146,9 +142,7 @@ def load_crystal(files: CrystalFiles) -> HarmonicCrystal:
     force_constants = parts.force_constants
     if force_constants is None:
         if files.fc2 is None:
-            raise InputFileError(
-                "no second-order force constants: give --fc2 fc2.hdf5 (the YAML holds none)."
-            )
+            raise InputFileError("no second-order force constants: give --fc2 fc2.hdf5 (the YAML holds none).")
         force_constants = _read_fc2(files.fc2)
     return _assemble(parts, force_constants, files.symprec)
 
@@ -266,7 +260,8 @@ def _read_fc2(path: PathLike) -> NDArray[np.float64]:
             if name in handle:
                 return np.asarray(handle[name][()], dtype=np.float64)
         raise InputFileError(
-            f"{path} has no dataset force_constants or fc2 (it holds {', '.join(sorted(handle))}). Give phono3py's fc2.hdf5."
+            f"{path} has no dataset force_constants or fc2 (it holds {', '.join(sorted(handle))}). Give "
+            "phono3py's fc2.hdf5."
         )
 
 

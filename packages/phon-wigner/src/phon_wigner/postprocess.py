@@ -65,9 +65,7 @@ class AnalysisSettings:
 def conversion_to_w_mk(volume: float) -> float:
     """Return the factor from eV/K · (Å·THz)² / THz to W/(m K) for a cell volume in Å³."""
     units = get_physical_units()
-    return float(
-        (units.THz * units.Angstrom) ** 2 / (volume * units.Angstrom**3) * units.EV / units.THz / (2 * np.pi)
-    )
+    return float((units.THz * units.Angstrom) ** 2 / (volume * units.Angstrom**3) * units.EV / units.THz / (2 * np.pi))
 
 
 def analyze(
@@ -201,7 +199,8 @@ def _check_zeros(
     )
     if share > ZERO_SHARE_LIMIT:
         raise LinewidthError(
-            f"{text}, more than {ZERO_SHARE_LIMIT:.0%}; their infinite lifetimes would be dropped and κ_P be too small. "
+            f"{text}, more than {ZERO_SHARE_LIMIT:.0%}; their infinite lifetimes would be dropped and "
+            "κ_P be too small. "
             "The run is incomplete or its mesh too coarse: check that gamma was written for every grid point."
         )
     logger.warning("%s; they are left out of the populations.", text)

@@ -96,9 +96,7 @@ def _temperature_directories(folder: Path) -> tuple[NDArray[np.float64], list[Pa
         if match and path.is_dir():
             found.append((float(match.group(1)), path))
     if not found:
-        raise InputFileError(
-            f"{folder} holds no T*K directory (e.g. T300K). Give the directory ShengBTE ran in."
-        )
+        raise InputFileError(f"{folder} holds no T*K directory (e.g. T300K). Give the directory ShengBTE ran in.")
     found.sort()
     return np.array([t for t, _ in found]), [p for _, p in found]
 

@@ -25,7 +25,7 @@ def rocksalt() -> PhonopyAtoms:
     return PhonopyAtoms(
         symbols=["Na"] * 4 + ["Cl"] * 4,
         cell=np.eye(3) * LATTICE,
-        scaled_positions=np.vstack([fcc, fcc + [0.5, 0.5, 0.5]]),
+        scaled_positions=np.vstack([fcc, (fcc + np.array([0.5, 0.5, 0.5])) % 1]),
     )
 
 
@@ -44,16 +44,12 @@ def morse_forces(cell: PhonopyAtoms) -> NDArray[np.float64]:
     stretch = np.where(np.isfinite(distance), distance - rest, 0.0)
     decay = np.exp(-1.4 * stretch)
     slope = np.where(np.abs(stretch) < 0.5, 2 * depth * 1.4 * (1 - decay) * decay, 0.0)
-    return (slope[:, :, None] * difference / np.where(np.isfinite(distance), distance, 1)[:, :, None]).sum(
-        axis=1
-    )
+    return (slope[:, :, None] * difference / np.where(np.isfinite(distance), distance, 1)[:, :, None]).sum(axis=1)
 
 
 def make_phonopy(primitive_matrix: str = "F", nac: str | None = None, dim: int = 2) -> Any:
     """Return the toy crystal with force constants and, when asked, charges."""
-    phonon = Phonopy(
-        rocksalt(), supercell_matrix=np.eye(3, dtype=int) * dim, primitive_matrix=primitive_matrix
-    )
+    phonon = Phonopy(rocksalt(), supercell_matrix=np.eye(3, dtype=int) * dim, primitive_matrix=primitive_matrix)
     phonon.generate_displacements(distance=0.001)
     phonon.forces = [morse_forces(cell) for cell in phonon.supercells_with_displacements]
     phonon.produce_force_constants()
@@ -69,9 +65,7 @@ def make_phonopy(primitive_matrix: str = "F", nac: str | None = None, dim: int =
     return phonon
 
 
-def irreducible_mesh(
-    phonon_crystal: HarmonicCrystal, n: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def irreducible_mesh(phonon_crystal: HarmonicCrystal, n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return one q per star of a regular mesh and the star sizes, by brute force."""
     grid = np.array(np.meshgrid(*[np.arange(n)] * 3, indexing="ij")).reshape(3, -1).T
     seen: dict[tuple[int, ...], int] = {}
