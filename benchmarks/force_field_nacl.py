@@ -1,0 +1,129 @@
+"""NaCl (PBEsol): train on N of 100 DFT supercells; force error on the others, and the conductivity.
+
+    SDNNFF_REFERENCE_DATA=... python benchmarks/force_field_nacl.py --train 5 10 20 50 --json nacl.json
+
+The first N supercells of 64 atoms train the model (a tenth of them chooses the epoch); the other 100 − N are
+never seen. For κ all 100 supercells of 64 atoms (fc3) and those of 512 atoms (fc2) are labelled by the model,
+force constants are fitted with symfc and κ is compared with the one from the DFT forces of the same supercells
+on the same mesh. ``kappa_dft_fc2`` keeps the DFT forces of the 512-atom supercells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from sdnnff_calc import SDNNFF
+from sdnnff_calc.config import DataConfig, EquivariantConfig, GridConfig, ModelConfig, RunConfig, TrainingConfig
+from sdnnff_calc.data import DataReport, iterate_structures
+from sdnnff_calc.evaluation import evaluate_forces
+from sdnnff_calc.runs import Stores, store_of, train_committee
+
+MODELS: dict[str, ModelConfig] = {
+    "e-sdnnff": EquivariantConfig(cutoff=8.0),
+    "e-sdnnff-direct": EquivariantConfig(cutoff=8.0, head="direct"),
+    "e-sdnnff-2": EquivariantConfig(cutoff=6.0, n_layers=2),
+    "sdnnff": GridConfig(cutoff=8.0, n_grid=13, sigma=0.85),
+    "sdnnff-1-frame": GridConfig(cutoff=8.0, n_grid=13, sigma=0.85, n_frames=1),
+}
+
+
+def train(config: ModelConfig, structures: list[Atoms], minutes: float, seed: int) -> SDNNFF:
+    """Train on structures, a tenth of which (at least one) chooses the epoch."""
+    n_held = max(1, len(structures) // 10)
+    training = TrainingConfig(
+        workdir=tempfile.mkdtemp(),
+        epochs=100_000,
+        max_minutes=minutes,
+        batch_atoms=128,
+        learning_rate=5e-3 if config.kind == "e-sdnnff" else 1e-3,
+        seed=seed,
+    )
+    stores = Stores(
+        store_of(structures[:-n_held], config.cutoff), store_of(structures[-n_held:], config.cutoff), DataReport()
+    )
+    (path,) = train_committee(RunConfig(model=config, data=DataConfig(), training=training), stores)
+    return SDNNFF(path, device="cpu")
+
+
+def conductivity(yaml: Path, forces: Any, phonon_forces: Any, mesh: int) -> float:
+    """κ_xx at 300 K, RTA, W/(m·K); None keeps the DFT forces."""
+    import phono3py
+
+    ph3 = phono3py.load(yaml, produce_fc=False, log_level=0)
+    if forces is not None:
+        ph3.forces = forces
+    if phonon_forces is not None:
+        ph3.phonon_forces = phonon_forces
+    ph3.produce_fc3(fc_calculator="symfc")
+    ph3.produce_fc2(fc_calculator="symfc")
+    ph3.mesh_numbers = [mesh] * 3
+    ph3.init_phph_interaction()
+    ph3.run_thermal_conductivity(temperatures=[300])
+    return float(np.ravel(ph3.thermal_conductivity.kappa)[0])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--train", type=int, nargs="+", default=[20])
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=["e-sdnnff"])
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--mesh", type=int, default=11)
+    parser.add_argument("--no-kappa", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    yaml = Path(os.environ["SDNNFF_REFERENCE_DATA"]) / "nacl-dft" / "phono3py_params_NaCl.yaml.xz"
+    structures = list(iterate_structures([yaml]))
+    small = [a for a in structures if len(a) == 64]
+    large = [a for a in structures if len(a) != 64]
+    rows: list[dict[str, Any]] = []
+    reference = None if arguments.no_kappa else conductivity(yaml, None, None, arguments.mesh)
+    if reference is not None:
+        print(f"kappa from all DFT forces, mesh {arguments.mesh}: {reference:.4f} W/mK", flush=True)
+    for name in arguments.models:
+        for n in arguments.train:
+            begin = time.monotonic()
+            calculator = train(MODELS[name], small[:n], arguments.minutes, arguments.seed)
+            seconds = time.monotonic() - begin
+            report = evaluate_forces(calculator, small[n:])
+            row: dict[str, Any] = {
+                "model": name,
+                "config": dataclasses.asdict(MODELS[name]),
+                "n_train": n,
+                "n_test": len(small) - n,
+                "seconds": seconds,
+                "force_rmse_mev": 1000 * report.rmse,
+                "force_scale_mev": 1000 * report.scale,
+            }
+            if reference is not None:
+                forces = np.array([r["forces"] for r in calculator.predict(small)])
+                phonon_forces = np.array([r["forces"] for r in calculator.predict(large)])
+                row["kappa_reference"] = reference
+                row["kappa"] = conductivity(yaml, forces, phonon_forces, arguments.mesh)
+                row["kappa_dft_fc2"] = conductivity(yaml, forces, None, arguments.mesh)
+            rows.append(row)
+            text = f"{name:16s} N={n:3d}  RMSE {row['force_rmse_mev']:.3f} meV/Å on {row['n_test']} supercells"
+            if reference is not None:
+                error, other = (100 * (row[k] / reference - 1) for k in ("kappa", "kappa_dft_fc2"))
+                text += f"  kappa {row['kappa']:.4f} ({error:+.2f} %), with DFT fc2 {other:+.2f} %"
+            print(text, flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
