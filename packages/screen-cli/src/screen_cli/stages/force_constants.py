@@ -213,7 +213,8 @@ def _warning(data: dict[str, Any], settings: ForceConstantsSettings) -> str:
     if even > settings.warn_residual_even:
         which = "held-out supercells" if "heldout_error_even" in data else "fit"
         reasons.append(
-            f"{even:.0%} of the third-order force is unexplained on the {which} (limit {settings.warn_residual_even:.0%})"
+            f"{even:.0%} of the third-order force is unexplained on the {which} "
+            f"(limit {settings.warn_residual_even:.0%})"
         )
     if not reasons:
         return ""
