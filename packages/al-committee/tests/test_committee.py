@@ -61,9 +61,7 @@ def test_mean_and_spread_are_those_of_the_members(copper):
     energies = np.array([e[1] for e in expected])
     assert copper.get_forces() == pytest.approx(forces.mean(0), rel=1e-12, abs=1e-12)
     assert copper.get_potential_energy() == pytest.approx(energies.mean(), rel=1e-12)
-    assert copper.get_stress() == pytest.approx(
-        np.mean([e[2] for e in expected], axis=0), rel=1e-10, abs=1e-14
-    )
+    assert copper.get_stress() == pytest.approx(np.mean([e[2] for e in expected], axis=0), rel=1e-10, abs=1e-14)
     results = copper.calc.results
     assert results["forces_committee"] == pytest.approx(forces, rel=1e-12, abs=1e-12)
     assert results["force_deviation"] == pytest.approx(force_deviation(forces), rel=1e-12)

@@ -95,9 +95,7 @@ def test_vasp_outputs_in_any_order_one_broken_one_missing(tmp_path):
     assert first[asked[4].key].atoms.get_forces()[order] == pytest.approx(forces)
     assert not np.allclose(first[asked[4].key].atoms.get_forces(), forces)
     assert first[asked[4].key].atoms.get_potential_energy() == pytest.approx(-27.25)
-    assert first[asked[4].key].atoms.get_stress()[:3] == pytest.approx(
-        [-1.0 * GPa] * 3
-    )  # 10 kbar, sign of ASE
+    assert first[asked[4].key].atoms.get_stress()[:3] == pytest.approx([-1.0 * GPa] * 3)  # 10 kbar, sign of ASE
 
     vasprun(folders[0], forces=forces)
     (folders[1] / "vasprun.xml").write_text("<modeling><atominfo>torn</modeling>")

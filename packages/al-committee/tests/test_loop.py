@@ -86,8 +86,7 @@ def make_loop(folder, stop=None, **changes):
 def course(run):
     """What a run did: selections and models, round by round."""
     return [
-        (run.record(n, "selection")["selected"], (run.record(n, "models") or {}).get("sha256"))
-        for n in run.rounds()
+        (run.record(n, "selection")["selected"], (run.record(n, "models") or {}).get("sha256")) for n in run.rounds()
     ]
 
 
@@ -420,9 +419,7 @@ def test_thirty_kills_lose_nothing_repeat_nothing_and_change_nothing(tmp_path):
         return False
 
     start = time.monotonic()
-    assert not live(
-        tmp_path / "calm", tmp_path / "calm.log"
-    )  # finished already: the time to begin and see it
+    assert not live(tmp_path / "calm", tmp_path / "calm.log")  # finished already: the time to begin and see it
     awakening = time.monotonic() - start
     kills = storms = 0
     reached = set()
@@ -468,9 +465,7 @@ def test_thirty_kills_of_the_real_command(tmp_path):
     rng, kills = random.Random(5), 0
     stormy = [*command, str(tmp_path / "stormy" / "run"), "--config", str(tmp_path / "stormy" / "loop.toml")]
     while kills < 30:
-        process = subprocess.Popen(
-            stormy, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(stormy, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             process.wait(rng.uniform(0.2, 0.6) * whole)
             (tmp_path / "stormy" / "run" / "finished.json").unlink()
@@ -516,9 +511,7 @@ def test_command_line_from_init_to_export(tmp_path):
     exported = al_committee("export", "run", "labels.extxyz", cwd=tmp_path)
     assert exported.stdout.startswith("6 structures")
     structures = read(tmp_path / "labels.extxyz", ":")
-    assert structures[0].get_forces() == pytest.approx(
-        PairTeacher().get_property("forces", structures[0]), abs=1e-6
-    )
+    assert structures[0].get_forces() == pytest.approx(PairTeacher().get_property("forces", structures[0]), abs=1e-6)
     calibration = json.loads(al_committee("calibrate", "run", cwd=tmp_path).stdout)
     assert calibration["area_scaled"] <= calibration["area"]
     text = al_committee("status", "run", cwd=tmp_path).stdout

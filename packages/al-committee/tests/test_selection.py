@@ -90,6 +90,13 @@ def test_upper_bound_sets_the_absurd_aside(caplog):
     assert len(choose(scored).selected) == 2
 
 
+def test_fill_budget_goes_on_below_the_threshold():
+    scored = [cell("A", 0, 0.9), cell("A", 1, 0.95), cell("B", 0, 0.01), cell("C", 0, 0.02)]
+    picked = choose(scored, strategy="fill-budget", budget=2)
+    assert [(s.structure_id, s.index) for s in picked.selected] == [("A", 1), ("C", 0)]
+    assert len(picked.recommended) == 1
+
+
 def test_unseen_elements_come_first_and_pass_the_bound():
     unseen = ScoredSupercell("U", 0, "u", 0.0, 8, unseen=True)
     picked = choose([cell("A", 0, 0.9), unseen, cell("B", 0, 9.0)], upper_bound=5.0, threshold=0.05)

@@ -137,9 +137,7 @@ def calibrate(deviation: ArrayLike, errors: ArrayLike) -> Calibration:
     z = standardised_errors(deviation, errors)
     finite = np.isfinite(z)
     if not finite.any() or not (z[finite] > 0).any():
-        raise ValueError(
-            "no atom has both spread and error: nothing to calibrate (is this a committee of clones?)"
-        )
+        raise ValueError("no atom has both spread and error: nothing to calibrate (is this a committee of clones?)")
     spread, error = np.asarray(deviation, dtype=float), np.asarray(errors, dtype=float)
     likelihood = float(np.sqrt((z[finite] ** 2).mean()))
     centre = np.log(max(float(np.median(z[finite])) / 0.6745, 1e-6))  # median |z| of a unit normal

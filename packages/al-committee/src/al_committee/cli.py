@@ -204,9 +204,7 @@ def _redo(arguments: argparse.Namespace) -> int:
     with run.locked():
         if arguments.failed:
             forgotten = run.forget_failures()
-            print(
-                f"{forgotten} failed labels may be tried again; the rounds that asked for them are reopened"
-            )
+            print(f"{forgotten} failed labels may be tried again; the rounds that asked for them are reopened")
         if arguments.round is not None:
             if arguments.round not in run.rounds():
                 raise CommitteeError(f"round {arguments.round} does not exist; rounds: {run.rounds()}.")
@@ -255,9 +253,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     number = arguments.round if arguments.round is not None else trained[-1]
     structures = read(arguments.data, ":") if arguments.data else loop.test_atoms()
     if not structures:
-        raise CommitteeError(
-            "no test set: set pool.test_structures, or give labelled structures with --data."
-        )
+        raise CommitteeError("no test set: set pool.test_structures, or give labelled structures with --data.")
     record = loop.calibrate_committee(number, structures)
     record["round"] = number
     write_json(run.round_folder(number) / "calibration.json", record)

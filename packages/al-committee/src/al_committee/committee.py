@@ -200,8 +200,7 @@ class CommitteeCalculator(Calculator):
         for structure in structures:
             self._check_elements(structure)
         per_source = [
-            source.predict(structures, energy=energy and self.has_energy, stress=stress)
-            for source in self.sources
+            source.predict(structures, energy=energy and self.has_energy, stress=stress) for source in self.sources
         ]
         predictions = []
         for index in range(len(structures)):
@@ -281,9 +280,7 @@ class CommitteeCalculator(Calculator):
         return labels
 
 
-def _build_sources(
-    members: Sequence[Any], labels: Sequence[str], batch: bool
-) -> list[SingleMember | FusedMembers]:
+def _build_sources(members: Sequence[Any], labels: Sequence[str], batch: bool) -> list[SingleMember | FusedMembers]:
     """Wrap the members; fuse all of them when the first offers to."""
     first = members[0]
     if batch and len(members) > 1 and isinstance(first, OffersBatchedCommittee):

@@ -43,9 +43,7 @@ class VaspFormat:
         fixed = {"ibrion": -1, "nsw": 0}
         for name, value in fixed.items():
             if parameters.get(name, value) != value:
-                raise ConfigError(
-                    f"{name} is {parameters[name]}, expected {value}: labels are single points."
-                )
+                raise ConfigError(f"{name} is {parameters[name]}, expected {value}: labels are single points.")
         self.parameters = {**parameters, **fixed}
 
     @property
@@ -80,8 +78,7 @@ class VaspFormat:
         else:
             setups = self.parameters.get("setups") or {}
             chosen = [
-                symbol + str(setups.get(symbol, "")) if isinstance(setups, Mapping) else symbol
-                for symbol in symbols
+                symbol + str(setups.get(symbol, "")) if isinstance(setups, Mapping) else symbol for symbol in symbols
             ]
             (folder / "POTCAR.symbols").write_text("\n".join(chosen) + "\n")
 
@@ -165,9 +162,7 @@ class EspressoFormat:
         data = {section: dict(values) for section, values in input_data.items()}
         control = data.setdefault("control", {})
         if control.get("calculation", "scf") != "scf":
-            raise ConfigError(
-                f"calculation is {control['calculation']!r}, expected 'scf': labels are single points."
-            )
+            raise ConfigError(f"calculation is {control['calculation']!r}, expected 'scf': labels are single points.")
         control.update({"calculation": "scf", "tprnfor": True, "tstress": True})
         control.setdefault("disk_io", "none")
         self.input_data = data

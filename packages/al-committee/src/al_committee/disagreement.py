@@ -141,9 +141,7 @@ def tensor_spread(stresses: ArrayLike) -> float:
     """
     array = np.asarray(stresses, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 6:
-        raise ValueError(
-            f"committee stresses have shape {array.shape}, expected (n_models, 6) in Voigt order."
-        )
+        raise ValueError(f"committee stresses have shape {array.shape}, expected (n_models, 6) in Voigt order.")
     _, departures = _centred(array, 2, "committee stresses")
     weights = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
     return float(np.sqrt((departures**2 * weights).sum(axis=1).mean()))

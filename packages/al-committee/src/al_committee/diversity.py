@@ -53,9 +53,7 @@ def principal_components(vectors: FloatArray, share: float = 0.95, largest: int 
     return np.asarray(left[:, :count] * singular[:count] * signs)
 
 
-def farthest_points(
-    vectors: FloatArray, count: int, *, first: int = 0, known: FloatArray | None = None
-) -> list[int]:
+def farthest_points(vectors: FloatArray, count: int, *, first: int = 0, known: FloatArray | None = None) -> list[int]:
     """Pick points greedily, each the farthest from all picked ones (k-centre; Gonzalez 1985).
 
     Parameters

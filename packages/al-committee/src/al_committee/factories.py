@@ -106,9 +106,7 @@ def build_trainer(reference: str, options: Mapping[str, Any]) -> Trainer:
     trainer = found if is_trainer else _call(reference, options, "training.trainer")
     for method in ("train", "committee"):
         if not callable(getattr(trainer, method, None)):
-            raise FactoryError(
-                f"training.trainer = {reference!r} has no method {method}; see protocols.Trainer."
-            )
+            raise FactoryError(f"training.trainer = {reference!r} has no method {method}; see protocols.Trainer.")
     result: Trainer = trainer
     return result
 

@@ -137,8 +137,7 @@ class FileExchangeLabeller:
             described = read_json(folder / "label.json")
             if described.get("settings_key") != settings_key(self.settings):
                 raise LabelFailedError(
-                    f"{folder} was written for other DFT settings. Move it away and resume: it is written "
-                    "anew."
+                    f"{folder} was written for other DFT settings. Move it away and resume: it is written anew."
                 )
             outcome = self.dft.read_output(folder, request)
         except CommitteeError as error:

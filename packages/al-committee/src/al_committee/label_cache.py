@@ -118,9 +118,7 @@ class LabelCache:
             When `labelled` is not the structure of `key`.
         """
         if structure_key(labelled) != key:
-            raise ValueError(
-                f"label of {structure_key(labelled)} given for {key}: other atoms, cell or order."
-            )
+            raise ValueError(f"label of {structure_key(labelled)} given for {key}: other atoms, cell or order.")
         if key in self:
             return
         info = {k: v for k, v in labelled.info.items() if isinstance(v, str | int | float | bool)}

@@ -176,9 +176,7 @@ class WorkerLabeller:
                 while running or (waiting and not stop()):
                     while waiting and len(running) < self.n_workers and not stop():
                         request = waiting.pop()
-                        future = pool.schedule(
-                            _label_in_worker, args=(request,), timeout=self.timeout_s or None
-                        )
+                        future = pool.schedule(_label_in_worker, args=(request,), timeout=self.timeout_s or None)
                         running[future] = request
                     done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -266,9 +264,7 @@ def label_through_cache(
                 mine[key] = request
         for outcome in labeller.label(list(mine.values()), stop=stop):
             if outcome.key not in mine:
-                raise LabelFailedError(
-                    f"{type(labeller).__name__} answered {outcome.key}, which nobody asked."
-                )
+                raise LabelFailedError(f"{type(labeller).__name__} answered {outcome.key}, which nobody asked.")
             if outcome.atoms is None:
                 on_failure(outcome)
                 yield outcome

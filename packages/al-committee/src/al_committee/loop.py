@@ -260,9 +260,7 @@ class ActiveLearningLoop:
             "unscorable": table.unscorable,
             "n_unseen": len({s.structure_id for s in table.supercells if s.unseen}),
             "largest_score": max((s.score for s in table.supercells), default=0.0),
-            "median_score": float(np.median([s.score for s in table.supercells]))
-            if table.supercells
-            else 0.0,
+            "median_score": float(np.median([s.score for s in table.supercells])) if table.supercells else 0.0,
             "histogram": table.histogram,
             "strategy": settings.strategy,
             "recommended": [[s.structure_id, s.index, s.score] for s in selection.recommended[:1000]],
@@ -349,9 +347,7 @@ class ActiveLearningLoop:
             self.run.quarantine(by_key[outcome.key], outcome)
 
         asked = [request for key, request in by_key.items() if key not in failed]
-        for outcome in label_through_cache(
-            asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop
-        ):
+        for outcome in label_through_cache(asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop):
             (failed if outcome.failed else done).append(outcome.key)
             if outcome.failed:
                 self._check_failures(len(done))
@@ -369,9 +365,7 @@ class ActiveLearningLoop:
     def _check_failures(self, done_now: int) -> None:
         """Stop the loop when the share of failed labels passes its limit."""
         failed = len(self.run.failed())
-        done = done_now + sum(
-            len((self.run.record(n, "labels") or {"done": []})["done"]) for n in self.run.rounds()
-        )
+        done = done_now + sum(len((self.run.record(n, "labels") or {"done": []})["done"]) for n in self.run.rounds())
         settings = self.config.labels
         if failed + done >= settings.min_attempts and failed > settings.max_failed_share * (failed + done):
             raise TooManyFailedLabelsError(
@@ -504,8 +498,7 @@ class ActiveLearningLoop:
         predictions = committee.evaluate(known, energy=False)
         deviation = np.concatenate([force_deviation(p.forces) for p in predictions])
         errors = [
-            committee_mean(p.forces) - labelled_forces(atoms)
-            for p, atoms in zip(predictions, known, strict=True)
+            committee_mean(p.forces) - labelled_forces(atoms) for p, atoms in zip(predictions, known, strict=True)
         ]
         error = np.concatenate(errors)
         try:

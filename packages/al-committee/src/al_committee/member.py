@@ -75,9 +75,7 @@ class SingleMember:
         for structure in structures:
             atoms = structure.copy()
             n_atoms = len(atoms)
-            forces = _checked(
-                self.calculator.get_property("forces", atoms), (n_atoms, 3), "forces", self.label
-            )
+            forces = _checked(self.calculator.get_property("forces", atoms), (n_atoms, 3), "forces", self.label)
             energies = stresses = None
             if energy:
                 value = self.calculator.get_property("energy", atoms)

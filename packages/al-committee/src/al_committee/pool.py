@@ -151,9 +151,7 @@ class Pool:
         """
         settings = self.settings
         if not 0 <= index < settings.n_supercells:
-            raise IndexError(
-                f"supercell {index} of {structure_id}: expected 0 to {settings.n_supercells - 1}."
-            )
+            raise IndexError(f"supercell {index} of {structure_id}: expected 0 to {settings.n_supercells - 1}.")
         cell = self._crystals[structure_id].atoms
         atoms = cell.repeat(_repetitions(cell, settings.min_length, settings.max_atoms))
         atoms.calc = None

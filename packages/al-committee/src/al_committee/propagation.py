@@ -92,9 +92,7 @@ def member_forces(committee: CommitteeCalculator, supercells: Sequence[Atoms]) -
     """
     sizes = {len(atoms) for atoms in supercells}
     if len(sizes) != 1:
-        raise ValueError(
-            f"supercells have {sorted(sizes)} atoms, expected one size and at least one supercell."
-        )
+        raise ValueError(f"supercells have {sorted(sizes)} atoms, expected one size and at least one supercell.")
     predictions = committee.evaluate(supercells, energy=False)
     return np.stack([prediction.forces for prediction in predictions], axis=1)
 
@@ -139,8 +137,8 @@ def propagate(
             logger.warning("member %d gives no result: %s", index, failures[index])
     if len(results) < max(2, least_members):
         raise CommitteeMemberError(
-            f"{len(results)} of {len(array)} members gave a result, expected {max(2, least_members)} or more: "
-            f"no interval. Reasons: {'; '.join(sorted(set(failures.values())))}"
+            f"{len(results)} of {len(array)} members gave a result, expected {max(2, least_members)} "
+            f"or more: no interval. Reasons: {'; '.join(sorted(set(failures.values())))}"
         )
     try:
         nominal: Mapping[str, Any] = evaluate(committee_mean(array))

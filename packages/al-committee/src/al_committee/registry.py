@@ -114,8 +114,7 @@ class Registry(Generic[T]):
                 plugin: T = matches[0].load()
             except Exception as error:
                 raise FactoryError(
-                    f"{self.kind} {name!r} ({matches[0].value}) fails to load: "
-                    f"{type(error).__name__}: {error}"
+                    f"{self.kind} {name!r} ({matches[0].value}) fails to load: {type(error).__name__}: {error}"
                 ) from error
             return plugin
         raise UnknownNameError(suggest_names(self.kind, name, self.names()))

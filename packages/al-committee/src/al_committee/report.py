@@ -78,9 +78,7 @@ def write_report(run: RunDirectory, number: int) -> list[Path]:
         figure = f"<p>{html.escape(str(error))}</p>"
     table = format_rows(rows)
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in table[1:]
-    )
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in table[1:])
     failed = "".join(
         f"<li>{html.escape(record['name'])}: {html.escape(record['reason'])}</li>"
         for record in list(run.failed().values())[:50]

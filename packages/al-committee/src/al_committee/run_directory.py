@@ -70,8 +70,7 @@ class RunDirectory:
         self.manifest: dict[str, Any] = read_json(manifest)
         if self.manifest.get("format") != FORMAT:
             raise RunStateError(
-                f"{path} has format {self.manifest.get('format')}, this version reads {FORMAT}. "
-                "Update al-committee."
+                f"{path} has format {self.manifest.get('format')}, this version reads {FORMAT}. Update al-committee."
             )
         self.config: LoopConfig = config_from_dict(self.manifest["config"], str(manifest))
 
@@ -138,9 +137,7 @@ class RunDirectory:
                 if unsafe
                 else "Put the old values back, or accept the new: al-committee resume --accept-changes"
             )
-            raise ConfigChangedError(
-                f"the config differs from the one {self.path} was made with:\n{lines}\n{fix}"
-            )
+            raise ConfigChangedError(f"the config differs from the one {self.path} was made with:\n{lines}\n{fix}")
         changes = [*self.manifest["changes"], {key: list(pair) for key, pair in differences.items()}]
         self._update_manifest(config=now.to_dict(), changes=changes)
         self.config = now
@@ -271,9 +268,7 @@ class RunDirectory:
         """Clear the quarantine and reopen the earliest round that holds a failed label; give their number."""
         failed = self.failed()
         touched = [
-            n
-            for n in self.rounds()
-            if set((self.record(n, "labels") or {"failed": []})["failed"]) & set(failed)
+            n for n in self.rounds() if set((self.record(n, "labels") or {"failed": []})["failed"]) & set(failed)
         ]
         tests = self.path / "test" / "labels.json"
         if tests.exists() and set(read_json(tests)["failed"]) & set(failed):

@@ -131,9 +131,7 @@ def _score_chunk(
         )
         clipped = np.clip(deviation, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1] * (1 - 1e-12))
         histogram += np.histogram(clipped, HISTOGRAM_EDGES)[0]
-    return json.loads(
-        json.dumps({"rows": rows, "histogram": [int(n) for n in histogram], "unscorable": unscorable})
-    )  # type: ignore[no-any-return]
+    return json.loads(json.dumps({"rows": rows, "histogram": [int(n) for n in histogram], "unscorable": unscorable}))  # type: ignore[no-any-return]
 
 
 def _evaluate(

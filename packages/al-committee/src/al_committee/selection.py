@@ -73,7 +73,8 @@ class SelectionSettings:
     ----------
     strategy
         ``worst-first`` (the paper's rule, largest ε first), ``diverse`` (the paper's rule, then farthest
-        points among the recommended), ``random`` (the baseline), a plugin's name, or ``module:attr``.
+        points among the recommended), ``fill-budget`` (largest ε first, also below the threshold), ``random``
+        (the baseline), a plugin's name, or ``module:attr``.
     threshold
         Recommend a structure above this score, eV/Å (the paper: 0.05).
     percentile
@@ -162,6 +163,17 @@ def order_worst_first(
     return list(recommended)
 
 
+@STRATEGIES.register("fill-budget")
+def order_filling_budget(
+    recommended: Sequence[ScoredSupercell],
+    eligible: Sequence[ScoredSupercell],
+    rng: np.random.Generator,
+    describe: Describe,
+) -> list[ScoredSupercell]:
+    """Go on past the threshold with the worst supercell of each structure: the same labels in every round."""
+    return recommend(eligible, -np.inf)
+
+
 @STRATEGIES.register("diverse")
 def order_by_diversity(
     recommended: Sequence[ScoredSupercell],
@@ -190,15 +202,10 @@ def order_randomly(
     for supercell in sorted(eligible, key=lambda s: (s.structure_id, s.index)):
         by_structure.setdefault(supercell.structure_id, []).append(supercell)
     names = list(by_structure)
-    return [
-        by_structure[names[k]][int(rng.integers(len(by_structure[names[k]])))]
-        for k in rng.permutation(len(names))
-    ]
+    return [by_structure[names[k]][int(rng.integers(len(by_structure[names[k]])))] for k in rng.permutation(len(names))]
 
 
-def recommend(
-    scored: Sequence[ScoredSupercell], threshold: float, per_structure: int = 1
-) -> list[ScoredSupercell]:
+def recommend(scored: Sequence[ScoredSupercell], threshold: float, per_structure: int = 1) -> list[ScoredSupercell]:
     """Apply the paper's rule: the worst supercell of each structure, when above the threshold.
 
     Parameters
@@ -271,9 +278,7 @@ def select_supercells(
     """
     bad = [s for s in scored if not np.isfinite(s.score)]
     if bad:
-        raise ValueError(
-            f"score of {bad[0].structure_id}/{bad[0].index} is {bad[0].score}, expected a number."
-        )
+        raise ValueError(f"score of {bad[0].structure_id}/{bad[0].index} is {bad[0].score}, expected a number.")
     known, seen = set(known_keys), set()
     duplicates, absurd, eligible = [], [], []
     for supercell in scored:

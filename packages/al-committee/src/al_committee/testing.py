@@ -50,9 +50,7 @@ def _smooth_cutoff(distance: FloatArray, cutoff: float) -> tuple[FloatArray, Flo
     return (1 - x**2) ** 2, -4 * x * (1 - x**2) / cutoff
 
 
-def pair_basis(
-    atoms: Atoms, powers: Sequence[int], cutoff: float
-) -> dict[str, tuple[FloatArray, FloatArray]]:
+def pair_basis(atoms: Atoms, powers: Sequence[int], cutoff: float) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Energy and force of every basis function (2.5 Å/r)^p f_c(r), summed per pair of elements.
 
     Returns
@@ -362,9 +360,9 @@ def write_vasprun(
     energy = "".join(f'<i name="{name}"> {value} </i>' for name, value in values.items())
     step = f"<scstep><energy>{energy}</energy></scstep>"
     (folder / "vasprun.xml").write_text(
-        '<?xml version="1.0" encoding="ISO-8859-1"?><modeling>'
-        '<kpoints><varray name="kpointlist"><v> 0 0 0</v></varray><varray name="weights"><v> 1.0 </v>'
-        '</varray></kpoints><parameters><separator name="electronic"><i type="int" name="NELM"> 60</i></separator>'
+        '<?xml version="1.0" encoding="ISO-8859-1"?><modeling><kpoints>'
+        '<varray name="kpointlist"><v> 0 0 0</v></varray><varray name="weights"><v> 1.0 </v></varray>'
+        '</kpoints><parameters><separator name="electronic"><i type="int" name="NELM"> 60</i></separator>'
         f'</parameters><atominfo><array name="atoms"><set>{kinds}</set></array></atominfo>'
         f'<structure name="initialpos">{structure}</structure>'
         f"<calculation>{step * electronic_steps}<structure>{structure}</structure>"
