@@ -34,7 +34,7 @@ MAIN_COLUMNS = (
     Column("min_frequency_thz", "ν min\nTHz", ".2f"),
     Column("cv_j_mol_k", "c_v\nJ/mol/K", ".1f"),
     Column("vs_m_s", "V_s\nm/s", ".0f"),
-    Column("p3", "P3\n1e-3 ps", ".3g"),
+    Column("p3", "P3\nps/rad", ".2e"),
     Column("max_msd", "max MSD\nÅ²", ".4f"),
     Column("kappa_p_w_mk", "κ_P\nW/mK", ".4g"),
     Column("kappa_c_w_mk", "κ_C\nW/mK", ".3g"),
