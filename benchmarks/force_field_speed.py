@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -95,6 +94,14 @@ def committee_ratio(config: ModelConfig, atoms: Atoms, repeats: int) -> float:
     return fastest(lambda: five.predict_committee(structures)) / fastest(lambda: one.predict(structures))
 
 
+def own_peak_mb() -> float:
+    """Peak resident memory of this process, MB; ru_maxrss would count the parent before exec."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return float(line.split()[1]) / 1024
+    raise RuntimeError("this system does not report VmHWM")
+
+
 def peak_memory_mb(name: str, n_atoms: int) -> float:
     """Peak resident memory of a fresh process that computes one structure, MB."""
     command = [sys.executable, __file__, "--one-memory", name, str(n_atoms)]
@@ -116,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
         atoms = salt(int(n_atoms))
         atoms.calc = SDNNFF(random_model(CONFIGS[name]), device="cpu")
         atoms.get_forces()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(own_peak_mb())
         return 0
 
     peers: dict[str, Any] = {}
@@ -127,10 +134,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name} left out: {error}", file=sys.stderr)
     ours = {name: SDNNFF(random_model(config), device="cpu") for name, config in CONFIGS.items()}
     rows: list[dict[str, Any]] = []
-    print(
-        f"{'model':34s} {'cores':>5s} {'atoms':>6s} {'µs/atom':>9s}"
-        + "".join(f" {'× ' + p:>13s}" for p in peers)
-    )
+    print(f"{'model':34s} {'cores':>5s} {'atoms':>6s} {'µs/atom':>9s}" + "".join(f" {'× ' + p:>13s}" for p in peers))
     for cores in arguments.cores:
         torch.set_num_threads(cores)
         for n_atoms in arguments.atoms:

@@ -91,9 +91,7 @@ def test_slab_has_no_images_through_the_vacuum(any_model: Model) -> None:
 
 
 def test_distances_against_a_brute_force_sum_over_images() -> None:
-    atoms = Atoms(
-        "NaCl", [[0.1, 0.2, 0.3], [1.9, 1.1, 0.8]], cell=[[2.9, 0, 0], [1.2, 3.1, 0], [0.4, -0.9, 3.3]]
-    )
+    atoms = Atoms("NaCl", [[0.1, 0.2, 0.3], [1.9, 1.1, 0.8]], cell=[[2.9, 0, 0], [1.2, 3.1, 0], [0.4, -0.9, 3.3]])
     atoms.pbc = True
     cutoff = 7.0
     edges = find_edges(atoms, cutoff)
@@ -171,6 +169,4 @@ def test_wrong_device_and_dtype_are_explained() -> None:
 def test_model_survives_pickling(salt: Atoms) -> None:
     model = toy_model("conservative-1")
     again = pickle.loads(pickle.dumps(model))
-    assert np.array_equal(
-        SDNNFF(model).predict([salt])[0]["forces"], SDNNFF(again).predict([salt])[0]["forces"]
-    )
+    assert np.array_equal(SDNNFF(model).predict([salt])[0]["forces"], SDNNFF(again).predict([salt])[0]["forces"])

@@ -97,9 +97,7 @@ def test_a_killed_training_goes_on_and_ends_like_an_unbroken_one(project: Path) 
     (project / "config.toml").write_text(text)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "sdnnff_calc.cli", "train", str(project / "config.toml")]
-    process = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     seen = 0
     for line in process.stderr:
@@ -123,9 +121,7 @@ def test_finetune_from_the_command_line(project: Path, capsys: pytest.CaptureFix
     (project / "tune.toml").write_text(text)
     capsys.readouterr()
     assert main(["finetune", str(project / "tune.toml")]) == 0
-    assert (
-        load_model(capsys.readouterr().out.strip()).config == load_model(project / "run" / "model.pt").config
-    )
+    assert load_model(capsys.readouterr().out.strip()).config == load_model(project / "run" / "model.pt").config
 
 
 def test_mistakes_end_with_a_sentence_and_code_2(project: Path) -> None:

@@ -69,9 +69,7 @@ def test_phono3py_yaml_of_random_displacements(tmp_path: Path) -> None:
 
 def test_phonopy_yaml_of_single_displacements(tmp_path: Path) -> None:
     content = phono_yaml()
-    content["displacements"] = [
-        {"atom": 2, "displacement": [0.0, 0.0, 0.01], "forces": [[0, 0, 0.1], [0, 0, -0.1]]}
-    ]
+    content["displacements"] = [{"atom": 2, "displacement": [0.0, 0.0, 0.01], "forces": [[0, 0, 0.1], [0, 0, -0.1]]}]
     del content["dataset"]
     (tmp_path / "phonopy.yaml").write_text(yaml.safe_dump(content))
     (atoms,) = iterate_structures([tmp_path / "phonopy.yaml"])
@@ -83,9 +81,7 @@ def test_phonopy_reads_what_phonopy_writes(tmp_path: Path) -> None:
     phonopy = pytest.importorskip("phonopy")
     from phonopy.structure.atoms import PhonopyAtoms
 
-    cell = PhonopyAtoms(
-        symbols=["Na", "Cl"], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=3.5 * np.eye(3)
-    )
+    cell = PhonopyAtoms(symbols=["Na", "Cl"], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=3.5 * np.eye(3))
     phonon = phonopy.Phonopy(cell, np.diag([2, 2, 2]), primitive_matrix=np.eye(3), log_level=0)
     phonon.generate_displacements(distance=0.03, number_of_snapshots=4, random_seed=1)
     forces = np.random.default_rng(0).normal(size=(4, 16, 3))

@@ -58,9 +58,7 @@ def test_every_model_learns_the_toy_teacher(name: str, emt_copper: list[Atoms], 
 
 
 def test_energies_and_stresses_are_learned(emt_copper: list[Atoms], tmp_path: Path) -> None:
-    config = run_config(
-        tmp_path, epochs=60, learning_rate=1e-2, energy_weight=1.0, stress_weight=1.0, ema_decay=0.98
-    )
+    config = run_config(tmp_path, epochs=60, learning_rate=1e-2, energy_weight=1.0, stress_weight=1.0, ema_decay=0.98)
     (path,) = train_committee(config, stores_of(emt_copper))
     calculator = SDNNFF(path)
     results = calculator.predict(emt_copper)
@@ -141,9 +139,7 @@ def test_direct_stage_before_the_conservative_one(emt_copper: list[Atoms], tmp_p
     assert load_model(tmp_path / "model.pt").config.head == "conservative"
 
 
-def test_committee_members_differ_and_match_their_batched_pass(
-    emt_copper: list[Atoms], tmp_path: Path
-) -> None:
+def test_committee_members_differ_and_match_their_batched_pass(emt_copper: list[Atoms], tmp_path: Path) -> None:
     trainer = Trainer(SMALL_CONFIGS["conservative-1"], epochs=2, batch_atoms=32)
     paths = trainer.train(emt_copper[:12], emt_copper[12:16], workdir=tmp_path, seed=1, n_members=3)
     together = trainer.committee(paths).predict_committee(emt_copper[:5])
@@ -159,9 +155,7 @@ def test_committee_members_differ_and_match_their_batched_pass(
     warm = trainer.train(
         emt_copper[:12], emt_copper[12:16], workdir=tmp_path / "2", seed=1, warm_start=paths, n_members=3
     )
-    assert (
-        load_model(warm[0]).card["validation_force_rmse"] < load_model(paths[0]).card["validation_force_rmse"]
-    )
+    assert load_model(warm[0]).card["validation_force_rmse"] < load_model(paths[0]).card["validation_force_rmse"]
     with pytest.raises(ConfigError, match="warm_start"):
         trainer.train(emt_copper[:4], [], workdir=tmp_path / "3", seed=1, warm_start=paths[:1], n_members=3)
 
@@ -187,9 +181,7 @@ def test_a_committee_of_clones_agrees_and_mixed_ones_work(salt: Atoms) -> None:
     mixed = Committee([toy_model("conservative-1"), toy_model("grid")])
     result = mixed.predict_committee([salt])
     assert result["energies"] is None
-    assert np.allclose(
-        result["forces"][0][1], SDNNFF(toy_model("grid")).predict([salt])[0]["forces"], atol=1e-6
-    )
+    assert np.allclose(result["forces"][0][1], SDNNFF(toy_model("grid")).predict([salt])[0]["forces"], atol=1e-6)
 
 
 def test_calculators_fuse_only_with_their_like() -> None:
@@ -224,9 +216,7 @@ def test_force_constant_product_is_the_derivative_of_the_forces(name: str, salt:
 
 @pytest.mark.parametrize("method", ["full", "head", "adapters"])
 def test_finetuning_helps_on_a_new_element(method: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
-    (base,) = train_committee(
-        run_config(tmp_path / "base", epochs=20, learning_rate=1e-2), stores_of(emt_copper)
-    )
+    (base,) = train_committee(run_config(tmp_path / "base", epochs=20, learning_rate=1e-2), stores_of(emt_copper))
     silver = label_with_emt(16, seed=5, symbol="Ag")
     config = dataclasses.replace(
         run_config(tmp_path / method, epochs=15, learning_rate=3e-3),
@@ -243,21 +233,14 @@ def test_finetuning_helps_on_a_new_element(method: str, emt_copper: list[Atoms],
         predicted = SDNNFF(model).predict(test)
         return float(
             np.sqrt(
-                np.mean(
-                    [
-                        (p["forces"] - a.calc.results["forces"]) ** 2
-                        for p, a in zip(predicted, test, strict=True)
-                    ]
-                )
+                np.mean([(p["forces"] - a.calc.results["forces"]) ** 2 for p, a in zip(predicted, test, strict=True)])
             )
         )
 
     assert error(adapted) < 0.9 * error(before)
     assert set(before.network.state_dict()) == set(adapted.network.state_dict())
     if method == "head":
-        assert torch.equal(
-            before.network.state_dict()["mixing.weight"], adapted.network.state_dict()["mixing.weight"]
-        )
+        assert torch.equal(before.network.state_dict()["mixing.weight"], adapted.network.state_dict()["mixing.weight"])
 
 
 def test_fresh_adapters_change_nothing_and_merge_exactly(salt: Atoms) -> None:

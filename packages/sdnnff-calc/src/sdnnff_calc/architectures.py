@@ -12,9 +12,7 @@ from sdnnff_calc.grid_model import GridModel
 __all__ = ["build_network"]
 
 
-def build_network(
-    config: ModelConfig, dtype: torch.dtype = torch.float32, seed: int | None = None
-) -> nn.Module:
+def build_network(config: ModelConfig, dtype: torch.dtype = torch.float32, seed: int | None = None) -> nn.Module:
     """Build the network of a model with fresh weights.
 
     Parameters

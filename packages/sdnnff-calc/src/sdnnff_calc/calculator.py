@@ -46,9 +46,7 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {device!r} cannot be used here ({error}). Try device='auto' or 'cpu'."
-        ) from error
+        raise ConfigError(f"device {device!r} cannot be used here ({error}). Try device='auto' or 'cpu'.") from error
     return chosen
 
 

@@ -214,15 +214,11 @@ def _resolve(path: str | Path | None) -> Path:
         return found / "model.pt"
     if not found.is_file():
         names = f" Bundled models: {nearest_hint(str(path), bundled)}" if bundled else ""
-        raise ModelNotFoundError(
-            f"no model file '{path}', expected a checkpoint written by 'sdnnff train'.{names}"
-        )
+        raise ModelNotFoundError(f"no model file '{path}', expected a checkpoint written by 'sdnnff train'.{names}")
     return found
 
 
-def load_model(
-    path: str | Path | None = None, device: str | torch.device = "cpu", dtype: str | None = None
-) -> Model:
+def load_model(path: str | Path | None = None, device: str | torch.device = "cpu", dtype: str | None = None) -> Model:
     """Read a checkpoint of this or any earlier version.
 
     Parameters
@@ -247,9 +243,7 @@ def load_model(
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken file
-        raise CheckpointError(
-            f"{file} cannot be read as a checkpoint ({error}). Copy or train it again."
-        ) from error
+        raise CheckpointError(f"{file} cannot be read as a checkpoint ({error}). Copy or train it again.") from error
     if not isinstance(content, dict) or content.get("format") != _MAGIC:
         raise CheckpointError(f"{file} is a torch file but no sdnnff-calc checkpoint.")
     version = content.get("format_version")

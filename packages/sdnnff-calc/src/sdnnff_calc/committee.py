@@ -69,9 +69,7 @@ class Committee:
         for model in self.models:
             model.network.to(self.device).eval().requires_grad_(False)
         first = self.models[0]
-        self.shares_architecture = all(
-            m.config == first.config and m.dtype == first.dtype for m in self.models
-        )
+        self.shares_architecture = all(m.config == first.config and m.dtype == first.dtype for m in self.models)
         self._has_energy = all(m.config.head == "conservative" for m in self.models)
         if self.shares_architecture:
             networks = [m.network for m in self.models]
@@ -163,9 +161,7 @@ class Committee:
             return atomic.sum(), atomic
 
         gradient_of = grad(total, argnums=2, has_aux=True)
-        gradient, atomic = vmap(gradient_of, in_dims=(0, 0, None))(
-            self._parameters, self._buffers, env.vector
-        )
+        gradient, atomic = vmap(gradient_of, in_dims=(0, 0, None))(self._parameters, self._buffers, env.vector)
         forces = torch.stack([conservative_forces(g, env) for g in gradient * scale])
         offsets = torch.stack([m.statistics.energy_table() for m in self.models]).to(self.device)
         atomic = (atomic * scale[:, :, 0]).double() + offsets[:, env.numbers]

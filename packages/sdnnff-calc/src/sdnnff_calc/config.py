@@ -91,9 +91,7 @@ class GridConfig:
         _require(self.n_grid >= 3, "n_grid", self.n_grid, "at least 3")
         _require(self.cutoff > 1.0, "cutoff", self.cutoff, "above 1 Å")
         spacing = 2.0 * self.cutoff / (self.n_grid - 1)
-        _require(
-            self.sigma > 0.5 * spacing, "sigma", self.sigma, f"above half the spacing, {0.5 * spacing:.3f} Å"
-        )
+        _require(self.sigma > 0.5 * spacing, "sigma", self.sigma, f"above half the spacing, {0.5 * spacing:.3f} Å")
         for name in ("n_element_channels", "n_hidden", "n_hidden_layers"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 

@@ -97,9 +97,7 @@ def _read_folder(path: Path) -> Iterator[Atoms]:
         for file in sorted(path.rglob(pattern)):
             files.setdefault(file.parent, []).append(file)
     if not files:
-        raise DataError(
-            f"no VASP or Quantum ESPRESSO output below {path}; looked for {', '.join(_OUTPUT_NAMES)}."
-        )
+        raise DataError(f"no VASP or Quantum ESPRESSO output below {path}; looked for {', '.join(_OUTPUT_NAMES)}.")
     for folder in sorted(files):
         found = files[folder]
         runs = [f for f in found if f.name.startswith("vasprun.xml")]
@@ -122,9 +120,7 @@ def _read_phono_yaml(path: Path) -> Iterator[Atoms]:
         if dataset is None:
             continue
         if cell is None:
-            raise DataError(
-                f"{path} has displacements but no supercell; save it with the supercell included."
-            )
+            raise DataError(f"{path} has displacements but no supercell; save it with the supercell included.")
         for atoms in _supercells(dataset, cell, path):
             atoms.info["origin"] = f"{path}@{count}"
             count += 1
@@ -138,9 +134,7 @@ def _load_yaml(path: Path) -> Any:
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingExtraError(
-            "reading phonopy YAML needs PyYAML: pip install 'sdnnff-calc[phonopy]'."
-        ) from error
+        raise MissingExtraError("reading phonopy YAML needs PyYAML: pip install 'sdnnff-calc[phonopy]'.") from error
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     opener = _OPENERS.get(path.suffix, open)
     try:
@@ -168,11 +162,7 @@ def _supercells(dataset: Any, cell: dict[str, Any], path: Path) -> Iterator[Atom
         for index, (u, f) in enumerate(zip(dataset["displacements"], dataset["forces"], strict=True)):
             yield _displaced(ideal, u, f, energies[index], f"{path}@{index}")
         return
-    entries = (
-        dataset
-        if isinstance(dataset, list)
-        else dataset.get("first_atoms") or dataset.get("displacements") or []
-    )
+    entries = dataset if isinstance(dataset, list) else dataset.get("first_atoms") or dataset.get("displacements") or []
     for index, entry in enumerate(entries):
         if "forces" not in entry:
             continue
@@ -306,9 +296,7 @@ def check_labels(structures: Iterable[Atoms], max_force: float, report: DataRepo
         origin = atoms.info.get("origin", f"structure {index}")
         results = {} if atoms.calc is None else atoms.calc.results
         if "forces" not in results:
-            raise DataError(
-                f"{origin} has no forces. Label it first, or name the column 'forces' in the extxyz file."
-            )
+            raise DataError(f"{origin} has no forces. Label it first, or name the column 'forces' in the extxyz file.")
         forces = np.asarray(results["forces"])
         if forces.shape != (len(atoms), 3):
             raise DataError(f"{origin}: forces have shape {forces.shape}, expected {(len(atoms), 3)}.")

@@ -98,9 +98,7 @@ def harmonics(direction: Tensor, l_max: int) -> Tensor:
     Tensor
         Shape (n, (l_max+1)²).
     """
-    return o3.spherical_harmonics(
-        list(range(l_max + 1)), direction, normalize=False, normalization="component"
-    )
+    return o3.spherical_harmonics(list(range(l_max + 1)), direction, normalize=False, normalization="component")
 
 
 def sphere_quadrature(degree: int) -> tuple[Tensor, Tensor]:

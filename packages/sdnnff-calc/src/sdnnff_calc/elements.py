@@ -107,9 +107,7 @@ class ElementChannels(nn.Module):
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
-        self.register_buffer(
-            "properties", torch.tensor(element_properties(), dtype=torch.get_default_dtype())
-        )
+        self.register_buffer("properties", torch.tensor(element_properties(), dtype=torch.get_default_dtype()))
         self.linear = nn.Linear(4, n_channels)
         self.correction = nn.Parameter(0.3 * torch.randn(N_ELEMENTS, n_channels))
 

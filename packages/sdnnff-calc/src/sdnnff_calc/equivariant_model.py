@@ -91,9 +91,7 @@ class SphereProduct(nn.Module):
         points, weights = sphere_quadrature(n_factors * l_max + l_out)
         values = harmonics(points, max(l_max, l_out))
         dtype = torch.get_default_dtype()
-        self.register_buffer(
-            "evaluate", values[:, : (l_max + 1) ** 2].to(dtype).contiguous(), persistent=False
-        )
+        self.register_buffer("evaluate", values[:, : (l_max + 1) ** 2].to(dtype).contiguous(), persistent=False)
         project = (values[:, : (l_out + 1) ** 2] * weights[:, None]).T
         self.register_buffer("project", project.to(dtype).contiguous(), persistent=False)
 
@@ -202,9 +200,7 @@ class EquivariantModel(nn.Module):
         summed = summed.permute(2, 0, 1, 3).reshape(n_m, env.n_atoms, -1)
         return summed * self.mean_neighbours.rsqrt()
 
-    def features(
-        self, env: Environments, geometry: Geometry | None = None
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    def features(self, env: Environments, geometry: Geometry | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
         """Evaluate the invariants, the vectors and the centre's element channels of every atom.
 
         Returns

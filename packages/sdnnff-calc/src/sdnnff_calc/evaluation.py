@@ -72,9 +72,7 @@ class ForceReport:
             f"force MAE  {1000 * self.mae:9.3f} meV/Å",
             f"force scale {1000 * self.scale:8.3f} meV/Å (RMS component of the labels)",
         ]
-        rows += [
-            f"  {symbol:2s}       {1000 * value:9.3f} meV/Å" for symbol, value in self.by_element.items()
-        ]
+        rows += [f"  {symbol:2s}       {1000 * value:9.3f} meV/Å" for symbol, value in self.by_element.items()]
         worst = int(np.argmax(self.by_structure))
         rows.append(f"worst structure {worst}: {1000 * float(self.by_structure[worst]):.3f} meV/Å")
         if self.energy_mae is not None:

@@ -36,9 +36,7 @@ __all__ = [
 ]
 
 
-def force_loss(
-    prediction: Prediction, batch: LabelledBatch, statistics: Statistics, config: TrainingConfig
-) -> Tensor:
+def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statistics, config: TrainingConfig) -> Tensor:
     """Evaluate the force, energy and stress terms of the module's formula.
 
     Parameters
@@ -96,9 +94,7 @@ def force_constant_target(
     """Prepare a target from a supercell and its full fc2, shape (n_atoms, n_atoms, 3, 3), eV/Å²."""
     n = len(atoms)
     if fc2.shape != (n, n, 3, 3):
-        raise DataError(
-            f"fc2 has shape {fc2.shape}, expected {(n, n, 3, 3)}: give the full, not the compact, form."
-        )
+        raise DataError(f"fc2 has shape {fc2.shape}, expected {(n, n, 3, 3)}: give the full, not the compact, form.")
     matrix = torch.from_numpy(np.ascontiguousarray(fc2.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)))
     env = build_environments([atoms], cutoff, dtype, device)
     return ForceConstantTarget(env, matrix.to(device=device, dtype=dtype))
@@ -141,9 +137,7 @@ def force_constant_loss(
     generator: torch.Generator,
 ) -> Tensor:
     """Compare Φv with Φ*v on one random vector v: the last term of the module's formula."""
-    v = torch.randn(target.env.n_atoms, 3, generator=generator, dtype=target.matrix.dtype).to(
-        target.matrix.device
-    )
+    v = torch.randn(target.env.n_atoms, 3, generator=generator, dtype=target.matrix.dtype).to(target.matrix.device)
     wanted = (target.matrix @ v.reshape(-1)).view(-1, 3)
     got = force_constant_product(model, target.env, statistics, head, v)
     return (got - wanted).square().mean() / wanted.square().mean()

@@ -144,9 +144,7 @@ class VerletList:
             self._reference.calc = None
             self.n_builds += 1
         kept = self._edges
-        vector = (
-            atoms.positions[kept.neighbour] - atoms.positions[kept.centre] + kept.shift @ atoms.cell.array
-        )
+        vector = atoms.positions[kept.neighbour] - atoms.positions[kept.centre] + kept.shift @ atoms.cell.array
         inside = np.einsum("ex,ex->e", vector, vector) < self.cutoff**2
         edges = Edges(kept.centre[inside], kept.neighbour[inside], kept.shift[inside], vector[inside])
         _check_overlap(edges, MIN_DISTANCE)

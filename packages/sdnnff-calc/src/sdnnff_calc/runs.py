@@ -95,9 +95,7 @@ def load_stores(config: RunConfig) -> Stores:
         stream = (Sample.from_atoms(atoms, cutoff) for atoms in checked)
         if not data.cache:
             return MemoryStore(stream)
-        folder = Path(data.cache) / (
-            "validation" if want is True or (want is None and held is None) else "train"
-        )
+        folder = Path(data.cache) / ("validation" if want is True or (want is None and held is None) else "train")
         key = _cache_key(config)
         if (folder / "index.json").is_file():
             store = ShardedStore(folder)
@@ -181,9 +179,7 @@ def train_member(
         )  # fmt: skip
         _copy_weights(fit.run().network, model.network)
         records += fit.state.records
-    fit = Fit(
-        model, stores.train, stores.validation, training, workdir, stage=model_config.head, progress=progress
-    )
+    fit = Fit(model, stores.train, stores.validation, training, workdir, stage=model_config.head, progress=progress)
     trained = fit.run()
     records += fit.state.records
     path = save_model(trained, workdir / "model.pt")
@@ -230,9 +226,7 @@ def train_committee(
     training = config.training
     workdir = Path(training.workdir)
     if warm_start is not None and len(warm_start) != training.n_members:
-        raise ConfigError(
-            f"warm_start has {len(warm_start)} models, expected n_members = {training.n_members}."
-        )
+        raise ConfigError(f"warm_start has {len(warm_start)} models, expected n_members = {training.n_members}.")
     paths = []
     for member in range(training.n_members):
         folder = workdir if training.n_members == 1 else workdir / f"member-{member}"

@@ -134,9 +134,7 @@ class ShardedStore:
             self.shard_lengths = [int(n) for n in index["shard_lengths"]]
             self._sizes = np.array(index["sizes"], dtype=np.int64)
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{self.folder} holds no complete cache ({error}). Delete it and run again."
-            ) from error
+            raise DataError(f"{self.folder} holds no complete cache ({error}). Delete it and run again.") from error
         self._starts = np.concatenate([[0], np.cumsum(self.shard_lengths)]).astype(np.int64)
         self._open: OrderedDict[int, dict[str, NDArray[Any]]] = OrderedDict()
         self._n_open = n_open
@@ -178,9 +176,7 @@ class ShardedStore:
             try:
                 self._open[shard] = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in names}
             except (OSError, ValueError) as error:
-                raise DataError(
-                    f"{folder} is damaged ({error}). Delete {self.folder} and run again."
-                ) from error
+                raise DataError(f"{folder} is damaged ({error}). Delete {self.folder} and run again.") from error
             if len(self._open) > self._n_open:
                 self._open.popitem(last=False)
         self._open.move_to_end(shard)
@@ -263,9 +259,7 @@ class LabelledBatch:
     stresses: Tensor
 
 
-def collate_samples(
-    samples: Sequence[Sample], dtype: torch.dtype, device: torch.device | str
-) -> LabelledBatch:
+def collate_samples(samples: Sequence[Sample], dtype: torch.dtype, device: torch.device | str) -> LabelledBatch:
     """Join samples into one batch."""
     env = collate_edges([s.edges for s in samples], dtype, device)
     forces = torch.from_numpy(np.concatenate([s.forces for s in samples])).to(device=device, dtype=dtype)

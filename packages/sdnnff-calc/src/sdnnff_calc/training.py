@@ -122,9 +122,7 @@ class Fit:
         self.targets: list[ForceConstantTarget] = []
         if config.force_constant_weight > 0.0:
             cutoff = model.config.cutoff
-            self.targets = [
-                read_force_constants(p, cutoff, model.dtype, self.device) for p in config.force_constants
-            ]
+            self.targets = [read_force_constants(p, cutoff, model.dtype, self.device) for p in config.force_constants]
             if not self.targets:
                 raise TrainingError("force_constant_weight is set, but force_constants names no file.")
         self._resume_path = workdir / f"resume-{stage}.pt"
@@ -195,9 +193,7 @@ class Fit:
         self._n_batches = len(batches)
         n_new = len(self.train)
         for chosen in batches[self.state.batch :]:
-            samples = [
-                self.train[k] if k < n_new or self.replay is None else self.replay[k - n_new] for k in chosen
-            ]
+            samples = [self.train[k] if k < n_new or self.replay is None else self.replay[k - n_new] for k in chosen]
             yield collate_samples(samples, self.model.dtype, self.device)
 
     def _progress_share(self) -> float:
@@ -221,9 +217,7 @@ class Fit:
         half = config.mixed_precision and self.device.type == "cuda" and self.model.dtype == torch.float32
         autocast = torch.autocast("cuda", dtype=torch.bfloat16) if half else contextlib.nullcontext()
         with autocast:
-            prediction = evaluate(
-                self.network, batch.env, self.model.statistics, self.model.config.head, training=True
-            )
+            prediction = evaluate(self.network, batch.env, self.model.statistics, self.model.config.head, training=True)
             loss = force_loss(prediction, batch, self.model.statistics, config)
             if self.targets:
                 generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
@@ -235,8 +229,7 @@ class Fit:
             self.network.frame_copy = 0
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"the loss is {float(loss)} at step {state.step}: lower learning_rate "
-                "or look for outliers in the data."
+                f"the loss is {float(loss)} at step {state.step}: lower learning_rate or look for outliers in the data."
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -261,9 +254,7 @@ class Fit:
         state.batch = 0
         state.seconds = time.monotonic() - self._session_start
         if not math.isfinite(rmse):
-            raise TrainingError(
-                f"the validation error is {rmse} after epoch {state.epoch}: lower learning_rate."
-            )
+            raise TrainingError(f"the validation error is {rmse} after epoch {state.epoch}: lower learning_rate.")
         if rmse < state.best_rmse:
             state.best_rmse, state.best_epoch = rmse, state.epoch
             self.best = {n: v.clone() for n, v in self.average.values.items()}
@@ -305,9 +296,7 @@ class Fit:
         """Say what a resume point belongs to: settings that may not change in between."""
         free = {"workdir", "device", "max_minutes", "checkpoint_minutes", "n_members"}
         kept = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
-        return repr(
-            (self.model.config, sorted(kept.items()), self.epochs, len(self.train), self.model.statistics)
-        )
+        return repr((self.model.config, sorted(kept.items()), self.epochs, len(self.train), self.model.statistics))
 
     def _save(self) -> None:
         """Write a resume point."""
@@ -331,9 +320,7 @@ class Fit:
         try:
             content = torch.load(self._resume_path, map_location=self.device, weights_only=True)
         except Exception as error:  # torch raises many kinds for a broken file
-            raise TrainingError(
-                f"{self._resume_path} is damaged ({error}). Delete it to start again."
-            ) from error
+            raise TrainingError(f"{self._resume_path} is damaged ({error}). Delete it to start again.") from error
         if content["identity"] != self._identity():
             raise TrainingError(
                 f"{self.workdir} holds a training with other settings or data. Choose another workdir, or "
