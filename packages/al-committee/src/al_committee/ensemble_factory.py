@@ -43,13 +43,13 @@ def make_committee(
     ConfigError
         When neither or both of `members` and `models` are given, or `models` without `factory`.
     """
-    if (members is None) == (models is None):
-        raise ConfigError("give either members=[calculators] or models=[files] with factory='module:attr'.")
-    if models is not None:
+    if models is not None and members is None:
         if not factory:
             raise ConfigError("models need factory='module:attr', the calculator that loads one of them.")
         make = load_attribute(factory)
-        members = [make(**{argument: model}, **dict(options or {})) for model in models]
-    assert members is not None  # one of the two was given
-    made = [load_attribute(member)() if isinstance(member, str) else member for member in members]
+        made = [make(**{argument: model}, **dict(options or {})) for model in models]
+    elif members is not None and models is None:
+        made = [load_attribute(member)() if isinstance(member, str) else member for member in members]
+    else:
+        raise ConfigError("give either members=[calculators] or models=[files] with factory='module:attr'.")
     return CommitteeCalculator(made, calibration_scale=calibration_scale)
