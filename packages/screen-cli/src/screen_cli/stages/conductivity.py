@@ -128,7 +128,9 @@ def _to_record(
         if name not in result:
             raise PhysicsError(f"the conductivity solver returned no '{name}' (only {sorted(result)}).")
     coherences = "kappa_c" in result
-    kappa = {name: np.array(result[name]) for name in ("kappa_p", "kappa_c") if name in result}
+    kappa: dict[str, NDArray[np.float64]] = {
+        name: np.array(result[name]) for name in ("kappa_p", "kappa_c") if name in result
+    }
     kappa["kappa_total"] = np.array(result["kappa_total"]) if "kappa_total" in result else kappa["kappa_p"]
     temperatures = np.array(result["temperatures"], dtype=np.float64)
     for name, tensor in kappa.items():

@@ -1,0 +1,251 @@
+"""Force constants: solvers against each other, the judge of the fit, the guard, phono3py's readers."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy as np
+import pytest
+
+from screen_cli.conductivity_solvers import StandardSolver
+from screen_cli.errors import CalculatorError, ConfigError, MissingExtraError, UnderdeterminedFitError, UnknownNameError
+from screen_cli.force_constant_solvers.finite_difference import FiniteDifferenceSolver
+from screen_cli.force_constant_solvers.symfc import SymfcSolver
+from screen_cli.record import Record
+from screen_cli.settings import ConductivitySettings, DisplaceSettings, ForceConstantsSettings
+from screen_cli.stages.conductivity import compute_conductivity
+from screen_cli.stages.force_constants import fit_force_constants
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+SETTINGS = ForceConstantsSettings()
+
+
+def crystal() -> Any:
+    from ase.build import bulk
+
+    return bulk("Ar", "fcc", a=5.3)
+
+
+def calculator() -> Any:
+    """Nearest-neighbour Lennard-Jones, smooth at its cutoff, so that cutoffs lose nothing."""
+    from ase.calculators.lj import LennardJones
+
+    return LennardJones(sigma=3.4, epsilon=0.0104, rc=5.0, ro=4.2, smooth=True)
+
+
+def forces_of(displaced: Record, calculator: Any, noise: float = 0.0) -> Record:
+    from ase import Atoms
+
+    arrays = {}
+    rng = np.random.default_rng(1)
+    for suffix in ("", "_fc2"):
+        if f"displacements{suffix}" not in displaced.arrays:
+            continue
+        forces = []
+        for displacement in displaced.arrays[f"displacements{suffix}"]:
+            atoms = Atoms(
+                displaced.arrays[f"supercell_numbers{suffix}"],
+                displaced.arrays[f"supercell_positions{suffix}"] + displacement,
+                cell=displaced.arrays[f"supercell_cell{suffix}"],
+                pbc=True,
+                calculator=calculator,
+            )
+            forces.append(atoms.get_forces())
+        values = np.array(forces)
+        values += noise * rng.standard_normal(values.shape)
+        arrays[f"forces{suffix}"] = values - values.mean(axis=1, keepdims=True)
+    return Record({}, arrays)
+
+
+def displaced_argon(kind: str = "random", **settings: Any) -> Record:
+    from screen_cli.stages.displace import displace
+
+    return displace(crystal(), DisplaceSettings(**({"dim": [2, 2, 2], "distance": 0.02} | settings)), kind=kind)
+
+
+@pytest.fixture(scope="module")
+def random_set() -> tuple[Record, Record]:
+    displaced = displaced_argon()
+    return displaced, forces_of(displaced, calculator())
+
+
+@pytest.fixture(scope="module")
+def fits(random_set: tuple[Record, Record]) -> dict[str, Record]:
+    exact = displaced_argon("finite-difference")
+    return {
+        "symfc": fit_force_constants(*random_set, SETTINGS, SymfcSolver()),
+        "finite-difference": fit_force_constants(
+            exact, forces_of(exact, calculator()), SETTINGS, FiniteDifferenceSolver()
+        ),
+    }
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def kappa(displaced: Record, fitted: Record) -> float:
+    settings = ConductivitySettings(mesh=[7, 7, 7], temperatures=[40.0], keep_modes=False)
+    return compute_conductivity(displaced, fitted, settings, StandardSolver()).data["kappa_p_w_mk"]
+
+
+def test_symfc_agrees_with_finite_differences(random_set: tuple[Record, Record], fits: dict[str, Record]) -> None:
+    fitted, exact = fits["symfc"], fits["finite-difference"]
+    assert relative(fitted.arrays["fc2"], exact.arrays["fc2"]) < 0.01
+    assert relative(fitted.arrays["fc3"], exact.arrays["fc3"]) < 0.02
+    assert kappa(random_set[0], fitted) == pytest.approx(kappa(random_set[0], exact), rel=0.03)
+
+
+def test_finite_differences_by_symfc(fits: dict[str, Record]) -> None:
+    displaced = displaced_argon("finite-difference")
+    fitted = fit_force_constants(
+        displaced, forces_of(displaced, calculator()), SETTINGS, FiniteDifferenceSolver(solver="symfc")
+    )
+    assert relative(fitted.arrays["fc3"], fits["finite-difference"].arrays["fc3"]) < 0.02
+    # both displacements of a pair must enter the prediction, or the residual is of order one
+    assert fitted.data["residual"] < 0.01
+
+
+@pytest.mark.parametrize("method", ["ols", "ardr"])
+def test_hiphive_agrees(random_set: tuple[Record, Record], fits: dict[str, Record], method: str) -> None:
+    pytest.importorskip("hiphive")
+    from screen_cli.force_constant_solvers.hiphive import HiphiveSolver
+
+    solver = HiphiveSolver(cutoffs=[5.0, 5.0], fit_method=method)
+    fitted = fit_force_constants(*random_set, SETTINGS, solver)
+    assert fitted.arrays["fc3"].shape == fits["symfc"].arrays["fc3"].shape
+    assert relative(fitted.arrays["fc2"], fits["symfc"].arrays["fc2"]) < 0.01
+    assert relative(fitted.arrays["fc3"], fits["symfc"].arrays["fc3"]) < 0.03
+    assert kappa(random_set[0], fitted) == pytest.approx(kappa(random_set[0], fits["symfc"]), rel=0.05)
+
+
+def test_hiphive_missing_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from screen_cli.force_constant_solvers.hiphive import HiphiveSolver
+
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "hiphive":
+            raise ImportError("No module named 'hiphive'", name="hiphive")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingExtraError, match=r"pip install 'screen-cli\[hiphive\]'"):
+        HiphiveSolver()
+
+
+def test_smooth_fit_is_trusted_and_exact(fits: dict[str, Record]) -> None:
+    data = fits["symfc"].data
+    assert data["trusted"]
+    assert data["force_constants_warning"] == ""
+    assert data["residual"] < 0.01
+    assert data["heldout_error_even"] < 0.05
+    assert data["n_heldout"] == 2
+    assert data["sum_rule_fc2"] < 1e-12
+    assert data["sum_rule_fc3"] < 1e-12
+
+
+def test_noise_shows_in_the_even_part_and_warns(random_set: tuple[Record, Record]) -> None:
+    displaced = random_set[0]
+    scale = np.sqrt(np.mean(random_set[1].arrays["forces"] ** 2))
+    noisy = forces_of(displaced, calculator(), noise=0.02 * float(scale))
+    data = fit_force_constants(displaced, noisy, SETTINGS, SymfcSolver()).data
+    assert data["residual"] < SETTINGS.warn_residual  # the whole force hides it
+    assert data["heldout_error_even"] > SETTINGS.warn_residual_even
+    assert not data["trusted"]
+    assert "not trustworthy" in data["force_constants_warning"]
+
+
+def test_prediction_is_the_taylor_series(random_set: tuple[Record, Record], fits: dict[str, Record]) -> None:
+    from phonopy.harmonic.force_constants import compact_fc_to_full_fc
+
+    from screen_cli.lattice import load_phono3py, predict_forces
+
+    displaced = random_set[0]
+    primitive = load_phono3py(displaced).primitive
+    displacement = displaced.arrays["displacements"][:1]
+    fc2 = fits["symfc"].arrays["fc2"]
+    full = compact_fc_to_full_fc(primitive, fc2)
+    expected = -np.einsum("ijab,jb->ia", full, displacement[0])
+    np.testing.assert_allclose(predict_forces(primitive, displacement, fc2)[0], expected, atol=1e-12)
+    # index symmetry: the energy derivative of the cubic term agrees with a direct sum for one primitive atom
+    fc3 = fits["symfc"].arrays["fc3"]
+    atom = primitive.p2s_map[0]
+    cubic = predict_forces(primitive, displacement, fc2, fc3)[0, atom] - expected[atom]
+    direct = -0.5 * np.einsum("jkabc,jb,kc->a", fc3[0], displacement[0], displacement[0])
+    np.testing.assert_allclose(cubic, direct, atol=1e-14)
+
+
+def test_phono3py_reads_the_stored_file(fits: dict[str, Record], tmp_path: Any) -> None:
+    from phono3py.file_IO import read_fc2_from_hdf5, read_fc3_from_hdf5
+
+    from screen_cli.store import RecordStore
+
+    store, record = RecordStore(tmp_path), fits["symfc"]
+    store.write("ab12", "force_constants", "k", record, seconds=0.0)
+    path = store.path("ab12", "force_constants", "k", "hdf5")
+    p2s_map = record.arrays["p2s_map"]
+    np.testing.assert_array_equal(read_fc3_from_hdf5(path, p2s_map=p2s_map), record.arrays["fc3"])
+    np.testing.assert_array_equal(read_fc2_from_hdf5(path, p2s_map=p2s_map), record.arrays["fc2"])
+
+
+def test_separate_fc2_supercell() -> None:
+    displaced = displaced_argon(dim_fc2=[3, 3, 3])
+    fitted = fit_force_constants(displaced, forces_of(displaced, calculator()), SETTINGS, SymfcSolver())
+    assert fitted.arrays["fc2"].shape == (1, 108, 3, 3)
+    assert fitted.arrays["fc3"].shape == (1, 32, 32, 3, 3, 3)
+    assert fitted.data["residual"] < 0.01
+    assert fitted.data["residual_fc2_supercell"] < 0.01
+    assert kappa(displaced, fitted) > 0
+
+
+def test_underdetermined_fit_is_refused(random_set: tuple[Record, Record]) -> None:
+    from screen_cli.lattice import load_phono3py
+
+    displaced, forces = random_set
+    phono3py = load_phono3py(displaced)
+    phono3py.dataset = {"displacements": displaced.arrays["displacements"][:2]}
+    text = str(phono3py.to_phono3py_yaml(settings={"force_sets": False, "displacements": True}))
+    too_few = Record(displaced.data, displaced.arrays, {"yaml": text})
+    with pytest.raises(UnderdeterminedFitError, match="2 paired supercells"):
+        fit_force_constants(too_few, Record({}, {"forces": forces.arrays["forces"][:2]}), SETTINGS, SymfcSolver())
+
+
+def test_wrong_forces_are_named(random_set: tuple[Record, Record]) -> None:
+    forces = Record({}, {"forces": random_set[1].arrays["forces"][:, :31]})
+    with pytest.raises(CalculatorError, match=r"\(\d+, 31, 3\), expected \(\d+, 32, 3\)"):
+        fit_force_constants(random_set[0], forces, SETTINGS, SymfcSolver())
+
+
+def test_bad_options() -> None:
+    from screen_cli.force_constant_solvers.hiphive import HiphiveSolver
+
+    with pytest.raises(ConfigError, match="above 0"):
+        SymfcSolver(cutoff=-1.0)
+    with pytest.raises(ConfigError, match="traditional"):
+        FiniteDifferenceSolver(solver="alm")
+    with pytest.raises(UnknownNameError, match="Did you mean 'lasso'"):
+        HiphiveSolver(fit_method="laso")
+    with pytest.raises(ConfigError, match="two distances"):
+        HiphiveSolver(cutoffs=[4.0])
+
+
+@pytest.mark.slow
+def test_sevennet_sodium_chloride_pairs_against_finite_differences() -> None:
+    """12 supercells as ± pairs against 146 finite differences: κ within 1 % on the same mesh (measured +0.27 %)."""
+    module = pytest.importorskip("sevenn.calculator")
+    from ase.spacegroup import crystal as build
+
+    from screen_cli.stages.displace import displace
+
+    atoms = build(["Na", "Cl"], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[5.6876] * 3 + [90] * 3)
+    force_field = module.SevenNetCalculator("7net-0", device="cpu")
+    values = {}
+    for kind, solver in (("random", SymfcSolver()), ("finite-difference", FiniteDifferenceSolver())):
+        displaced = displace(atoms, DisplaceSettings(dim=[2, 2, 2], n_supercells=12), kind=kind)
+        fitted = fit_force_constants(displaced, forces_of(displaced, force_field), SETTINGS, solver)
+        assert fitted.data["trusted"]
+        settings = ConductivitySettings(mesh=[9, 9, 9])
+        values[kind] = compute_conductivity(displaced, fitted, settings, StandardSolver()).data["kappa_p_w_mk"]
+    assert values["random"] == pytest.approx(values["finite-difference"], rel=0.01)
