@@ -75,7 +75,11 @@ def _add_analyze(commands: Any) -> None:
     )
     add_crystal_options(parser)
     _add_analysis_options(parser)
-    parser.add_argument("--no-isotope", action="store_true", help="ignore a stored gamma_isotope")
+    isotopes = parser.add_mutually_exclusive_group()
+    isotopes.add_argument("--no-isotope", action="store_true", help="ignore a stored gamma_isotope")
+    isotopes.add_argument(
+        "--isotope", "--isp", action="store_true", help="add natural isotope scattering (fast, no phono3py run)"
+    )
     parser.set_defaults(run=_run_analyze)
 
 
@@ -147,10 +151,16 @@ def _run_analyze(arguments: argparse.Namespace) -> int:
     """Run ``analyze``."""
     from phon_wigner.phono3py_files import read_kappa_file
 
-    return _analyze_and_write(arguments, read_kappa_file(arguments.kappa_file), not arguments.no_isotope)
+    linewidths = read_kappa_file(arguments.kappa_file)
+    crystal = crystal_from_arguments(arguments)
+    if arguments.isotope:
+        from phon_wigner.isotope import add_isotopes
+
+        linewidths = add_isotopes(crystal, linewidths, average_degenerate=True)
+    return _analyze_and_write(arguments, crystal, linewidths, not arguments.no_isotope)
 
 
-def _analyze_and_write(arguments: argparse.Namespace, linewidths: Any, isotopes: bool) -> int:
+def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: Any, isotopes: bool) -> int:
     """Compute, print one block per temperature, write the files asked for."""
     from phon_wigner.degeneracy import DEGENERACY_TOLERANCE_THZ
     from phon_wigner.postprocess import AnalysisSettings, analyze
@@ -162,7 +172,7 @@ def _analyze_and_write(arguments: argparse.Namespace, linewidths: Any, isotopes:
         isotopes=isotopes,
         keep_modes=arguments.hdf5 is not None,
     )
-    result = analyze(crystal_from_arguments(arguments), linewidths, arguments.ts, settings)
+    result = analyze(crystal, linewidths, arguments.ts, settings)
     result.metadata["phon_wigner"] = __version__
     print_table(result)
     if arguments.json:
@@ -209,7 +219,7 @@ def _run_shengbte(arguments: argparse.Namespace) -> int:
     linewidths = read_shengbte(
         arguments.folder, arguments.rates, convention=arguments.convention, isotope=arguments.isotope_rates
     )
-    return _analyze_and_write(arguments, linewidths, isotopes=True)
+    return _analyze_and_write(arguments, crystal_from_arguments(arguments), linewidths, isotopes=True)
 
 
 def _add_compare(commands: Any) -> None:

@@ -32,11 +32,14 @@ class HarmonicCrystal:
         Point group acting on fractional q (time reversal included).
     frequency_factor : float
         sqrt of the unit of D to THz.
+    symprec : float
+        Symmetry tolerance, Å.
     """
 
     dynamical_matrix: Any
     reciprocal_operations: NDArray[np.int64]
     frequency_factor: float
+    symprec: float = 1e-5
 
     @classmethod
     def from_phonopy(cls, phonon: Any) -> HarmonicCrystal:
@@ -44,7 +47,7 @@ class HarmonicCrystal:
         symmetry = phonon.primitive_symmetry
         operations = np.asarray(symmetry.reciprocal_operations, dtype=np.int64)
         factor = getattr(phonon, "unit_conversion_factor", None) or get_physical_units().DefaultToTHz
-        return cls(phonon.dynamical_matrix, operations, float(factor))
+        return cls(phonon.dynamical_matrix, operations, float(factor), float(symmetry.tolerance))
 
     @property
     def volume(self) -> float:
@@ -59,7 +62,7 @@ class HarmonicCrystal:
             np.einsum("ab,rbc,cd->rad", reciprocal, self.reciprocal_operations, np.linalg.inv(reciprocal))
         )
 
-    def _frequencies(self, matrix: NDArray[np.complex128]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+    def diagonalize(self, matrix: NDArray[np.complex128]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         """Return frequencies (n_bands,; THz, negative when imaginary) and eigenvectors as columns."""
         values, vectors = np.linalg.eigh(matrix)
         return np.sign(values) * np.sqrt(np.abs(values)) * self.frequency_factor, vectors
@@ -123,7 +126,7 @@ class HarmonicCrystal:
         collector = PairCollector(len(qpoints), n_bands, star_average(rotations), tolerance, cutoff_frequency)
         for i, q in enumerate(qpoints):
             matrix, derivative = engine.run_with_matrix(q)
-            frequencies[i], vectors = self._frequencies(matrix)
+            frequencies[i], vectors = self.diagonalize(matrix)
             _refuse_imaginary(frequencies[i], q, imaginary_tolerance)
             velocity = velocity_operator(derivative, vectors, frequencies[i], self.frequency_factor, cutoff_frequency)
             group[i] = np.einsum("ass->sa", velocity).real

@@ -195,7 +195,7 @@ def _assemble(parts: _Parts, force_constants: Any, symprec: float) -> HarmonicCr
     nac = parts.nac_params(primitive) if callable(parts.nac_params) else parts.nac_params
     matrix = get_dynamical_matrix(force_constants, supercell, primitive, nac_params=nac)
     operations = np.asarray(Symmetry(primitive, symprec).reciprocal_operations, dtype=np.int64)
-    return HarmonicCrystal(matrix, operations, float(get_physical_units().DefaultToTHz))
+    return HarmonicCrystal(matrix, operations, float(get_physical_units().DefaultToTHz), symprec)
 
 
 def _from_cell(files: CrystalFiles) -> _Parts:
