@@ -75,24 +75,27 @@ def ideal_cell(prototype: str, elements: tuple[str, ...]) -> Atoms:
     return crystal(elements, [(0.5,) * 3, (0, 0, 0), (0.5, 0, 0)], spacegroup=221, cellpar=[side] * 3 + [90] * 3)
 
 
-def relax_volume(atoms: Atoms, calculator: object) -> Atoms:
-    """Scale the cell to zero pressure; all sites of these prototypes are fixed by symmetry."""
-    atoms = atoms.copy()
-    atoms.calc = calculator
-    scale = 1.0
-    reference = atoms.cell.array.copy()
-    step, previous = 0.03, None
-    for _ in range(30):
-        atoms.set_cell(reference * scale, scale_atoms=True)
-        pressure = -atoms.get_stress()[:3].mean()
-        if abs(pressure) < 1e-4:
+def relax_volume(atoms: Atoms, calculator: object, tolerance: float = 2e-4) -> Atoms:
+    """Scale the cell to zero pressure (secant, eV/Å³); all sites of these prototypes are fixed by symmetry."""
+    small = atoms.copy()
+    small.calc = calculator
+    reference = small.cell.array.copy()
+
+    def pressure(scale: float) -> float:
+        small.set_cell(reference * scale, scale_atoms=True)
+        return float(-small.get_stress()[:3].mean())
+
+    scale, value = 1.0, pressure(1.0)
+    step = 0.02 * np.sign(value)
+    for _ in range(15):
+        if abs(value) < tolerance:
             break
-        if previous is not None and pressure * previous < 0:
-            step *= 0.4
-        previous = pressure
-        scale *= 1 + np.sign(pressure) * step
+        after = pressure(scale + step)
+        slope = (after - value) / step
+        scale, value = scale + step, after
+        step = float(np.clip(-value / slope, -0.05, 0.05)) if slope < 0 else 0.04 * np.sign(value)
     relaxed = atoms.copy()
-    relaxed.calc = None
+    relaxed.set_cell(atoms.cell.array * scale, scale_atoms=True)
     return relaxed
 
 
