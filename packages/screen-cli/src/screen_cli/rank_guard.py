@@ -1,0 +1,159 @@
+r"""Count free force-constant parameters and the force equations that must outnumber them.
+
+Force constants of order :math:`n` that obey the index symmetry and the acoustic sum rule are the symmetric
+forms of degree :math:`n` on :math:`U = \mathbb{R}^{3N} / \mathbb{R}^3`, the displacements of the supercell
+modulo uniform translations. Those invariant under the supercell's space group :math:`G` (lattice
+translations included) are counted by Burnside's formula, without building a basis:
+
+.. math::
+
+    n_2 = \frac{1}{|G|} \sum_g \frac{\chi(g)^2 + \chi(g^2)}{2}, \qquad
+    n_3 = \frac{1}{|G|} \sum_g \frac{\chi(g)^3 + 3 \chi(g) \chi(g^2) + 2 \chi(g^3)}{6}, \qquad
+    \chi(g) = [\mathrm{fix}(g) - 1] \, \mathrm{tr} R_g
+
+with :math:`\mathrm{fix}(g)` the number of atoms that :math:`g` leaves in place. The numbers are exact and
+equal the sizes of symfc's basis sets without cutoff.
+
+An underdetermined fit does not fail by itself: it returns fc3 near zero and a huge κ, hence this guard.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen_cli.errors import StructureError, UnderdeterminedFitError
+
+
+def count_free_parameters(supercell: Any, *, symprec: float = 1e-5) -> dict[int, int]:
+    """Count the independent second- and third-order force constants of a supercell.
+
+    Parameters
+    ----------
+    supercell : phonopy PhonopyAtoms or ase.Atoms
+        Undisplaced supercell.
+    symprec : float
+        Distance tolerance of the symmetry search, Å.
+
+    Returns
+    -------
+    dict of int to int
+        ``{2: n_params_fc2, 3: n_params_fc3}``, without cutoff.
+
+    Raises
+    ------
+    StructureError
+        A symmetry operation does not map the atoms onto themselves.
+    """
+    permutations, rotations = _symmetry_action(supercell, symprec)
+    identity = np.arange(permutations.shape[1])
+    characters = []
+    power, rotation = permutations, rotations
+    for _ in range(3):
+        fixed = np.count_nonzero(power == identity, axis=1)
+        characters.append((fixed - 1) * np.trace(rotation, axis1=1, axis2=2))
+        power = np.take_along_axis(permutations, power, axis=1)
+        rotation = rotation @ rotations
+    first, square, cube = (values.astype(object) for values in characters)  # exact integers
+    n_operations = len(rotations)
+    second_order = sum((first**2 + square).tolist())
+    third_order = sum((first**3 + 3 * first * square + 2 * cube).tolist())
+    if second_order % (2 * n_operations) or third_order % (6 * n_operations):
+        raise StructureError(
+            "the symmetry operations of the supercell do not form a group (the number of invariants is not "
+            f"whole). Standardise the cell, or change the symmetry tolerance {symprec} Å."
+        )
+    return {2: int(second_order // (2 * n_operations)), 3: int(third_order // (6 * n_operations))}
+
+
+def n_independent_supercells(n_supercells: int, *, paired: bool) -> int:
+    """Number of supercells that give independent equations for one parity of the orders.
+
+    In a ± pair (u, −u) the half sum of the forces holds the even powers of u (fc3) and the half difference
+    the odd ones (fc2): two supercells, one set of equations for each order.
+    """
+    return n_supercells // 2 if paired else n_supercells
+
+
+def required_supercells(
+    n_params: dict[int, int], n_atoms: int, *, margin: float, paired: bool, min_pairs: int = 1
+) -> int:
+    """Smallest number of supercells that fixes every parameter with a margin.
+
+    Demands ``n_independent · 3 · n_atoms ≥ margin · n_params``, per order when paired, for all orders together
+    when not.
+
+    Parameters
+    ----------
+    n_params : dict of int to int
+        Free parameters of each order that is fitted.
+    n_atoms : int
+        Of the supercell.
+    margin : float
+        Equations over parameters, at least 1.
+    paired : bool
+        Whether supercells come as (u, −u).
+    min_pairs : int
+        At least this many pairs (supercells when not paired).
+
+    Returns
+    -------
+    int
+        Number of supercells, both partners counted.
+    """
+    n_unknown = max(n_params.values()) if paired else sum(n_params.values())
+    n_independent = max(math.ceil(margin * n_unknown / (3 * n_atoms)), min_pairs, 1)
+    return 2 * n_independent if paired else n_independent
+
+
+def equations_ratio(n_supercells: int, n_params: dict[int, int], n_atoms: int, *, paired: bool) -> float:
+    """Independent force equations over free parameters, for the order that has the least."""
+    n_unknown = max(n_params.values()) if paired else sum(n_params.values())
+    return n_independent_supercells(n_supercells, paired=paired) * 3 * n_atoms / max(n_unknown, 1)
+
+
+def check_determined(
+    n_supercells: int, n_params: dict[int, int], n_atoms: int, *, margin: float, paired: bool
+) -> float:
+    """Refuse a fit with fewer equations than the margin demands.
+
+    Returns
+    -------
+    float
+        The ratio of equations to parameters.
+
+    Raises
+    ------
+    UnderdeterminedFitError
+        The ratio is below ``margin``; the message says how many supercells are enough.
+    """
+    ratio = equations_ratio(n_supercells, n_params, n_atoms, paired=paired)
+    if ratio < margin:
+        enough = required_supercells(n_params, n_atoms, margin=margin, paired=paired)
+        unknowns = ", ".join(f"{count} of fc{order}" for order, count in sorted(n_params.items()))
+        kind = "paired supercells" if paired else "supercells"
+        raise UnderdeterminedFitError(
+            f"{n_supercells} {kind} of {n_atoms} atoms give {ratio:.2f} independent equations per free parameter "
+            f"({unknowns}), at least {margin:g} are needed: the fit would return force constants near zero. Use "
+            f"displace.n_supercells = {enough} or more, or leave it empty."
+        )
+    return ratio
+
+
+def _symmetry_action(supercell: Any, symprec: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return permutations (n_ops, n_atoms) and rotations (n_ops, 3, 3) of the supercell's space group."""
+    from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.structure.symmetry import Symmetry
+
+    cell = PhonopyAtoms(
+        cell=np.asarray(supercell.cell),
+        numbers=np.asarray(supercell.numbers),
+        scaled_positions=(
+            supercell.scaled_positions if hasattr(supercell, "scaled_positions") else supercell.get_scaled_positions()
+        ),
+    )
+    symmetry = Symmetry(cell, symprec=symprec)
+    return np.asarray(symmetry.atomic_permutations), np.asarray(symmetry.symmetry_operations["rotations"])
