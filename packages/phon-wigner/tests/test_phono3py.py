@@ -21,11 +21,18 @@ TEMPERATURES = [100.0, 400.0]
 
 
 @functools.cache
-def run(path, **options):
-    """Run one conductivity on the toy crystal; the same options run once."""
+def prepared(path):
+    """Return the toy crystal with its mesh set."""
     crystal = phono3py.load(path, log_level=0)
     crystal.mesh_numbers = MESH
     crystal.init_phph_interaction()
+    return crystal
+
+
+@functools.cache
+def run(path, **options):
+    """Run one conductivity on the toy crystal; the same options run once."""
+    crystal = prepared(path)
     crystal.run_thermal_conductivity(temperatures=TEMPERATURES, **options)
     return crystal, crystal.thermal_conductivity
 

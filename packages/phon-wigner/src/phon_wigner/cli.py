@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_analyze(commands)
     _add_shengbte(commands)
     _add_compare(commands)
+    _add_plot(commands)
     _add_doctor(commands)
     return parser
 
@@ -272,6 +273,60 @@ def print_table(result: Any) -> None:
         ):
             row = "".join(f" {value:10.4f}" for value in np.asarray(values)[i])
             sys.stdout.write(f"{temperature:9.2f}  {label:5s}{row}\n")
+
+
+def _add_plot(commands: Any) -> None:
+    """Add ``plot``."""
+    parser = commands.add_parser(
+        "plot",
+        help="figures and tables of a mode-resolved result",
+        description="Draw crossover, spectrum or mean-free-path figures from a file of `analyze --hdf5`.",
+    )
+    parser.add_argument("kind", choices=("crossover", "spectrum", "mfp", "fractions"))
+    parser.add_argument("results", nargs="+", help="HDF5 files; one, or many for fractions")
+    parser.add_argument("--ts", type=float, default=None, metavar="T", help="temperature in K (default: the first)")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="figure (.png, .pdf, .svg)")
+    parser.add_argument("--csv", metavar="FILE", help="write the crossover table, one row per mode")
+    parser.set_defaults(run=_run_plot)
+
+
+def _run_plot(arguments: argparse.Namespace) -> int:
+    """Draw one figure."""
+    from phon_wigner import plots
+    from phon_wigner.crossover import crossover
+    from phon_wigner.errors import TemperatureError
+    from phon_wigner.result import WignerResult
+
+    loaded = [WignerResult.from_hdf5(path) for path in arguments.results]
+    rows = []
+    for path, result in zip(arguments.results, loaded, strict=True):
+        temperature = result.temperatures[0] if arguments.ts is None else arguments.ts
+        hit = np.flatnonzero(np.isclose(result.temperatures, temperature))
+        if not len(hit):
+            raise TemperatureError(
+                f"{path} has no {temperature:g} K; it holds {result.temperatures.tolist()} K. Choose one with --ts."
+            )
+        rows.append(int(hit[0]))
+    if arguments.kind == "fractions":
+        pairs = list(zip(loaded, rows, strict=True))
+        axes = plots.plot_coherence_fractions(
+            np.array([r.kappa_p[i, :3].mean() for r, i in pairs]),
+            np.array([r.kappa_c[i, :3].mean() for r, i in pairs]),
+            [Path(path).stem for path in arguments.results],
+        )
+    elif arguments.kind == "crossover":
+        diagnosis = crossover(loaded[0], rows[0])
+        if arguments.csv:
+            diagnosis.to_csv(arguments.csv)
+        for name, share in diagnosis.counts.items():
+            kappa = diagnosis.kappa_of_regime[name]
+            sys.stdout.write(f"{name:10s} {share:7.2%} of modes  K_P {kappa[0]:.4g}  K_C {kappa[1]:.4g} W/(m K)\n")
+        axes = plots.plot_crossover(diagnosis)
+    else:
+        draw = plots.plot_spectrum if arguments.kind == "spectrum" else plots.plot_mean_free_path
+        axes = draw(loaded[0], rows[0])
+    axes.figure.savefig(arguments.output)
+    return 0
 
 
 def _add_doctor(commands: Any) -> None:

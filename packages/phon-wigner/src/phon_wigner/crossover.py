@@ -71,10 +71,9 @@ class Crossover:
         """Write one row per mode."""
         with open(path, "w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
-            writer.writerow(
-                ["qpoint", "band", "frequency_thz", "lifetime_ps", "mean_free_path_nm"]
-                + ["kappa_p_w_mk", "kappa_c_w_mk", "coherence_share", "regime"]
-            )
+            names = ("frequency_thz", "lifetime_ps", "mean_free_path_nm")
+            names += ("kappa_p_w_mk", "kappa_c_w_mk", "coherence_share")
+            writer.writerow(("qpoint", "band", *names, "regime"))
             for q, s in np.ndindex(self.frequency.shape):
                 code = self.regime[q, s]
                 row = [self.frequency, self.lifetime, self.mean_free_path]

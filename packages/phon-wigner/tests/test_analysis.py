@@ -1,0 +1,246 @@
+"""Spectra, crossover, figures, disordered solids, isotopes."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import phono3py
+import pytest
+
+from phon_wigner.cli import main
+from phon_wigner.crossover import REGIMES, crossover, wigner_limit
+from phon_wigner.errors import GridMismatchError, LinewidthError, TemperatureError
+from phon_wigner.formula import clean_linewidths, coherence_conductivity, population_conductivity
+from phon_wigner.glass import broadening_scan, diffusivities, regularised_conductivity, voigt_profile
+from phon_wigner.harmonic import HarmonicCrystal
+from phon_wigner.heat_capacity import mode_heat_capacity
+from phon_wigner.isotope import add_isotopes, isotope_linewidths
+from phon_wigner.linewidths import Linewidths
+from phon_wigner.postprocess import AnalysisSettings, analyze, conversion_to_w_mk
+from phon_wigner.result import WignerResult
+from phon_wigner.spectra import (
+    coherence_map,
+    cumulative,
+    lifetimes,
+    mean_free_paths,
+    mode_scalars,
+    spectral_density,
+)
+from phon_wigner.testing import irreducible_mesh, make_phonopy
+
+PHONO3PY_MINOR = int(phono3py.__version__.split(".")[1])
+
+
+@pytest.fixture(scope="module")
+def widths(crystal):
+    qpoints, weights = irreducible_mesh(crystal, 5)
+    _, frequencies, _ = crystal.collect_pairs(qpoints, weights)
+    gamma = 0.05 + 0.01 * np.maximum(frequencies, 0) ** 2
+    return Linewidths.from_arrays([300.0], qpoints, weights, gamma[None], convention="hwhm-thz")
+
+
+@pytest.fixture(scope="module")
+def result(crystal, widths):
+    return analyze(crystal, widths, settings=AnalysisSettings(keep_modes=True))
+
+
+def test_shares_and_cumulative_sums_reach_kappa(result):
+    edges = np.linspace(-0.1, result.frequency.max() + 0.1, 40)
+    for kind, kappa in (("populations", result.kappa_p), ("coherences", result.kappa_c)):
+        shares = mode_scalars(result, 0, kind)
+        expected = kappa[0, :3].mean()
+        assert shares.sum() == pytest.approx(expected, rel=1e-9)
+        _, accumulated = cumulative(result.frequency, shares)
+        assert accumulated[-1] == pytest.approx(expected, rel=1e-9)
+        assert (spectral_density(result.frequency, shares, edges) * np.diff(edges)).sum() == pytest.approx(expected)
+    assert (np.diff(cumulative(result.frequency, mode_scalars(result, 0, "populations"))[1]) >= -1e-12).all()
+
+
+def test_mean_free_path_is_speed_times_lifetime(result):
+    q, s = 3, 1
+    tau = 1 / (4 * np.pi * result.gamma[0, q, s])
+    speed = np.linalg.norm(result.group_velocity[q, s])  # Å·THz = 0.1 nm/ps
+    assert lifetimes(result, 0)[q, s] == pytest.approx(tau)
+    assert mean_free_paths(result, 0)[q, s] == pytest.approx(0.1 * speed * tau)
+
+
+def test_coherence_map_integrates_to_kappa_c(crystal, widths, result):
+    pairs, frequencies, _ = crystal.collect_pairs(widths.qpoints, widths.weights)
+    edges = np.linspace(0, frequencies.max() + 0.1, 31)
+    density = coherence_map(
+        pairs, widths.at(300.0), 300.0, conversion_to_w_mk(crystal.volume), widths.weights.sum(), edges
+    )
+    np.testing.assert_allclose(density, density.T)
+    area = np.outer(np.diff(edges), np.diff(edges))
+    assert (density * area).sum() == pytest.approx(result.kappa_c[0, 0], rel=1e-9)
+
+
+def test_spectra_need_modes(crystal, widths):
+    with pytest.raises(GridMismatchError, match="keep_modes"):
+        mode_scalars(analyze(crystal, widths), 0)
+
+
+def test_regimes_follow_the_two_limits(result):
+    diagnosis = crossover(result)
+    omega = 2 * np.pi * diagnosis.frequency
+    limit = wigner_limit(result.frequency)
+    assert limit == pytest.approx(result.frequency.shape[1] / omega.max())
+    known = diagnosis.regime >= 0
+    tau = diagnosis.lifetime
+    assert (tau[diagnosis.regime == 0] > limit).all()
+    assert (tau[diagnosis.regime == 2] * omega[diagnosis.regime == 2] <= 1).all()
+    assert known.sum() == known.size - 3  # three acoustic modes at Gamma
+    assert sum(diagnosis.counts.values()) == pytest.approx(1)
+    carried = np.array([diagnosis.kappa_of_regime[name] for name in REGIMES]).sum(axis=0)
+    np.testing.assert_allclose(carried, [result.kappa_p[0, 0], result.kappa_c[0, 0]], rtol=1e-9)
+    share = diagnosis.coherence_share[known]
+    assert np.nanmin(share) >= 0
+    assert np.nanmax(share) <= 1
+
+
+def test_wider_lines_move_modes_to_the_wave_side(crystal, widths):
+    def counts(scale):
+        wide = Linewidths.from_arrays(
+            [300.0], widths.qpoints, widths.weights, scale * widths.gamma, convention="hwhm-thz"
+        )
+        return crossover(analyze(crystal, wide, settings=AnalysisSettings(keep_modes=True))).counts
+
+    narrow, broad = counts(0.1), counts(20.0)
+    assert narrow["particle"] > 0.9
+    assert broad["overdamped"] > narrow["overdamped"]
+    assert broad["particle"] < 0.1
+
+
+def test_figures_and_tables(result, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "toy.hdf5"
+    result.to_hdf5(path)
+    again = WignerResult.from_hdf5(path)
+    np.testing.assert_array_equal(again.mode_kappa_c, result.mode_kappa_c)
+    for kind in ("crossover", "spectrum", "mfp", "fractions"):
+        figure = tmp_path / f"{kind}.png"
+        table = ["--csv", str(tmp_path / "modes.csv")] if kind == "crossover" else []
+        assert main(["plot", kind, str(path), "-o", str(figure), *table]) == 0
+        assert figure.stat().st_size > 5000
+    assert "overdamped" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "modes.csv").open()))
+    assert len(rows) == result.frequency.size
+    total = sum(float(row["kappa_c_w_mk"]) for row in rows)
+    assert total == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
+    crossover(result).to_hdf5(tmp_path / "crossover.hdf5")
+    assert main(["plot", "mfp", str(path), "--ts", "77", "-o", str(tmp_path / "x.png")]) == 2
+
+
+def test_mode_figure_has_size_and_colour(result):
+    pytest.importorskip("matplotlib")
+    from phon_wigner.plots import plot_coherence_fractions, plot_crossover
+
+    points = plot_crossover(crossover(result)).collections[0]
+    assert np.ptp(points.get_sizes()) > 1
+    assert np.ptp(points.get_array()) > 0.1
+    axes = plot_coherence_fractions(np.array([0.1, 10.0]), np.array([0.2, 0.1]), ["a", "b"])
+    assert [t.get_text() for t in axes.texts] == ["a", "b"]
+    assert any(np.allclose(line.get_ydata(), 50) for line in axes.lines)
+
+
+# --- disordered solids ----------------------------------------------------------------------------------
+
+
+def test_voigt_limits_and_norm():
+    x = np.linspace(-200, 200, 400_001)
+    width = np.full_like(x, 0.3)
+    step = x[1] - x[0]
+    assert voigt_profile(x, 0.5, width).sum() * step == pytest.approx(1, abs=2e-3)
+    np.testing.assert_allclose(voigt_profile(x, 0.0, width), 0.3 / np.pi / (x**2 + 0.09))
+    np.testing.assert_allclose(
+        voigt_profile(x, 0.5, 0 * x), np.exp(-(x**2) / 0.5) / np.sqrt(2 * np.pi * 0.25), atol=1e-9
+    )
+
+
+def test_rwte_without_broadening_is_the_wigner_conductivity(crystal, widths):
+    pairs, _, _ = crystal.collect_pairs(widths.qpoints, widths.weights)
+    capacity = mode_heat_capacity(pairs.frequencies, 300.0)
+    width = clean_linewidths(pairs, widths.gamma)[0]
+    expected = population_conductivity(pairs, capacity, width).sum(axis=(0, 1))
+    expected = expected + coherence_conductivity(pairs, capacity, width)
+    got = regularised_conductivity(pairs, capacity, widths.gamma[0], 0.0)
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_allen_feldman_limit_and_scan(crystal, widths):
+    """Widths far below the broadening no longer matter; diffusivities times C give the same κ."""
+    pairs, _, _ = crystal.collect_pairs(widths.qpoints, widths.weights)
+    capacity = mode_heat_capacity(pairs.frequencies, 2000.0)
+    bare = regularised_conductivity(pairs, capacity, 0 * widths.gamma[0], 0.5)
+    tiny = regularised_conductivity(pairs, capacity, 1e-7 * widths.gamma[0], 0.5)
+    np.testing.assert_allclose(tiny, bare, rtol=1e-5, atol=1e-9)
+    scan = broadening_scan(pairs, capacity, widths.gamma[0], [0.0, 0.1, 0.5])
+    assert scan.shape == (3, 6)
+    assert len(np.unique(np.round(scan[:, 0], 6))) == 3
+    classical = (capacity * diffusivities(pairs, 0.5)).sum() * 2 * np.pi
+    assert classical == pytest.approx(bare[:3].mean(), rel=0.02)
+    with pytest.raises(LinewidthError, match="broadening > 0"):
+        regularised_conductivity(pairs, capacity, 0 * widths.gamma[0], 0.0)
+    with pytest.raises(LinewidthError, match="broadening > 0"):
+        diffusivities(pairs, 0.0)
+
+
+# --- isotopes -------------------------------------------------------------------------------------------
+
+
+def test_isotope_widths_equal_phono3py():
+    """Whole-mesh sweep against phono3py's own, in a crystal without degeneracies (where the answer is unique)."""
+    from phono3py.other.isotope import Isotope
+    from phonopy.phonon.grid import get_qpoints_from_bz_grid_points
+
+    phonon = make_phonopy()
+    noise = np.random.default_rng(0).normal(size=phonon.force_constants.shape)
+    constants = phonon.force_constants + 1e-2 * noise * (np.abs(phonon.force_constants) > 1e-8)
+    phonon.force_constants = constants
+    crystal = HarmonicCrystal.from_phonopy(phonon)
+    theirs = Isotope([5, 5, 5], phonon.primitive, cutoff_frequency=1e-4)
+    theirs.init_dynamical_matrix(constants, phonon.supercell, phonon.primitive)
+    grid = theirs.bz_grid
+    for point in (1, 7, 33):
+        theirs.set_grid_point(point)
+        theirs.run()
+        q = get_qpoints_from_bz_grid_points(point, grid)
+        ours = isotope_linewidths(crystal, (5, 5, 5), np.array([q]), irreducible=False)
+        np.testing.assert_allclose(ours[0], theirs.gamma, rtol=1e-5, atol=1e-7 * theirs.gamma.max())
+
+
+@pytest.mark.skipif(PHONO3PY_MINOR < 8, reason="symmetrised tetrahedra came with phono3py 4.8")
+def test_one_q_per_star_is_enough(crystal):
+    qpoints, _ = irreducible_mesh(crystal, 5)
+    options = {"symmetrize_tetrahedra": True, "average_degenerate": True}
+    fast = isotope_linewidths(crystal, (5, 5, 5), qpoints, **options)
+    full = isotope_linewidths(crystal, (5, 5, 5), qpoints, irreducible=False, **options)
+    assert fast.max() > 1e-4
+    np.testing.assert_allclose(fast, full, rtol=1e-7, atol=1e-9 * full.max())
+
+
+def test_isotope_rate_is_proportional_to_the_mass_variance(crystal):
+    q = np.array([[0.2, 0.4, 0.0]])
+    one = isotope_linewidths(crystal, (5, 5, 5), q, mass_variances=np.array([0.0, 1e-3]))
+    two = isotope_linewidths(crystal, (5, 5, 5), q, mass_variances=np.array([0.0, 2e-3]))
+    np.testing.assert_allclose(two, 2 * one)
+    assert (isotope_linewidths(crystal, (5, 5, 5), q, mass_variances=np.zeros(2)) == 0).all()
+
+
+def test_isotopes_are_added_once(crystal, widths):
+    from dataclasses import replace
+
+    with pytest.raises(GridMismatchError, match="mesh"):
+        add_isotopes(crystal, widths)
+    more = add_isotopes(crystal, replace(widths, mesh=(5, 5, 5)), average_degenerate=True)
+    assert analyze(crystal, more).kappa_p[0, 0] < analyze(crystal, widths).kappa_p[0, 0]
+    with pytest.raises(GridMismatchError, match="twice"):
+        add_isotopes(crystal, more)
+
+
+def test_unknown_temperature_in_comparison(result):
+    from phon_wigner.metrics import ModeConductivity
+
+    with pytest.raises(TemperatureError, match="holds"):
+        ModeConductivity.from_result(result, 77.0)
