@@ -48,7 +48,7 @@ def fit_force_constants(
 
         data: ``residual`` ‖F_fit − F‖/‖F‖ over all supercells; ``residual_even`` the same for F_even (± pairs
         only); ``heldout_error``, ``heldout_error_even`` the same on supercells left out of a second fit;
-        ``n_heldout``; ``fc2_change``, ``fc3_change`` relative change of the force constants in that fit;
+        ``n_heldout``; ``residual_fc2_supercell`` that of the odd part in a separate fc2 supercell; ``fc2_change``, ``fc3_change`` relative change of the force constants in that fit;
         ``sum_rule_fc2``, ``sum_rule_fc3`` largest violation of Σ_j Φ = 0 over the largest element;
         ``force_scale`` rms force component, eV/Å; ``trusted``; ``force_constants_warning`` (empty when trusted).
 
@@ -119,6 +119,8 @@ def _judge(
     if forces_fc2 is not None and len(forces_fc2):
         displacements = np.asarray(phono3py.phonon_displacements)
         predicted = predict_forces(phono3py.phonon_primitive, displacements, fitted["fc2"])
+        if paired:  # fc2 explains the odd part alone
+            predicted, forces_fc2 = _odd_part(predicted), _odd_part(forces_fc2)
         data["residual_fc2_supercell"] = _relative(predicted - forces_fc2, forces_fc2)
         data.setdefault("residual", data["residual_fc2_supercell"])
         data.setdefault("force_scale", float(np.sqrt(np.mean(forces_fc2**2))))
@@ -183,6 +185,13 @@ def _even_part(forces: NDArray[np.float64]) -> NDArray[np.float64]:
     n_pairs = len(forces) // 2
     even: NDArray[np.float64] = 0.5 * (forces[0 : 2 * n_pairs : 2] + forces[1 : 2 * n_pairs : 2])
     return even
+
+
+def _odd_part(forces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[F(u) − F(−u)]/2 of neighbouring partners."""
+    n_pairs = len(forces) // 2
+    odd: NDArray[np.float64] = 0.5 * (forces[0 : 2 * n_pairs : 2] - forces[1 : 2 * n_pairs : 2])
+    return odd
 
 
 def _relative(difference: NDArray[np.float64], reference: NDArray[np.float64]) -> float:

@@ -1,0 +1,145 @@
+"""κ: against phono3py itself, published data, identities, and refusals."""
+
+from __future__ import annotations
+
+import lzma
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from screen_cli.conductivity_solvers import StandardSolver
+from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.record import Record
+from screen_cli.settings import ConductivitySettings
+from screen_cli.stages.conductivity import choose_mesh, compute_conductivity
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def aluminium() -> tuple[Record, Record]:
+    from ase import Atoms
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    from screen_cli.force_constant_solvers.symfc import SymfcSolver
+    from screen_cli.settings import DisplaceSettings, ForceConstantsSettings
+    from screen_cli.stages.displace import displace
+    from screen_cli.stages.force_constants import fit_force_constants
+
+    displaced = displace(bulk("Al", a=4.0), DisplaceSettings(dim=[2, 2, 2]))
+    arrays, forces = displaced.arrays, []
+    for displacement in arrays["displacements"]:
+        positions = arrays["supercell_positions"] + displacement
+        atoms = Atoms(arrays["supercell_numbers"], positions, cell=arrays["supercell_cell"], pbc=True)
+        atoms.calc = EMT()
+        forces.append(atoms.get_forces())
+    record = Record({}, {"forces": np.array(forces)})
+    return displaced, fit_force_constants(displaced, record, ForceConstantsSettings(), SymfcSolver())
+
+
+def run(aluminium: tuple[Record, Record], **settings: Any) -> Record:
+    return compute_conductivity(*aluminium, ConductivitySettings(**({"mesh": [7, 7, 7]} | settings)), StandardSolver())
+
+
+def test_equals_phono3py(aluminium: tuple[Record, Record], capfd: pytest.CaptureFixture[str]) -> None:
+    from screen_cli.lattice import load_phono3py
+
+    record = run(aluminium, temperatures=[100.0, 300.0])
+    assert capfd.readouterr().out == ""
+    phono3py = load_phono3py(aluminium[0], force_constants=aluminium[1])
+    phono3py.mesh_numbers = [7, 7, 7]
+    phono3py.init_phph_interaction()
+    phono3py.run_thermal_conductivity(temperatures=[100.0, 300.0], is_isotope=True)
+    np.testing.assert_allclose(record.arrays["kappa_p"], phono3py.thermal_conductivity.kappa[0], rtol=1e-10)
+    assert record.data["kappa_temperature_k"] == 300.0
+    assert record.data["kappa_p_w_mk"] == pytest.approx(record.arrays["kappa_p"][1, :3].mean())
+    assert record.data["kappa_c_w_mk"] is None
+
+
+def test_modes_sum_to_kappa(aluminium: tuple[Record, Record]) -> None:
+    arrays = run(aluminium).arrays
+    total = arrays["mode_kappa_p"].sum(axis=(1, 2)) / arrays["weights"].sum()
+    np.testing.assert_allclose(total, arrays["kappa_p"], rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(arrays["kappa_p"][:, 3:], 0, atol=1e-6)
+    np.testing.assert_allclose(arrays["kappa_p"][:, 0], arrays["kappa_p"][:, 2], rtol=1e-6)
+
+
+def test_each_scattering_lowers_kappa(aluminium: tuple[Record, Record]) -> None:
+    free, bounded = run(aluminium), run(aluminium, boundary_mfp=0.05)
+    assert bounded.data["kappa_p_w_mk"] < free.data["kappa_p_w_mk"]
+    assert np.all(bounded.arrays["gamma"] >= free.arrays["gamma"])
+    speed = np.linalg.norm(free.arrays["group_velocity"], axis=-1)
+    expected = speed / (4 * np.pi * 500.0)  # 0.05 μm in Å
+    np.testing.assert_allclose(bounded.arrays["gamma"][0] - free.arrays["gamma"][0], expected, atol=1e-12)
+
+
+def test_lbte_differs_and_keeps_rta(aluminium: tuple[Record, Record]) -> None:
+    direct, relaxation = run(aluminium, method="lbte", mesh=[5, 5, 5]), run(aluminium, mesh=[5, 5, 5])
+    np.testing.assert_allclose(direct.arrays["kappa_rta"], relaxation.arrays["kappa_p"], rtol=0.02, atol=1e-6)
+    assert direct.data["kappa_p_w_mk"] > relaxation.data["kappa_p_w_mk"]
+
+
+def test_mesh_rule() -> None:
+    cell = np.diag([4.0, 4.0, 8.0])
+    settings = ConductivitySettings(q_spacing=0.2)
+    mesh = choose_mesh(settings, cell)
+    assert mesh == [9, 9, 5]
+    assert all(2 * np.pi / length / number <= 0.2 for length, number in zip((4, 4, 8), mesh, strict=True))
+
+
+def test_warnings_and_refusals(aluminium: tuple[Record, Record]) -> None:
+    assert "even" in run(aluminium, mesh=[4, 4, 4]).data["kappa_warnings"]
+    with pytest.raises(ConfigError, match="above 0 K"):
+        run(aluminium, temperatures=[0.0])
+    with pytest.raises(ConfigError, match="three positive"):
+        run(aluminium, mesh=[7, 7])
+    with pytest.raises(ConfigError, match="third_order"):
+        compute_conductivity(
+            aluminium[0], Record({}, {"fc2": aluminium[1].arrays["fc2"]}), ConductivitySettings(), StandardSolver()
+        )
+
+    def broken(*_: Any, **__: Any) -> dict[str, np.ndarray]:
+        return {"temperatures": np.array([300.0]), "kappa_p": np.full((1, 6), np.nan)}
+
+    with pytest.raises(PhysicsError, match="not"):
+        compute_conductivity(*aluminium, ConductivitySettings(mesh=[5, 5, 5]), broken)
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+def test_sodium_chloride_by_dft() -> None:
+    """The DFT set of NaCl through our stages against phono3py's own fit and κ on the same mesh, within 2 %."""
+    folder = os.environ.get("SDNNFF_REFERENCE_DATA")
+    path = Path(folder or "") / "nacl-dft" / "phono3py_params_NaCl.yaml.xz"
+    if not folder or not path.is_file():
+        pytest.skip("SDNNFF_REFERENCE_DATA does not name a folder with nacl-dft/phono3py_params_NaCl.yaml.xz")
+    import io
+
+    import phono3py
+
+    from screen_cli.force_constant_solvers.symfc import SymfcSolver
+    from screen_cli.settings import ForceConstantsSettings
+    from screen_cli.stages.force_constants import fit_force_constants
+
+    with lzma.open(path, "rt") as file:
+        text = file.read()
+    reference = phono3py.load(io.StringIO(text), fc_calculator="symfc", log_level=0)
+    born = Record({"kind": "random", "paired": False}, {}, {"yaml": text})
+    forces = Record({}, {"forces": np.array(reference.forces), "forces_fc2": np.array(reference.phonon_forces)})
+    fitted = fit_force_constants(born, forces, ForceConstantsSettings(), SymfcSolver())
+    settings = ConductivitySettings(mesh=[11, 11, 11], isotope=False)
+
+    class WithBorn(StandardSolver):
+        def __call__(self, phonons: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            phonons.nac_params = reference.nac_params
+            return super().__call__(phonons, *args, **kwargs)
+
+    ours = compute_conductivity(born, fitted, settings, WithBorn()).data["kappa_p_w_mk"]
+    reference.mesh_numbers = [11, 11, 11]
+    reference.init_phph_interaction()
+    reference.run_thermal_conductivity(temperatures=[300.0])
+    assert ours == pytest.approx(float(reference.thermal_conductivity.kappa[0, 0, :3].mean()), rel=0.02)

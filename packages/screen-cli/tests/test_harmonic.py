@@ -1,0 +1,208 @@
+"""Harmonic properties against phonopy's numbers, elastic constants and limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from screen_cli.errors import ConfigError, StructureError
+from screen_cli.record import Record
+from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, HarmonicSettings
+from screen_cli.stages.harmonic import acoustic_slopes, compute_harmonic, is_stable
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+LATTICE = 3.61
+SETTINGS = HarmonicSettings(mesh=[11, 11, 11], phase_space=False, temperatures=[300.0, 5000.0], band_points=11)
+
+
+def copper(lattice: float = LATTICE) -> Any:
+    from ase.build import bulk
+
+    return bulk("Cu", "fcc", a=lattice)
+
+
+def copper_records(lattice: float = LATTICE) -> tuple[Record, Record]:
+    """fc2 of EMT copper by finite differences in 108 atoms."""
+    from ase import Atoms
+    from ase.calculators.emt import EMT
+
+    from screen_cli.force_constant_solvers.finite_difference import FiniteDifferenceSolver
+    from screen_cli.stages.displace import displace
+    from screen_cli.stages.force_constants import fit_force_constants
+
+    settings = DisplaceSettings(dim=[3, 3, 3], distance=0.005)
+    displaced = displace(copper(lattice), settings, kind="finite-difference", third_order=False)
+    forces = []
+    for displacement in displaced.arrays["displacements_fc2"]:
+        positions = displaced.arrays["supercell_positions_fc2"] + displacement
+        cell, numbers = displaced.arrays["supercell_cell_fc2"], displaced.arrays["supercell_numbers_fc2"]
+        forces.append(Atoms(numbers, positions, cell=cell, pbc=True, calculator=EMT()).get_forces())
+    record = Record({}, {"forces_fc2": np.array(forces)})
+    fit = ForceConstantsSettings(third_order=False)
+    return displaced, fit_force_constants(displaced, record, fit, FiniteDifferenceSolver())
+
+
+@pytest.fixture(scope="module")
+def records() -> tuple[Record, Record]:
+    return copper_records()
+
+
+@pytest.fixture(scope="module")
+def harmonic(records: tuple[Record, Record]) -> Record:
+    return compute_harmonic(*records, SETTINGS)
+
+
+def test_heat_capacity_reaches_dulong_petit(harmonic: Record) -> None:
+    from scipy.constants import R
+
+    assert harmonic.arrays["cv"][1] == pytest.approx(3 * R, rel=2e-3)  # 1/N of the modes stand still at Γ
+    assert harmonic.arrays["cv"][0] < 0.98 * 3 * R
+    assert harmonic.data["cv_j_mol_k_atom"] == harmonic.data["cv_j_mol_k"]
+
+
+def test_heat_capacity_and_displacements_are_phonopys(records: tuple[Record, Record], harmonic: Record) -> None:
+    from phonopy import Phonopy
+
+    from screen_cli.lattice import load_phonopy
+
+    ours = load_phonopy(*records)
+    phonopy = Phonopy(ours.unitcell, supercell_matrix=ours.supercell_matrix, primitive_matrix="F")
+    phonopy.force_constants = records[1].arrays["fc2"]
+    phonopy.run_mesh([11, 11, 11], with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
+    thermal = phonopy.run_thermal_properties(temperatures=[300.0])
+    assert harmonic.data["cv_j_mol_k"] == pytest.approx(float(thermal.heat_capacity[0]), rel=1e-6)
+    matrices = phonopy.run_thermal_displacement_matrices(temperatures=[300.0], freq_min=1e-2)
+    trace = np.trace(np.asarray(matrices.thermal_displacement_matrices)[0, 0]).real
+    assert harmonic.data["max_msd"] == pytest.approx(trace, rel=1e-6)
+    assert harmonic.data["msd"] == [harmonic.data["max_msd"]]
+    assert harmonic.data["msd_by_element"] == {"Cu": harmonic.data["max_msd"]}
+
+
+def test_displacements_are_classical_when_hot(records: tuple[Record, Record], harmonic: Record) -> None:
+    """⟨u²⟩ → Σ k_B T / (m ω²) / N at high temperature."""
+    from ase import units
+
+    weights, frequencies = harmonic.arrays["weights"], harmonic.arrays["frequencies"]
+    omega = 2 * np.pi * frequencies * 1e12 / units.s
+    inverse = np.where(frequencies > 1e-2, 1 / np.maximum(omega, 1e-12) ** 2, 0.0)
+    mass = copper().get_masses()[0]
+    expected = units.kB * 5000 / mass * (weights @ inverse.sum(axis=1)) / weights.sum()
+    assert harmonic.arrays["msd"][1, 0] == pytest.approx(expected, rel=2e-3)
+
+
+def test_dos_counts_every_mode(harmonic: Record) -> None:
+    arrays = harmonic.arrays
+    assert np.trapezoid(arrays["dos"], arrays["dos_frequencies"]) == pytest.approx(3.0, rel=0.01)
+    np.testing.assert_allclose(arrays["dos_by_element"].sum(axis=0), arrays["dos"], atol=1e-12)
+
+
+def test_bands_end_at_gamma_with_zero(harmonic: Record) -> None:
+    arrays = harmonic.arrays
+    at_gamma = np.abs(arrays["band_qpoints"]).max(axis=1) < 1e-12
+    assert at_gamma.any()
+    assert np.abs(arrays["band_frequencies"][at_gamma]).max() < 1e-3
+    assert len(arrays["band_starts"]) == len(arrays["band_connected"]) + 1
+    assert arrays["band_starts"][-1] == len(arrays["band_distances"])
+    assert harmonic.data["band_labels"][0] == r"$\Gamma$"
+
+
+def elastic_constants() -> tuple[float, float, float]:
+    """C11, C12, C44 of EMT copper at LATTICE from stress-strain, eV/Å³.
+
+    The crystal is at its own equilibrium lattice constant in the test below, so no stress correction enters.
+    """
+    from ase.calculators.emt import EMT
+
+    def stress(strain: np.ndarray) -> np.ndarray:
+        atoms = copper(equilibrium()).repeat(1)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+        atoms.calc = EMT()
+        return atoms.get_stress()
+
+    step = 1e-4
+    axial = np.zeros((3, 3))
+    axial[0, 0] = step
+    shear = np.zeros((3, 3))
+    shear[1, 2] = shear[2, 1] = step / 2
+    along = (stress(axial) - stress(-axial)) / (2 * step)
+    across = (stress(shear) - stress(-shear)) / (2 * step)
+    return along[0], along[1], across[3]
+
+
+def equilibrium() -> float:
+    from ase.calculators.emt import EMT
+    from scipy.optimize import brentq
+
+    def pressure(lattice: float) -> float:
+        atoms = copper(lattice)
+        atoms.calc = EMT()
+        return float(atoms.get_stress()[:3].mean())
+
+    return float(brentq(pressure, 3.5, 3.7))
+
+
+def test_sound_velocities_follow_from_elastic_constants() -> None:
+    from ase import units
+
+    from screen_cli.lattice import load_phonopy
+
+    lattice = equilibrium()
+    c11, c12, c44 = elastic_constants()
+    density = copper().get_masses()[0] / (lattice**3 / 4)
+    directions = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 2, 3]]) / np.sqrt([[1], [2], [3], [14]])
+    expected = []
+    for n in directions:
+        christoffel = (c12 + c44) * np.outer(n, n)
+        christoffel[np.diag_indices(3)] = c44 + (c11 - c44) * n**2
+        expected.append(np.sqrt(np.linalg.eigvalsh(christoffel) / density))
+    slopes = acoustic_slopes(load_phonopy(*copper_records(lattice)), directions)
+    metres_per_second = np.array(expected) * units.s / units.m
+    np.testing.assert_allclose(slopes, metres_per_second, rtol=0.02)
+
+
+def test_averages_are_ordered(harmonic: Record) -> None:
+    data = harmonic.data
+    assert data["vs_transverse_m_s"] < data["vs_longitudinal_m_s"]
+    assert data["vs_m_s"] < (2 * data["vs_transverse_m_s"] + data["vs_longitudinal_m_s"]) / 3
+    assert 200 < data["debye_temperature_k"] < 450
+
+
+@pytest.mark.parametrize(
+    ("gamma", "other", "stable"),
+    [(-0.009, 0.1, True), (-0.011, 0.1, False), (0.0, -1e-4, False), (0.0, 0.0, True)],
+)
+def test_stability_rule(gamma: float, other: float, stable: bool) -> None:
+    frequencies = np.array([[gamma, 0.0, 0.0, 3.0], [other, 1.0, 1.0, 3.0]])
+    qpoints = np.array([[0.0, 0, 0], [0.5, 0, 0]])
+    assert is_stable(frequencies, qpoints, gamma_tolerance_thz=0.01, tolerance_thz=0.0) is stable
+
+
+def test_optical_mode_at_gamma_gets_no_tolerance() -> None:
+    frequencies = np.array([[-0.5, 0.0, 0.0, 0.0]])
+    assert not is_stable(frequencies, np.zeros((1, 3)), gamma_tolerance_thz=0.01, tolerance_thz=0.0)
+
+
+def test_unstable_crystal_is_reported(records: tuple[Record, Record]) -> None:
+    """Turning the sign of fc2 makes every mode imaginary: reported, finite, and without sound velocity."""
+    turned = dataclasses.replace(records[1], arrays=records[1].arrays | {"fc2": -records[1].arrays["fc2"]})
+    record = compute_harmonic(*(records[0], turned), dataclasses.replace(SETTINGS, mesh=[5, 5, 5]))
+    record.check_finite("harmonic")
+    assert record.data["stable"] is False
+    assert record.data["min_frequency_thz"] < -5
+    assert record.data["n_imaginary_modes"] == 3 * (125 - 1)
+    assert "vs_m_s" not in record.data
+
+
+def test_errors(records: tuple[Record, Record]) -> None:
+    with pytest.raises(ConfigError, match="three positive"):
+        compute_harmonic(*records, HarmonicSettings(mesh=[0, 1, 1]))
+    wrong = Record({}, {"fc2": np.zeros((1, 32, 3, 3))})
+    with pytest.raises(StructureError, match=r"has shape \(1, 32, 3, 3\), expected \(1, 108, 3, 3\)"):
+        compute_harmonic(records[0], wrong, SETTINGS)
+    with pytest.raises(StructureError, match="no document 'yaml'"):
+        compute_harmonic(Record(), records[1], SETTINGS)
+    with pytest.raises(StructureError, match="BORN text cannot be read"):
+        compute_harmonic(*records, SETTINGS, born="nonsense\n1 2\n")
