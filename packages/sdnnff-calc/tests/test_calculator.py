@@ -170,3 +170,10 @@ def test_model_survives_pickling(salt: Atoms) -> None:
     model = toy_model("conservative-1")
     again = pickle.loads(pickle.dumps(model))
     assert np.array_equal(SDNNFF(model).predict([salt])[0]["forces"], SDNNFF(again).predict([salt])[0]["forces"])
+
+
+def test_ase_finds_the_calculator_by_name() -> None:
+    collection = pytest.importorskip("ase._4.plugins.plugin_collection")
+    found = [p for p in collection.PluginCollection.from_entry_points() if p.name == "sdnnff"]
+    assert len(found) == 1
+    assert found[0].implementation is SDNNFF
