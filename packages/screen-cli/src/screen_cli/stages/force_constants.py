@@ -48,7 +48,8 @@ def fit_force_constants(
 
         data: ``residual`` ‖F_fit − F‖/‖F‖ over all supercells; ``residual_even`` the same for F_even (± pairs
         only); ``heldout_error``, ``heldout_error_even`` the same on supercells left out of a second fit;
-        ``n_heldout``; ``residual_fc2_supercell`` that of the odd part in a separate fc2 supercell; ``fc2_change``, ``fc3_change`` relative change of the force constants in that fit;
+        ``n_heldout``; ``residual_fc2_supercell`` that of the odd part in a separate fc2 supercell;
+        ``fc2_change``, ``fc3_change`` relative change of the force constants in that fit;
         ``sum_rule_fc2``, ``sum_rule_fc3`` largest violation of Σ_j Φ = 0 over the largest element;
         ``force_scale`` rms force component, eV/Å; ``trusted``; ``force_constants_warning`` (empty when trusted).
 
