@@ -189,6 +189,9 @@ def test_allen_feldman_limit_and_scan(crystal, widths):
 # --- isotopes -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(
+    PHONO3PY_MINOR < 8, reason="phono3py 4.0's tetrahedron isotope widths differ from 4.8's by up to 60 %"
+)
 def test_isotope_widths_equal_phono3py():
     """Whole-mesh sweep against phono3py's own, in a crystal without degeneracies (where the answer is unique)."""
     from phono3py.other.isotope import Isotope

@@ -71,9 +71,8 @@ class Crossover:
         """Write one row per mode."""
         with open(path, "w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
-            names = ("frequency_thz", "lifetime_ps", "mean_free_path_nm")
-            names += ("kappa_p_w_mk", "kappa_c_w_mk", "coherence_share")
-            writer.writerow(("qpoint", "band", *names, "regime"))
+            names = ["qpoint", "band", "frequency_thz", "lifetime_ps", "mean_free_path_nm", "kappa_p_w_mk"]
+            writer.writerow([*names, "kappa_c_w_mk", "coherence_share", "regime"])
             for q, s in np.ndindex(self.frequency.shape):
                 code = self.regime[q, s]
                 row = [self.frequency, self.lifetime, self.mean_free_path]

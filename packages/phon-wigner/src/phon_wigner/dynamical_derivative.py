@@ -51,10 +51,12 @@ class DynamicalMatrixDerivative:
         self._dm = dynamical_matrix
         primitive = dynamical_matrix.primitive
         self._cell: NDArray[np.float64] = np.asarray(primitive.cell)
-        self._reciprocal: NDArray[np.float64] = np.linalg.inv(self._cell)  # columns, 1/Å
+        self._reciprocal: NDArray[np.float64] = np.asarray(np.linalg.inv(self._cell))  # columns, 1/Å
         self._n_atoms = len(primitive)
         masses = getattr(dynamical_matrix, "normalization_masses", primitive.masses)
-        self._inv_sqrt_m: NDArray[np.float64] = np.power(np.asarray(masses, dtype=np.float64), -0.5)
+        self._inv_sqrt_m: NDArray[np.float64] = np.asarray(
+            np.sqrt(1 / np.asarray(masses, dtype=np.float64)), dtype=np.float64
+        )
         self._method = getattr(dynamical_matrix, "nac_method", None)
         if self._method == "gonze":
             if getattr(dynamical_matrix, "short_range_force_constants", None) is None:
