@@ -61,6 +61,7 @@ def build_calculator(reference: str, options: Mapping[str, Any]) -> Any:
     return _call(reference, options, "labels.factory")
 
 
+@functools.cache
 def _module_version(reference: str) -> str:
     """Version of the distribution that holds a module, or an empty string."""
     top = reference.partition(":")[0].partition(".")[0]
