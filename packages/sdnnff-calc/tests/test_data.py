@@ -122,6 +122,38 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
         list(iterate_structures([tmp_path / "empty"]))
 
 
+VASPRUN = """<?xml version="1.0"?>
+<modeling>
+<kpoints><varray name="kpointlist"><v>0 0 0</v></varray><varray name="weights"><v>1</v></varray></kpoints>
+<atominfo><array name="atoms"><set><rc><c>Na</c><c>1</c></rc><rc><c>Cl</c><c>2</c></rc></set></array></atominfo>
+<structure name="initialpos">{structure}</structure>
+<calculation>
+<scstep><energy><i name="e_fr_energy">-1.5</i><i name="e_0_energy">-1.5</i></energy></scstep>
+<structure>{structure}</structure>
+<varray name="forces"><v>0.1 0.0 0.0</v><v>-0.1 0.0 0.0</v></varray>
+<varray name="stress"><v>10.0 0 0</v><v>0 20.0 0</v><v>0 0 30.0</v></varray>
+<energy><i name="e_fr_energy">-1.5</i><i name="e_0_energy">-1.5</i></energy>
+</calculation>
+</modeling>
+"""
+STRUCTURE = """<crystal><varray name="basis"><v>4 0 0</v><v>0 4 0</v><v>0 0 4</v></varray></crystal>
+<varray name="positions"><v>0 0 0</v><v>0.5 0.5 0.5</v></varray>"""
+
+
+def test_folder_of_vasp_outputs(tmp_path: Path) -> None:
+    for name in ("run-1", "run-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vasprun.xml").write_text(VASPRUN.format(structure=STRUCTURE))
+        (tmp_path / name / "OUTCAR").write_text("the same run again: vasprun.xml is preferred")
+    structures = list(iterate_structures([tmp_path]))
+    assert len(structures) == 2
+    assert np.allclose(forces_of(structures[:1]), [[0.1, 0, 0], [-0.1, 0, 0]])
+    assert structures[0].calc.results["energy"] == -1.5
+    assert "run-2" in structures[1].info["origin"]
+    sample = Sample.from_atoms(structures[0], 3.6)
+    assert sample.stress[1, 1] == pytest.approx(2 * sample.stress[0, 0])  # kB and sign converted by ASE
+
+
 def test_nan_and_outliers_are_reported_not_used(emt_copper: list[Atoms]) -> None:
     bad, huge = emt_copper[0].copy(), emt_copper[1].copy()
     bad.calc = SinglePointCalculator(bad, forces=np.full((8, 3), np.nan))

@@ -140,7 +140,8 @@ def test_direct_stage_before_the_conservative_one(emt_copper: list[Atoms], tmp_p
 
 
 def test_committee_members_differ_and_match_their_batched_pass(emt_copper: list[Atoms], tmp_path: Path) -> None:
-    trainer = Trainer(SMALL_CONFIGS["conservative-1"], epochs=2, batch_atoms=32)
+    table = dataclasses.asdict(SMALL_CONFIGS["conservative-1"])  # as a host reads it from TOML
+    trainer = Trainer(table, epochs=2, batch_atoms=32)
     paths = trainer.train(emt_copper[:12], emt_copper[12:16], workdir=tmp_path, seed=1, n_members=3)
     together = trainer.committee(paths).predict_committee(emt_copper[:5])
     assert together["energies"].shape == (3, 5)

@@ -27,7 +27,14 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from sdnnff_calc.calculator import SDNNFF, choose_device
 from sdnnff_calc.checkpoint import Model, load_model
-from sdnnff_calc.config import DataConfig, EquivariantConfig, ModelConfig, RunConfig, TrainingConfig
+from sdnnff_calc.config import (
+    DataConfig,
+    EquivariantConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+    model_config_from_dict,
+)
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.elements import check_elements
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
@@ -223,15 +230,19 @@ class Trainer:
     Parameters
     ----------
     model
-        Settings of the members; default ``e-sdnnff``.
+        Settings of the members, as a record or a table of them; default ``e-sdnnff``.
     device
         Where members are trained and evaluated.
     **training
         Fields of :class:`~sdnnff_calc.config.TrainingConfig`, such as ``epochs`` or ``max_minutes``.
     """
 
-    def __init__(self, model: ModelConfig | None = None, device: str = "auto", **training: Any) -> None:
-        self.model = model or EquivariantConfig()
+    def __init__(
+        self, model: ModelConfig | dict[str, Any] | None = None, device: str = "auto", **training: Any
+    ) -> None:
+        if isinstance(model, dict):
+            model = model_config_from_dict(model)
+        self.model: ModelConfig = model or EquivariantConfig()
         self.device = device
         self.training = training
 

@@ -166,7 +166,12 @@ def train_member(
     with_energy = training.energy_weight > 0.0
     model = new_model(model_config, stores.train, training.dtype, seed, with_energy)
     if warm_start is not None:
-        _copy_weights(load_model(warm_start).network, model.network)
+        earlier = load_model(warm_start)
+        _copy_weights(earlier.network, model.network)
+        # the weights mean forces in units of the earlier scale: keep it, or the start is no longer warm
+        model.statistics = dataclasses.replace(
+            earlier.statistics, atomic_energies=model.statistics.atomic_energies or earlier.statistics.atomic_energies
+        )
     records: list[EpochRecord] = []
     if training.direct_epochs > 0 and isinstance(model_config, EquivariantConfig):
         if model_config.head != "conservative":
