@@ -315,7 +315,7 @@ def run_structure(root: str, structure_id: str) -> dict[str, Any]:
         What is no crystal's fault: no room on the disk, a missing extra, a bad setting. Everything else
         becomes a failed outcome.
     """
-    run = _open_run(root)
+    run = _open_run(root, (Path(root) / "manifest.json").stat().st_mtime_ns)
     try:
         return asdict(take_through(run, structure_id))
     finally:
@@ -440,8 +440,8 @@ def _calculator_identity(name: str, options: str) -> Any:
 
 
 @functools.lru_cache(maxsize=4)
-def _open_run(root: str) -> RunDirectory:
-    """Open a run directory once per process."""
+def _open_run(root: str, manifest_time: int) -> RunDirectory:
+    """Open a run directory once per process and manifest."""
     return RunDirectory.open(root)
 
 
