@@ -31,8 +31,8 @@ from sdnnff_calc.evaluation import evaluate_forces
 from sdnnff_calc.runs import Stores, store_of, train_committee
 
 MODELS: dict[str, ModelConfig] = {
-    "e-sdnnff": EquivariantConfig(cutoff=8.0),
-    "e-sdnnff-direct": EquivariantConfig(cutoff=8.0, head="direct"),
+    "e-sdnnff": EquivariantConfig(cutoff=8.0, n_element_channels=2),
+    "e-sdnnff-direct": EquivariantConfig(cutoff=8.0, n_element_channels=2, head="direct"),
     "e-sdnnff-2": EquivariantConfig(cutoff=6.0, n_layers=2),
     "sdnnff": GridConfig(cutoff=8.0, n_grid=13, sigma=0.85),
     "sdnnff-1-frame": GridConfig(cutoff=8.0, n_grid=13, sigma=0.85, n_frames=1),
@@ -46,7 +46,8 @@ def train(config: ModelConfig, structures: list[Atoms], minutes: float, seed: in
         workdir=tempfile.mkdtemp(),
         epochs=100_000,
         max_minutes=minutes,
-        batch_atoms=128,
+        batch_atoms=64,
+        ema_decay=0.995,
         learning_rate=5e-3 if config.kind == "e-sdnnff" else 1e-3,
         seed=seed,
     )
