@@ -105,6 +105,18 @@ def test_deviation_comes_through_get_property(copper):
     assert copper.calc.get_property("force_error_bar", copper) == pytest.approx(2 * deviation)
 
 
+def test_predict_gives_the_results_of_many_structures(copper):
+    committee = CommitteeCalculator([EMT(), lennard_jones()])
+    other = bulk("Cu", cubic=True)
+    other.rattle(0.1, seed=1)
+    many = committee.predict(atoms for atoms in (copper, other))
+    for atoms, results in zip((copper, other), many, strict=True):
+        atoms.calc = committee
+        assert results["forces"] == pytest.approx(atoms.get_forces(), rel=1e-12, abs=1e-12)
+        assert set(results) == set(committee.results)
+        assert results["forces_committee"].shape == (2, len(atoms), 3)
+
+
 @pytest.fixture
 def trained(tmp_path):
     crystals = [atoms for _, atoms in toy_crystals(3)]

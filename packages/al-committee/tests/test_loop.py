@@ -529,9 +529,14 @@ def test_command_line_errors_name_the_fix(tmp_path, capsys):
     path.write_text(path.read_text().replace("budget", "bugdet"))
     assert main(["init", str(path), str(tmp_path / "run")]) == EXIT_ERROR
     assert "Did you mean 'budget'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    path = write_config(tmp_path, strategy="worst-frist")
+    assert main(["init", str(path), str(tmp_path / "run")]) == EXIT_ERROR
+    assert "Did you mean 'worst-first'" in capsys.readouterr().err
     path = write_config(tmp_path, labels='factory = "al_committee.testing:pair_teecher"')
     assert main(["run", str(tmp_path / "run"), "--config", str(path)]) == EXIT_ERROR
     assert "Did you mean 'pair_teacher'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()  # a config that leads nowhere leaves nothing behind
 
 
 def test_spent_walltime_has_its_own_exit_status(tmp_path, capsys, monkeypatch):

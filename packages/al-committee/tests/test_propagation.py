@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
 from al_committee import CommitteeCalculator
 from al_committee.errors import CommitteeMemberError
 from al_committee.propagation import PropagatedValue, member_forces, propagate
+from al_committee.testing import PairPotential
 
 
 class Springs(Calculator):
@@ -98,3 +100,38 @@ def test_wrong_shapes_are_refused():
         propagate(np.zeros((5, 4, 3)), lambda f: {})
     with pytest.raises(ValueError, match="one size"):
         member_forces(CommitteeCalculator([Springs(1, SITES)]), [Atoms("Ar"), Atoms("Ar2")])
+
+
+def test_frequencies_through_phonopy_scale_with_the_root_of_the_stiffness():
+    # Members are one potential times c_m. The fit of force constants is linear, so each member's frequencies
+    # must be √c_m times the first one's: the interval that comes out is known beforehand.
+    phonopy = pytest.importorskip("phonopy", reason="phonopy is not part of al-committee's extras")
+    pytest.importorskip("symfc", reason="random displacements need symfc")
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = bulk("Cu", cubic=True, a=3.6)
+    phonon = phonopy.Phonopy(
+        PhonopyAtoms(symbols=cell.get_chemical_symbols(), cell=cell.cell.array, positions=cell.positions),
+        supercell_matrix=np.diag([2, 2, 2]),
+        primitive_matrix="F",
+        log_level=0,
+    )
+    phonon.generate_displacements(number_of_snapshots=4, distance=0.03, random_seed=1)
+    supercells = [
+        Atoms(c.symbols, cell=c.cell, positions=c.positions, pbc=True) for c in phonon.supercells_with_displacements
+    ]
+    coefficients = np.array([0.05, -1.0, 0.3, 0.2, 0.4])
+    factors = np.array([1.0, 1.21, 0.81])
+    members = [PairPotential({"Cu-Cu": factor * coefficients}) for factor in factors]
+
+    def evaluate(forces):
+        phonon.forces = forces
+        phonon.produce_force_constants(fc_calculator="symfc", show_drift=False)
+        return {"frequency_thz": phonon.run_qpoints([[0.5, 0, 0.5], [0.2, 0.1, 0.0]]).frequencies}
+
+    frequency = propagate(member_forces(CommitteeCalculator(members), supercells), evaluate)["frequency_thz"]
+    first = frequency.members[0]
+    assert np.abs(first).max() > 1.0
+    expected = np.sign(first) * np.abs(first) * np.sqrt(factors)[:, None, None]
+    assert frequency.members == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert frequency.std == pytest.approx(np.abs(first) * np.sqrt(factors).std(ddof=1), rel=1e-6, abs=1e-6)

@@ -118,8 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _init(arguments: argparse.Namespace) -> int:
     """Make a run directory and check everything its config names."""
-    from al_committee.factories import build_pool
+    from al_committee.config import read_config
+    from al_committee.factories import build_pool, check_names
 
+    check_names(read_config(arguments.config))
     run = RunDirectory.create(arguments.run, arguments.config)
     pool = build_pool(run)
     n_crystals = len(pool.structure_ids)
@@ -129,10 +131,13 @@ def _init(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Run or resume."""
-    from al_committee.factories import build_loop
+    from al_committee.config import read_config
+    from al_committee.factories import build_loop, check_names
 
     stop = StopWatch(parse_walltime(arguments.walltime) if arguments.walltime else None)
     config = getattr(arguments, "config", None)
+    if config:
+        check_names(read_config(config))
     run = RunDirectory.create(arguments.run, config) if config else RunDirectory(arguments.run)
     with run.locked():
         run.check_config(accept_changes=getattr(arguments, "accept_changes", False))

@@ -8,7 +8,7 @@ Members are ASE calculators of any kind, batched committees (anything with ``pre
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -242,7 +242,28 @@ class CommitteeCalculator(Calculator):
         """Fill ``results`` for one structure (ASE's entry point)."""
         super().calculate(atoms, properties, system_changes)
         stress = any(name.startswith("stress") for name in properties)
-        prediction = self.evaluate([self.atoms], stress=stress)[0]
+        self.results = self._to_results(self.evaluate([self.atoms], stress=stress)[0])
+
+    def predict(self, structures: Iterable[Atoms], *, stress: bool = False) -> list[dict[str, Any]]:
+        """Evaluate many structures at once; a host that calls this gets batched passes and the members' forces.
+
+        Parameters
+        ----------
+        structures
+            ASE ``Atoms``.
+        stress
+            Whether to ask for stresses.
+
+        Returns
+        -------
+        list of dict
+            What ``results`` holds after a calculation, per structure: ``forces``, ``force_deviation``,
+            ``forces_committee`` and so on.
+        """
+        return [self._to_results(found) for found in self.evaluate(list(structures), stress=stress)]
+
+    def _to_results(self, prediction: CommitteePrediction) -> dict[str, Any]:
+        """ASE's results of one prediction."""
         results: dict[str, Any] = {
             "forces": prediction.mean_forces,
             "force_deviation": prediction.force_deviation,
@@ -258,7 +279,7 @@ class CommitteeCalculator(Calculator):
             results["stress"] = committee_mean(prediction.stresses)
             results["stresses_committee"] = prediction.stresses
             results["stress_spread"] = tensor_spread(prediction.stresses)
-        self.results = results
+        return results
 
     def _check_elements(self, structure: Atoms) -> None:
         """Refuse a structure with an element that some member does not know."""

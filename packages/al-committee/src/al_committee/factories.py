@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
+from al_committee.config import LoopConfig
+from al_committee.descriptors import DESCRIPTORS
 from al_committee.dft_formats import make_dft_format
 from al_committee.errors import ConfigError, FactoryError
 from al_committee.file_exchange import FileExchangeLabeller
@@ -20,8 +22,27 @@ from al_committee.pool import Crystal, Pool, read_crystals
 from al_committee.protocols import Trainer
 from al_committee.registry import load_attribute
 from al_committee.run_directory import RunDirectory
+from al_committee.selection import COSTS, STRATEGIES
 
-__all__ = ["build_calculator", "build_labeller", "build_loop", "build_pool", "build_trainer"]
+__all__ = ["build_calculator", "build_labeller", "build_loop", "build_pool", "build_trainer", "check_names"]
+
+
+def check_names(config: LoopConfig) -> None:
+    """Import or look up everything a configuration names, before anything is made or computed.
+
+    Raises
+    ------
+    FactoryError, UnknownNameError, ConfigError
+        For the first name that leads nowhere.
+    """
+    STRATEGIES.get(config.selection.strategy)
+    COSTS.get(config.selection.cost)
+    DESCRIPTORS.get(config.selection.descriptor)
+    if config.labels.kind in ("vasp", "espresso"):
+        make_dft_format(config.labels.kind, config.labels.options)
+    else:
+        load_attribute(config.labels.factory)
+    load_attribute(config.training.trainer)
 
 
 def build_pool(run: RunDirectory) -> Pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from types import FrameType
 
 from al_committee.errors import CommitteeError, ConfigError
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["PausedError", "StopWatch", "parse_walltime"]
 
@@ -47,8 +50,11 @@ class StopWatch:
                 raise KeyboardInterrupt
             self.reason = f"signal {signal.Signals(number).name}"
 
-        signal.signal(signal.SIGTERM, handle)
-        signal.signal(signal.SIGINT, handle)
+        try:
+            signal.signal(signal.SIGTERM, handle)
+            signal.signal(signal.SIGINT, handle)
+        except ValueError:  # only the main thread may; a host that runs us elsewhere keeps its own handlers
+            logger.debug("signals are left to the host: this is not the main thread")
 
 
 def parse_walltime(text: str) -> float:

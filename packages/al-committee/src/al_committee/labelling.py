@@ -97,7 +97,10 @@ class CalculatorLabeller:
         for request in requests:
             if stop():
                 return
-            yield compute_label(self.calculator, request)
+            outcome = compute_label(self.calculator, request)
+            if outcome.failed and hasattr(self.calculator, "reset"):
+                self.calculator.reset()  # its next label must not see the remains of this one
+            yield outcome
 
 
 _WORKER_CALCULATOR: dict[str, Any] = {}
