@@ -84,9 +84,9 @@ Au1 Au 0 0 0 0.5
     ("name", "content", "reason"),
     [
         ("broken.cif", BROKEN_CIF, "cannot be read"),
-        ("partial.cif", PARTIAL_CIF, "partially occupied"),
+        ("partial.cif", PARTIAL_CIF, "partial occupancy"),
         ("overlap.xyz", Atoms("Cu2", [[0, 0, 0], [0, 0, 0.1]], cell=[4, 4, 4], pbc=True), "overlap"),
-        ("flat.xyz", Atoms("Cu", cell=[4, 4, 0], pbc=True), "no volume"),
+        ("flat.xyz", Atoms("Cu", cell=[4, 4, 0], pbc=True), "must span a volume"),
     ],
 )
 def test_unusable_files_are_quarantined(fast_config, tmp_path, name, content, reason):

@@ -168,20 +168,14 @@ def make_deepmd(path: str | None = None, **options: Any) -> Any:
     return DP(model=str(_existing(path, "deepmd", ())), **options)
 
 
-def make_emt(**options: Any) -> Any:
+def make_emt(asap_cutoff: bool = False) -> Any:
     """Make ASE's effective medium theory (Al Ni Cu Pd Ag Pt Au H C N O), for tests and teaching."""
     from ase.calculators.emt import EMT
 
-    return EMT(**options)
+    return EMT(asap_cutoff=asap_cutoff)
 
 
-def make_lj(
-    sigma: float = 3.405,
-    epsilon: float = 0.01032,
-    rc: float | None = None,
-    smooth: bool = True,
-    **options: Any,
-) -> Any:
+def make_lj(sigma: float = 3.405, epsilon: float = 0.01032, rc: float | None = None, smooth: bool = True) -> Any:
     """Make ASE's Lennard-Jones potential; the defaults are argon.
 
     Parameters
@@ -197,7 +191,7 @@ def make_lj(
     """
     from ase.calculators.lj import LennardJones
 
-    return LennardJones(sigma=sigma, epsilon=epsilon, rc=rc or 2.5 * sigma, smooth=smooth, **options)
+    return LennardJones(sigma=sigma, epsilon=epsilon, rc=rc or 2.5 * sigma, smooth=smooth)
 
 
 def _existing(path: str, name: str, known: Any) -> Path:
