@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the whole chain for one composition."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--symbols", nargs=3, default=["Na", "K", "As"])
+    parser.add_argument("--as-given", action="store_true", help="keep the order 4a 4c 4b of --symbols")
     parser.add_argument("--lattice", type=float, default=7.2, help="first guess of the lattice constant, Å")
     parser.add_argument("--mesh", type=int, default=11)
     parser.add_argument("--n-cells", type=int, default=60, help="supercells for fc3, paired")
@@ -72,9 +73,11 @@ def main(argv: list[str] | None = None) -> int:
     calculator = SevenNetCalculator("7net-0", device="cpu")
     # which of the three sits on 4c (the tetrahedral site) decides the energy; 4a and 4b are equivalent
     orders = [o for o in permutations(options.symbols) if o[0] < o[2]]
+    if options.as_given:
+        orders = [tuple(options.symbols)]
     relaxed = [relax(half_heusler(order, options.lattice), calculator) for order in orders]
     best = min(relaxed, key=lambda atoms: atoms.get_potential_energy())
-    print("lowest energy:", best.get_chemical_symbols()[::4], f"a = {best.cell[0, 0]:.4f} Å")
+    print("sites 4a 4c 4b:", best.get_chemical_symbols()[::4], f"a = {best.cell[0, 0]:.4f} Å")
 
     unitcell = PhonopyAtoms(
         best.get_chemical_symbols(), cell=best.cell[:], scaled_positions=best.get_scaled_positions()

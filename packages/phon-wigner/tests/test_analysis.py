@@ -247,3 +247,25 @@ def test_unknown_temperature_in_comparison(result):
 
     with pytest.raises(TemperatureError, match="holds"):
         ModeConductivity.from_result(result, 77.0)
+
+
+def test_a_layer_in_vacuum_is_warned_about(crystal, widths, caplog):
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    from phon_wigner.postprocess import vacuum_gap
+
+    sheet = PhonopyAtoms(symbols=["C"], cell=np.diag([2.5, 2.5, 15.0]), scaled_positions=[[0, 0, 0.5]])
+    phonon = Phonopy(sheet, supercell_matrix=[2, 2, 1], primitive_matrix="P")
+    spring = np.zeros((4, 4, 3, 3))
+    for i in range(4):
+        for j in range(4):
+            spring[i, j] = np.eye(3) * (3.0 if i == j else -1.0)
+    phonon.force_constants = spring
+    layer = HarmonicCrystal.from_phonopy(phonon)
+    assert vacuum_gap(layer) == pytest.approx(15.0)
+    assert vacuum_gap(crystal) < 5
+    qpoint = np.array([[0.5, 0.5, 0.0]])
+    lines = Linewidths.from_arrays([300.0], qpoint, np.array([1]), np.full((1, 1, 3), 0.1), convention="hwhm-thz")
+    analyze(layer, lines)
+    assert "vacuum gap of 15.0" in caplog.text

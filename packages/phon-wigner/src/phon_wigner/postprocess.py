@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 ZERO_SHARE_LIMIT = 0.05
 """Share of heat-carrying modes without a linewidth above which a result would be meaningless."""
 
+VACUUM_GAP = 8.0
+"""Width of an empty slab (Å) from which a cell is taken for a layer or a molecule in vacuum."""
+
 
 @dataclass(frozen=True)
 class AnalysisSettings:
@@ -60,6 +63,18 @@ class AnalysisSettings:
     interpolate: bool = False
     isotopes: bool = True
     keep_modes: bool = False
+
+
+def vacuum_gap(crystal: HarmonicCrystal) -> float:
+    """Return the widest slab of the primitive cell without atoms, Å, along any lattice plane normal."""
+    primitive = crystal.dynamical_matrix.primitive
+    heights = 1 / np.linalg.norm(np.linalg.inv(np.asarray(primitive.cell)), axis=0)
+    widest = 0.0
+    for axis, height in enumerate(heights):
+        levels = np.sort(np.asarray(primitive.scaled_positions)[:, axis] % 1)
+        gaps = np.diff(np.append(levels, levels[0] + 1))
+        widest = max(widest, float(gaps.max() * height))
+    return widest
 
 
 def conversion_to_w_mk(volume: float) -> float:
@@ -113,6 +128,13 @@ def analyze(
     )
     if len(wanted) == 0 or (wanted < 0).any():
         raise TemperatureError(f"temperatures must be given and >= 0 K, got {wanted.tolist()}.")
+    gap = vacuum_gap(crystal)
+    if gap > VACUUM_GAP:
+        logger.warning(
+            "the cell has a vacuum gap of %.1f Å: conductivities are per volume of the whole cell. For a layer, "
+            "multiply by the cell height over the layer thickness.",
+            gap,
+        )
     for temperature in wanted:  # fail before the phonons
         linewidths.at(float(temperature), settings.interpolate)
     pairs, frequencies, group = crystal.collect_pairs(
