@@ -481,6 +481,21 @@ def test_thirty_kills_of_the_real_command(tmp_path):
     assert course(runs[0]) == course(runs[1])
 
 
+@pytest.mark.slow
+def test_committee_selection_beats_random_selection_on_the_toy(tmp_path):
+    # Same start, same number of labels, six seeds, unseen crystals. A toy (pair potentials of four metals), so this
+    # guards the machinery; what it is worth on real crystals is measured by benchmarks/active_learning.py.
+    errors = {}
+    for strategy in ("fill-budget", "random"):
+        for seed in range(6):
+            changes = {"seed": seed, "strategy": strategy, "rounds": 4, "threshold": 1e-9}
+            loop = make_loop(tmp_path / f"{strategy}-{seed}", cache=str(tmp_path / "shared"), **changes)
+            loop.drive()
+            assert len(loop.training_keys(4)) == 15
+            errors.setdefault(strategy, []).append(loop.run.summary(4)["force_rmse"])
+    assert np.log(errors["fill-budget"]).mean() < np.log(0.7) + np.log(errors["random"]).mean()
+
+
 # ---- command line ----------------------------------------------------------------------------------------
 
 

@@ -150,15 +150,17 @@ def _draw_error(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 def _draw_histogram(panel: Any, run: RunDirectory, number: int) -> None:
     """Histogram of ε over the atoms of the pool, every round in its colour."""
-    drawn = False
+    drawn, filled = False, np.zeros(len(HISTOGRAM_EDGES) - 1, dtype=int)
     for n in [n for n in run.rounds() if n <= number]:
         counts = (run.record(n, "selection") or {}).get("histogram")
         if counts:
             panel.stairs(counts, 1e3 * HISTOGRAM_EDGES, label=f"round {n}")
-            drawn = True
+            drawn, filled = True, filled + np.asarray(counts)
     panel.axvline(1e3 * run.config.selection.threshold, color="k", ls=":", lw=1)
     panel.set(xscale="log", xlabel="ε (meV/Å)", ylabel="atoms", title="Disagreement over the pool")
     if drawn:
+        bins = np.flatnonzero(filled)
+        panel.set_xlim(1e3 * HISTOGRAM_EDGES[bins[0]] / 1.3, 1e3 * HISTOGRAM_EDGES[bins[-1] + 1] * 1.3)
         panel.legend()
 
 
