@@ -79,7 +79,7 @@ def displace(
     ConfigError
         ``dim`` or ``dim_fc2`` is not three positive whole numbers, or ``kind`` is unknown.
     StructureError
-        Even the smallest supercell exceeds ``max_atoms``.
+        Even the smallest supercell exceeds ``max_atoms``, or the supercell is so small that fc3 vanishes.
     """
     if kind not in ("random", "finite-difference"):
         raise ConfigError(f"displacements of kind '{kind}' are unknown. Known: random, finite-difference.")
@@ -94,6 +94,11 @@ def displace(
         )
     phono3py = _make_phono3py(unitcell, dim, dim_fc2)
     n_params = count_free_parameters(phono3py.supercell)
+    if third_order and n_params[3] == 0:
+        raise StructureError(
+            f"the supercell {list(dim)} of {len(phono3py.supercell)} atoms is so small that symmetry leaves no "
+            "third-order force constant. Raise displace.dim or displace.max_atoms."
+        )
     data: dict[str, Any] = {
         "kind": kind,
         "paired": bool(settings.paired and kind == "random"),
@@ -299,12 +304,13 @@ def _displacements(phono3py: Phono3py, *, fc2: bool) -> NDArray[np.float64]:
         return np.zeros((0, len(supercell), 3))
     if "displacements" in dataset:
         return np.array(dataset["displacements"], dtype=np.float64)
-    rows = []
-    for first in dataset["first_atoms"]:
-        rows.append([(first["number"], first["displacement"])])
-    for first in dataset["first_atoms"]:
-        for second in first.get("second_atoms", ()):
-            rows.append([(first["number"], first["displacement"]), (second["number"], second["displacement"])])
+    singles = [[(first["number"], first["displacement"])] for first in dataset["first_atoms"]]
+    pairs = [
+        [(first["number"], first["displacement"]), (second["number"], second["displacement"])]
+        for first in dataset["first_atoms"]
+        for second in first.get("second_atoms", ())
+    ]
+    rows = singles + pairs
     displacements = np.zeros((len(rows), len(supercell), 3))
     for row, moves in zip(displacements, rows, strict=True):
         for number, vector in moves:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from screen_cli.errors import CalculatorError, SymmetryLostError, UnsupportedElementError
+from screen_cli.errors import CalculatorError, SymmetryLostError
+from screen_cli.model_errors import translate_calculator_errors
 from screen_cli.record import Record
 from screen_cli.settings import RelaxSettings
 
@@ -91,17 +92,12 @@ def first_forces(atoms: Atoms) -> Any:
     Raises
     ------
     UnsupportedElementError
-        The calculator fails on this set of elements in the way of a missing table entry.
+        The calculator does not know an element.
+    CalculatorError
+        It failed in another way; the original exception is the cause.
     """
-    elements = sorted(set(atoms.get_chemical_symbols()))
-    try:
+    with translate_calculator_errors(atoms):
         return np.asarray(atoms.get_forces())
-    except (KeyError, IndexError, NotImplementedError, ValueError) as error:
-        name = type(atoms.calc).__name__
-        raise UnsupportedElementError(
-            f"{name} cannot treat {', '.join(elements)}: {type(error).__name__}: {error}. "
-            "Choose a calculator that knows these elements."
-        ) from error
 
 
 def check_forces(forces: Any, max_force: float, where: str) -> None:

@@ -1,0 +1,132 @@
+"""Displaced supercells: size, number, randomness, and a yaml that phono3py opens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.spacegroup import crystal
+
+from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
+from screen_cli.settings import DisplaceSettings
+from screen_cli.stages.displace import choose_supercell, displace
+
+NACL = bulk("NaCl", "rocksalt", a=5.64)
+
+
+@pytest.fixture(scope="module")
+def nacl():
+    return displace(NACL, DisplaceSettings(), seed_text="x")
+
+
+def test_rocksalt_gets_twelve_paired_cells_of_64_atoms(nacl):
+    assert nacl.data["n_atoms_supercell"] == 64
+    assert nacl.data["supercell_dim"] == [2, 2, 2]
+    assert nacl.data["n_supercells"] == 12
+    assert nacl.data["n_params_fc3"] == 758
+    assert nacl.data["equations_ratio"] == pytest.approx(6 * 192 / 758)
+
+
+def test_every_atom_moves_by_the_distance_and_partners_cancel(nacl):
+    u = nacl.arrays["displacements"]
+    assert u.shape == (12, 64, 3)
+    np.testing.assert_allclose(np.linalg.norm(u, axis=2), 0.03, rtol=1e-12)
+    np.testing.assert_array_equal(u[0::2], -u[1::2])
+    assert np.abs(u[0] - u[2]).max() > 0.01  # pairs differ from one another
+
+
+def test_directions_are_isotropic():
+    u = displace(NACL, DisplaceSettings(n_supercells=100)).arrays["displacements"][::2].reshape(-1, 3) / 0.03
+    covariance = u.T @ u / len(u)
+    np.testing.assert_allclose(covariance, np.eye(3) / 3, atol=5 * 0.3 / np.sqrt(len(u)))  # 5 standard errors
+
+
+def test_seed_fixes_the_set(nacl):
+    again = displace(NACL, DisplaceSettings(), seed_text="x")
+    np.testing.assert_array_equal(again.arrays["displacements"], nacl.arrays["displacements"])
+    assert again.documents == nacl.documents
+    for other in (
+        displace(NACL, DisplaceSettings(), seed_text="y"),
+        displace(NACL, DisplaceSettings(seed=1), seed_text="x"),
+    ):
+        assert np.abs(other.arrays["displacements"] - nacl.arrays["displacements"]).max() > 0.01
+
+
+def test_yaml_opens_in_phono3py_with_the_same_supercells(nacl, tmp_path):
+    import phono3py
+
+    path = tmp_path / "phono3py_disp.yaml"
+    path.write_text(nacl.documents["yaml"])
+    loaded = phono3py.load(path, produce_fc=False, log_level=0)
+    ideal = nacl.arrays["supercell_positions"]
+    for cell, u in zip(loaded.supercells_with_displacements, nacl.arrays["displacements"], strict=True):
+        np.testing.assert_allclose(cell.positions, ideal + u, atol=1e-9)
+    assert len(loaded.primitive) == 2
+
+
+def test_finite_differences_in_phono3pys_order(tmp_path):
+    import phono3py
+
+    zns = bulk("ZnS", "zincblende", a=5.41)
+    record = displace(zns, DisplaceSettings(dim=[1, 1, 1], dim_fc2=[2, 2, 2]), kind="finite-difference")
+    path = tmp_path / "phono3py_disp.yaml"
+    path.write_text(record.documents["yaml"])
+    loaded = phono3py.load(path, produce_fc=False, log_level=0)
+    for suffix, cells in (
+        ("", loaded.supercells_with_displacements),
+        ("_fc2", loaded.phonon_supercells_with_displacements),
+    ):
+        ideal = record.arrays[f"supercell_positions{suffix}"]
+        assert len(cells) == len(record.arrays[f"displacements{suffix}"]) > 0
+        for cell, u in zip(cells, record.arrays[f"displacements{suffix}"], strict=True):
+            np.testing.assert_allclose(cell.positions, ideal + u, atol=1e-9)
+
+
+def test_146_finite_differences_of_rocksalt():
+    assert displace(NACL, DisplaceSettings(), kind="finite-difference").data["n_supercells"] == 146
+
+
+def test_without_third_order():
+    record = displace(NACL, DisplaceSettings(), kind="finite-difference", third_order=False)
+    assert (record.data["n_supercells"], record.data["n_supercells_fc2"]) == (0, 2)
+
+
+def test_separate_fc2_supercell_is_small_in_number():
+    record = displace(NACL, DisplaceSettings(dim_fc2=[2, 2, 3]))
+    assert record.arrays["displacements_fc2"].shape == (4, 96, 3)
+
+
+def test_too_few_supercells_are_refused():
+    with pytest.raises(UnderdeterminedFitError, match="n_supercells = 12"):
+        displace(NACL, DisplaceSettings(n_supercells=8))
+
+
+def test_elpasolite_stays_feasible():
+    cell = crystal(
+        ["Al", "Na", "K", "F"],
+        [(0, 0, 0), (0.5, 0.5, 0.5), (0.25,) * 3, (0.22, 0, 0)],
+        spacegroup=225,
+        cellpar=[8.1] * 3 + [90] * 3,
+    )
+    unitcell, base, dim = choose_supercell(cell, DisplaceSettings())
+    assert (base, dim, len(unitcell)) == ("primitive", (2, 2, 2), 10)
+
+
+@pytest.mark.parametrize(("a", "dim"), [(4.03, (2, 2, 2)), (5.64, (2, 2, 2)), (10.1, (1, 1, 1))])
+def test_edges_reach_the_length_unless_too_many_atoms(a, dim):
+    _, base, found = choose_supercell(bulk("NaCl", "rocksalt", a=a), DisplaceSettings())
+    assert (base, found) == ("conventional", dim)
+
+
+def test_bad_settings():
+    with pytest.raises(ConfigError, match="three positive"):
+        displace(NACL, DisplaceSettings(dim=[2, 2]))
+    with pytest.raises(ConfigError, match="kind"):
+        displace(NACL, DisplaceSettings(), kind="thermal")
+    with pytest.raises(StructureError, match="max_atoms"):
+        displace(NACL, DisplaceSettings(max_atoms=1))
+
+
+def test_supercell_that_symmetry_leaves_without_third_order_is_refused():
+    with pytest.raises(StructureError, match="no third-order"):
+        displace(NACL, DisplaceSettings(dim=[1, 1, 1]))

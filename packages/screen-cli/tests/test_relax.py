@@ -1,0 +1,81 @@
+"""Relaxation: right minimum, symmetry kept, and refusals that say why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.units import GPa
+
+from screen_cli.calculators import make_calculator
+from screen_cli.errors import CalculatorError, SymmetryLostError, UnsupportedElementError
+from screen_cli.settings import RelaxSettings
+from screen_cli.stages.relax import relax, relaxed_atoms
+
+
+class Broken(Calculator):
+    """Forces of a given value on the first atom."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        forces = np.zeros((len(atoms), 3))
+        forces[0, 0] = self.value
+        self.results = {"energy": 0.0, "free_energy": 0.0, "forces": forces, "stress": np.zeros(6)}
+
+
+def test_relaxed_lattice_constant_has_no_stress():
+    record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings())
+    atoms = relaxed_atoms(record)
+    atoms.calc = EMT()
+    assert np.abs(atoms.get_stress()).max() < 0.01 * GPa
+    assert atoms.cell.volume * 4 == pytest.approx(3.59**3, rel=2e-3)  # EMT's own minimum, ase documentation
+    assert record.data["space_group"] == 225
+    assert record.data["volume"] == pytest.approx(atoms.cell.volume)
+
+
+def test_switched_off_keeps_the_cell():
+    record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(enabled=False))
+    assert record.data["n_relax_steps"] == 0
+    assert record.data["volume"] == pytest.approx(3.75**3 / 4)
+
+
+def test_unknown_element_is_named():
+    with pytest.raises(UnsupportedElementError, match="Na"):
+        relax(bulk("NaCl", "rocksalt", a=5.64), EMT(), RelaxSettings())
+
+
+def test_nan_and_exploding_forces():
+    with pytest.raises(CalculatorError, match="NaN"):
+        relax(bulk("Cu"), Broken(np.nan), RelaxSettings())
+    with pytest.raises(CalculatorError, match="exploded"):
+        relax(bulk("Cu"), Broken(1e6), RelaxSettings())
+
+
+def test_lost_symmetry_is_an_error():
+    """A simple-cubic-like tetragonal Cu cell falls into fcc when only the lattice is free."""
+    tetragonal = Atoms("Cu2", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[2.6, 2.6, 3.5], pbc=True)
+    with pytest.raises(SymmetryLostError, match=r"from 139 to 225"):
+        relax(tetragonal, EMT(), RelaxSettings(keep_symmetry=False), symprec=1e-2)
+
+
+def test_too_few_steps_and_too_large_change():
+    with pytest.raises(CalculatorError, match="fmax"):
+        relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(max_steps=1))
+    with pytest.raises(CalculatorError, match="volume changed"):
+        relax(bulk("Cu", a=3.8), EMT(), RelaxSettings(max_volume_change=0.01))
+
+
+def test_sevennet_relaxes_rocksalt():
+    pytest.importorskip("sevenn")
+    record = relax(bulk("NaCl", "rocksalt", a=5.5), make_calculator("sevennet", {"device": "cpu"}), RelaxSettings())
+    assert (4 * record.data["volume"]) ** (1 / 3) == pytest.approx(5.69, abs=0.02)  # PBE: 5.69 Å
+    assert record.data["fmax_final"] < 1e-4
