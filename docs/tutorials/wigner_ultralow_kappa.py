@@ -39,6 +39,12 @@ def half_heusler(symbols: tuple[str, str, str], a: float) -> Atoms:
     return crystal(symbols, sites, spacegroup=216, cellpar=[a, a, a, 90, 90, 90])
 
 
+def vacancy_ordered_perovskite(symbols: tuple[str, str, str], a: float) -> Atoms:
+    """Return the 9-atom primitive cell of A2BX6: symbols on 8c, 4a, 24e of space group 225."""
+    sites = [(0.25, 0.25, 0.25), (0, 0, 0), (0.245, 0, 0)]
+    return crystal(symbols, sites, spacegroup=225, cellpar=[a, a, a, 90, 90, 90], primitive_cell=True)
+
+
 def relax(atoms: Atoms, calculator: object) -> Atoms:
     """Relax cell and positions with the symmetry kept."""
     atoms = atoms.copy()
@@ -61,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the whole chain for one composition."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--symbols", nargs=3, default=["Na", "K", "As"])
+    parser.add_argument("--prototype", choices=("half-heusler", "A2BX6"), default="half-heusler")
+    parser.add_argument("--cutoff", type=float, help="cutoff of fc3, Å (default: none)")
     parser.add_argument("--as-given", action="store_true", help="keep the order 4a 4c 4b of --symbols")
     parser.add_argument("--lattice", type=float, default=7.2, help="first guess of the lattice constant, Å")
     parser.add_argument("--mesh", type=int, default=11)
@@ -72,22 +80,30 @@ def main(argv: list[str] | None = None) -> int:
 
     calculator = SevenNetCalculator("7net-0", device="cpu")
     # which of the three sits on 4c (the tetrahedral site) decides the energy; 4a and 4b are equivalent
-    orders = [o for o in permutations(options.symbols) if o[0] < o[2]]
-    if options.as_given:
-        orders = [tuple(options.symbols)]
-    relaxed = [relax(half_heusler(order, options.lattice), calculator) for order in orders]
+    if options.prototype == "A2BX6":
+        candidates = [vacancy_ordered_perovskite(tuple(options.symbols), options.lattice)]
+    else:
+        orders = [tuple(o) for o in permutations(options.symbols) if o[0] < o[2]]
+        candidates = [
+            half_heusler(order, options.lattice) for order in ([tuple(options.symbols)] if options.as_given else orders)
+        ]
+    relaxed = [relax(atoms, calculator) for atoms in candidates]
     best = min(relaxed, key=lambda atoms: atoms.get_potential_energy())
-    print("sites 4a 4c 4b:", best.get_chemical_symbols()[::4], f"a = {best.cell[0, 0]:.4f} Å")
+    print(best.get_chemical_formula(), best.get_chemical_symbols(), f"cell length {best.cell.lengths()[0]:.4f} Å")
 
     unitcell = PhonopyAtoms(
         best.get_chemical_symbols(), cell=best.cell[:], scaled_positions=best.get_scaled_positions()
     )
-    phono3py = Phono3py(unitcell, supercell_matrix=np.eye(3, dtype=int) * 2, primitive_matrix="F", log_level=0)
+    axes = "P" if options.prototype == "A2BX6" else "F"
+    phono3py = Phono3py(unitcell, supercell_matrix=np.eye(3, dtype=int) * 2, primitive_matrix=axes, log_level=0)
     phono3py.generate_displacements(
         distance=0.03, number_of_snapshots=options.n_cells // 2, is_plusminus=True, random_seed=1
     )
     phono3py.forces = [forces_of(cell, calculator) for cell in phono3py.supercells_with_displacements]
-    phono3py.produce_fc3(fc_calculator="symfc")
+    phono3py.produce_fc3(
+        fc_calculator="symfc",
+        fc_calculator_options=None if options.cutoff is None else f"|cutoff = {options.cutoff}",
+    )
     print(f"{len(phono3py.supercells_with_displacements)} supercells of {len(phono3py.supercell)} atoms")
 
     phono3py.mesh_numbers = [options.mesh] * 3
@@ -120,8 +136,8 @@ def main(argv: list[str] | None = None) -> int:
     stem = "wigner_" + "".join(options.symbols)
     plot_crossover(diagnosis).figure.savefig(options.output / f"{stem}.png")
     summary = {
-        "symbols": best.get_chemical_symbols()[::4],
-        "lattice_angstrom": float(best.cell[0, 0]),
+        "symbols": best.get_chemical_symbols(),
+        "cell_length_angstrom": float(best.cell.lengths()[0]),
         "kappa_p": float(result.kappa_p[0, 0]),
         "kappa_c": float(result.kappa_c[0, 0]),
         "minimum_frequency_thz": float(run.frequencies.min()),
