@@ -20,9 +20,10 @@ from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingCo
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.errors import ConfigError, TrainingError
 from sdnnff_calc.losses import force_constant_loss, force_constant_target
+from sdnnff_calc.readout_refit import refit_readout
 from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_committee
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
-from sdnnff_calc.training import Fit
+from sdnnff_calc.training import Fit, force_errors
 
 
 def stores_of(structures: list[Atoms], cutoff: float = 4.5) -> Stores:
@@ -88,6 +89,22 @@ def test_one_seed_one_model(name: str, emt_copper: list[Atoms], tmp_path: Path) 
     assert not same(weights_of(a), weights_of(c))
 
 
+def test_refit_of_the_readout_is_a_least_squares_solution(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    """It lowers the error on unseen structures, states it rightly, and a second refit finds nothing more."""
+    stores = stores_of(emt_copper)
+    (path,) = train_committee(run_config(tmp_path, epochs=15, learning_rate=1e-2, refit_atoms=0), stores)
+    model = load_model(path, dtype="float64")
+    before = force_errors(model, stores.validation)[0]
+    stated = refit_readout(model, stores.train, stores.validation)
+    after = force_errors(model, stores.validation)[0]
+    assert after < 0.9 * before
+    assert stated == pytest.approx(after, rel=1e-6)
+    direct = toy_model("direct-1")
+    weights = {n: t.clone() for n, t in direct.network.state_dict().items()}
+    assert np.isnan(refit_readout(direct, stores.train, stores.validation))
+    assert same(weights, direct.network.state_dict())
+
+
 class _Killed(BaseException):
     """Stands for a kill in the middle of an epoch."""
 
@@ -141,7 +158,7 @@ def test_direct_stage_before_the_conservative_one(emt_copper: list[Atoms], tmp_p
 
 def test_committee_members_differ_and_match_their_batched_pass(emt_copper: list[Atoms], tmp_path: Path) -> None:
     table = dataclasses.asdict(SMALL_CONFIGS["conservative-1"])  # as a host reads it from TOML
-    trainer = Trainer(table, epochs=2, batch_atoms=32)
+    trainer = Trainer(table, epochs=2, batch_atoms=32, refit_atoms=0)
     paths = trainer.train(emt_copper[:12], emt_copper[12:16], workdir=tmp_path, seed=1, n_members=3)
     together = trainer.committee(paths).predict_committee(emt_copper[:5])
     assert together["energies"].shape == (3, 5)

@@ -22,6 +22,7 @@ from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.errors import ConfigError, DataError
 from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import Statistics
+from sdnnff_calc.readout_refit import refit_readout
 from sdnnff_calc.samples import (
     MemoryStore,
     Sample,
@@ -187,6 +188,12 @@ def train_member(
     fit = Fit(model, stores.train, stores.validation, training, workdir, stage=model_config.head, progress=progress)
     trained = fit.run()
     records += fit.state.records
+    if training.refit_atoms > 0 and training.energy_weight == 0.0 and training.stress_weight == 0.0:
+        n_kept = max(1, int(np.searchsorted(np.cumsum(stores.train.sizes), training.refit_atoms, side="right")))
+        subset = MemoryStore(stores.train[k] for k in range(min(n_kept, len(stores.train))))
+        rmse = refit_readout(trained, subset, stores.validation)
+        if np.isfinite(rmse):
+            trained.card["validation_force_rmse"] = float(rmse)
     path = save_model(trained, workdir / "model.pt")
     try:
         plot_learning_curve(records, workdir / "learning-curve.svg")
