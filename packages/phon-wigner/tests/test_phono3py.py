@@ -148,8 +148,8 @@ def test_agreement_with_smm19_after_the_analytic_factor(phono3py_yaml, monkeypat
     sums = frequencies[:, :, None] + frequencies[:, None, :]
     factor = sums**2 / (4 * frequencies[:, :, None] * frequencies[:, None, :])
     corrected = (ours.pairs * factor[None, None, ..., None]).sum(axis=(2, 3, 4)) / np.prod(MESH)
-    # the factor is visible at the tolerance of the comparison
-    assert (corrected[..., 0] - ours.kappa_C[..., 0] > 5e-6 * theirs.kappa[..., 0]).all()
+    # at the higher temperature the factor is visible at the tolerance of the comparison
+    assert (corrected - ours.kappa_C)[0, 1, 0] > 5e-6 * theirs.kappa[0, 1, 0]
     np.testing.assert_allclose((ours.kappa_P + corrected)[..., :3], theirs.kappa[..., :3], rtol=1e-6, err_msg="total")
 
 
