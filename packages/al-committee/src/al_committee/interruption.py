@@ -42,6 +42,17 @@ class StopWatch:
             self.reason = "the walltime is spent"
         return bool(self.reason)
 
+    def pause_if_asked(self, needed_s: float = 0.0) -> None:
+        """Leave cleanly when it is time, or would be before a piece of work of `needed_s` seconds ends.
+
+        Raises
+        ------
+        PausedError
+            With the reason.
+        """
+        if self(needed_s):
+            raise PausedError(f"{self.reason}; everything done so far is on disk. Continue with resume.")
+
     def listen(self) -> None:
         """Let SIGTERM and SIGINT stop cleanly; a second SIGINT interrupts at once."""
 

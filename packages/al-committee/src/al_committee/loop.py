@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,16 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from al_committee.atomic_file import read_json, write_atomically, write_json
-from al_committee.calibration import calibrate
 from al_committee.committee import CommitteeCalculator
 from al_committee.descriptors import DESCRIPTORS
-from al_committee.disagreement import committee_mean, force_deviation
 from al_committee.diversity import representative_points
 from al_committee.errors import RunStateError, TooManyFailedLabelsError, TrainerError
-from al_committee.interruption import PausedError, StopWatch
+from al_committee.evaluation import compare_with_labels
+from al_committee.interruption import StopWatch
 from al_committee.label_cache import LabelCache
-from al_committee.labelling import Labeller, label_through_cache, labelled_forces
-from al_committee.labels import LabelOutcome, LabelRequest
+from al_committee.label_desk import LabelDesk
+from al_committee.labelling import Labeller
+from al_committee.labels import LabelRequest
 from al_committee.pool import Pool
 from al_committee.protocols import Trainer
 from al_committee.run_directory import RunDirectory
@@ -90,6 +89,7 @@ class ActiveLearningLoop:
         self.config = run.config
         self.stop = stop or StopWatch()
         self.write_report = write_report
+        self.desk = LabelDesk(run, labeller, cache, self.stop)
         run.pin("pool_checksum", pool.checksum())
         run.pin("label_settings", dict(labeller.settings))
         self.test_ids = self._choose_test_structures()
@@ -136,7 +136,7 @@ class ActiveLearningLoop:
             self._label_test_set()
         selection = run.record(number, "selection")
         if selection is None:
-            self._pause_if_asked()
+            self.stop.pause_if_asked()
             selection = self._select(number)
             run.write_record(number, "selection", selection)
         if number > 0:
@@ -144,21 +144,16 @@ class ActiveLearningLoop:
             if reason:
                 return reason
         if run.record(number, "labels") is None:
-            self._pause_if_asked()
+            self.stop.pause_if_asked()
             run.write_record(number, "labels", self._label(number, selection))
         if run.record(number, "models") is None:
             self._train(number)
         if run.record(number, "evaluation") is None:
-            self._pause_if_asked()
+            self.stop.pause_if_asked()
             run.write_record(number, "evaluation", self._evaluate(number))
         if run.record(number, "report") is None:
             self._report(number)
         return ""
-
-    def _pause_if_asked(self, needed_s: float = 0.0) -> None:
-        """Leave cleanly when the stop watch says so."""
-        if self.stop(needed_s):
-            raise PausedError(f"{self.stop.reason}; everything done so far is on disk. Continue with resume.")
 
     def _rng(self, *purpose: object) -> np.random.Generator:
         """Random generator of one purpose."""
@@ -185,7 +180,7 @@ class ActiveLearningLoop:
     def _label_test_set(self) -> None:
         """Label the fixed test set once."""
         logger.info("labelling the test set: %d held-out crystals", len(self.test_ids))
-        record = self._obtain_labels(self._test_requests(), "the test set")
+        record = self.desk.obtain(self._test_requests(), "the test set")
         write_json(self.run.path / "test" / "labels.json", record)
 
     def test_atoms(self) -> list[Atoms]:
@@ -193,7 +188,7 @@ class ActiveLearningLoop:
         path = self.run.path / "test" / "labels.json"
         if not path.exists():
             return []
-        return self._labelled(read_json(path)["done"])
+        return self.desk.labelled(read_json(path)["done"])
 
     def _select_start(self) -> list[ScoredSupercell]:
         """Choose round 0, before there is any committee."""
@@ -227,7 +222,7 @@ class ActiveLearningLoop:
             self.committee(number - 1),
             folder=self.run.round_folder(number) / "scores",
             percentile=self.config.selection.percentile,
-            pause=self._pause_if_asked,
+            pause=self.stop.pause_if_asked,
         )
         return self._select_from(number, table)
 
@@ -320,9 +315,9 @@ class ActiveLearningLoop:
         late = set((self.run.record(number - 1, "labels") or {}).get("pending", [])) if number else set()
         requests += [self._request(*place) for place in self._places(late)]
         logger.info("round %d: %d labels asked for", number, len(requests))
-        record = self._obtain_labels(requests, f"round {number}")
+        record = self.desk.obtain(requests, f"round {number}")
         if number == 0 and not record["done"]:
-            raise TooManyFailedLabelsError(f"no label of round 0 could be made. {self._common_reasons()}")
+            raise TooManyFailedLabelsError(f"no label of round 0 could be made. {self.desk.common_reasons()}")
         return record
 
     def _places(self, keys: Iterable[str]) -> list[tuple[str, int]]:
@@ -334,63 +329,6 @@ class ActiveLearningLoop:
                 if item["key"] in wanted:
                     wanted.discard(item["key"])
                     found.append((item["structure_id"], item["index"]))
-        return found
-
-    def _obtain_labels(self, requests: Sequence[LabelRequest], what: str) -> dict[str, Any]:
-        """Label through the cache; quarantine failures; pause while too many are outstanding."""
-        by_key = {request.key: request for request in requests}
-        failed = [key for key in by_key if key in self.run.failed()]
-        done: list[str] = []
-
-        def quarantine(outcome: LabelOutcome) -> None:
-            logger.warning("label of %s failed: %s", by_key[outcome.key].name, outcome.reason)
-            self.run.quarantine(by_key[outcome.key], outcome)
-
-        asked = [request for key, request in by_key.items() if key not in failed]
-        for outcome in label_through_cache(asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop):
-            (failed if outcome.failed else done).append(outcome.key)
-            if outcome.failed:
-                self._check_failures(len(done))
-        done = [key for key in by_key if key in set(done)]  # the order asked for, not the order of arrival
-        pending = [key for key in by_key if key not in set(done) | set(failed)]
-        if pending:
-            self._pause_if_asked()
-            if len(done) + len(failed) < self.config.labels.collect_share * len(by_key) - 1e-9:
-                raise PausedError(
-                    f"{len(pending)} of {len(by_key)} labels of {what} are outstanding; run resume when "
-                    "more of them are there."
-                )
-        return {"done": done, "failed": sorted(failed), "pending": pending}
-
-    def _check_failures(self, done_now: int) -> None:
-        """Stop the loop when the share of failed labels passes its limit."""
-        failed = len(self.run.failed())
-        done = done_now + sum(len((self.run.record(n, "labels") or {"done": []})["done"]) for n in self.run.rounds())
-        settings = self.config.labels
-        if failed + done >= settings.min_attempts and failed > settings.max_failed_share * (failed + done):
-            raise TooManyFailedLabelsError(
-                f"{failed} of {failed + done} labels failed, more than max_failed_share = "
-                f"{settings.max_failed_share:g}. {self._common_reasons()} Mend the source of labels, then "
-                f"'al-committee redo {self.run.path} --failed' and resume."
-            )
-
-    def _common_reasons(self) -> str:
-        """The most frequent reasons of failure."""
-        reasons = Counter(record["reason"].split("\n")[0][:160] for record in self.run.failed().values())
-        listed = "; ".join(f"{count}× {reason}" for reason, count in reasons.most_common(3))
-        return f"Most frequent: {listed}. All reasons are in {self.run.path / 'failed'}."
-
-    def _labelled(self, keys: Iterable[str]) -> list[Atoms]:
-        """Read labels that records say exist."""
-        found = []
-        for key in keys:
-            atoms = self.cache.get(key)
-            if atoms is None:
-                raise RunStateError(
-                    f"label {key} is recorded as done but {self.cache.path(key)} is gone or damaged. Bring "
-                    "the file back, or redo the labels step of its round: it is computed again."
-                )
-            found.append(atoms)
         return found
 
     def training_keys(self, number: int) -> list[str]:
@@ -405,7 +343,7 @@ class ActiveLearningLoop:
     def _train(self, number: int) -> None:
         """Train the round's committee on all labels so far."""
         before = (self.run.record(number - 1, "models") or {}) if number else {}
-        self._pause_if_asked(needed_s=1.2 * float(before.get("seconds", 0.0)))
+        self.stop.pause_if_asked(needed_s=1.2 * float(before.get("seconds", 0.0)))
         settings = self.config.training
         keys = self.training_keys(number)
         validation = [key for key in keys if int(key[:8], 16) / 2**32 < settings.validation_share]
@@ -420,8 +358,8 @@ class ActiveLearningLoop:
         logger.info("round %d: training %d members on %d labels", number, settings.n_members, len(keys))
         start = time.perf_counter()
         paths = self.trainer.train(
-            self._labelled(key for key in keys if key not in aside),
-            self._labelled(validation),
+            self.desk.labelled(key for key in keys if key not in aside),
+            self.desk.labelled(validation),
             workdir=workdir,
             seed=derive_seed(self.config.seed, "train", number),
             warm_start=warm,
@@ -467,13 +405,13 @@ class ActiveLearningLoop:
         arrays: dict[str, Any] = {}
         tests = self.test_atoms()
         if tests:
-            record["test"], arrays["test_deviation"], arrays["test_error"] = self._compare(
+            record["test"], arrays["test_deviation"], arrays["test_error"] = compare_with_labels(
                 self.committee(number), tests
             )
         fresh = (self.run.record(number, "labels") or {"done": []})["done"] if number else []
         if fresh:
-            record["asked"], arrays["asked_deviation"], arrays["asked_error"] = self._compare(
-                self.committee(number - 1), self._labelled(fresh)
+            record["asked"], arrays["asked_deviation"], arrays["asked_error"] = compare_with_labels(
+                self.committee(number - 1), self.desk.labelled(fresh)
             )
         path = self.run.round_folder(number) / "evaluation.npz"
         write_atomically(path, lambda handle: np.savez_compressed(handle, **arrays))
@@ -481,31 +419,6 @@ class ActiveLearningLoop:
         if error is not None:
             logger.info("round %d: test force RMSE %.1f meV/Å", number, 1e3 * error)
         return record
-
-    @staticmethod
-    def _compare(
-        committee: CommitteeCalculator, labelled: Sequence[Atoms]
-    ) -> tuple[dict[str, Any], NDArray[np.float64], NDArray[np.float64]]:
-        """Deviation and true error on every atom of labelled structures of known elements."""
-        known = [
-            atoms
-            for atoms in labelled
-            if committee.elements is None or set(atoms.get_chemical_symbols()) <= committee.elements
-        ]
-        record: dict[str, Any] = {"n_structures": len(known), "n_unseen": len(labelled) - len(known)}
-        if not known:
-            return record, np.zeros(0), np.zeros((0, 3))
-        predictions = committee.evaluate(known, energy=False)
-        deviation = np.concatenate([force_deviation(p.forces) for p in predictions])
-        errors = [
-            committee_mean(p.forces) - labelled_forces(atoms) for p, atoms in zip(predictions, known, strict=True)
-        ]
-        error = np.concatenate(errors)
-        try:
-            record.update(calibrate(deviation, error).to_dict())
-        except ValueError as problem:  # clones, or a committee without any error
-            record.update({"force_rmse": float(np.sqrt((error**2).mean())), "uncalibrated": str(problem)})
-        return record, deviation, error
 
     def _report(self, number: int) -> None:
         """Write the round's report; a report that fails is told and never stops the loop."""
@@ -524,7 +437,7 @@ class ActiveLearningLoop:
 
     def labelled_atoms(self, number: int) -> list[Atoms]:
         """Labelled structures of all rounds up to one."""
-        return self._labelled(self.training_keys(number))
+        return self.desk.labelled(self.training_keys(number))
 
     def selected_atoms(self, number: int) -> list[Atoms]:
         """Structures that a round selected, without labels."""
@@ -533,7 +446,7 @@ class ActiveLearningLoop:
 
     def calibrate_committee(self, number: int, labelled: Sequence[Atoms]) -> dict[str, Any]:
         """Calibration record of a round's committee on labelled structures."""
-        return self._compare(self.committee(number), labelled)[0]
+        return compare_with_labels(self.committee(number), labelled)[0]
 
     # ---- the end -----------------------------------------------------------------------------------------
 
