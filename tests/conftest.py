@@ -30,18 +30,28 @@ workers = 2
 METALS = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92, "Au": 4.08}
 
 
-@pytest.fixture
-def fast_config(tmp_path):
-    """Return a function that writes the configuration of fcc metals with EMT."""
+@pytest.fixture(scope="session")
+def fast_text():
+    """Return a function that gives the configuration of fcc metals with EMT as text."""
 
-    def write(*elements: str, engine: str = "serial", extra: str = "") -> Path:
+    def text(*elements: str, engine: str = "serial") -> str:
         # Cu3Au with one element is fcc: spglib finds the one-atom primitive cell
         entries = ", ".join(
             f'{{ prototype = "cu3au", elements = ["{element}", "{element}"], a = {METALS[element]} }}'
             for element in elements
         )
+        return FAST.format(entries=entries, engine=engine)
+
+    return text
+
+
+@pytest.fixture
+def fast_config(fast_text, tmp_path):
+    """Return a function that writes such a configuration into the test's folder."""
+
+    def write(*elements: str, engine: str = "serial", extra: str = "") -> Path:
         path = tmp_path / "screen.toml"
-        path.write_text(FAST.format(entries=entries, engine=engine) + extra)
+        path.write_text(fast_text(*elements, engine=engine) + extra)
         return path
 
     return write

@@ -86,8 +86,12 @@ class RecordStore:
     # -- structures ----------------------------------------------------------------------------
 
     def write_structure(self, structure_id: str, description: dict[str, Any]) -> None:
-        """Keep a crystal as ``structure.json``."""
-        write_text(self.folder(structure_id) / "structure.json", json.dumps(description, sort_keys=True))
+        """Keep a crystal as ``structure.json``; the first description of an id stays."""
+        path = self.folder(structure_id) / "structure.json"
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            write_text(path, json.dumps(description, sort_keys=True))
 
     def read_structure(self, structure_id: str) -> dict[str, Any]:
         """Return what :meth:`write_structure` kept.
