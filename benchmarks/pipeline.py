@@ -84,7 +84,11 @@ def plain_script() -> dict:
         from ase import Atoms
 
         displaced = Atoms(
-            numbers=supercell.numbers, positions=supercell.positions, cell=supercell.cell, pbc=True, calculator=calculator
+            numbers=supercell.numbers,
+            positions=supercell.positions,
+            cell=supercell.cell,
+            pbc=True,
+            calculator=calculator,
         )
         forces.append(displaced.get_forces())
     phono3py.forces = np.array(forces)

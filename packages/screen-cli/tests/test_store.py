@@ -102,7 +102,7 @@ def test_file_size_limit_leaves_no_trace(tmp_path):
         "store = RecordStore(sys.argv[1])\n"
         "store.write('ab12', 's', 'small', Record({}, {'x': np.zeros(10)}), seconds=0.0)\n"
         "try:\n"
-        "    store.write('ab12', 's', 'big', Record({}, {'x': np.random.default_rng(0).random(200_000)}), seconds=0.0)\n"
+        "    store.write('ab12', 's', 'big', Record({}, {'x': np.random.rand(200_000)}), seconds=0.0)\n"
         "except StoreError as error:\n"
         "    print('StoreError', error)\n"
     )

@@ -131,8 +131,8 @@ def _warnings(rows: list[Row]) -> str:
         return ""
     names = html.escape(", ".join(rough[:30]) + (" …" if len(rough) > 30 else ""))
     return (
-        f"<p><b>Do not trust κ of {len(rough)} crystals:</b> their forces are too rough for the fit (residual in column "
-        f"<code>residual</code>): {names}.</p>"
+        f"<p><b>Do not trust κ of {len(rough)} crystals:</b> their forces are too rough for the fit "
+        f"(column <code>residual</code>): {names}.</p>"
     )
 
 

@@ -75,9 +75,7 @@ def _read(path: Path, settings: ReadSettings) -> Iterator[Structure | RejectedSt
             yield RejectedStructure("files", f"{path}#{number}", atoms)
             continue
         try:
-            yield Structure.from_atoms(
-                atoms, provider="files", provider_id=name, metadata=metadata, settings=settings
-            )
+            yield Structure.from_atoms(atoms, provider="files", provider_id=name, metadata=metadata, settings=settings)
         except StructureError as error:
             yield RejectedStructure("files", f"{path}#{number}", str(error))
     if number < 0:
@@ -101,7 +99,5 @@ def _frames(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             atoms = next(frames)
         except StopIteration:
             return
-        metadata = {
-            key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool))
-        }
+        metadata = {key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool))}
         yield atoms, metadata

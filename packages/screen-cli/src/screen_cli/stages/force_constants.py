@@ -65,12 +65,12 @@ def fit_force_constants(
     forces_fc2 = forces_record.arrays.get("forces_fc2")
     paired = bool(displace_record.data.get("paired", False))
     random = displace_record.data.get("kind", "random") == "random"
-    cutoffs = bool(getattr(solver, "cutoff", None) or getattr(solver, "cutoffs", None))
     n_params: dict[int, int] = {}
-    if random and not cutoffs:  # with a cutoff the solver has fewer parameters and checks itself
-        n_params = _count_parameters(phono3py, third_order=settings.third_order)
+    if random:
+        n_params = _count_parameters(phono3py, solver, third_order=settings.third_order)
         n_atoms = len(phono3py.supercell)
-        check_determined(len(phono3py.displacements), n_params, n_atoms, margin=1.0, paired=paired)
+        if n_params:
+            check_determined(len(phono3py.displacements), n_params, n_atoms, margin=1.0, paired=paired)
 
     fitted = solver.solve(phono3py, forces, forces_fc2, third_order=settings.third_order)
     for name, array in fitted.items():
@@ -94,8 +94,11 @@ def fit_force_constants(
     return Record(data, arrays)
 
 
-def _count_parameters(phono3py: Any, *, third_order: bool) -> dict[int, int]:
-    """Free parameters of each fitted order."""
+def _count_parameters(phono3py: Any, solver: Any, *, third_order: bool) -> dict[int, int]:
+    """Free parameters of each fitted order; with cutoffs the solver has fewer and counts them itself."""
+    if getattr(solver, "cutoff", None) or getattr(solver, "cutoffs", None):
+        count = getattr(solver, "count_parameters", None)
+        return count(phono3py, third_order=third_order) if count else {}
     counts = count_free_parameters(phono3py.supercell)
     return counts if third_order else {2: counts[2]}
 

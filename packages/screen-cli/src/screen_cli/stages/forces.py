@@ -10,6 +10,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.errors import CalculatorError
+from screen_cli.model_errors import translate_calculator_errors
 from screen_cli.record import Record
 from screen_cli.settings import ForcesSettings
 from screen_cli.stages.relax import check_forces, first_forces
@@ -79,9 +80,7 @@ def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
     return atoms
 
 
-def _forces(
-    supercells: Sequence[Atoms], calculator: Any, settings: ForcesSettings, where: str
-) -> NDArray[np.float64]:
+def _forces(supercells: Sequence[Atoms], calculator: Any, settings: ForcesSettings, where: str) -> NDArray[np.float64]:
     """Forces (n, n_atoms, 3) of several supercells, checked."""
     rows: list[NDArray[np.float64]] = []
     for start in range(0, len(supercells), settings.batch_size):
@@ -103,7 +102,10 @@ def _batch_forces(batch: Sequence[Atoms], calculator: Any) -> list[Any]:
     """Forces of a batch, in one call where the calculator can."""
     predict = getattr(calculator, "predict", None)
     if callable(predict):
-        return [result["forces"] for result in predict(list(batch))]
+        first = batch[0].copy()
+        first.calc = calculator
+        with translate_calculator_errors(first):
+            return [result["forces"] for result in predict(list(batch))]
     forces = []
     for atoms in batch:
         atoms.calc = calculator

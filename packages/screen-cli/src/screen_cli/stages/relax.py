@@ -12,6 +12,7 @@ from screen_cli.errors import CalculatorError, SymmetryLostError
 from screen_cli.model_errors import translate_calculator_errors
 from screen_cli.record import Record
 from screen_cli.settings import RelaxSettings
+from screen_cli.structure import space_group_number
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
     relaxed = atoms.copy()
     relaxed.calc = calculator
     check_forces(first_forces(relaxed), settings.max_force, "the crystal as given")
-    space_group = _space_group(start, symprec)
+    space_group = space_group_number(start, symprec)
     n_steps = 0
     if settings.enabled:
         n_steps = _optimise(relaxed, settings, symprec)
@@ -59,7 +60,7 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
             f"the volume changed by {100 * change:.0f} % in relaxation, allowed are "
             f"{100 * settings.max_volume_change:.0f} %. Start from a better cell, or raise relax.max_volume_change."
         )
-    found = _space_group(relaxed, symprec)
+    found = space_group_number(relaxed, symprec)
     if found != space_group:
         raise SymmetryLostError(
             f"the space group changed from {space_group} to {found} in relaxation. Set relax.keep_symmetry = true, "
@@ -128,9 +129,10 @@ def _optimise(atoms: Atoms, settings: RelaxSettings, symprec: float) -> int:
         atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
     target = FrechetCellFilter(atoms) if settings.relax_cell else atoms
     optimiser = BFGS(target, logfile=None, maxstep=0.1)
-    for _ in optimiser.irun(fmax=settings.fmax, steps=settings.max_steps):
-        check_forces(np.asarray(atoms.calc.results.get("forces", 0.0)), settings.max_force, "a relaxation step")
-    converged = optimiser.converged(optimiser.optimizable.get_gradient())
+    with translate_calculator_errors(atoms):
+        for _ in optimiser.irun(fmax=settings.fmax, steps=settings.max_steps):
+            check_forces(np.asarray(atoms.calc.results.get("forces", 0.0)), settings.max_force, "a relaxation step")
+        converged = optimiser.converged(optimiser.optimizable.get_gradient())
     atoms.set_constraint()
     if not converged:
         raise CalculatorError(
@@ -138,13 +140,3 @@ def _optimise(atoms: Atoms, settings: RelaxSettings, symprec: float) -> int:
             "relax.max_steps or relax.fmax; a rough potential may never get there."
         )
     return int(optimiser.get_number_of_steps())
-
-
-def _space_group(atoms: Atoms, symprec: float) -> int:
-    """International number of the space group."""
-    import spglib
-
-    found = spglib.get_symmetry_dataset(
-        (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec
-    )
-    return 0 if found is None else int(found.number)
