@@ -124,7 +124,7 @@ def test_figures_and_tables(result, tmp_path, capsys):
         assert main(["plot", kind, str(path), "-o", str(figure), *table]) == 0
         assert figure.stat().st_size > 5000
     assert "overdamped" in capsys.readouterr().out
-    rows = list(csv.DictReader((tmp_path / "modes.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "modes.csv").read_text().splitlines()))
     assert len(rows) == result.frequency.size
     total = sum(float(row["kappa_c_w_mk"]) for row in rows)
     assert total == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
