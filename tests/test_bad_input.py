@@ -155,7 +155,7 @@ def test_underdetermined_fit_is_refused(fast_config, tmp_path):
         ("force_constants.solver=symfx", "Did you mean 'symfc'"),
         ("conductivity.solver=wgner", "Did you mean 'wigner'"),
         ("calculator.options={model = 'x'}", "does not accept"),
-        ("properties.names=['msd']", "unknown propertie"),
+        ("properties.names=['msd']", "unknown property 'msd'"),
     ],
 )
 def test_bad_settings_exit_with_2_and_a_hint(fast_config, capsys, override, message):

@@ -100,3 +100,22 @@ def test_dropped_force_constants_are_made_again_when_needed(fast_config, tmp_pat
     changed = ["--set", "conductivity.temperatures=[300.0, 400.0]", "--accept-changes"]
     assert main(["run", config, "--quiet", *changed]) == 0
     assert show(capsys, tmp_path / "screen")[0]["kappa_p_w_mk"] == pytest.approx(before, rel=1e-12)
+
+
+def test_a_gate_expression_sees_all_earlier_columns(fast_config, tmp_path, capsys):
+    config = str(fast_config("Al", "Pt", extra='[gate]\nexpression = "max_msd > 0.02 and residual < 0.5"\n'))
+    assert main(["run", config, "--quiet"]) == 0
+    rows = {row["formula"]: row for row in show(capsys, tmp_path / "screen")}
+    assert rows["Al"]["max_msd"] > 0.02 > rows["Pt"]["max_msd"]
+    assert rows["Al"]["state"] == "done"
+    assert (rows["Pt"]["state"], rows["Pt"]["stage"]) == ("skipped", "gate")
+    assert "max_msd > 0.02" in rows["Pt"]["reason"]
+
+
+def test_harmonic_only_run_trusts_a_harmonic_fit(fast_config, tmp_path, capsys):
+    config = str(fast_config("Al", extra="[force_constants]\nthird_order = false\n"))
+    assert main(["run", config, "--quiet"]) == 0
+    (row,) = show(capsys, tmp_path / "screen")
+    assert row["state"] == "done"
+    assert row["trusted"] == 1, row["force_constants_warning"]
+    assert row.get("kappa_p_w_mk") is None

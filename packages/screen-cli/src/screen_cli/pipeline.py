@@ -14,7 +14,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Context:
-    """What a stage may look at: the crystal, the settings, earlier records, and shared heavy objects."""
+    """What a stage may look at: the crystal, the settings, the records it needs, and shared heavy objects.
+
+    Parameters
+    ----------
+    structure : screen_cli.structure.Structure
+    settings : RunSettings
+    records : mapping of str to Record
+        Of the stages it names in ``needs``.
+    scalars : mapping of str to value
+        Columns of all earlier stages.
+    """
 
     structure: Any
     settings: RunSettings
     records: Mapping[str, Record]
+    scalars: Mapping[str, Any]
 
     @property
     def calculator(self) -> Any:
@@ -125,10 +136,9 @@ def _harmonic(context: Context) -> Record:
 def _gate(context: Context) -> Record:
     settings = context.settings.gate
     reasons = []
-    if settings.require_stable and not context.records["harmonic"].data["stable"]:
-        lowest = context.records["harmonic"].data["min_frequency_thz"]
-        reasons.append(f"unstable: lowest frequency {lowest:.3f} THz")
-    if settings.expression and not evaluate(settings.expression, scalars_of(context.records)):
+    if settings.require_stable and not context.scalars["stable"]:
+        reasons.append(f"unstable: lowest frequency {context.scalars['min_frequency_thz']:.3f} THz")
+    if settings.expression and not evaluate(settings.expression, context.scalars):
         reasons.append(f"gated: not ({settings.expression})")
     return Record({"passed_gate": not reasons, "gate_reason": "; ".join(reasons)})
 
@@ -276,23 +286,22 @@ class Outcome:
 
 
 class _Records(Mapping[str, Record]):
-    """Records of one crystal: in memory when just made, else read on demand, else made again."""
+    """The records a stage needs: in memory when just made, else read on demand, else made again."""
 
-    def __init__(self, load: Callable[[str], Record], names: Callable[[], list[str]]) -> None:
-        self._load = load
+    def __init__(self, names: tuple[str, ...], load: Callable[[str], Record]) -> None:
         self._names = names
-        self.memory: dict[str, Record] = {}
+        self._load = load
 
     def __getitem__(self, name: str) -> Record:
-        if name not in self.memory:
-            self.memory[name] = self._load(name)
-        return self.memory[name]
+        if name not in self._names:
+            raise KeyError(f"record '{name}' was not declared; this stage needs {list(self._names)}")
+        return self._load(name)
 
-    def __iter__(self) -> Any:
-        return iter(self._names())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._names())
+        return len(self._names)
 
 
 def run_structure(root: str, structure_id: str) -> dict[str, Any]:
@@ -334,17 +343,21 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
     outcome = Outcome()
     stages = {stage.name: stage for stage in stages_for(run.settings)}
 
-    def load(name: str) -> Record:
-        record = run.store.read(structure_id, name, outcome.keys[name])
-        return compute(stages[name]) if record is None else record
+    memory: dict[str, Record] = {}
 
-    records = _Records(load, lambda: list(outcome.keys))
-    context = Context(structure, run.settings, records)
+    def load(name: str) -> Record:
+        if name not in memory:
+            record = run.store.read(structure_id, name, outcome.keys[name])
+            memory[name] = compute(stages[name]) if record is None else record
+        return memory[name]
+
+    def context_of(stage: Stage) -> Context:
+        return Context(structure, run.settings, _Records(stage.needs, load), outcome.scalars)
 
     def compute(stage: Stage) -> Record:
         run.mark_running(structure_id, stage.name)
         start = time.perf_counter()
-        record = stage.run(context)
+        record = stage.run(context_of(stage))
         seconds = time.perf_counter() - start
         outcome.computed.append(stage.name)
         run.store.write(
@@ -355,14 +368,14 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
             seconds=seconds,
             drop_arrays=_drops_arrays(stage.name, run.settings),
         )
-        records.memory[stage.name] = record
+        memory[stage.name] = record
         return record
 
     for stage in stages.values():
         try:
             outcome.stage = stage.name
             parents = [outcome.keys[name] for name in stage.needs]
-            key = content_key(structure_id, stage.name, stage.version, stage.depends(context), parents)
+            key = content_key(structure_id, stage.name, stage.version, stage.depends(context_of(stage)), parents)
             outcome.keys[stage.name] = key
             stored = run.store.find(structure_id, stage.name, key)
             if stored is None:
@@ -391,14 +404,6 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
             return outcome
     outcome.stage = ""
     return outcome
-
-
-def scalars_of(records: Mapping[str, Record]) -> dict[str, Any]:
-    """Flatten the scalar data of records into columns, first come first named."""
-    flat: dict[str, Any] = {}
-    for name in records:
-        _merge_scalars(flat, name, records[name].data)
-    return flat
 
 
 def _merge_scalars(flat: dict[str, Any], stage: str, data: Mapping[str, Any]) -> None:

@@ -85,7 +85,7 @@ class PluginRegistry:
         try:
             return self.records[kind][name]
         except KeyError:
-            error = unknown_name(kind.replace("_", " ").rstrip("s"), name, self.records[kind])
+            error = unknown_name(_singular(kind), name, self.records[kind])
             if self.broken:
                 rows = "; ".join(f"{item.name} ({item.reason})" for item in self.broken)
                 error = UnknownNameError(f"{error} Plugins that failed to load: {rows}.")
@@ -148,6 +148,11 @@ def load_plugins(
 def installed_plugins() -> PluginRegistry:
     """Return the registry of this process (loaded once)."""
     return load_plugins()
+
+
+def _singular(kind: str) -> str:
+    """One of a kind, for messages."""
+    return "property" if kind == "properties" else kind.replace("_", " ").removesuffix("s")
 
 
 def _names_from_environment(variable: str) -> set[str]:

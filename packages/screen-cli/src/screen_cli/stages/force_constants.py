@@ -65,6 +65,8 @@ def fit_force_constants(
     forces_fc2 = forces_record.arrays.get("forces_fc2")
     paired = bool(displace_record.data.get("paired", False))
     random = displace_record.data.get("kind", "random") == "random"
+    if paired and forces is not None and not settings.third_order:
+        forces = _without_even_part(forces)  # fc2 cannot explain it, and does not depend on it
     n_params: dict[int, int] = {}
     if random:
         n_params = _count_parameters(phono3py, solver, third_order=settings.third_order)
@@ -182,6 +184,14 @@ def _hold_out(
 def _small_fc2(fitted: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return fc2 of the fc3 supercell."""
     return fitted.get("fc2_of_fc3_supercell", fitted["fc2"])
+
+
+def _without_even_part(forces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave [F(u) − F(−u)]/2 and its negative in neighbouring partners."""
+    odd = forces.copy()
+    odd[0::2] = 0.5 * (forces[0::2] - forces[1::2])
+    odd[1::2] = -odd[0::2]
+    return odd
 
 
 def _even_part(forces: NDArray[np.float64]) -> NDArray[np.float64]:
