@@ -12,6 +12,7 @@ unexplained; a rough one, whose force has steps or noise, leaves much and κ can
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from screen_cli.record import Record
 from screen_cli.settings import ForceConstantsSettings
 
 logger = logging.getLogger(__name__)
+
+
+_REFIT_RATIO = 1.2  # KMgF3 with SevenNet-0: 36 % held-out error at a ratio of 1.03, 1.8 % at 2.9, κ 2 % apart
 
 
 def fit_force_constants(
@@ -160,7 +164,8 @@ def _hold_out(
     wanted = max(1, round(settings.holdout * n_groups))
     if n_params:
         unknown = max(n_params.values()) if paired else sum(n_params.values())
-        needed = -(-unknown // (3 * forces.shape[1]))
+        # close to one equation per parameter the refit itself is unstable, whatever the potential
+        needed = math.ceil(_REFIT_RATIO * unknown / (3 * forces.shape[1]))
         wanted = min(wanted, n_groups - needed)
     if wanted < 1 or n_groups < 2 or not (settings.third_order or phono3py.phonon_supercell_matrix is None):
         return {"n_heldout": 0}
