@@ -71,6 +71,9 @@ def test_export_plot_report_and_status(fast_config, tmp_path, capsys):
     page = (tmp_path / "screen" / "report.html").read_text()
     assert "http" not in page.split("<pre>")[0].replace("http://www.w3.org", "")
     assert ">Al<" in page
+    assert main(["report", run_dir, "--figures", str(tmp_path / "figures")]) == 0
+    assert (tmp_path / "figures" / "kappa-msd.png").stat().st_size > 5000
+    capsys.readouterr()
     assert main(["status", run_dir, "--json"]) == 0
     status = json.loads(capsys.readouterr().out)
     assert status["counts"] == {"done": 1}

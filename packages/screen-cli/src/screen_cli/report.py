@@ -30,11 +30,7 @@ def write_report(run: RunDirectory, path: Path | None = None) -> Path:
     path : Path, optional
         Default ``report.html`` in the run directory.
     """
-    index = run.index(read_only=True)
-    try:
-        rows = list(index.rows())
-    finally:
-        index.close()
+    rows = _rows(run)
     manifest = run.manifest()
     calculator = run.settings.calculator
     options = ", ".join(f"{key} = {value}" for key, value in calculator.options.items())
@@ -51,7 +47,8 @@ def write_report(run: RunDirectory, path: Path | None = None) -> Path:
             for column in MAIN_COLUMNS
         ),
         body="".join(_table_row(row) for row in rows),
-        figures="".join(_figure(*figure) for figure in draw_figures(rows)) or "<p>No conductivity yet.</p>",
+        figures="".join(_figure(figure, caption) for _, figure, caption in draw_figures(rows))
+        or "<p>No conductivity yet.</p>",
         reasons=_reasons(rows),
         manifest=html.escape(json.dumps(manifest, indent=1)),
     )
@@ -60,52 +57,85 @@ def write_report(run: RunDirectory, path: Path | None = None) -> Path:
     return path
 
 
-def draw_figures(rows: list[Row]) -> list[tuple[Any, str]]:
+def write_figures(run: RunDirectory, folder: Path) -> list[Path]:
+    """Write the report's figures as PNG (200 dpi) and SVG; return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure, _ in draw_figures(_rows(run)):
+        for suffix in ("png", "svg"):
+            path = folder / f"{name}.{suffix}"
+            figure.savefig(path, dpi=200)
+            paths.append(path)
+    return paths
+
+
+def _rows(run: RunDirectory) -> list[Row]:
+    """All rows of the index."""
+    index = run.index(read_only=True)
+    try:
+        return list(index.rows())
+    finally:
+        index.close()
+
+
+def draw_figures(rows: list[Row]) -> list[tuple[str, Any, str]]:
     """Draw the figures that the rows allow.
 
     Returns
     -------
-    list of (Figure, str)
-        κ against max-MSD (SDNNFF paper Fig. 4) and κ_C/κ against κ (its Fig. 6, doi:10.1038/s43246-023-00390-3),
-        with captions.
+    list of (str, Figure, str)
+        Name, figure, caption: κ against max-MSD and κ_C/κ against κ, as Figs. 4 and 6 of the SDNNFF paper
+        (doi:10.1038/s43246-023-00390-3). Crystals whose fit is not trusted are drawn open.
     """
     from matplotlib.figure import Figure
 
-    figures: list[tuple[Any, str]] = []
+    figures: list[tuple[str, Any, str]] = []
     drawn = [row for row in rows if (row.get("kappa_total_w_mk") or 0) > 0]
     total = np.array([row["kappa_total_w_mk"] for row in drawn], dtype=float)
-    names = [row["formula"] for row in drawn]
     with_msd = [index for index, row in enumerate(drawn) if (row.get("max_msd") or 0) > 0]
     if with_msd:
         msd = np.array([drawn[index]["max_msd"] for index in with_msd], dtype=float)
         figure = Figure(figsize=(5, 3.8), layout="constrained")
         axes = figure.subplots()
-        axes.loglog(msd, total[with_msd], "o", color="#b3401a", alpha=0.8)
-        for index, x in zip(with_msd, msd, strict=True):
-            if len(drawn) <= 40:
-                axes.annotate(names[index], (x, total[index]), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        _scatter(axes, msd, total[with_msd], [drawn[index] for index in with_msd], "#b3401a")
         if len(msd) >= 3 and np.ptp(np.log(msd)) > 0.1:
             slope, intercept = np.polyfit(np.log(msd), np.log(total[with_msd]), 1)
             grid = np.array([msd.min(), msd.max()])
-            axes.loglog(grid, np.exp(intercept) * grid**slope, "-", lw=1, color="#5b6675", label=f"slope {slope:.2f}")
+            axes.plot(grid, np.exp(intercept) * grid**slope, "-", lw=1, color="#5b6675", label=f"slope {slope:.2f}")
             axes.legend(frameon=False)
         axes.set_xlabel("largest mean square displacement at 300 K (Å²)")
         axes.set_ylabel("κ at 300 K (W m⁻¹ K⁻¹)")
-        figures.append((figure, "κ falls with the largest mean square displacement of an atom."))
+        figures.append(("kappa-msd", figure, "κ falls with the largest mean square displacement of an atom."))
     coherent = [index for index, row in enumerate(drawn) if (row.get("kappa_c_w_mk") or 0) > 0]
     if coherent:
         share = np.array([100 * drawn[index]["kappa_c_w_mk"] / total[index] for index in coherent])
         figure = Figure(figsize=(5, 3.8), layout="constrained")
         axes = figure.subplots()
-        axes.loglog(total[coherent], share, "o", color="#24527a", alpha=0.8)
-        for index, y in zip(coherent, share, strict=True):
-            if len(drawn) <= 40:
-                axes.annotate(names[index], (total[index], y), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        _scatter(axes, total[coherent], share, [drawn[index] for index in coherent], "#24527a")
         axes.axhline(50, ls="--", lw=1, color="#5b6675")
         axes.set_xlabel("κ at 300 K (W m⁻¹ K⁻¹)")
         axes.set_ylabel("share of coherences κ_C/κ (%)")
-        figures.append((figure, "Wave-like share of κ; above the dashed 50 % line coherences dominate."))
+        caption = "Wave-like share of κ; above the dashed 50 % line coherences dominate."
+        figures.append(("coherence-share", figure, caption))
     return figures
+
+
+def _scatter(axes: Any, x: Any, y: Any, rows: list[Row], colour: str) -> None:
+    """Draw crystals on doubly logarithmic axes; open where the fit is not trusted; named when they are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    trusted = np.array([row.get("trusted") not in (0, False) for row in rows])
+    axes.plot(x[trusted], y[trusted], "o", color=colour, alpha=0.8)
+    axes.plot(x[~trusted], y[~trusted], "o", color=colour, mfc="none")
+    if len(rows) <= 40:
+        for row, x_one, y_one in zip(rows, x, y, strict=True):
+            axes.annotate(row["formula"], (x_one, y_one), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    for scale, axis in ((axes.set_xscale, axes.xaxis), (axes.set_yscale, axes.yaxis)):
+        scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.margins(0.12)
 
 
 def _funnel(rows: list[Row]) -> str:

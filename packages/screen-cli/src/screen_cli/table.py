@@ -39,6 +39,7 @@ MAIN_COLUMNS = (
     Column("kappa_p_w_mk", "κ_P\nW/mK", ".4g"),
     Column("kappa_c_w_mk", "κ_C\nW/mK", ".3g"),
     Column("kappa_total_w_mk", "κ_total\nW/mK", ".4g"),
+    Column("trusted", "fit", ""),
     Column("reason", "why", ""),
 )
 
@@ -54,6 +55,8 @@ def cell(row: dict[str, Any], column: Column) -> str:
     value = row.get(column.name)
     if value is None:
         return ""
+    if column.name == "trusted":
+        return "good" if value else "rough: κ not trustworthy"
     if isinstance(value, float) and column.format:
         return format(value, column.format)
     return str(value)
