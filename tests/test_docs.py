@@ -1,0 +1,54 @@
+"""The documentation against the code: commands exist, settings are complete, the tutorial runs as printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from screen_cli.cli import main
+from screen_cli.config import load_settings, reference
+from screen_cli.plugin_manager import installed_plugins
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")])
+
+
+def blocks(page, language=""):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def test_settings_reference_is_up_to_date():
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    assert page.strip() == reference().strip(), "run: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_links_exist(page):
+    known = set(installed_plugins().records["commands"]) | {"morse-table"}
+    for command in re.findall(r"^screen-cli ([a-z][a-z-]*)", page.read_text(), flags=re.MULTILINE):
+        assert command in known, f"{page.name} shows 'screen-cli {command}'"
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not link.startswith(("http", "mailto")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_demo_configuration_is_valid():
+    assert load_settings(ROOT / "examples" / "demo.toml").source.name == "demo"
+
+
+def test_first_run_tutorial(tmp_path, monkeypatch, capsys):
+    page = ROOT / "docs" / "tutorials" / "first-run.md"
+    (tmp_path / "metals.toml").write_text(blocks(page, "toml")[0])
+    monkeypatch.chdir(tmp_path)
+    lines = [line.split("#")[0] for line in blocks(page)[-1].splitlines() if line.startswith("screen-cli")]
+    assert len(lines) == 5
+    for line in lines:
+        capsys.readouterr()
+        assert main(shlex.split(line)[1:]) == 0, line
+    captured = capsys.readouterr()
+    assert "Al" in captured.out
+    assert len(list(tmp_path.rglob("conductivity-*.json"))) == 4  # two crystals, two temperature lists
+    assert len(list(tmp_path.rglob("force_constants-*.json"))) == 2
