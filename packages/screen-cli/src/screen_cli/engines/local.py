@@ -18,33 +18,41 @@ from screen_cli.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 
 
 class LocalEngine:
     """Run tasks in worker processes of this machine.
 
-    Workers are spawned, not forked (torch and BLAS do not survive a fork); each gets cores/workers threads;
-    each ends itself when the driver is gone, even by SIGKILL.
+    Workers are spawned, not forked (torch and BLAS do not survive a fork); each ends itself when the driver is gone, even by SIGKILL.
 
     Parameters
     ----------
     settings : EngineSettings
         ``workers`` (0: one per physical core), ``task_time_limit``, and in ``options``: ``retries`` (how
-        often a task whose worker died is tried again, default 1).
+        often a task whose worker died is tried again, default 1) and ``threads`` (BLAS and torch threads per
+        worker; default OMP_NUM_THREADS when that is set, else cores/workers).
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self.workers = settings.workers or physical_cores()
         self._time_limit = settings.task_time_limit
         self._retries = int(settings.options.get("retries", 1))
+        self._threads = int(settings.options.get("threads", 0))
         self._stopped = False
 
     def run(
         self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]
     ) -> Generator[TaskResult, None, None]:
         """Yield results as workers finish; at most two tasks per worker wait in the pool."""
-        n_threads = max(1, physical_cores() // self.workers)
+        preset = os.environ.get("OMP_NUM_THREADS")
+        n_threads = self._threads or (int(preset) if preset else max(1, physical_cores() // self.workers))
         before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(n_threads)))  # inherited by spawned workers
         pool = ProcessPool(
