@@ -30,7 +30,8 @@ _THREAD_VARIABLES = (
 class LocalEngine:
     """Run tasks in worker processes of this machine.
 
-    Workers are spawned, not forked (torch and BLAS do not survive a fork); each ends itself when the driver is gone, even by SIGKILL.
+    Workers are spawned, not forked (torch and BLAS do not survive a fork); each ends itself when the
+    driver is gone, even by SIGKILL.
 
     Parameters
     ----------
