@@ -71,7 +71,7 @@ class BarObserver:
         """Advance the bar; say what failed."""
         if row["state"] == "failed":
             name = _name(self._run, self._names, row["id"])
-            self._progress.console.print(f"[red]{name} failed in {row['stage']}:[/] {row['reason']}", highlight=False)
+            self._progress.console.print(f"{name} failed in {row['stage']}: {row['reason']}", style="red", markup=False)
         self._progress.advance(self._task)
 
     def close(self) -> None:

@@ -80,4 +80,4 @@ def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column] = MAIN
     for row in rows:
         table.add_row(*(cell(row, column) for column in shown))
     # without a terminal, rich would fold at 80 columns and tear numbers apart
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, markup=False).print(table)

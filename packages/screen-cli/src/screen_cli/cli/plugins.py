@@ -27,16 +27,17 @@ def command(context: click.Context, as_json: bool, kind: str) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("kind", "name", "summary", "from", box=None, header_style="bold", pad_edge=False)
     for record_kind, record in registry:
         if not kind or record_kind == kind:
             table.add_row(record_kind, record.name, record.summary, record.distribution)
     for broken in registry.broken:
-        table.add_row("[red]broken[/]", broken.name, broken.reason, broken.distribution)
+        table.add_row(Text("broken", "red"), broken.name, broken.reason, broken.distribution)
     for name in registry.disabled:
-        table.add_row("[dim]disabled[/]", name, "left out by SCREEN_PLUGINS or SCREEN_DISABLE_PLUGINS", "")
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False).print(table)
+        table.add_row(Text("disabled", "dim"), name, "left out by SCREEN_PLUGINS or SCREEN_DISABLE_PLUGINS", "")
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False, markup=False).print(table)
 
 
 def _as_json(registry: PluginRegistry, kind: str) -> dict[str, Any]:
@@ -70,19 +71,19 @@ def check(as_json: bool, time_limit: float) -> int:
     else:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table("state", "kind", "name", "import s", "remark", box=None, header_style="bold", pad_edge=False)
         colours = {"ok": "green", "absent": "yellow", "broken": "red"}
         for result in results:
-            colour = colours[result.state]
             table.add_row(
-                f"[{colour}]{result.state}[/]",
+                Text(result.state, colours[result.state]),
                 result.kind,
                 result.name,
                 f"{result.seconds:.2f}",
                 result.remark,
             )
-        Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False).print(table)
+        Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False, markup=False).print(table)
     return 1 if n_broken else 0
 
 

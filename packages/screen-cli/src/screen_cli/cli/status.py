@@ -40,7 +40,7 @@ def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) ->
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
     total = sum(counts.values())
     states = ", ".join(
         f"{counts[state]} {state}" for state in ("done", "skipped", "failed", "pending") if counts[state]
@@ -58,7 +58,7 @@ def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) ->
     if failed:
         for report in quarantined:
             name = report.get("provider_id") or report["id"]
-            console.print(f"[bold]{name}[/] failed in {report['stage']}: {report['reason']}")
+            console.print(f"{name} failed in {report['stage']}: {report['reason']}")
             if with_traceback and report.get("traceback"):
                 console.print(report["traceback"], style="dim")
     elif quarantined:

@@ -1,0 +1,26 @@
+"""What is installed is what is offered, and every offer loads."""
+
+from __future__ import annotations
+
+import json
+
+from screen_cli.cli import main
+
+
+def test_every_installed_plugin_loads_and_phono3py_offers_the_variant(capsys):
+    assert main(["plugins", "check", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    states = {(row["kind"], row["name"]): row for row in rows}
+    assert {row["state"] for row in rows} <= {"ok", "absent"}
+    assert states["phono3py variant", "phon_wigner"]["state"] == "ok"
+    assert states["calculators", "sdnnff"]["state"] == "ok"
+    for row in rows:
+        if row["state"] == "absent":
+            assert f"pip install 'screen-cli[{row['name']}]'" in row["remark"]
+
+
+def test_the_table_shows_pip_lines_and_brackets(capsys):
+    assert main(["plugins"]) == 0
+    out = capsys.readouterr().out
+    for name in ("sevennet", "wigner", "symfc", "al-committee", "phon-wigner"):
+        assert name in out
