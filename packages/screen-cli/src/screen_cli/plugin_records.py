@@ -112,8 +112,8 @@ class StructureSourcePlugin(PluginRecord):
 class ForceConstantSolverPlugin(PluginRecord):
     """Displacements and forces to force constants.
 
-    ``factory(**options)`` returns ``solve(cells, displacements, forces, *, orders, symmetry) -> dict`` as
-    documented in :mod:`screen_cli.force_constant_solvers`.
+    ``factory(**options)`` returns an object with ``solve(phono3py, forces, forces_fc2, *, third_order) -> dict`` of
+    compact ``fc2`` and ``fc3``, as documented in :mod:`screen_cli.force_constant_solvers`.
 
     Parameters
     ----------
