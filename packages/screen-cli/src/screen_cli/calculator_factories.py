@@ -13,6 +13,7 @@ from typing import Any
 from screen_cli.errors import ConfigError, unknown_name
 
 _SEVENNET = {"0": "7net-0", "l3i5": "7net-l3i5", "mf-0": "7net-mf-0"}
+_CHGNET = ("0.3.0", "0.2.0", "r2scan")
 
 
 def make_sevennet(model: str = "0", device: str = "auto", modal: str | None = None, **options: Any) -> Any:
@@ -27,15 +28,13 @@ def make_sevennet(model: str = "0", device: str = "auto", modal: str | None = No
     modal : str, optional
         Fidelity of a multi-fidelity model; ``mf-0`` defaults to ``"PBE"``.
     """
+    name = str(model)
+    source = _SEVENNET[name] if name in _SEVENNET else str(_existing(name, "sevennet", _SEVENNET))
+    if name == "mf-0" and modal is None:
+        modal = "PBE"
     from sevenn.calculator import SevenNetCalculator
 
-    name = str(model)
-    if name in _SEVENNET:
-        if name == "mf-0" and modal is None:
-            modal = "PBE"
-        return SevenNetCalculator(_SEVENNET[name], device=device, modal=modal, **options)
-    path = _existing(name, "sevennet", _SEVENNET)
-    return SevenNetCalculator(str(path), device=device, modal=modal, **options)
+    return SevenNetCalculator(source, device=device, modal=modal, **options)
 
 
 def make_chgnet(model: str = "0.3.0", device: str = "cpu", **options: Any) -> Any:
@@ -46,13 +45,14 @@ def make_chgnet(model: str = "0.3.0", device: str = "cpu", **options: Any) -> An
     model : str
         ``"0.3.0"``, ``"0.2.0"``, ``"r2scan"``, or the path of a checkpoint.
     """
+    path = None if model in _CHGNET else _existing(model, "chgnet", _CHGNET)
     from chgnet.model.dynamics import CHGNetCalculator
     from chgnet.model.model import CHGNet
 
-    if model in ("0.3.0", "0.2.0", "r2scan"):
+    if path is None:
         network = CHGNet.load(model_name=model, use_device=device, verbose=False)
     else:
-        network = CHGNet.from_file(str(_existing(model, "chgnet", ("0.3.0", "0.2.0", "r2scan"))))
+        network = CHGNet.from_file(str(path))
     return CHGNetCalculator(network, use_device=device, on_isolated_atoms="error", **options)
 
 
