@@ -18,7 +18,8 @@ from typing import Any, Protocol
 from screen_cli.engines import Engine, TaskResult
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.index import Index
-from screen_cli.pipeline import run_structure, stages_for, take_through
+from screen_cli.passage import run_structure, take_through
+from screen_cli.pipeline import stages_for
 from screen_cli.plugin_manager import PluginRegistry, installed_plugins
 from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import RunSettings

@@ -1,4 +1,4 @@
-"""The pipeline: which stages there are, what each depends on, and how one crystal goes through them.
+"""The pipeline: which stages there are, and what each depends on.
 
 ``source -> relax -> displace -> forces -> force constants -> harmonic -> gate -> conductivity -> properties``
 
@@ -11,23 +11,16 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from screen_cli.errors import ConfigError, PluginError, StoreError
+from screen_cli.errors import ConfigError, PluginError
 from screen_cli.expression import evaluate
-from screen_cli.keys import content_key
 from screen_cli.plugin_manager import installed_plugins
 from screen_cli.record import Record
-from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import RunSettings
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -251,173 +244,6 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-# -- one crystal through the stages ----------------------------------------------------------------
-
-
-@dataclass
-class Outcome:
-    """How one crystal fared.
-
-    Parameters
-    ----------
-    state : {"done", "failed", "skipped", "pending"}
-    stage, reason : str
-        Where it ended and why (empty when done).
-    keys : dict of str to str
-        Content key of each stage that has a record.
-    scalars : dict
-        Flat columns.
-    stage_times : dict
-        ``stage -> (seconds, bytes)``.
-    traceback : str
-        Of the failure.
-    computed : list of str
-        Stages that ran now (the others were found).
-    """
-
-    state: str = "done"
-    stage: str = ""
-    reason: str = ""
-    keys: dict[str, str] = field(default_factory=dict)
-    scalars: dict[str, Any] = field(default_factory=dict)
-    stage_times: dict[str, tuple[float, int]] = field(default_factory=dict)
-    traceback: str = ""
-    computed: list[str] = field(default_factory=list)
-
-
-class _Records(Mapping[str, Record]):
-    """The records a stage needs: in memory when just made, else read on demand, else made again."""
-
-    def __init__(self, names: tuple[str, ...], load: Callable[[str], Record]) -> None:
-        self._names = names
-        self._load = load
-
-    def __getitem__(self, name: str) -> Record:
-        if name not in self._names:
-            raise KeyError(f"record '{name}' was not declared; this stage needs {list(self._names)}")
-        return self._load(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def run_structure(root: str, structure_id: str) -> dict[str, Any]:
-    """Take one crystal through every stage; this is what engines run.
-
-    Parameters
-    ----------
-    root : str
-        The run directory.
-    structure_id : str
-
-    Returns
-    -------
-    dict
-        Fields of :class:`Outcome`.
-
-    Raises
-    ------
-    StoreError, PluginError, ConfigError
-        What is no crystal's fault: no room on the disk, a missing extra, a bad setting. Everything else
-        becomes a failed outcome.
-    """
-    run = _open_run(root, (Path(root) / "manifest.json").stat().st_mtime_ns)
-    try:
-        return asdict(take_through(run, structure_id))
-    finally:
-        run.clear_running()
-
-
-def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool = True) -> Outcome:
-    """Take one crystal through the stages of ``run`` (see :func:`run_structure`).
-
-    With ``compute_missing=False`` nothing is computed: the outcome is what the records on disk say, with
-    state ``"pending"`` at the first stage that has none.
-    """
-    from screen_cli.structure import Structure
-
-    structure = Structure.from_dict(run.store.read_structure(structure_id))
-    outcome = Outcome()
-    stages = {stage.name: stage for stage in stages_for(run.settings)}
-
-    memory: dict[str, Record] = {}
-
-    def load(name: str) -> Record:
-        if name not in memory:
-            record = run.store.read(structure_id, name, outcome.keys[name])
-            memory[name] = compute(stages[name]) if record is None else record
-        return memory[name]
-
-    def context_of(stage: Stage) -> Context:
-        return Context(structure, run.settings, _Records(stage.needs, load), outcome.scalars)
-
-    def compute(stage: Stage) -> Record:
-        run.mark_running(structure_id, stage.name)
-        start = time.perf_counter()
-        record = stage.run(context_of(stage))
-        seconds = time.perf_counter() - start
-        outcome.computed.append(stage.name)
-        run.store.write(
-            structure_id,
-            stage.name,
-            outcome.keys[stage.name],
-            record,
-            seconds=seconds,
-            drop_arrays=_drops_arrays(stage.name, run.settings),
-        )
-        memory[stage.name] = record
-        return record
-
-    for stage in stages.values():
-        try:
-            outcome.stage = stage.name
-            parents = [outcome.keys[name] for name in stage.needs]
-            key = content_key(structure_id, stage.name, stage.version, stage.depends(context_of(stage)), parents)
-            outcome.keys[stage.name] = key
-            stored = run.store.find(structure_id, stage.name, key)
-            if stored is None:
-                if not compute_missing:
-                    outcome.keys.pop(stage.name)
-                    outcome.state = "pending"
-                    return outcome
-                compute(stage)
-                stored = run.store.find(structure_id, stage.name, key)
-                if stored is None:
-                    raise StoreError(f"record {stage.name}-{key} of {structure_id} vanished after it was written")
-        except (StoreError, PluginError, ConfigError):
-            raise
-        except ImportError as error:
-            raise PluginError(f"{stage.name}: {error}") from error
-        except Exception as error:  # one bad crystal never stops a run
-            logger.debug("%s failed in %s", structure_id, stage.name, exc_info=True)
-            outcome.keys.pop(stage.name, None)
-            outcome.state, outcome.traceback = "failed", traceback.format_exc()
-            outcome.reason = f"{type(error).__name__}: {error}"
-            return outcome
-        _merge_scalars(outcome.scalars, stage.name, stored.data)
-        outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
-        if stage.name == "gate" and not stored.data["passed_gate"]:
-            outcome.state, outcome.reason = "skipped", stored.data["gate_reason"]
-            return outcome
-    outcome.stage = ""
-    return outcome
-
-
-def _merge_scalars(flat: dict[str, Any], stage: str, data: Mapping[str, Any]) -> None:
-    """Add a stage's scalars; a name already taken gets the stage as prefix."""
-    for name, value in data.items():
-        if isinstance(value, (bool, int, float, str)):
-            flat[f"{stage}_{name}" if name in flat else name] = value
-
-
-def _drops_arrays(stage: str, settings: RunSettings) -> bool:
-    """Whether a stage's arrays are left out of the store."""
-    return stage == "force_constants" and not settings.force_constants.keep
-
-
 def _identity(plugin: Any) -> list[str]:
     """What makes a plugin's results its own: name, distribution, version, factory."""
     return [plugin.name, plugin.distribution, plugin.factory]
@@ -442,12 +268,6 @@ def _calculator_identity(name: str, options: str) -> Any:
     from screen_cli.calculators import calculator_identity
 
     return calculator_identity(name, json.loads(options))
-
-
-@functools.lru_cache(maxsize=4)
-def _open_run(root: str, manifest_time: int) -> RunDirectory:
-    """Open a run directory once per process and manifest."""
-    return RunDirectory.open(root)
 
 
 def _born_text(folder: str, provider_id: str, formula: str) -> str | None:
