@@ -38,10 +38,6 @@ class UnderdeterminedFitError(ScreenError, ValueError):
     """Fewer independent force equations than free force-constant parameters."""
 
 
-class UnstableCrystalError(ScreenError, RuntimeError):
-    """Imaginary modes where real frequencies are required."""
-
-
 class PhysicsError(ScreenError, ArithmeticError):
     """A result is NaN, infinite or otherwise impossible; it is never written."""
 

@@ -30,7 +30,7 @@ def write_report(run: RunDirectory, path: Path | None = None) -> Path:
     path : Path, optional
         Default ``report.html`` in the run directory.
     """
-    rows = _rows(run)
+    rows = run.rows()
     manifest = run.manifest()
     calculator = run.settings.calculator
     options = ", ".join(f"{key} = {value}" for key, value in calculator.options.items())
@@ -61,21 +61,12 @@ def write_figures(run: RunDirectory, folder: Path) -> list[Path]:
     """Write the report's figures as PNG (200 dpi) and SVG; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, figure, _ in draw_figures(_rows(run)):
+    for name, figure, _ in draw_figures(run.rows()):
         for suffix in ("png", "svg"):
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=200)
             paths.append(path)
     return paths
-
-
-def _rows(run: RunDirectory) -> list[Row]:
-    """All rows of the index."""
-    index = run.index(read_only=True)
-    try:
-        return list(index.rows())
-    finally:
-        index.close()
 
 
 def draw_figures(rows: list[Row]) -> list[tuple[str, Any, str]]:

@@ -138,6 +138,11 @@ class RunDirectory:
         """Open the index."""
         return Index(self.root / "index.sqlite", read_only=read_only)
 
+    def rows(self, where: str = "") -> list[dict[str, Any]]:
+        """Rows of the index that satisfy an expression (see :meth:`screen_cli.index.Index.rows`)."""
+        with contextlib.closing(self.index(read_only=True)) as index:
+            return list(index.rows(where))
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for one driver.

@@ -32,11 +32,7 @@ def command(run_dir: Path, output: Path, form: str, where: str) -> None:
             )
         exporter = by_suffix[output.suffix]
     run = RunDirectory.open(run_dir)
-    index = run.index(read_only=True)
-    try:
-        rows = list(index.rows(where))
-    finally:
-        index.close()
+    rows = run.rows(where)
     exporter.load()(rows, output, run=run)
     click.echo(f"wrote {len(rows)} rows to {output}", err=True)
 

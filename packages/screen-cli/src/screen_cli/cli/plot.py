@@ -30,11 +30,7 @@ def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None
     from screen_cli.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
-    index = run.index(read_only=True)
-    try:
-        rows = [row for row in index.rows() if row["id"].startswith(crystal) or row["formula"] == crystal]
-    finally:
-        index.close()
+    rows = [row for row in run.rows() if row["id"].startswith(crystal) or row["formula"] == crystal]
     if len(rows) != 1:
         found = ", ".join(f"{row['id']} ({row['formula']})" for row in rows[:10]) or "none"
         raise FilterError(f"'{crystal}' must name one crystal of {run_dir}, found: {found}.")

@@ -66,7 +66,7 @@ def command(
         finally:
             if watching is not None:
                 watching.close()
-    rows = _rows(run)
+    rows = run.rows()
     print_table(rows)
     click.echo(f"run directory: {run.root}", err=True)
     if report:
@@ -82,15 +82,6 @@ def command(
         click.echo("stopped before the end: run the same command to go on", err=True)
         return 3
     return 0
-
-
-def _rows(run: Any) -> list[dict[str, Any]]:
-    """All rows of the index."""
-    index = run.index(read_only=True)
-    try:
-        return list(index.rows())
-    finally:
-        index.close()
 
 
 @contextmanager
