@@ -10,6 +10,7 @@ from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from al_committee.config import PoolSettings
 from al_committee.content_key import settings_key, structure_key
 from al_committee.descriptors import describe_radially
 from al_committee.diversity import farthest_points, principal_components, representative_points
@@ -22,6 +23,7 @@ from al_committee.selection import (
     recommend,
     select_supercells,
 )
+from al_committee.start_set import choose_start_set, cover_elements
 
 
 def cell(structure, index, score, key=None, n_atoms=8):
@@ -220,3 +222,26 @@ def test_pool_is_lazy_deterministic_and_of_fixed_step():
         Pool([crystals[0], crystals[0]])
     small = Pool(crystals, SupercellSettings(min_length=30.0, max_atoms=100))
     assert all(len(entry.atoms) <= 100 for entry in small.supercells())
+
+
+@pytest.mark.parametrize("method", ["random", "representative", "elements"])
+def test_start_set_by_name(method):
+    names = [(pair, k) for pair in ("MgO", "CaS") for k in range(6)] + [("AgBr", 0), ("LiF", 0)]
+    crystals = [Crystal(f"{pair}-{k}", bulk(pair, "rocksalt", a=4.0 + 0.1 * k)) for pair, k in names]
+    pool = Pool(crystals, SupercellSettings(n_supercells=2, min_length=0.0))
+    settings = PoolSettings(start_labels=4, start_method=method)
+    for seed in range(5):
+        chosen = choose_start_set(pool, pool.structure_ids, settings, descriptor="composition", seed=seed)
+        again = choose_start_set(pool, pool.structure_ids, settings, descriptor="composition", seed=seed)
+        assert chosen == again
+        names = {s.structure_id for s in chosen}
+        assert len(names) == 4
+        if method == "elements":
+            assert {name.split("-")[0] for name in names} == {"MgO", "CaS", "AgBr", "LiF"}
+
+
+def test_elements_are_covered_before_anything_else():
+    sets = [{"A"}, {"A"}, {"B"}, {"A", "B", "C"}, {"D"}]
+    assert cover_elements(sets, 3) == [3, 4, 0]
+    assert cover_elements(sets, 1) == [3]
+    assert cover_elements(sets, 9) == [3, 4, 0, 1, 2]

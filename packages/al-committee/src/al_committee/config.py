@@ -39,10 +39,10 @@ class PoolSettings:
     test_structures
         Crystals set aside before anything else: never in the pool, labelled once, the fixed test set.
     start_labels
-        Supercells labelled at random or by `start_method` in round 0.
+        Supercells labelled in round 0.
     start_method
-        ``representative`` (principal components and k-means, as the paper recommends) or ``random`` (as the
-        paper did).
+        ``representative`` (principal components and k-means, as the paper recommends), ``random`` (as the
+        paper did) or ``elements`` (random, but first crystals that together hold every element).
     """
 
     source: str = ""
@@ -184,6 +184,7 @@ class LoopConfig:
         return dataclasses.asdict(self)
 
 
+START_METHODS = ("representative", "random", "elements")
 SAFE_CHANGES = (
     "stop.",
     "selection.budget",
@@ -270,8 +271,8 @@ def _check_values(config: LoopConfig, source: str) -> None:
             "pool.start_labels must be at least 1: the first committee needs labels",
         ),
         (
-            config.pool.start_method in ("random", "representative"),
-            f"pool.start_method is {config.pool.start_method!r}, expected 'random' or 'representative'",
+            config.pool.start_method in START_METHODS,
+            suggest_names("pool.start_method", config.pool.start_method, START_METHODS),
         ),
         (
             config.labels.kind in ("calculator", "workers", "vasp", "espresso"),

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from al_committee.atomic_file import read_json, write_atomically, write_json
 from al_committee.committee import CommitteeCalculator
 from al_committee.descriptors import DESCRIPTORS
-from al_committee.diversity import representative_points
 from al_committee.errors import RunStateError, TooManyFailedLabelsError, TrainerError
 from al_committee.evaluation import compare_with_labels
 from al_committee.interruption import StopWatch
@@ -36,6 +35,7 @@ from al_committee.protocols import Trainer
 from al_committee.run_directory import RunDirectory
 from al_committee.scoring import ScoreTable, score_pool
 from al_committee.selection import ScoredSupercell, select_supercells
+from al_committee.start_set import choose_start_set
 
 __all__ = ["ActiveLearningLoop", "derive_seed"]
 
@@ -190,30 +190,18 @@ class ActiveLearningLoop:
             return []
         return self.desk.labelled(read_json(path)["done"])
 
-    def _select_start(self) -> list[ScoredSupercell]:
-        """Choose round 0, before there is any committee."""
-        pool, settings = self.config.pool, self.config.supercells
-        indices = range(settings.n_supercells if pool.start_labels > len(self.pool_ids) else 1)
-        candidates = [(name, index) for name in self.pool_ids for index in indices]
-        if pool.start_method == "random":
-            chosen = self._rng("start").permutation(len(candidates))[: pool.start_labels]
-            picked = [int(k) for k in chosen]
-        else:
-            describe = DESCRIPTORS.get(self.config.selection.descriptor)
-            vectors = np.array([describe(self.pool.supercell(*pair).atoms) for pair in candidates])
-            picked = representative_points(vectors, pool.start_labels, derive_seed(self.config.seed, "start"))
-        found = []
-        for k in picked:
-            entry = self.pool.supercell(*candidates[k])
-            found.append(ScoredSupercell(entry.structure_id, entry.index, entry.key, 0.0, len(entry.atoms)))
-        return found
-
     # ---- selection ---------------------------------------------------------------------------------------
 
     def _select(self, number: int) -> dict[str, Any]:
         """Score the pool with the last committee and choose what to label."""
         if number == 0:
-            selected = self._select_start()
+            selected = choose_start_set(
+                self.pool,
+                self.pool_ids,
+                self.config.pool,
+                descriptor=self.config.selection.descriptor,
+                seed=derive_seed(self.config.seed, "start"),
+            )
             return {"round": 0, "n_recommended": None, "selected": [_as_dict(s) for s in selected]}
         logger.info("round %d: scoring %d supercells", number, len(self.pool_ids) * self._per_structure)
         table = score_pool(
