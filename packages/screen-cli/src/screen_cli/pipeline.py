@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.expression import evaluate
-from screen_cli.plugin_manager import installed_plugins
+from screen_cli.plugin_manager import PluginRegistry, installed_plugins
 from screen_cli.record import Record
 from screen_cli.settings import RunSettings
+
+_PROPERTY_PREFIX = "property_"
 
 
 @dataclass
@@ -151,11 +153,32 @@ def _conductivity(context: Context) -> Record:
 
 
 def _property(name: str, context: Context) -> Record:
-    function = installed_plugins().get("properties", name).load()
-    values = function(dict(context.records), **context.settings.properties.options.get(name, {}))
+    plugin = installed_plugins().get("properties", name)
+    options = dict(context.settings.properties.options.get(name, {}))
+    if plugin.uses_calculator:
+        options["calculator"] = context.calculator
+    values = plugin.load()(dict(context.records), **options)
+    if isinstance(values, Record):
+        return values
     if not isinstance(values, dict):
-        raise PluginError(f"property '{name}' returned {type(values).__name__}, expected a dict of values.")
+        raise PluginError(f"property '{name}' returned {type(values).__name__}, expected a dict of values or a Record.")
     return Record(values)
+
+
+def _with_needed_properties(names: Sequence[str], registry: PluginRegistry) -> list[str]:
+    """Names of the properties to run: those asked for, each after the properties it reads."""
+    ordered: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in ordered:
+            for stage in registry.get("properties", name).needs:
+                if stage.startswith(_PROPERTY_PREFIX):
+                    visit(stage.removeprefix(_PROPERTY_PREFIX))
+            ordered.append(name)
+
+    for name in names:
+        visit(name)
+    return ordered
 
 
 def _born_dependence(context: Context) -> Any:
@@ -224,20 +247,22 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
             ),
         ]
     known = {stage.name for stage in stages}
-    for name in settings.properties.names:
+    for name in _with_needed_properties(settings.properties.names, registry):
         plugin = registry.get("properties", name)
         missing = set(plugin.needs) - known
         if missing:
             raise ConfigError(f"property '{name}' needs the stages {sorted(missing)}, which these settings switch off.")
+        known.add(f"{_PROPERTY_PREFIX}{name}")
         stages.append(
             Stage(
-                f"property_{name}",
+                f"{_PROPERTY_PREFIX}{name}",
                 tuple(plugin.needs),
                 functools.partial(_property, name),
                 lambda c, plugin=plugin: [  # type: ignore[misc]
                     _identity(plugin),
                     plugin.version,
                     c.settings.properties.options.get(plugin.name, {}),
+                    *([_depends_calculator(c)] if plugin.uses_calculator else []),
                 ],
             )
         )

@@ -152,7 +152,8 @@ class ConductivitySolverPlugin(PluginRecord):
 class PropertyPlugin(PluginRecord):
     """A per-structure property: ``factory(records, **options) -> dict[str, float | int | str | list]``.
 
-    ``records`` maps stage names to :class:`screen_cli.record.Record`.
+    ``records`` maps stage names to :class:`screen_cli.record.Record`; another property is the stage
+    ``property_<name>``, and naming it in ``needs`` runs it too. A property with arrays to keep returns a Record.
 
     Parameters
     ----------
@@ -162,11 +163,14 @@ class PropertyPlugin(PluginRecord):
         Name of each scalar it returns, and its meaning with unit.
     version : str
         Part of the content key: change it when the numbers change.
+    uses_calculator : bool
+        The function gets the force field of the run as keyword ``calculator``.
     """
 
     needs: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     version: str = "1"
+    uses_calculator: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ def compute_harmonic(
 
     phonopy = load_phonopy(displace_record, force_constants, born=born, nac_method=nac_method)
     temperatures = np.array(settings.temperatures, dtype=np.float64)
-    mesh = _mesh(settings.mesh, settings.mesh_length, phonopy.primitive.cell)
+    mesh = harmonic_mesh(settings.mesh, settings.mesh_length, phonopy.primitive.cell)
     data: dict[str, Any] = {"mesh": list(mesh)}
     arrays: dict[str, NDArray[Any]] = {
         "temperatures": temperatures,
@@ -233,8 +233,14 @@ def _trace_bands(phonopy: Phonopy, n_points: int, data: dict[str, Any], arrays: 
     data["band_labels"] = [str(label) for label in labels]
 
 
-def _mesh(mesh: list[int], length: float, cell: NDArray[np.float64]) -> list[int]:
-    """Mesh as given, or n_i = length · |b_i| (b without 2π), at least 1."""
+def harmonic_mesh(mesh: list[int], length: float, cell: NDArray[np.float64]) -> list[int]:
+    """Mesh as given, or n_i = length · |b_i| (b without 2π), at least 1.
+
+    Raises
+    ------
+    ConfigError
+        Not three positive whole numbers.
+    """
     if mesh:
         return _checked_mesh(mesh)
     reciprocal = np.linalg.inv(cell).T
