@@ -32,6 +32,25 @@ _PAIR_WIDTHS = (1.5, 3.0)  # Å, Gaussian widths of the pair sums in the id
 
 
 @dataclass(frozen=True, eq=False)
+class Symmetry:
+    """What the identity of a crystal needs to know of its symmetry.
+
+    Parameters
+    ----------
+    space_group : int
+        International number.
+    edges : ndarray
+        Edges of the conventional cell, float64 (3,), Å.
+    equivalent_atoms : ndarray
+        For each atom of the primitive cell one that symmetry maps it to, int (n_atoms,).
+    """
+
+    space_group: int
+    edges: NDArray[np.float64]
+    equivalent_atoms: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Structure:
     """A crystal in its standardised primitive cell.
 
@@ -45,12 +64,15 @@ class Structure:
         The provider's own name for it.
     metadata : dict
         JSON-ready; kept from source to report.
+    known_symmetry : Symmetry, optional
+        Of ``atoms``, where the source knows it; else spglib is asked when it is needed.
     """
 
     atoms: Atoms
     provider: str
     provider_id: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    known_symmetry: Symmetry | None = None
 
     @classmethod
     def from_atoms(
@@ -89,14 +111,19 @@ class Structure:
         return cls(primitive, provider, provider_id, dict(metadata or {}))
 
     @cached_property
-    def id(self) -> str:
-        """Short hash that identifies the crystal (12 hexadecimal digits)."""
-        return crystal_id(self.atoms)
+    def symmetry(self) -> Symmetry:
+        """Space group and equivalent atoms."""
+        return self.known_symmetry or _symmetry(self.atoms)
 
     @cached_property
+    def id(self) -> str:
+        """Short hash that identifies the crystal (12 hexadecimal digits)."""
+        return _hash(self.atoms, self.symmetry)
+
+    @property
     def space_group(self) -> int:
         """International space-group number."""
-        return space_group_number(self.atoms)
+        return self.symmetry.space_group
 
     @property
     def formula(self) -> str:
@@ -260,16 +287,28 @@ def crystal_id(atoms: Atoms) -> str:
         12 hexadecimal digits.
     """
     primitive = standardise(atoms)
+    return _hash(primitive, _symmetry(primitive))
+
+
+def _symmetry(primitive: Atoms) -> Symmetry:
+    """Ask spglib for what the identity needs."""
     dataset = _dataset(primitive, _DEFAULTS.symprec)
-    edges = np.sort(np.linalg.norm(dataset.std_lattice, axis=1))
+    edges = np.linalg.norm(dataset.std_lattice, axis=1)
+    return Symmetry(int(dataset.number), edges, dataset.equivalent_atoms)
+
+
+def _hash(primitive: Atoms, symmetry: Symmetry) -> str:
+    """Hash of :func:`crystal_id` for a primitive cell of known symmetry."""
+    edges = np.sort(symmetry.edges)
     species = sorted(set(primitive.numbers.tolist()))
     counts = [(number, int(np.count_nonzero(primitive.numbers == number))) for number in species]
     volume_length = primitive.cell.volume ** (1 / 3)
+    sums = _pair_sums(primitive, species, symmetry.equivalent_atoms)
     parts = [
-        str(int(dataset.number)),
+        str(symmetry.space_group),
         repr(counts),
         repr([_rounded(length, _LENGTH_STEP) for length in (*edges.tolist(), volume_length)]),
-        repr([_rounded(math.log(value + 1e-6), _RELATIVE_STEP) for value in _pair_sums(primitive, species)]),
+        repr([_rounded(math.log(value + 1e-6), _RELATIVE_STEP) for value in sums]),
     ]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:ID_LENGTH]
 
@@ -279,17 +318,28 @@ def _rounded(value: float, step: float) -> int:
     return math.floor(value / step + 0.5 + _OFFSET)
 
 
-def _pair_sums(atoms: Atoms, species: list[int]) -> list[float]:
-    """Gaussian sums over pairs of each two species and each width."""
-    first, second, distances = neighbor_list("ijd", atoms, 5.0 * max(_PAIR_WIDTHS))
-    numbers: NDArray[np.int64] = atoms.numbers
-    sums = []
+def _pair_sums(atoms: Atoms, species: list[int], equivalent_atoms: NDArray[np.int64]) -> list[float]:
+    """Gaussian sums over pairs of each two species and each width, one centre for each set of equivalent atoms."""
+    cutoff = 5.0 * max(_PAIR_WIDTHS)
+    cell = atoms.cell.array
+    heights = atoms.cell.volume / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+    reach = [np.arange(-n, n + 1) for n in np.ceil(cutoff / heights).astype(int) + 1]
+    translations = np.stack(np.meshgrid(*reach, indexing="ij"), axis=-1).reshape(-1, 3) @ cell
+    centres, multiplicity = np.unique(equivalent_atoms, return_counts=True)
+    sums = np.zeros((len(centres), len(species), len(_PAIR_WIDTHS)))
+    for row, centre in enumerate(centres):
+        for j, number in enumerate(atoms.numbers):
+            difference = translations + (atoms.positions[j] - atoms.positions[centre])
+            squared = np.einsum("tx,tx->t", difference, difference)
+            squared = squared[(squared < cutoff**2) & (squared > 1e-12)]
+            for k, width in enumerate(_PAIR_WIDTHS):
+                sums[row, species.index(number), k] += np.exp(-squared / (2 * width**2)).sum()
+    result = []
     for position, a in enumerate(species):
-        for b in species[position:]:
-            r = distances[(numbers[first] == a) & (numbers[second] == b)]
-            n_a = np.count_nonzero(numbers == a)
-            sums += [float(np.exp(-(r**2) / (2 * width**2)).sum() / n_a) for width in _PAIR_WIDTHS]
-    return sums
+        of_a = atoms.numbers[centres] == a
+        mean = np.average(sums[of_a], axis=0, weights=multiplicity[of_a])
+        result += mean[position:].ravel().tolist()
+    return result
 
 
 def _dataset(atoms: Atoms, symprec: float) -> Any:
