@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 
 import pytest
 
 from screen_cli.config import load_settings, reference, settings_from_dict, settings_to_dict, template
 from screen_cli.errors import ConfigError
-from screen_cli.settings import RunSettings
+from screen_cli.settings import RelaxSettings, RunSettings
 
 
 def test_the_template_uncommented_is_the_default(tmp_path):
@@ -19,7 +20,7 @@ def test_the_template_uncommented_is_the_default(tmp_path):
     ]
     path = tmp_path / "screen.toml"
     path.write_text("\n".join(active))
-    assert len(tomllib.loads(path.read_text())["relax"]) == 7
+    assert len(tomllib.loads(path.read_text())["relax"]) == len(dataclasses.fields(RelaxSettings))
     assert load_settings(path) == RunSettings()
 
 

@@ -79,3 +79,39 @@ def test_sevennet_relaxes_rocksalt():
     record = relax(bulk("NaCl", "rocksalt", a=5.5), make_calculator("sevennet", {"device": "cpu"}), RelaxSettings())
     assert (4 * record.data["volume"]) ** (1 / 3) == pytest.approx(5.69, abs=0.02)  # PBE: 5.69 Å
     assert record.data["fmax_final"] < 1e-4
+
+
+def test_two_stages_keep_the_space_group():
+    settings = RelaxSettings(two_stage=True, optimiser="fire")
+    record = relax(bulk("Cu", a=3.75), EMT(), settings)
+    assert record.data["space_group"] == 225
+    assert record.data["relax_converged"]
+    assert record.data["volume"] == pytest.approx(relax(bulk("Cu", a=3.75), EMT(), RelaxSettings()).data["volume"], rel=1e-4)
+
+
+class Slanted(EMT):
+    """EMT with a stress that stretches x once the symmetry is free: the second stage breaks the cube."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results["stress"] = self.results["stress"] + np.array([0.02, -0.01, -0.01, 0, 0, 0])
+
+
+def test_broken_space_group_falls_back_to_the_symmetric_stage():
+    start = bulk("Cu", a=3.65)
+    settings = RelaxSettings(two_stage=True)
+    record = relax(start, Slanted(), settings)
+    assert record.data["fell_back_to_symmetric"]
+    assert record.data["space_group"] == 225
+    cell = relaxed_atoms(record).cell
+    assert cell.lengths() == pytest.approx(cell.lengths()[0])
+    free = relax(start, EMT(), settings)
+    assert not free.data["fell_back_to_symmetric"]
+
+
+def test_unconverged_relaxation_is_accepted_only_when_asked():
+    short = dict(max_steps=1, fmax=1e-9)
+    with pytest.raises(CalculatorError, match="did not reach"):
+        relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(**short))
+    record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(accept_unconverged=True, **short))
+    assert not record.data["relax_converged"]

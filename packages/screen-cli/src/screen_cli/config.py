@@ -65,6 +65,23 @@ def settings_from_dict(tables: Mapping[str, Any], origin: str = "settings") -> R
         raise ConfigError(f"{origin}: " + " ".join(lines)) from error
 
 
+def override_settings(settings: RunSettings, overrides: Mapping[str, Any], origin: str) -> RunSettings:
+    """Return settings with some keys replaced, e.g. ``{"conductivity": {"mesh": [19, 19, 15]}}``.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`settings_from_dict`.
+    """
+    if not overrides:
+        return settings
+    tables = settings_to_dict(settings)
+    for table, values in overrides.items():
+        known = tables.get(table)
+        tables[table] = {**known, **values} if isinstance(known, dict) and isinstance(values, Mapping) else values
+    return settings_from_dict(tables, origin)
+
+
 def settings_to_dict(settings: Any) -> dict[str, Any]:
     """Nested plain dicts of any settings object (JSON-ready)."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))

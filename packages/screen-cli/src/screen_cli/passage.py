@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from screen_cli.config import override_settings
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.keys import content_key
 from screen_cli.pipeline import Context, Stage, stages_for
@@ -101,6 +102,9 @@ def run_structure(root: str, structure_id: str) -> dict[str, Any]:
 def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool = True) -> Outcome:
     """Take one crystal through the stages of ``run`` (see :func:`run_structure`).
 
+    A source may give a crystal settings of its own (another supercell, another mesh): ``metadata["settings"]``,
+    nested as in the configuration file, replaces those of the run.
+
     With ``compute_missing=False`` nothing is computed: the outcome is what the records on disk say, with
     state ``"pending"`` at the first stage that has none.
     """
@@ -108,7 +112,9 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
 
     structure = Structure.from_dict(run.store.read_structure(structure_id))
     outcome = Outcome()
-    stages = {stage.name: stage for stage in stages_for(run.settings)}
+    own = structure.metadata.get("settings") or {}
+    settings = override_settings(run.settings, own, f"settings of {structure.provider_id}")
+    stages = {stage.name: stage for stage in stages_for(settings)}
 
     memory: dict[str, Record] = {}
 
@@ -119,7 +125,7 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
         return memory[name]
 
     def context_of(stage: Stage) -> Context:
-        return Context(structure, run.settings, _Records(stage.needs, load), outcome.scalars)
+        return Context(structure, settings, _Records(stage.needs, load), outcome.scalars)
 
     def compute(stage: Stage) -> Record:
         run.mark_running(structure_id, stage.name)
@@ -133,7 +139,7 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
             outcome.keys[stage.name],
             record,
             seconds=seconds,
-            drop_arrays=_drops_arrays(stage.name, run.settings),
+            drop_arrays=_drops_arrays(stage.name, settings),
         )
         memory[stage.name] = record
         return record

@@ -112,7 +112,7 @@ def _force_constants(context: Context) -> Record:
     from screen_cli.stages.force_constants import fit_force_constants
 
     settings = context.settings.force_constants
-    solver = installed_plugins().get("force_constant_solvers", settings.solver).load()(**settings.options)
+    solver = _make_solver(installed_plugins().get("force_constant_solvers", settings.solver), settings.options)
     return fit_force_constants(context.records["displace"], context.records["forces"], settings, solver)
 
 
@@ -141,7 +141,8 @@ def _gate(context: Context) -> Record:
 def _conductivity(context: Context) -> Record:
     from screen_cli.stages.conductivity import compute_conductivity
 
-    solver = installed_plugins().get("conductivity_solvers", context.settings.conductivity.solver).load()()
+    settings = context.settings.conductivity
+    solver = _make_solver(installed_plugins().get("conductivity_solvers", settings.solver), settings.options)
     return compute_conductivity(
         context.records["displace"],
         context.records["force_constants"],
@@ -267,6 +268,14 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
             )
         )
     return tuple(stages)
+
+
+def _make_solver(plugin: Any, options: Mapping[str, Any]) -> Any:
+    """Make a solver with its options."""
+    try:
+        return plugin.load()(**options)
+    except TypeError as error:
+        raise ConfigError(f"solver '{plugin.name}' does not accept its options {dict(options)}: {error}.") from error
 
 
 def _identity(plugin: Any) -> list[str]:

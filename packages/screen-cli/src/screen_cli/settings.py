@@ -58,6 +58,12 @@ class RelaxSettings:
     max_steps: int = setting(500, "Optimiser steps before the structure counts as not converged.")
     keep_symmetry: bool = setting(True, "Constrain the space group (ASE FixSymmetry).")
     relax_cell: bool = setting(True, "Relax the cell too (ASE FrechetCellFilter).")
+    two_stage: bool = setting(
+        False,
+        "Relax again without symmetry (lengths only, no shear); the first stage stays where the space group breaks.",
+    )
+    optimiser: Literal["bfgs", "fire"] = setting("bfgs", "ASE optimiser.")
+    accept_unconverged: bool = setting(False, "Go on when max_steps were not enough (relax_converged says so).")
     max_volume_change: float = setting(0.5, "Largest accepted |V/V0 - 1|; beyond it the structure is quarantined.")
     max_force: float = setting(1e3, "A force above this (eV/Å) counts as exploded.")
 
@@ -146,6 +152,7 @@ class ConductivitySettings:
     isotope: bool = setting(True, "Scattering by the natural isotope mixture.")
     boundary_mfp: float | None = setting(None, "Boundary mean free path, μm; empty: none.")
     keep_modes: bool = setting(True, "Keep mode-resolved arrays in the store.")
+    options: dict[str, Any] = setting({}, "Options of the solver, e.g. linewidth_mesh = [13, 13, 13] of wigner.")
 
 
 @dataclass(frozen=True)

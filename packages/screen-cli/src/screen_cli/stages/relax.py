@@ -18,7 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: float = 1e-3) -> Record:
-    """Relax a crystal with ASE: FixSymmetry and FrechetCellFilter, BFGS line search.
+    """Relax a crystal with ASE: FixSymmetry and FrechetCellFilter, BFGS or FIRE.
+
+    With ``two_stage`` the symmetric crystal is relaxed once more without the symmetry constraint; where that
+    changes the space group, the symmetric one is kept (Póta et al., arXiv:2408.00755).
 
     Parameters
     ----------
@@ -33,7 +36,8 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
     -------
     Record
         data: ``energy_ev_per_atom`` (absent for models without energy), ``volume`` Å³, ``volume_change``,
-        ``space_group``, ``n_relax_steps``, ``fmax_final`` eV/Å, ``a``, ``b``, ``c`` Å of the cell given.
+        ``space_group``, ``n_relax_steps``, ``fmax_final`` eV/Å, ``a``, ``b``, ``c`` Å of the cell given,
+        ``relax_converged``, ``fell_back_to_symmetric`` (the free stage broke the space group).
         arrays: ``cell`` (3, 3) Å, rows; ``positions`` (n_atoms, 3) Å; ``numbers`` (n_atoms,).
 
     Raises
@@ -49,9 +53,12 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
     relaxed.calc = calculator
     check_forces(first_forces(relaxed), settings.max_force, "the crystal as given")
     space_group = space_group_number(start, symprec)
-    n_steps = 0
+    n_steps, converged, fell_back = 0, True, False
     if settings.enabled:
-        n_steps = _optimise(relaxed, settings, symprec)
+        n_steps, converged = _optimise(relaxed, settings, symprec, keep_symmetry=settings.keep_symmetry)
+    if settings.enabled and settings.two_stage:
+        n_free, converged_free, fell_back = _relax_freely(relaxed, settings, symprec)
+        n_steps, converged = n_steps + n_free, converged and converged_free
     forces = np.asarray(relaxed.get_forces())
     check_forces(forces, settings.max_force, "the relaxed crystal")
     change = relaxed.cell.volume / start.cell.volume - 1.0
@@ -71,6 +78,8 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
         "volume_change": float(change),
         "space_group": found,
         "n_relax_steps": n_steps,
+        "relax_converged": converged,
+        "fell_back_to_symmetric": fell_back,
         "fmax_final": float(np.linalg.norm(forces, axis=1).max()),
         **{name: float(value) for name, value in zip("abc", relaxed.cell.lengths(), strict=True)},
     }
@@ -119,24 +128,38 @@ def check_forces(forces: Any, max_force: float, where: str) -> None:
         )
 
 
-def _optimise(atoms: Atoms, settings: RelaxSettings, symprec: float) -> int:
-    """Relax in place; return the number of steps."""
+def _relax_freely(atoms: Atoms, settings: RelaxSettings, symprec: float) -> tuple[int, bool, bool]:
+    """Relax in place without symmetry; go back where the space group breaks. Steps, converged, went back."""
+    symmetric = atoms.copy()
+    n_steps, converged = _optimise(atoms, settings, symprec, keep_symmetry=False, shear=False)
+    if space_group_number(atoms, symprec) == space_group_number(symmetric, symprec):
+        return n_steps, converged, False
+    atoms.set_cell(symmetric.cell)
+    atoms.set_positions(symmetric.positions)
+    return n_steps, converged, True
+
+
+def _optimise(
+    atoms: Atoms, settings: RelaxSettings, symprec: float, *, keep_symmetry: bool, shear: bool = True
+) -> tuple[int, bool]:
+    """Relax in place; return the number of steps and whether they were enough."""
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
-    from ase.optimize import BFGS
+    from ase.optimize import BFGS, FIRE
 
-    if settings.keep_symmetry:
+    if keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
-    target = FrechetCellFilter(atoms) if settings.relax_cell else atoms
-    optimiser = BFGS(target, logfile=None, maxstep=0.1)
+    strains = [True] * 6 if shear else [True, True, True, False, False, False]
+    target = FrechetCellFilter(atoms, mask=strains) if settings.relax_cell else atoms
+    optimiser = FIRE(target, logfile=None) if settings.optimiser == "fire" else BFGS(target, logfile=None, maxstep=0.1)
     with translate_calculator_errors(atoms):
         for _ in optimiser.irun(fmax=settings.fmax, steps=settings.max_steps):
             check_forces(np.asarray(atoms.calc.results.get("forces", 0.0)), settings.max_force, "a relaxation step")
-        converged = optimiser.converged(optimiser.optimizable.get_gradient())
+        converged = bool(optimiser.converged(optimiser.optimizable.get_gradient()))
     atoms.set_constraint()
-    if not converged:
+    if not (converged or settings.accept_unconverged):
         raise CalculatorError(
             f"relaxation did not reach fmax = {settings.fmax:g} eV/Å in {settings.max_steps} steps. Raise "
             "relax.max_steps or relax.fmax; a rough potential may never get there."
         )
-    return int(optimiser.get_number_of_steps())
+    return int(optimiser.get_number_of_steps()), converged
