@@ -114,12 +114,12 @@ def displace(
         _displace_randomly(phono3py, settings, n_params, third_order, seed_text, data)
     else:
         _displace_one_by_one(phono3py, settings, third_order)
-    arrays = _cell_arrays(phono3py.supercell, "")
+    arrays = supercell_arrays(phono3py.supercell)
     arrays["displacements"] = _displacements(phono3py, fc2=False)
     data["n_supercells"] = len(arrays["displacements"])
     data["n_supercells_fc2"] = 0
     if dim_fc2 is not None:
-        arrays |= _cell_arrays(phono3py.phonon_supercell, "_fc2")
+        arrays |= supercell_arrays(phono3py.phonon_supercell, "_fc2")
         arrays["displacements_fc2"] = _displacements(phono3py, fc2=True)
         data["n_supercells_fc2"] = len(arrays["displacements_fc2"])
         data["n_atoms_supercell_fc2"] = len(phono3py.phonon_supercell)
@@ -318,7 +318,7 @@ def _displacements(phono3py: Phono3py, *, fc2: bool) -> NDArray[np.float64]:
     return displacements
 
 
-def _cell_arrays(supercell: Any, suffix: str) -> dict[str, NDArray[Any]]:
+def supercell_arrays(supercell: Any, suffix: str = "") -> dict[str, NDArray[Any]]:
     """Return cell, positions and numbers of a supercell as arrays."""
     return {
         f"supercell_cell{suffix}": np.array(supercell.cell, dtype=np.float64),

@@ -55,7 +55,7 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
     space_group = space_group_number(start, symprec)
     n_steps, converged, fell_back = 0, True, False
     if settings.enabled:
-        n_steps, converged = _optimise(relaxed, settings, symprec, keep_symmetry=settings.keep_symmetry)
+        n_steps, converged = optimise(relaxed, settings, symprec, keep_symmetry=settings.keep_symmetry)
     if settings.enabled and settings.two_stage:
         n_free, converged_free, fell_back = _relax_freely(relaxed, settings, symprec)
         n_steps, converged = n_steps + n_free, converged and converged_free
@@ -131,7 +131,7 @@ def check_forces(forces: Any, max_force: float, where: str) -> None:
 def _relax_freely(atoms: Atoms, settings: RelaxSettings, symprec: float) -> tuple[int, bool, bool]:
     """Relax in place without symmetry; go back where the space group breaks. Steps, converged, went back."""
     symmetric = atoms.copy()
-    n_steps, converged = _optimise(atoms, settings, symprec, keep_symmetry=False, shear=False)
+    n_steps, converged = optimise(atoms, settings, symprec, keep_symmetry=False, shear=False)
     if space_group_number(atoms, symprec) == space_group_number(symmetric, symprec):
         return n_steps, converged, False
     atoms.set_cell(symmetric.cell)
@@ -139,10 +139,19 @@ def _relax_freely(atoms: Atoms, settings: RelaxSettings, symprec: float) -> tupl
     return n_steps, converged, True
 
 
-def _optimise(
-    atoms: Atoms, settings: RelaxSettings, symprec: float, *, keep_symmetry: bool, shear: bool = True
+def optimise(
+    atoms: Atoms,
+    settings: RelaxSettings,
+    symprec: float,
+    *,
+    keep_symmetry: bool,
+    shear: bool = True,
+    constant_volume: bool = False,
 ) -> tuple[int, bool]:
-    """Relax in place; return the number of steps and whether they were enough."""
+    """Relax in place; return the number of steps and whether they were enough.
+
+    Without ``relax_cell`` only the atoms move; with ``constant_volume`` the cell changes its shape alone.
+    """
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS, FIRE
@@ -150,7 +159,7 @@ def _optimise(
     if keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
     strains = [True] * 6 if shear else [True, True, True, False, False, False]
-    target = FrechetCellFilter(atoms, mask=strains) if settings.relax_cell else atoms
+    target = FrechetCellFilter(atoms, mask=strains, constant_volume=constant_volume) if settings.relax_cell else atoms
     optimiser = FIRE(target, logfile=None) if settings.optimiser == "fire" else BFGS(target, logfile=None, maxstep=0.1)
     with translate_calculator_errors(atoms):
         for _ in optimiser.irun(fmax=settings.fmax, steps=settings.max_steps):
