@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +15,32 @@ from numpy.typing import NDArray
 from sdnnff_calc.calculator import SDNNFF
 from sdnnff_calc.errors import EmptyInputError, MissingExtraError
 
-__all__ = ["ForceReport", "embed", "evaluate_forces", "plot_parity"]
+__all__ = ["ForceReport", "OneByOne", "Predictor", "embed", "evaluate_forces", "plot_parity"]
+
+
+class Predictor(Protocol):
+    """What predicts many structures in one call, as :meth:`SDNNFF.predict <sdnnff_calc.SDNNFF.predict>`."""
+
+    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+        """Give ``forces`` (n_atoms, 3), eV/Å, and perhaps ``energy``, eV, of each structure."""
+        ...
+
+
+class OneByOne:
+    """Any ASE calculator as a :class:`Predictor`: a peer to compare with.
+
+    Parameters
+    ----------
+    calculator
+        Gives forces.
+    """
+
+    def __init__(self, calculator: Any) -> None:
+        self.calculator = calculator
+
+    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+        """Call the calculator for each structure."""
+        return [{"forces": self.calculator.get_forces(atoms.copy())} for atoms in structures]
 
 
 @dataclass(frozen=True)
@@ -85,13 +111,13 @@ def _rms(values: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def evaluate_forces(calculator: SDNNFF, structures: Sequence[Atoms], memory_gb: float = 1.0) -> ForceReport:
+def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_gb: float = 1.0) -> ForceReport:
     """Compare a model with labels.
 
     Parameters
     ----------
     calculator
-        The model.
+        The model, or ``OneByOne(calculator)``.
     structures
         With calculators that hold forces (eV/Å).
     memory_gb
@@ -104,7 +130,7 @@ def evaluate_forces(calculator: SDNNFF, structures: Sequence[Atoms], memory_gb: 
     """
     if len(structures) == 0:
         raise EmptyInputError("there is no structure to evaluate.")
-    predicted = calculator.predict(structures, memory_gb=memory_gb)
+    predicted = calculator.predict(list(structures), memory_gb=memory_gb)
     labels = [np.asarray(a.calc.results["forces"], dtype=float) for a in structures]
     errors = [p["forces"] - f for p, f in zip(predicted, labels, strict=True)]
     error, numbers = np.concatenate(errors), np.concatenate([a.numbers for a in structures])
