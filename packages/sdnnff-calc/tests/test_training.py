@@ -15,7 +15,7 @@ from ase import Atoms
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.adaptation import add_adapters, merge_adapters
 from sdnnff_calc.checkpoint import load_model
-from sdnnff_calc.committee import Committee, Trainer
+from sdnnff_calc.committee import Committee
 from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.errors import ConfigError, TrainingError
@@ -23,6 +23,7 @@ from sdnnff_calc.losses import force_constant_loss, force_constant_target
 from sdnnff_calc.readout_refit import refit_readout
 from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_committee
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
+from sdnnff_calc.trainer import Trainer
 from sdnnff_calc.training import Fit, force_errors
 
 

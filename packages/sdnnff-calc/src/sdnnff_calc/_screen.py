@@ -33,7 +33,7 @@ def screen_trainers() -> Iterator[TrainerPlugin]:
     yield TrainerPlugin(
         name="sdnnff",
         summary="Train committees of spatial-density force fields",
-        factory="sdnnff_calc.committee:Trainer",
+        factory="sdnnff_calc.trainer:Trainer",
         licence="BSD-3-Clause",
         citation=_CITATION,
         pip="sdnnff-calc",

@@ -18,36 +18,20 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from numpy.typing import NDArray
 
 from sdnnff_calc.checkpoint import Model, load_model
+from sdnnff_calc.committee import Committee
+from sdnnff_calc.device import choose_device
 from sdnnff_calc.elements import check_elements
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.heads import Prediction, evaluate
 from sdnnff_calc.neighbours import VerletList
 
-__all__ = ["SDNNFF", "choose_device"]
+__all__ = ["SDNNFF"]
 
 _log = logging.getLogger(__name__)
 
 _BYTES_PER_EDGE = 2_000
 _BYTES_PER_ATOM = 250_000
-
-
-def choose_device(device: str) -> torch.device:
-    """Resolve ``auto`` to a GPU when there is one.
-
-    Raises
-    ------
-    ConfigError
-        When the device is not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {device!r} cannot be used here ({error}). Try device='auto' or 'cpu'.") from error
-    return chosen
 
 
 def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -215,7 +199,7 @@ class SDNNFF(Calculator):
         result: NDArray[np.float64] = values.double().cpu().numpy()
         return result
 
-    def batched_committee(self, members: Sequence[Any]) -> Any:
+    def batched_committee(self, members: Sequence[Any]) -> Committee | None:
         """Fuse calculators of one architecture into a batched evaluator.
 
         Parameters
@@ -228,8 +212,6 @@ class SDNNFF(Calculator):
         Committee or None
             None when some member is of another kind or architecture.
         """
-        from sdnnff_calc.committee import Committee  # here because committees build on this module
-
         if not all(isinstance(m, SDNNFF) and m.model.config == self.model.config for m in members):
             return None
         committee = Committee([m.model for m in members], str(self.device))

@@ -1,4 +1,4 @@
-"""Committees: several models of one architecture, evaluated in one batched pass; and their trainer.
+"""Committees: several models of one architecture, evaluated in one batched pass.
 
 The geometry (neighbours, radial functions, harmonics, element-resolved density) is the same for all
 members and is computed once. What depends on weights is mapped over the members with
@@ -25,25 +25,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from sdnnff_calc.calculator import SDNNFF, choose_device
 from sdnnff_calc.checkpoint import Model, load_model
-from sdnnff_calc.config import (
-    DataConfig,
-    EquivariantConfig,
-    ModelConfig,
-    RunConfig,
-    TrainingConfig,
-    model_config_from_dict,
-)
-from sdnnff_calc.data import DataReport
+from sdnnff_calc.device import choose_device
 from sdnnff_calc.elements import check_elements
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.errors import EmptyInputError, NonFiniteError
 from sdnnff_calc.heads import conservative_forces, evaluate
-from sdnnff_calc.runs import Stores, store_of, train_committee
 
-__all__ = ["Committee", "Trainer", "load_committee"]
+__all__ = ["Committee", "load_committee"]
 
 _log = logging.getLogger(__name__)
 
@@ -222,79 +212,3 @@ def _within(edges: EdgeArrays, cutoff: float) -> EdgeArrays:
 def load_committee(paths: Sequence[str | Path], device: str = "auto") -> Committee:
     """Load several checkpoints into one committee."""
     return Committee([load_model(p) for p in paths], device)
-
-
-class Trainer:
-    """Trains committees for an active-learning loop.
-
-    Parameters
-    ----------
-    model
-        Settings of the members, as a record or a table of them; default ``e-sdnnff``.
-    device
-        Where members are trained and evaluated.
-    **training
-        Fields of :class:`~sdnnff_calc.config.TrainingConfig`, such as ``epochs`` or ``max_minutes``.
-    """
-
-    def __init__(
-        self, model: ModelConfig | dict[str, Any] | None = None, device: str = "auto", **training: Any
-    ) -> None:
-        if isinstance(model, dict):
-            model = model_config_from_dict(model)
-        self.model: ModelConfig = model or EquivariantConfig()
-        self.device = device
-        self.training = training
-
-    def train(
-        self,
-        train_atoms: Sequence[Atoms],
-        validation_atoms: Sequence[Atoms],
-        *,
-        workdir: str | Path,
-        seed: int = 0,
-        warm_start: Sequence[str | Path] | None = None,
-        n_members: int = 5,
-    ) -> list[Path]:
-        """Train n members that differ in initial weights and order.
-
-        Parameters
-        ----------
-        train_atoms, validation_atoms
-            With calculators that hold forces (eV/Å), and energies (eV) where known.
-        workdir
-            Everything is written below it; a killed call resumes there.
-        seed
-            Same seed, same models.
-        warm_start
-            Earlier checkpoints, one per member.
-        n_members
-            Size of the committee.
-
-        Returns
-        -------
-        list of Path
-            Checkpoints, one per member.
-        """
-        training = TrainingConfig(
-            **{
-                **self.training,
-                "workdir": str(workdir),
-                "seed": seed,
-                "n_members": n_members,
-                "device": self.device,
-            }
-        )
-        config = RunConfig(model=self.model, data=DataConfig(), training=training)
-        cutoff = self.model.cutoff
-        stores = Stores(store_of(train_atoms, cutoff), store_of(validation_atoms, cutoff), DataReport())
-        start = None if warm_start is None else [Path(p) for p in warm_start]
-        return train_committee(config, stores, warm_start=start)
-
-    def committee(self, model_paths: Sequence[str | Path]) -> Committee:
-        """Load the members into one batched evaluator."""
-        return load_committee(model_paths, self.device)
-
-    def calculator(self, model_path: str | Path) -> SDNNFF:
-        """Load one member as an ASE calculator."""
-        return SDNNFF(model_path, device=self.device)

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdnnff_calc.calculator import choose_device
 from sdnnff_calc.checkpoint import Model, write_atomically
 from sdnnff_calc.config import TrainingConfig
+from sdnnff_calc.device import choose_device
 from sdnnff_calc.errors import TrainingError
 from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import evaluate

@@ -1,0 +1,100 @@
+"""The trainer that an active-learning loop asks for committees (its protocol is met by shape)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from sdnnff_calc.calculator import SDNNFF
+from sdnnff_calc.committee import Committee, load_committee
+from sdnnff_calc.config import (
+    DataConfig,
+    EquivariantConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+    model_config_from_dict,
+)
+from sdnnff_calc.data import DataReport
+from sdnnff_calc.runs import Stores, store_of, train_committee
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains committees for an active-learning loop.
+
+    Parameters
+    ----------
+    model
+        Settings of the members, as a record or a table of them; default ``e-sdnnff``.
+    device
+        Where members are trained and evaluated.
+    **training
+        Fields of :class:`~sdnnff_calc.config.TrainingConfig`, such as ``epochs`` or ``max_minutes``.
+    """
+
+    def __init__(
+        self, model: ModelConfig | dict[str, Any] | None = None, device: str = "auto", **training: Any
+    ) -> None:
+        if isinstance(model, dict):
+            model = model_config_from_dict(model)
+        self.model: ModelConfig = model or EquivariantConfig()
+        self.device = device
+        self.training = training
+
+    def train(
+        self,
+        train_atoms: Sequence[Atoms],
+        validation_atoms: Sequence[Atoms],
+        *,
+        workdir: str | Path,
+        seed: int = 0,
+        warm_start: Sequence[str | Path] | None = None,
+        n_members: int = 5,
+    ) -> list[Path]:
+        """Train n members that differ in initial weights and order.
+
+        Parameters
+        ----------
+        train_atoms, validation_atoms
+            With calculators that hold forces (eV/Å), and energies (eV) where known.
+        workdir
+            Everything is written below it; a killed call resumes there.
+        seed
+            Same seed, same models.
+        warm_start
+            Earlier checkpoints, one per member.
+        n_members
+            Size of the committee.
+
+        Returns
+        -------
+        list of Path
+            Checkpoints, one per member.
+        """
+        training = TrainingConfig(
+            **{
+                **self.training,
+                "workdir": str(workdir),
+                "seed": seed,
+                "n_members": n_members,
+                "device": self.device,
+            }
+        )
+        config = RunConfig(model=self.model, data=DataConfig(), training=training)
+        cutoff = self.model.cutoff
+        stores = Stores(store_of(train_atoms, cutoff), store_of(validation_atoms, cutoff), DataReport())
+        start = None if warm_start is None else [Path(p) for p in warm_start]
+        return train_committee(config, stores, warm_start=start)
+
+    def committee(self, model_paths: Sequence[str | Path]) -> Committee:
+        """Load the members into one batched evaluator."""
+        return load_committee(model_paths, self.device)
+
+    def calculator(self, model_path: str | Path) -> SDNNFF:
+        """Load one member as an ASE calculator."""
+        return SDNNFF(model_path, device=self.device)
