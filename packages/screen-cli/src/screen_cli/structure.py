@@ -43,11 +43,14 @@ class Symmetry:
         Edges of the conventional cell, float64 (3,), Å.
     equivalent_atoms : ndarray
         For each atom of the primitive cell one that symmetry maps it to, int (n_atoms,).
+    wyckoffs : str
+        Wyckoff letter of each atom (spglib's choice of origin).
     """
 
     space_group: int
     edges: NDArray[np.float64]
     equivalent_atoms: NDArray[np.int64]
+    wyckoffs: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +297,7 @@ def _symmetry(primitive: Atoms) -> Symmetry:
     """Ask spglib for what the identity needs."""
     dataset = _dataset(primitive, _DEFAULTS.symprec)
     edges = np.linalg.norm(dataset.std_lattice, axis=1)
-    return Symmetry(int(dataset.number), edges, dataset.equivalent_atoms)
+    return Symmetry(int(dataset.number), edges, dataset.equivalent_atoms, "".join(dataset.wyckoffs))
 
 
 def _hash(primitive: Atoms, symmetry: Symmetry) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.settings import ReadSettings
@@ -21,8 +21,7 @@ from screen_cli.structure import RejectedStructure, Structure
 def prototypes() -> dict[str, dict[str, Any]]:
     """Return the table of prototypes by name.
 
-    Each has ``space_group``, ``elements`` (how many), ``sites`` (fractional, origin choice 2 for 227),
-    ``species`` (which element sits on which site, when not one each), ``parameters`` and ``stated``.
+    The head of ``prototypes.toml`` explains the fields.
     """
     return tomllib.loads(files("screen_cli.sources").joinpath("prototypes.toml").read_text(encoding="utf-8"))
 
@@ -87,26 +86,70 @@ def guess_lattice_constant(name: str, elements: Sequence[str], **parameters: flo
         Å: the largest (r_i + r_j)/d_ij over the nearest neighbours of the sites, d_ij in units of the cell
         (radii of doi:10.1039/b801115j).
     """
-    unit = build(name, elements, 1.0, **parameters)
-    radius = covalent_radii[unit.numbers]
+    build(name, elements, 10.0, **parameters)  # refuses what does not fit
+    radius = [covalent_radii[atomic_numbers[element]] for element in elements]
+    touching = contacts(name, tuple(sorted(parameters.items())))
+    return float(max((radius[i] + radius[j]) / distance for i, j, distance in touching))
+
+
+@cache
+def contacts(name: str, parameters: tuple[tuple[str, float], ...] = ()) -> tuple[tuple[int, int, float], ...]:
+    """Nearest neighbours of every site of a prototype.
+
+    Returns
+    -------
+    tuple of (int, int, float)
+        Two elements (positions in the prototype's list) and their distance in units of the lattice constant.
+    """
+    placeholders = chemical_symbols[1 : 1 + prototypes()[name]["elements"]]
+    unit = build(name, placeholders, 1.0, **dict(parameters))
     distance = unit.get_all_distances(mic=True)
-    np.fill_diagonal(distance, np.inf)
-    touching = distance <= 1.01 * distance.min(axis=1)[:, None]
-    return float(((radius[:, None] + radius[None, :]) / distance)[touching].max())
+    np.fill_diagonal(distance, 1.0)  # the atom's own image
+    rows, columns = np.nonzero(distance <= 1.01 * distance.min(axis=1)[:, None])
+    species = unit.numbers - 1
+    pairs = {
+        (int(species[i]), int(species[j]), round(float(distance[i, j]), 6)) for i, j in zip(rows, columns, strict=True)
+    }
+    return tuple(sorted(pairs))
 
 
 def iterate_prototypes(
-    entries: Sequence[Mapping[str, Any]], settings: ReadSettings | None = None
+    entries: Sequence[Mapping[str, Any]] = (),
+    settings: ReadSettings | None = None,
+    **decoration: Any,
 ) -> Iterator[Structure | RejectedStructure]:
-    """Iterate over decorated prototypes.
+    """Iterate over decorated prototypes: those written out in ``entries``, then those made from lists of elements.
 
     Parameters
     ----------
     entries : sequence of mappings
-        ``{prototype = "rocksalt", elements = ["Na", "Cl"], a = 5.64}``, with free parameters and any metadata.
+        ``{prototype = "rocksalt", elements = ["Na", "Cl"], a = 5.64}``, with free parameters and any metadata;
+        without ``a`` the lattice constant is guessed from radii.
+    settings : ReadSettings, optional
+    **decoration
+        ``elements``, ``prototypes``, ``rule``, ``limit``, ``shares``, ``seed`` and ``min_difference`` of
+        :class:`screen_cli.sources.decoration.Decoration`.
+
+    Raises
+    ------
+    ConfigError, UnknownNameError
+        An option that does not fit.
     """
+    from screen_cli.sources.decoration import decorate, decorated_structure, decoration_from_options
+
+    wanted = decoration_from_options(decoration) if decoration else None
+    yield from _from_entries(entries, settings or ReadSettings())
+    if wanted is not None:
+        for name, elements in decorate(wanted):
+            yield decorated_structure(name, elements)
+
+
+def _from_entries(
+    entries: Sequence[Mapping[str, Any]], settings: ReadSettings
+) -> Iterator[Structure | RejectedStructure]:
+    """Build the crystals that are written out one by one."""
     for number, entry in enumerate(entries):
-        missing = {"prototype", "elements", "a"} - entry.keys()
+        missing = {"prototype", "elements"} - entry.keys()
         if missing:
             raise ConfigError(f"source 'prototypes': entry {number} lacks {sorted(missing)}.")
         name = f"{entry['prototype']}-{''.join(entry['elements'])}"
@@ -114,9 +157,10 @@ def iterate_prototypes(
         parameters = {key: float(entry[key]) for key in free if key in entry}
         metadata = {key: entry[key] for key in entry.keys() - {"elements"}}
         try:
-            atoms = build(entry["prototype"], entry["elements"], float(entry["a"]), **parameters)
+            a = entry.get("a") or guess_lattice_constant(entry["prototype"], entry["elements"], **parameters)
+            atoms = build(entry["prototype"], entry["elements"], float(a), **parameters)
             structure = Structure.from_atoms(
-                atoms, provider="prototypes", provider_id=name, metadata=metadata, settings=settings or ReadSettings()
+                atoms, provider="prototypes", provider_id=name, metadata=metadata, settings=settings
             )
         except StructureError as error:
             yield RejectedStructure("prototypes", name, str(error))
