@@ -38,7 +38,7 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> RunSetting
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     for override in overrides:
-        _apply_override(tables, override)
+        apply_override(tables, override)
     return settings_from_dict(tables, origin=str(path))
 
 
@@ -50,13 +50,25 @@ def settings_from_dict(tables: Mapping[str, Any], origin: str = "settings") -> R
     ConfigError
         One line for each problem.
     """
+    settings: RunSettings = settings_of_class(RunSettings, tables, origin)
+    return settings
+
+
+def settings_of_class(settings_class: type, tables: Mapping[str, Any], origin: str) -> Any:
+    """Validate nested dicts against any dataclass of settings, e.g. the options of an engine.
+
+    Raises
+    ------
+    ConfigError
+        One line for each problem.
+    """
     from pydantic import TypeAdapter, ValidationError
 
-    problems = list(_unknown_keys(RunSettings, tables, ()))
+    problems = list(_unknown_keys(settings_class, tables, ()))
     if problems:
         raise ConfigError(f"{origin}: " + " ".join(problems))
     try:
-        return TypeAdapter(RunSettings).validate_python(_empty_to_none(RunSettings, tables))
+        return TypeAdapter(settings_class).validate_python(_empty_to_none(settings_class, tables))
     except ValidationError as error:
         lines = [
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, got {item['input']!r}."
@@ -179,7 +191,21 @@ def _empty_to_none(settings_class: type, tables: Mapping[str, Any]) -> dict[str,
     return cleaned
 
 
-def _apply_override(tables: dict[str, Any], override: str) -> None:
+def parse_options(items: Sequence[str]) -> dict[str, Any]:
+    """Read ``"key=value"`` items, values in TOML syntax (bare words count as strings), into a dict.
+
+    Raises
+    ------
+    ConfigError
+        An item has no ``=``.
+    """
+    options: dict[str, Any] = {}
+    for item in items:
+        apply_override(options, item)
+    return options
+
+
+def apply_override(tables: dict[str, Any], override: str) -> None:
     """Set one ``a.b=value`` in nested dicts."""
     dotted, equals, text = override.partition("=")
     if not equals:

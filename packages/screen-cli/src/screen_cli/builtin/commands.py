@@ -19,6 +19,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("export", "Results as CSV, JSON, extended XYZ or ASE database"),
         ("plot", "Figures of one crystal: bands and DOS, conductivity"),
         ("report", "Write the HTML report of a run"),
+        ("bench", "Benchmark force fields on κ against a reference; compare two"),
         ("rebuild", "Make the index anew from the records"),
         ("plugins", "List and check plugins"),
     ):

@@ -26,3 +26,8 @@ def screen_structure_sources() -> Iterator[StructureSourcePlugin]:
         summary="Twelve real cubic crystals from published lattice constants",
         factory="screen_cli.sources.prototypes:iterate_demo",
     )
+    yield StructureSourcePlugin(
+        name="benchmark",
+        summary="Materials of a κ benchmark with their own supercells and meshes (used by 'bench kappa')",
+        factory="screen_cli.bench.materials:iterate_materials",
+    )

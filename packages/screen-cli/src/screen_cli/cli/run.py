@@ -53,7 +53,7 @@ def command(
     run = RunDirectory.create(directory, settings, accept_changes=accept_changes)
     from screen_cli.progress import progress_observer
 
-    with _drain_on_interrupt() as stop_requested:
+    with drain_on_interrupt() as stop_requested:
         watching = progress_observer(run) if not quiet else None
         try:
             summary = execute(
@@ -85,7 +85,7 @@ def command(
 
 
 @contextmanager
-def _drain_on_interrupt() -> Iterator[threading.Event]:
+def drain_on_interrupt() -> Iterator[threading.Event]:
     """First Ctrl-C or SIGTERM: drain. Second Ctrl-C: KeyboardInterrupt."""
     stop_requested = threading.Event()
 

@@ -1,0 +1,76 @@
+"""The two protocols of the benchmark, as settings of the ordinary pipeline.
+
+``exact`` is the published one (Póta et al., arXiv:2408.00755): two-stage relaxation with FIRE, finite differences of
+0.03 Å solved traditionally, relaxation times and coherences at 300 K with isotopes, no Born charges. ``fast`` takes the
+same cells and meshes, but fits random ± pairs and computes linewidths at less cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from screen_cli.bench.materials import OTHER_Q_SPACING
+from screen_cli.errors import MissingExtraError
+from screen_cli.plugin_manager import PluginRegistry, installed_plugins
+
+Protocol = Literal["exact", "fast"]
+TEMPERATURE = 300.0
+
+_COMMON: dict[str, dict[str, Any]] = {
+    "read": {"symprec": 1e-5},
+    "relax": {
+        "fmax": 1e-4,
+        "max_steps": 300,
+        "two_stage": True,
+        "optimiser": "fire",
+        "accept_unconverged": True,
+    },
+    "displace": {"distance": 0.03},
+    "harmonic": {"gamma_tolerance_thz": 0.01, "tolerance_thz": 0.0, "phase_space": False},
+    "gate": {"require_stable": True},
+    "conductivity": {
+        "solver": "wigner",
+        "method": "rta",
+        "q_spacing": OTHER_Q_SPACING,
+        "temperatures": [TEMPERATURE],
+        "isotope": True,
+        "boundary_mfp": 1e6,
+    },
+}
+_OWN: dict[Protocol, dict[str, dict[str, Any]]] = {
+    "exact": {
+        "forces": {"subtract_residual": False},
+        "force_constants": {"solver": "finite-difference", "holdout": 0.0},
+    },
+    "fast": {
+        "displace": {"paired": True, "margin": 1.1, "min_pairs": 5, "n_supercells_fc2": 2},
+        "force_constants": {"solver": "symfc"},
+    },
+}
+
+
+def protocol_tables(protocol: Protocol, registry: PluginRegistry | None = None) -> dict[str, Any]:
+    """Settings of a protocol as nested tables, without source, calculator and engine.
+
+    Raises
+    ------
+    MissingExtraError
+        No transport solver with coherences of the name the protocol needs is installed.
+    """
+    registry = registry or installed_plugins()
+    if "wigner" not in registry.names("conductivity_solvers"):
+        raise MissingExtraError(
+            "the benchmark needs the transport solver 'wigner' (populations and coherences). Install it: "
+            "pip install phon-wigner."
+        )
+    return merge_tables(_COMMON, _OWN[protocol])
+
+
+def merge_tables(*layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge tables of settings; later layers win, key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for table, values in layer.items():
+            merged[table] = {**merged.get(table, {}), **values}
+    return merged
