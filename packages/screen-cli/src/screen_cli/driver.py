@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import inspect
-import itertools
 import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,12 +18,11 @@ from screen_cli.index import Index
 from screen_cli.passage import run_structure, take_through
 from screen_cli.pipeline import stages_for
 from screen_cli.plugin_manager import PluginRegistry, installed_plugins
+from screen_cli.reading import filtered_rows, read_source, rejected_row, structure_row
 from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import RunSettings
 
 logger = logging.getLogger(__name__)
-
-_CHUNK = 500
 
 
 class Observer(Protocol):
@@ -142,7 +138,7 @@ def execute(
         run.clear_all_running()
         index = _open_index(run)
         try:
-            _read_source(run, index, observer)
+            read_source(run, index, observer.reading)
             index.set_states(("running",), "pending")
             if retry_failed:
                 for report in list(run.store.quarantined()):
@@ -154,9 +150,8 @@ def execute(
             observer.started(total, total - len(pending))
             n_processed, drained = 0, False
             if pending:
-                settings = run.settings.engine
-                engine: Engine = installed_plugins().get("engines", settings.name).load()(settings)
-                results = engine.run(functools.partial(run_structure, str(run.root)), pending)
+                engine = _make_engine(run)
+                results = engine.run(functools.partial(run_structure, str(run.root.absolute())), pending)
                 deadline = None if time_limit is None else start + time_limit
                 watch = threading.Thread(
                     target=_drain_when_asked,
@@ -207,6 +202,15 @@ def audit(run: RunDirectory, index: Index) -> int:
     return lost
 
 
+def _make_engine(run: RunDirectory) -> Engine:
+    """Make the engine the settings name."""
+    settings = run.settings.engine
+    factory = installed_plugins().get("engines", settings.name).load()
+    folder = {"workdir": run.root / "engine"} if "workdir" in inspect.signature(factory).parameters else {}
+    engine: Engine = factory(settings, **folder)
+    return engine
+
+
 def _keys_of(row: dict[str, Any]) -> dict[str, str]:
     """Content keys of a row of the index."""
     keys: dict[str, str] = json.loads(row["keys"] or "{}")
@@ -234,7 +238,7 @@ def _index_structures_on_disk(run: RunDirectory, index: Index) -> None:
     failed = {report["id"]: report for report in run.store.quarantined()}
     for structure_id in run.store.structure_ids():
         description = run.store.read_structure(structure_id)
-        index.add_structures([_row(structure_id, description)])
+        index.add_structures([structure_row(description)])
         outcome = take_through(run, structure_id, compute_missing=False)
         report = failed.pop(structure_id, None) if outcome.state == "pending" else None
         index.update(
@@ -248,73 +252,8 @@ def _index_structures_on_disk(run: RunDirectory, index: Index) -> None:
         )
     for report in failed.values():
         if report.get("stage") == "read":
-            index.add_structures([_rejected_row(report)])
-
-
-def _row(structure_id: str, description: dict[str, Any]) -> dict[str, Any]:
-    """Index row of a new structure."""
-    names = ("formula", "space_group", "n_atoms", "provider", "provider_id")
-    return {"id": structure_id, **{name: description.get(name) for name in names}}
-
-
-def _rejected_row(report: dict[str, Any]) -> dict[str, Any]:
-    """Index row of a structure that could not be read."""
-    return {
-        "id": report["id"],
-        "provider": report.get("provider"),
-        "provider_id": report.get("provider_id"),
-        "state": "failed",
-        "stage": "read",
-        "reason": report["reason"],
-    }
-
-
-def _read_source(run: RunDirectory, index: Index, observer: Observer) -> None:
-    """Read the source once; what cannot be used is quarantined with its reason."""
-    if index.meta("source_read"):
-        return
-    from screen_cli.structure import RejectedStructure
-
-    settings = run.settings.source
-    options = dict(settings.options)
-    source = installed_plugins().get("structure_sources", settings.name).load()
-    if "settings" in inspect.signature(source).parameters:
-        options["settings"] = run.settings.read
-    try:
-        crystals = iter(source(**options))
-    except TypeError as error:
-        raise ConfigError(f"source '{settings.name}' does not accept its options: {error}.") from error
-    n_read = 0
-    for batch in _batches(crystals):
-        rows = []
-        for crystal in batch:
-            if isinstance(crystal, RejectedStructure):
-                where = f"{crystal.provider}:{crystal.provider_id}"
-                report = {
-                    "id": "rejected-" + hashlib.sha256(where.encode()).hexdigest()[:12],
-                    "provider": crystal.provider,
-                    "provider_id": crystal.provider_id,
-                    "stage": "read",
-                    "reason": crystal.reason,
-                }
-                run.store.quarantine(report["id"], report)
-                rows.append(_rejected_row(report))
-            else:
-                description = crystal.to_dict()
-                run.store.write_structure(crystal.id, description)
-                rows.append(_row(crystal.id, description))
-        index.add_structures(rows)
-        n_read += len(batch)
-        observer.reading(n_read)
-    if not n_read:
-        raise ConfigError(f"source '{settings.name}' gave no crystal (options: {settings.options}).")
-    index.set_meta("source_read", True)
-
-
-def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
-    """Cut an iterator into lists."""
-    while batch := list(itertools.islice(items, _CHUNK)):
-        yield batch
+            index.add_structures([rejected_row(report)])
+    index.add_structures(filtered_rows(run))
 
 
 def _drain_when_asked(engine: Engine, deadline: float | None, stop_requested: threading.Event) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from screen_cli.errors import StoreError
 from screen_cli.expression import to_sql
 
-STATES = ("pending", "running", "done", "failed", "skipped")
+STATES = ("filtered", "pending", "running", "done", "failed", "skipped")
 _BASE = {
     "id": "TEXT PRIMARY KEY",
     "formula": "TEXT",
@@ -82,25 +82,39 @@ class Index:
     # -- writing -------------------------------------------------------------------------------
 
     def add_structures(self, rows: Iterable[dict[str, Any]]) -> int:
-        """Insert structures that are new; return how many were."""
-        names = (
-            "id",
-            "formula",
-            "space_group",
-            "n_atoms",
-            "provider",
-            "provider_id",
-            "state",
-            "stage",
-            "reason",
-        )
-        before = self._db.total_changes
+        """Insert structures that are new; return how many were.
+
+        Rows may have any columns; new ones are added to the table. A structure that is there already stays as it is,
+        unless a filter drops it now, or did so before.
+        """
+        rows = list(rows)
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        before = self._n_structures()
         with self._transaction():
+            self._add_columns(names)
+            names = list(dict.fromkeys(["id", "state", "stage", "reason", *names]))
+            columns = ", ".join(f'"{name}"' for name in names)
             self._db.executemany(
-                f"INSERT OR IGNORE INTO structures ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-                (tuple(row.get(name, "pending" if name == "state" else None) for name in names) for row in rows),
+                f"INSERT INTO structures ({columns}) VALUES ({', '.join('?' * len(names))}) ON CONFLICT (id) DO UPDATE "
+                "SET state = excluded.state, stage = excluded.stage, reason = excluded.reason "
+                "WHERE 'filtered' IN (excluded.state, structures.state)",
+                (
+                    tuple(_sql_value(row.get(name, "pending" if name == "state" else None)) for name in names)
+                    for row in rows
+                ),
             )
-        return self._db.total_changes - before
+        return self._n_structures() - before
+
+    def _n_structures(self) -> int:
+        """Number of rows."""
+        return int(self._db.execute("SELECT count(*) FROM structures").fetchone()[0])
+
+    def _add_columns(self, names: Iterable[str]) -> None:
+        """Add the columns that the table does not have yet."""
+        for name in names:
+            if name not in self.columns:
+                self._db.execute(f'ALTER TABLE structures ADD COLUMN "{name}"')
+                self.columns.append(name)
 
     def update(
         self,
@@ -117,7 +131,7 @@ class Index:
 
         Parameters
         ----------
-        state : {"pending", "running", "done", "failed", "skipped"}
+        state : one of STATES
         stage, reason : str, optional
             Where and why it ended there.
         scalars : dict, optional
@@ -129,9 +143,7 @@ class Index:
         """
         scalars = scalars or {}
         with self._transaction():
-            for name in scalars.keys() - set(self.columns):
-                self._db.execute(f'ALTER TABLE structures ADD COLUMN "{name}"')
-                self.columns.append(name)
+            self._add_columns(scalars)
             stale = [name for name in self.columns if name not in BASE_COLUMNS and name not in scalars]
             values: dict[str, Any] = {"state": state, "stage": stage, "reason": reason, **scalars}
             values |= dict.fromkeys(stale) if scalars else {}
@@ -180,11 +192,11 @@ class Index:
         return Counter(dict(self._db.execute("SELECT state, count(*) FROM structures GROUP BY state").fetchall()))
 
     def reasons(self) -> list[tuple[str, str, int]]:
-        """Rows (state, stage, count) for failed and skipped structures."""
+        """Rows (state, stage, count) for filtered, failed and skipped structures."""
         return [
             tuple(row)
             for row in self._db.execute(
-                "SELECT state, stage, count(*) FROM structures WHERE state IN ('failed', 'skipped') "
+                "SELECT state, stage, count(*) FROM structures WHERE state IN ('filtered', 'failed', 'skipped') "
                 "GROUP BY state, stage ORDER BY 3 DESC"
             )
         ]

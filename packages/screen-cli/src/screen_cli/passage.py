@@ -108,10 +108,11 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
     With ``compute_missing=False`` nothing is computed: the outcome is what the records on disk say, with
     state ``"pending"`` at the first stage that has none.
     """
-    from screen_cli.structure import Structure
+    from screen_cli.structure import Structure, source_columns
 
-    structure = Structure.from_dict(run.store.read_structure(structure_id))
-    outcome = Outcome()
+    description = run.store.read_structure(structure_id)
+    structure = Structure.from_dict(description)
+    outcome = Outcome(scalars=source_columns(description))
     own = structure.metadata.get("settings") or {}
     settings = override_settings(run.settings, own, f"settings of {structure.provider_id}")
     stages = {stage.name: stage for stage in stages_for(settings)}

@@ -50,6 +50,29 @@ class ReadSettings:
 
 
 @dataclass(frozen=True)
+class FilterSettings:
+    """Which crystals are taken; each one dropped is counted with its reason."""
+
+    elements: list[str] = setting([], "Only crystals made of these elements; empty: any.")
+    exclude_elements: list[str] = setting([], "No crystal with one of these.")
+    max_formation_energy: float | None = setting(None, "Largest formation energy the source gives, eV/atom.")
+    max_energy_above_hull: float | None = setting(None, "Largest distance from the convex hull, eV/atom.")
+    unknown_energy: Literal["keep", "drop"] = setting(
+        "keep", "What to do with crystals whose source gives no such energy."
+    )
+    space_groups: list[int] = setting([], "Only these space groups; empty: any.")
+    prototypes: list[str] = setting([], "Only these prototypes (see 'screen-cli structures prototypes'); empty: any.")
+    min_atoms: int = setting(0, "Least atoms in the primitive cell.")
+    max_atoms: int = setting(0, "Most atoms in the primitive cell; 0: as many as read.max_atoms.")
+    expression: str = setting(
+        "", 'Further condition on formula, space_group, n_atoms, prototype and metadata of the source, e.g. "n_atoms < 6".'
+    )
+    duplicates: Literal["exact", "similar"] = setting(
+        "exact", "Drop crystals seen before: equal within 1e-3 Å, or those pymatgen's StructureMatcher takes for equal."
+    )
+
+
+@dataclass(frozen=True)
 class RelaxSettings:
     """Relaxation of cell and positions."""
 
@@ -189,6 +212,7 @@ class RunSettings:
     source: SourceSettings = group(SourceSettings, "Where the crystals come from.")
     calculator: CalculatorSettings = group(CalculatorSettings, "The force field.")
     read: ReadSettings = group(ReadSettings, "Validation.")
+    filter: FilterSettings = group(FilterSettings, "Which crystals are taken; each one dropped is counted.")
     relax: RelaxSettings = group(RelaxSettings, "Relaxation.")
     displace: DisplaceSettings = group(DisplaceSettings, "Displaced supercells.")
     forces: ForcesSettings = group(ForcesSettings, "Forces on the supercells.")

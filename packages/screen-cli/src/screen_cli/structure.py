@@ -24,6 +24,8 @@ from screen_cli.errors import StructureError
 from screen_cli.settings import ReadSettings
 
 ID_LENGTH = 12
+SOURCE_COLUMNS = ("formation_energy_ev_atom", "energy_above_hull_ev_atom", "band_gap_ev")
+"""Metadata with a fixed meaning, whoever the provider is: eV/atom, eV/atom, eV."""
 _DEFAULTS = ReadSettings()
 _LENGTH_STEP = 1e-3  # Å, rounding of lattice parameters in the id
 _RELATIVE_STEP = 1e-3  # rounding of the pair sums in the id
@@ -129,6 +131,13 @@ class Structure:
         return self.symmetry.space_group
 
     @property
+    def prototype(self) -> str:
+        """Name of its prototype among those of :mod:`screen_cli.sources.prototypes`, or empty."""
+        from screen_cli.sources.wyckoff import prototype_of
+
+        return prototype_of(self)
+
+    @property
     def formula(self) -> str:
         """Reduced formula, e.g. ``"NaCl"`` (metal first, as ASE orders it)."""
         symbols: str = self.atoms.symbols.formula.reduce()[0].format("metal")
@@ -142,6 +151,7 @@ class Structure:
             "provider_id": self.provider_id,
             "formula": self.formula,
             "space_group": self.space_group,
+            "prototype": self.prototype,
             "numbers": self.atoms.numbers.tolist(),
             "cell": self.atoms.cell.array.tolist(),
             "positions": self.atoms.positions.tolist(),
@@ -165,6 +175,19 @@ class Structure:
                 f"stored structure has no field {error}. It was not written by Structure.to_dict; read the "
                 "source again."
             ) from error
+
+
+def source_columns(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of the results table that a source knows, from the fields of :meth:`Structure.to_dict`.
+
+    Returns
+    -------
+    dict
+        Those of ``prototype`` and :data:`SOURCE_COLUMNS` that have a value.
+    """
+    metadata = description.get("metadata", {})
+    columns = {name: metadata[name] for name in SOURCE_COLUMNS if isinstance(metadata.get(name), (int, float))}
+    return columns | ({"prototype": description["prototype"]} if description.get("prototype") else {})
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,13 @@ def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) ->
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
     total = sum(counts.values())
     states = ", ".join(
-        f"{counts[state]} {state}" for state in ("done", "skipped", "failed", "pending") if counts[state]
+        f"{counts[state]} {state}" for state in ("filtered", "done", "skipped", "failed", "pending") if counts[state]
     )
     console.print(f"{run.root}: {total} crystals: {states}")
     for note in run.running():
         console.print(f"  now: {note['id']} in {note['stage']}")
     for state, stage, count in reasons:
-        console.print(f"  {count} {state} in {stage}")
+        console.print(f"  {count} {state} {'by' if state == 'filtered' else 'in'} {stage}")
     if costs:
         table = Table("stage", "crystals", "total s", "mean s", "MB", box=None, header_style="bold")
         for stage, n, seconds, n_bytes in costs:

@@ -135,6 +135,9 @@ def decoration_from_options(options: Mapping[str, Any]) -> Decoration:
     try:
         return TypeAdapter(Decoration).validate_python({**options, "elements": elements})
     except ValidationError as error:
+        for item in error.errors():
+            if item["type"] == "value_error":  # raised on purpose by Decoration
+                raise item["ctx"]["error"] from None
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}".strip(": ") for item in error.errors())
         raise ConfigError(f"source 'prototypes': {problems}.") from error
 
