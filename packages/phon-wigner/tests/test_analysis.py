@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 
+import h5py
 import numpy as np
 import phono3py
 import pytest
+from phonopy.phonon.grid import get_qpoints_from_bz_grid_points
 
 from phon_wigner.cli import main
 from phon_wigner.crossover import REGIMES, crossover, wigner_limit
 from phon_wigner.errors import GridMismatchError, LinewidthError, TemperatureError
+from phon_wigner.exports import write_spectra, write_tables
 from phon_wigner.formula import clean_linewidths, coherence_conductivity, population_conductivity
-from phon_wigner.glass import broadening_scan, diffusivities, regularised_conductivity, voigt_profile
+from phon_wigner.glass import broadening_scan, diffusivities, regularised_conductivity, scan_crystal, voigt_profile
 from phon_wigner.harmonic import HarmonicCrystal
 from phon_wigner.heat_capacity import mode_heat_capacity
-from phon_wigner.isotope import add_isotopes, isotope_linewidths
+from phon_wigner.isotope import add_isotopes, isotope_linewidths, isotope_linewidths_on_grid
 from phon_wigner.linewidths import Linewidths
-from phon_wigner.postprocess import AnalysisSettings, analyze, conversion_to_w_mk
+from phon_wigner.postprocess import AnalysisSettings, analyze
 from phon_wigner.result import WignerResult
 from phon_wigner.spectra import (
-    coherence_map,
+    Spectra,
     cumulative,
     lifetimes,
     mean_free_paths,
@@ -42,7 +45,7 @@ def widths(crystal):
 
 @pytest.fixture(scope="module")
 def result(crystal, widths):
-    return analyze(crystal, widths, settings=AnalysisSettings(keep_modes=True))
+    return analyze(crystal, widths, settings=AnalysisSettings(keep_modes=True, map_bins=30))
 
 
 def test_shares_and_cumulative_sums_reach_kappa(result):
@@ -66,14 +69,16 @@ def test_mean_free_path_is_speed_times_lifetime(result):
 
 
 def test_coherence_map_integrates_to_kappa_c(crystal, widths, result):
-    pairs, frequencies, _ = crystal.collect_pairs(widths.qpoints, widths.weights)
-    edges = np.linspace(0, frequencies.max() + 0.1, 31)
-    density = coherence_map(
-        pairs, widths.at(300.0), 300.0, conversion_to_w_mk(crystal.volume), widths.weights.sum(), edges
-    )
+    density, edges = result.coherence_map[0], result.map_edges
     np.testing.assert_allclose(density, density.T)
     area = np.outer(np.diff(edges), np.diff(edges))
     assert (density * area).sum() == pytest.approx(result.kappa_c[0, 0], rel=1e-9)
+    pairs, _, _ = crystal.collect_pairs(widths.qpoints, widths.weights)
+    first, second = pairs.frequencies.ravel()[pairs.first], pairs.frequencies.ravel()[pairs.second]
+    i, j = np.searchsorted(edges, first) - 1, np.searchsorted(edges, second) - 1
+    filled = np.zeros(density.shape, dtype=bool)
+    filled[i, j] = filled[j, i] = True
+    assert (density[~filled] == 0).all()
 
 
 def test_spectra_need_modes(crystal, widths):
@@ -112,24 +117,64 @@ def test_wider_lines_move_modes_to_the_wave_side(crystal, widths):
     assert broad["particle"] < 0.1
 
 
-def test_figures_and_tables(result, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    path = tmp_path / "toy.hdf5"
-    result.to_hdf5(path)
-    again = WignerResult.from_hdf5(path)
-    np.testing.assert_array_equal(again.mode_kappa_c, result.mode_kappa_c)
-    for kind in ("crossover", "spectrum", "mfp", "fractions"):
-        figure = tmp_path / f"{kind}.png"
-        table = ["--csv", str(tmp_path / "modes.csv")] if kind == "crossover" else []
-        assert main(["plot", kind, str(path), "-o", str(figure), *table]) == 0
-        assert figure.stat().st_size > 5000
-    assert "overdamped" in capsys.readouterr().out
-    rows = list(csv.DictReader((tmp_path / "modes.csv").read_text().splitlines()))
+def test_spectra_are_the_sums_over_modes(result):
+    """Binned densities integrate to κ; accumulated values are brute-force sums over modes."""
+    spectra = Spectra.from_result(result, n_bins=37, n_paths=50)
+    step = np.diff(spectra.edges)
+    assert (spectra.kappa_p * step).sum() == pytest.approx(result.kappa_p[0, 0], rel=1e-9)
+    assert (spectra.kappa_c * step).sum() == pytest.approx(result.kappa_c[0, 0], rel=1e-9)
+    np.testing.assert_allclose(spectra.cumulative_c[1:], np.cumsum(spectra.kappa_c * step), atol=1e-12)
+    paths, shares = mean_free_paths(result, 0), mode_scalars(result, 0, "coherences")
+    for level in (5, 30, 49):
+        expected = shares[np.nan_to_num(paths, nan=np.inf) <= spectra.path[level]].sum()
+        assert spectra.path_cumulative_c[level] == pytest.approx(expected, rel=1e-9)
+    known = np.isfinite(paths)
+    assert spectra.path_cumulative_p[-1] == pytest.approx(mode_scalars(result, 0, "populations")[known].sum())
+
+
+def test_exports_hold_what_the_result_holds(result, tmp_path):
+    path = tmp_path / "spectra.hdf5"
+    write_spectra(result, path)
+    with h5py.File(path) as handle:
+        group = handle["T300K"]
+        np.testing.assert_array_equal(group["coherence_map"], result.coherence_map[0])
+        step = np.diff(group["edges"])
+        assert (group["kappa_p"] * step).sum() == pytest.approx(result.kappa_p[0, 0])
+        assert group["crossover/regime"].shape == result.frequency.shape
+        assert group["crossover"].attrs["share_of_modes"].sum() == pytest.approx(1)
+    tables = {p.name: p for p in write_tables(result, tmp_path / "tables")}
+    assert sorted(tables) == [f"{kind}_300K.csv" for kind in ("cumulative", "map", "modes", "regimes", "spectrum")]
+    rows = list(csv.DictReader(tables["modes_300K.csv"].read_text().splitlines()))
     assert len(rows) == result.frequency.size
-    total = sum(float(row["kappa_c_w_mk"]) for row in rows)
-    assert total == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
-    crossover(result).to_hdf5(tmp_path / "crossover.hdf5")
-    assert main(["plot", "mfp", str(path), "--ts", "77", "-o", str(tmp_path / "x.png")]) == 2
+    assert sum(float(r["kappa_c_w_mk"]) for r in rows) == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
+    rows = list(csv.DictReader(tables["map_300K.csv"].read_text().splitlines()))
+    cell = np.diff(result.map_edges)[0] ** 2
+    assert sum(float(r["kappa_c_w_mk_thz2"]) for r in rows) * cell == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
+    rows = list(csv.DictReader(tables["spectrum_300K.csv"].read_text().splitlines()))
+    assert float(rows[-1]["cumulative_p_w_mk"]) == pytest.approx(result.kappa_p[0, 0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind", [["modes"], ["spectrum"], ["cumulative"], ["cumulative", "--against", "frequency"], ["map"], ["many"]]
+)
+def test_figures_from_the_command_line(result, kind, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path, document, figure = tmp_path / "toy.hdf5", tmp_path / "toy.json", tmp_path / "figure.png"
+    result.to_hdf5(path)
+    result.to_json(document)
+    np.testing.assert_array_equal(WignerResult.from_hdf5(path).mode_kappa_c, result.mode_kappa_c)
+    files = [str(path), str(document)] if kind == ["many"] else [str(path)]
+    assert main(["plot", *files, *kind, "-o", str(figure)]) == 0
+    assert figure.stat().st_size > 5000
+    assert ("overdamped" in capsys.readouterr().out) == (kind == ["modes"])
+    assert main(["plot", *files, *kind, "--ts", "77", "-o", str(figure)]) == 2
+    assert "holds [300.0] K" in capsys.readouterr().err
+
+
+def test_map_figure_needs_a_map(crystal, widths, tmp_path, capsys):
+    analyze(crystal, widths, settings=AnalysisSettings(keep_modes=True)).to_hdf5(tmp_path / "bare.hdf5")
+    assert main(["plot", str(tmp_path / "bare.hdf5"), "map", "-o", str(tmp_path / "x.png")]) == 2
+    assert "holds no map" in capsys.readouterr().err
 
 
 def test_mode_figure_has_size_and_colour(result):
@@ -186,31 +231,99 @@ def test_allen_feldman_limit_and_scan(crystal, widths):
         diffusivities(pairs, 0.0)
 
 
+def test_broadening_scan_of_a_crystal(crystal, widths, tmp_path):
+    """κ of the scan is the Wigner κ at small η; the flattest point is the one of least slope; the file holds it."""
+    expected = analyze(crystal, widths)
+    scan = scan_crystal(crystal, widths, [300.0], [1e-5, 0.05, 0.1, 0.2])
+    np.testing.assert_allclose(scan.kappa[0, 0], (expected.kappa_p + expected.kappa_c)[0], rtol=1e-4, atol=1e-9)
+    assert scan.plateau(0) == np.argmin(np.abs(scan.slope(0)[1:])) + 1 or scan.broadenings[1] < scan.level_spacing
+    scan.to_hdf5(tmp_path / "scan.hdf5")
+    with h5py.File(tmp_path / "scan.hdf5") as handle:
+        np.testing.assert_array_equal(handle["kappa"], scan.kappa)
+    free = scan_crystal(crystal, (5, 5, 5), [300.0], [0.2, 0.1])
+    np.testing.assert_array_equal(free.broadenings, [0.1, 0.2])
+    tiny = Linewidths.from_arrays([300.0], widths.qpoints, widths.weights, 1e-9 * widths.gamma, convention="hwhm-thz")
+    np.testing.assert_allclose(free.kappa, scan_crystal(crystal, tiny, [300.0], [0.1, 0.2]).kappa, rtol=1e-5, atol=1e-9)
+
+
 # --- isotopes -------------------------------------------------------------------------------------------
+
+
+def _phono3py_isotopes(constants, jitter=0.0, **options):
+    """phono3py's own widths on the irreducible points of a symmetric 5³ mesh, frequencies shaken by ``jitter`` THz."""
+    from phono3py.other.isotope import Isotope
+    from phonopy.phonon.grid import get_ir_grid_points
+
+    phonon = make_phonopy()
+    theirs = Isotope([5, 5, 5], phonon.primitive, cutoff_frequency=1e-4, **options)
+    theirs.init_dynamical_matrix(constants, phonon.supercell, phonon.primitive)
+    points = theirs.bz_grid.grg2bzg[get_ir_grid_points(theirs.bz_grid)[0]]
+    theirs.set_grid_point(int(points[0]))
+    theirs.run()
+    theirs.phonons.frequencies[:] += jitter * np.random.default_rng(1).normal(size=theirs.phonons.frequencies.shape)
+    gamma = []
+    for point in points:
+        theirs.set_grid_point(int(point))
+        theirs.run()
+        gamma.append(theirs.gamma)
+    return np.array(gamma), theirs, points
+
+
+@pytest.mark.skipif(PHONO3PY_MINOR < 8, reason="Isotope.phonons came with phono3py 4.8")
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"symmetrize_tetrahedra": True}, {"symmetrize_tetrahedra": True, "average_degenerate_weights": True}],
+)
+def test_isotope_widths_equal_phono3py_on_every_mode(options):
+    """From the same phonons of a symmetric crystal, degenerate modes included, to rounding."""
+    gamma, theirs, points = _phono3py_isotopes(make_phonopy().force_constants, **options)
+    ours = isotope_linewidths_on_grid(
+        theirs.phonons.frequencies,
+        theirs.phonons.eigenvectors,
+        theirs.bz_grid,
+        points,
+        theirs.mass_variances,
+        symmetrize_tetrahedra=options.get("symmetrize_tetrahedra", False),
+        average_degenerate=options.get("average_degenerate_weights", False),
+        cutoff_frequency=1e-4,
+    )
+    assert gamma.max() > 1e-3
+    np.testing.assert_allclose(ours, gamma, rtol=1e-10, atol=1e-12 * gamma.max())
+
+
+@pytest.mark.skipif(PHONO3PY_MINOR < 8, reason="Isotope.phonons came with phono3py 4.8")
+def test_mean_of_both_sides_has_no_rounding_accidents():
+    """A shake of 1e-12 THz moves single modes of phono3py by far more than 1 %, ours not at all."""
+    constants = make_phonopy().force_constants
+    still, _, _ = _phono3py_isotopes(constants)
+    shaken, _, _ = _phono3py_isotopes(constants, jitter=1e-12)
+    assert np.abs(shaken - still).max() > 0.01 * still.max()
+    phonon = make_phonopy()
+    qpoints, _ = irreducible_mesh(HarmonicCrystal.from_phonopy(phonon), 5)
+    options = {"symmetrize_tetrahedra": True, "average_degenerate": True}
+    widths = []
+    for scale in (1.0, 1 + 1e-12):
+        phonon.force_constants = constants * scale
+        widths.append(isotope_linewidths(HarmonicCrystal.from_phonopy(phonon), (5, 5, 5), qpoints, **options))
+    np.testing.assert_allclose(widths[1], widths[0], rtol=1e-6, atol=1e-9 * widths[0].max())
 
 
 @pytest.mark.skipif(
     PHONO3PY_MINOR < 8, reason="phono3py 4.0's tetrahedron isotope widths differ from 4.8's by up to 60 %"
 )
-def test_isotope_widths_equal_phono3py():
-    """Whole-mesh sweep against phono3py's own, in a crystal without degeneracies (where the answer is unique)."""
-    from phono3py.other.isotope import Isotope
-    from phonopy.phonon.grid import get_qpoints_from_bz_grid_points
-
+def test_isotope_widths_equal_phono3py_without_degeneracies():
+    """With its own phonons, where no corners coincide, nothing has to be undone."""
     phonon = make_phonopy()
     noise = np.random.default_rng(0).normal(size=phonon.force_constants.shape)
     constants = phonon.force_constants + 1e-2 * noise * (np.abs(phonon.force_constants) > 1e-8)
     phonon.force_constants = constants
+    gamma, theirs, points = _phono3py_isotopes(constants)
+    qpoints = get_qpoints_from_bz_grid_points(points[1:4], theirs.bz_grid)
     crystal = HarmonicCrystal.from_phonopy(phonon)
-    theirs = Isotope([5, 5, 5], phonon.primitive, cutoff_frequency=1e-4)
-    theirs.init_dynamical_matrix(constants, phonon.supercell, phonon.primitive)
-    grid = theirs.bz_grid
-    for point in (1, 7, 33):
-        theirs.set_grid_point(point)
-        theirs.run()
-        q = get_qpoints_from_bz_grid_points(point, grid)
-        ours = isotope_linewidths(crystal, (5, 5, 5), np.array([q]), irreducible=False)
-        np.testing.assert_allclose(ours[0], theirs.gamma, rtol=1e-5, atol=1e-7 * theirs.gamma.max())
+    ours = isotope_linewidths(crystal, (5, 5, 5), qpoints, irreducible=False, side_step=0.0)
+    np.testing.assert_allclose(ours, gamma[1:4], rtol=1e-5, atol=1e-7 * gamma.max())
+    robust = isotope_linewidths(crystal, (5, 5, 5), qpoints, irreducible=False)
+    np.testing.assert_allclose(robust, gamma[1:4], rtol=1e-3, atol=1e-5 * gamma.max())
 
 
 @pytest.mark.skipif(PHONO3PY_MINOR < 8, reason="symmetrised tetrahedra came with phono3py 4.8")

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from phon_wigner import __version__
+from phon_wigner.command_figures import add_glass, add_plot
+from phon_wigner.command_options import add_crystal_options, crystal_from_arguments
 from phon_wigner.errors import WignerError
 
 logger = logging.getLogger("phon_wigner")
@@ -58,7 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_analyze(commands)
     _add_shengbte(commands)
     _add_compare(commands)
-    _add_plot(commands)
+    add_plot(commands)
+    add_glass(commands)
     _add_doctor(commands)
     return parser
 
@@ -93,59 +96,10 @@ def _add_analysis_options(parser: argparse.ArgumentParser) -> None:
         "--imaginary-tolerance", type=float, default=0.01, metavar="THZ", help="accept modes above minus this"
     )
     parser.add_argument("--json", metavar="FILE", help="write temperatures and conductivities as JSON")
-    parser.add_argument("--hdf5", metavar="FILE", help="write every array, mode-resolved ones included")
-
-
-def add_crystal_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that describe the harmonic crystal."""
-    group = parser.add_argument_group("crystal")
-    group.add_argument("--fc2", metavar="FILE", help="second-order force constants (fc2.hdf5, FORCE_CONSTANTS)")
-    group.add_argument("-c", "--cell", metavar="FILE", help="unit cell, e.g. POSCAR")
-    group.add_argument("--dim", nargs="+", type=int, metavar="N", help="supercell of fc3 (3 or 9 integers)")
-    group.add_argument("--dim-fc2", nargs="+", type=int, metavar="N", help="supercell of fc2, when it differs")
-    group.add_argument(
-        "--pa",
-        nargs="+",
-        default=["auto"],
-        metavar="X",
-        help="primitive axes: auto, P, F, I, ... or 9 numbers",
-    )
-    group.add_argument("--born", metavar="FILE", help="BORN file; turns the non-analytical correction on")
-    group.add_argument("--nac-method", choices=("gonze", "wang"), default="gonze", help="default: gonze")
-    group.add_argument("--nonac", action="store_true", help="ignore NAC parameters in the YAML")
-    group.add_argument(
-        "--tolerance-symmetry", "--symprec", dest="symprec", type=float, default=1e-5, metavar="ANGSTROM"
-    )
-
-
-def crystal_from_arguments(arguments: argparse.Namespace) -> Any:
-    """Load the harmonic crystal that the options describe."""
-    from phon_wigner.phono3py_files import CrystalFiles, load_crystal
-
-    axes: Any = arguments.pa[0] if len(arguments.pa) == 1 else [_number(x) for x in arguments.pa]
-    if arguments.yaml is not None and arguments.pa == ["auto"]:
-        axes = None
-    return load_crystal(
-        CrystalFiles(
-            fc2=arguments.fc2,
-            cell=arguments.cell,
-            yaml=arguments.yaml,
-            dim=arguments.dim,
-            dim_fc2=arguments.dim_fc2,
-            primitive_axes=axes,
-            born=arguments.born,
-            nac_method=arguments.nac_method,
-            nonac=arguments.nonac,
-            symprec=arguments.symprec,
-        )
-    )
-
-
-def _number(text: str) -> float:
-    """Read a number that may be a fraction such as 1/2."""
-    from fractions import Fraction
-
-    return float(Fraction(text))
+    parser.add_argument("--hdf5", metavar="FILE", help="write every array, mode-resolved ones and κ_C(ω₁,ω₂) included")
+    parser.add_argument("--spectra", metavar="FILE", help="write spectra, cumulative κ, map and crossover as HDF5")
+    parser.add_argument("--csv", metavar="DIR", help="write the same as CSV tables")
+    parser.add_argument("--map-bins", type=int, default=60, metavar="N", help="frequency bins of the map (60)")
 
 
 def _run_analyze(arguments: argparse.Namespace) -> int:
@@ -164,14 +118,17 @@ def _run_analyze(arguments: argparse.Namespace) -> int:
 def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: Any, isotopes: bool) -> int:
     """Compute, print one block per temperature, write the files asked for."""
     from phon_wigner.degeneracy import DEGENERACY_TOLERANCE_THZ
+    from phon_wigner.exports import write_spectra, write_tables
     from phon_wigner.postprocess import AnalysisSettings, analyze
 
+    detailed = any((arguments.hdf5, arguments.spectra, arguments.csv))
     settings = AnalysisSettings(
         degeneracy_tolerance=DEGENERACY_TOLERANCE_THZ if arguments.tolerance is None else arguments.tolerance,
         imaginary_tolerance=arguments.imaginary_tolerance,
         interpolate=arguments.interpolate,
         isotopes=isotopes,
-        keep_modes=arguments.hdf5 is not None,
+        keep_modes=detailed,
+        map_bins=arguments.map_bins if detailed else 0,
     )
     result = analyze(crystal, linewidths, arguments.ts, settings)
     result.metadata["phon_wigner"] = __version__
@@ -180,7 +137,11 @@ def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: 
         result.to_json(arguments.json)
     if arguments.hdf5:
         result.to_hdf5(arguments.hdf5)
-    for path in (arguments.json, arguments.hdf5):
+    if arguments.spectra:
+        write_spectra(result, arguments.spectra)
+    if arguments.csv:
+        write_tables(result, arguments.csv)
+    for path in (arguments.json, arguments.hdf5, arguments.spectra, arguments.csv):
         if path:
             logger.info("wrote %s", Path(path))
     return 0
@@ -273,60 +234,6 @@ def print_table(result: Any) -> None:
         ):
             row = "".join(f" {value:10.4f}" for value in np.asarray(values)[i])
             sys.stdout.write(f"{temperature:9.2f}  {label:5s}{row}\n")
-
-
-def _add_plot(commands: Any) -> None:
-    """Add ``plot``."""
-    parser = commands.add_parser(
-        "plot",
-        help="figures and tables of a mode-resolved result",
-        description="Draw crossover, spectrum or mean-free-path figures from a file of `analyze --hdf5`.",
-    )
-    parser.add_argument("kind", choices=("crossover", "spectrum", "mfp", "fractions"))
-    parser.add_argument("results", nargs="+", help="HDF5 files; one, or many for fractions")
-    parser.add_argument("--ts", type=float, default=None, metavar="T", help="temperature in K (default: the first)")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="figure (.png, .pdf, .svg)")
-    parser.add_argument("--csv", metavar="FILE", help="write the crossover table, one row per mode")
-    parser.set_defaults(run=_run_plot)
-
-
-def _run_plot(arguments: argparse.Namespace) -> int:
-    """Draw one figure."""
-    from phon_wigner import plots
-    from phon_wigner.crossover import crossover
-    from phon_wigner.errors import TemperatureError
-    from phon_wigner.result import WignerResult
-
-    loaded = [WignerResult.from_hdf5(path) for path in arguments.results]
-    rows = []
-    for path, result in zip(arguments.results, loaded, strict=True):
-        temperature = result.temperatures[0] if arguments.ts is None else arguments.ts
-        hit = np.flatnonzero(np.isclose(result.temperatures, temperature))
-        if not len(hit):
-            raise TemperatureError(
-                f"{path} has no {temperature:g} K; it holds {result.temperatures.tolist()} K. Choose one with --ts."
-            )
-        rows.append(int(hit[0]))
-    if arguments.kind == "fractions":
-        pairs = list(zip(loaded, rows, strict=True))
-        axes = plots.plot_coherence_fractions(
-            np.array([r.kappa_p[i, :3].mean() for r, i in pairs]),
-            np.array([r.kappa_c[i, :3].mean() for r, i in pairs]),
-            [Path(path).stem for path in arguments.results],
-        )
-    elif arguments.kind == "crossover":
-        diagnosis = crossover(loaded[0], rows[0])
-        if arguments.csv:
-            diagnosis.to_csv(arguments.csv)
-        for name, share in diagnosis.counts.items():
-            kappa = diagnosis.kappa_of_regime[name]
-            sys.stdout.write(f"{name:10s} {share:7.2%} of modes  K_P {kappa[0]:.4g}  K_C {kappa[1]:.4g} W/(m K)\n")
-        axes = plots.plot_crossover(diagnosis)
-    else:
-        draw = plots.plot_spectrum if arguments.kind == "spectrum" else plots.plot_mean_free_path
-        axes = draw(loaded[0], rows[0])
-    axes.figure.savefig(arguments.output)
-    return 0
 
 
 def _add_doctor(commands: Any) -> None:

@@ -80,15 +80,15 @@ class Crossover:
                 name = REGIMES[code] if code >= 0 else "none"
                 writer.writerow([q, s, *(f"{a[q, s]:.8g}" for a in row), name])
 
-    def to_hdf5(self, path: str | os.PathLike[str]) -> None:
-        """Write every array under its attribute name."""
-        with h5py.File(path, "w") as handle:
-            for name in ("frequency", "lifetime", "mean_free_path", "kappa_p", "kappa_c", "coherence_share"):
-                handle.create_dataset(name, data=getattr(self, name), compression="gzip")
-            handle.create_dataset("regime", data=self.regime, compression="gzip")
-            handle.attrs["temperature"] = self.temperature
-            handle.attrs["wigner_limit_ps"] = self.wigner_limit_ps
-            handle.attrs["regimes"] = list(REGIMES)
+    def to_hdf5(self, group: h5py.Group) -> None:
+        """Write every array under its attribute name, the regimes' names, shares and κ as attributes."""
+        for name in ("frequency", "lifetime", "mean_free_path", "kappa_p", "kappa_c", "coherence_share", "regime"):
+            group.create_dataset(name, data=getattr(self, name), compression="gzip")
+        group.attrs["temperature"] = self.temperature
+        group.attrs["wigner_limit_ps"] = self.wigner_limit_ps
+        group.attrs["regimes"] = list(REGIMES)
+        group.attrs["share_of_modes"] = [self.counts[name] for name in REGIMES]
+        group.attrs["kappa_of_regime"] = [self.kappa_of_regime[name] for name in REGIMES]
 
 
 def wigner_limit(frequencies: NDArray[np.float64]) -> float:

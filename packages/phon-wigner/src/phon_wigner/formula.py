@@ -277,3 +277,33 @@ def coherence_by_mode(
         result[:, i] = np.bincount(pairs.first, weights=weight_first * column, minlength=capacity.size)
         result[:, i] += np.bincount(pairs.second, weights=weight_second * column, minlength=capacity.size)
     return result.reshape(*capacity.shape, 6)
+
+
+def coherence_map(
+    pairs: PairBlock,
+    linewidth: NDArray[np.float64],
+    heat_capacity: NDArray[np.float64],
+    edges: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return κ_C(ω₁, ω₂): how much heat tunnels between which frequencies.
+
+    Parameters
+    ----------
+    pairs, linewidth, heat_capacity
+        As in :func:`population_conductivity`.
+    edges : NDArray[np.float64], shape (n_bins + 1,), THz
+        Bin edges of both axes.
+
+    Returns
+    -------
+    NDArray[np.float64], shape (n_bins, n_bins)
+        Symmetric, mean of xx, yy, zz, per THz²; the integral is the mean of :func:`coherence_conductivity` when the
+        edges span every frequency.
+    """
+    capacity = average_over_blocks(heat_capacity, pairs.blocks)
+    values = pair_lineshape(pairs, capacity, linewidth) * pairs.coherence[:, :3].mean(axis=1)
+    frequency = pairs.frequencies.ravel()
+    histogram, _, _ = np.histogram2d(
+        frequency[pairs.first], frequency[pairs.second], bins=(edges, edges), weights=values
+    )
+    return np.asarray((histogram + histogram.T) / np.outer(np.diff(edges), np.diff(edges)))

@@ -20,14 +20,22 @@ P. B. Allen and J. L. Feldman, Phys. Rev. B 48, 12581 (1993), Eq. 1-3, doi:10.11
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.degeneracy import average_over_blocks
 from phon_wigner.errors import LinewidthError
 from phon_wigner.formula import PairBlock, clean_linewidths
+from phon_wigner.harmonic import HarmonicCrystal
+from phon_wigner.heat_capacity import mode_heat_capacity
+from phon_wigner.linewidths import Linewidths
+from phon_wigner.postprocess import conversion_to_w_mk
 
 
 def voigt_profile(
@@ -116,6 +124,101 @@ def broadening_scan(
     A plateau over η (in THz) marks the converged value; a steady fall or rise means the cell is too small.
     """
     return np.array([regularised_conductivity(pairs, heat_capacity, linewidth, float(b)) for b in broadenings])
+
+
+@dataclass(frozen=True)
+class BroadeningScan:
+    """κ of a disordered solid against the broadening.
+
+    Attributes
+    ----------
+    temperatures : NDArray[np.float64], shape (n_temps,), K
+    broadenings : NDArray[np.float64], shape (n_broadenings,), THz
+        η, standard deviation of the Gaussian, rising.
+    kappa : NDArray[np.float64], shape (n_temps, n_broadenings, 6), W/(m K)
+        xx yy zz yz xz xy.
+    level_spacing : float, THz
+        Highest frequency over the number of modes: the scale that η has to exceed.
+    """
+
+    temperatures: NDArray[np.float64]
+    broadenings: NDArray[np.float64]
+    kappa: NDArray[np.float64]
+    level_spacing: float
+
+    @property
+    def scalar(self) -> NDArray[np.float64]:
+        """Mean of xx, yy, zz, shape (n_temps, n_broadenings)."""
+        return np.asarray(self.kappa[:, :, :3].mean(axis=2))
+
+    def slope(self, index: int) -> NDArray[np.float64]:
+        """Return d ln κ / d ln η at one temperature, shape (n_broadenings,); 0 on a plateau, NaN for one point."""
+        if len(self.broadenings) < 2:
+            return np.full(len(self.broadenings), np.nan)
+        logarithm = np.log(np.maximum(self.scalar[index], 1e-300))
+        return np.asarray(np.gradient(logarithm, np.log(np.maximum(self.broadenings, 1e-300))))
+
+    def plateau(self, index: int) -> int:
+        """Return where κ depends least on η, among η >= the level spacing when there are any."""
+        steep = np.nan_to_num(np.abs(self.slope(index)))
+        return int(
+            np.argmin(np.where(self.broadenings >= min(self.level_spacing, self.broadenings[-1]), steep, np.inf))
+        )
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one row per temperature and broadening."""
+        with open(path, "w", newline="", encoding="utf-8") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["temperature_k", "broadening_thz", "xx", "yy", "zz", "yz", "xz", "xy", "slope"])
+            for i, temperature in enumerate(self.temperatures):
+                for eta, row, slope in zip(self.broadenings, self.kappa[i], self.slope(i), strict=True):
+                    writer.writerow([f"{x:.8g}" for x in (temperature, eta, *row, slope)])
+
+    def to_hdf5(self, path: str | os.PathLike[str]) -> None:
+        """Write every array under its attribute name."""
+        with h5py.File(path, "w") as handle:
+            for name in ("temperatures", "broadenings", "kappa"):
+                handle[name] = getattr(self, name)
+            handle.attrs["level_spacing_thz"] = self.level_spacing
+
+
+def scan_crystal(
+    crystal: HarmonicCrystal,
+    source: Linewidths | Sequence[int],
+    temperatures: Sequence[float],
+    broadenings: Sequence[float] | None = None,
+) -> BroadeningScan:
+    """Return κ of a cell against the broadening: rWTE with linewidths, Allen-Feldman without.
+
+    Parameters
+    ----------
+    crystal : HarmonicCrystal
+    source : Linewidths or three mesh numbers
+        Linewidths on the irreducible q points of one mesh; or a mesh, where all linewidths are zero.
+    temperatures : sequence of float, K
+    broadenings : sequence of float, optional, THz
+        Default: 1/4 to 16 times the level spacing.
+
+    Returns
+    -------
+    BroadeningScan
+    """
+    if isinstance(source, Linewidths):
+        qpoints, weights = source.qpoints, source.weights
+    else:
+        qpoints, weights = crystal.irreducible_mesh(source)
+    pairs, frequencies, _ = crystal.collect_pairs(qpoints, weights)
+    if isinstance(source, Linewidths):
+        source.check_frequencies(frequencies)
+    spacing = float(frequencies.max()) / frequencies.shape[1]
+    eta = np.sort(np.asarray(spacing * np.geomspace(0.25, 16, 13) if broadenings is None else broadenings, dtype=float))
+    scale = conversion_to_w_mk(crystal.volume) / weights.sum()
+    kappa = []
+    for temperature in temperatures:
+        width = source.at(temperature) if isinstance(source, Linewidths) else np.zeros_like(frequencies)
+        capacity = mode_heat_capacity(pairs.frequencies, float(temperature))
+        kappa.append(broadening_scan(pairs, capacity, width, list(eta)) * scale)
+    return BroadeningScan(np.asarray(temperatures, dtype=np.float64), eta, np.array(kappa), spacing)
 
 
 def diffusivities(pairs: PairBlock, broadening: float) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,24 @@ class HarmonicCrystal:
         """Return frequencies (n_bands,; THz, negative when imaginary) and eigenvectors as columns."""
         values, vectors = np.linalg.eigh(matrix)
         return np.sign(values) * np.sqrt(np.abs(values)) * self.frequency_factor, vectors
+
+    def grid(self, mesh: Sequence[int]) -> Any:
+        """Return phonopy's BZGrid of a mesh with the symmetry of the primitive cell."""
+        from phonopy.phonon.grid import BZGrid
+        from phonopy.structure.symmetry import Symmetry
+
+        primitive = self.dynamical_matrix.primitive
+        dataset = Symmetry(primitive, self.symprec).dataset
+        return BZGrid([int(n) for n in mesh], lattice=primitive.cell, symmetry_dataset=dataset)
+
+    def irreducible_mesh(self, mesh: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return one q per star of a Γ-centred mesh, shape (n_qpoints, 3), and the star sizes, shape (n_qpoints,)."""
+        from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
+
+        grid = self.grid(mesh)
+        points, sizes, _ = get_ir_grid_points(grid)
+        qpoints = [get_qpoints_from_bz_grid_points(grid.grg2bzg[g], grid) for g in points]
+        return np.array(qpoints), np.asarray(sizes, dtype=np.int64)
 
     def star_sizes(self, qpoints: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the number of arms of the star of each q point, shape (n_qpoints,)."""

@@ -4,11 +4,17 @@ Tamura's rate of mode (q, s) sums overlaps with every mode of the mesh. The over
 through the local density tensor of each atom k at the mode's own frequency ν::
 
     γ_qs   = (π/4) ν² Σ_k g_k  e_k*(qs) · A_k(ν) · e_k(qs)
-    A_k(ν) = (1/N) Σ_q's' w_q's'(ν) Re[e_k(q's') ⊗ e_k*(q's')]
+    A_k(ν) = (1/N) Σ_q's' w_q's'(ν) e_k(q's') ⊗ e_k*(q's')
 
 w are the tetrahedron weights of δ(ν - ν'). A_k does not depend on q, so one sweep over the *irreducible* q'
-serves all modes at once; the rest of the star is restored by rotating A_k and permuting atoms. Real parts
-suffice because q and -q always come together.
+serves all modes at once; the rest of the star is restored by rotating A_k and permuting atoms. Only the real part
+matters then, because q and -q come together.
+
+The weight of a linear tetrahedron jumps where ν meets corners of equal frequency, and on a symmetric mesh it always
+does: ν itself is a corner. There the value hangs on the last bit of the frequencies; phono3py's own widths of single
+modes move by a factor of two when its frequencies move by 1e-13 THz, while sums over modes hardly do.
+:func:`isotope_linewidths` takes the mean of both sides of the jump, :data:`SIDE_STEP` apart from ν, and so has no such
+accidents. :func:`isotope_linewidths_on_grid` takes phono3py's phonons as they are, and equals it on every mode.
 
 References
 ----------
@@ -17,8 +23,9 @@ S. Tamura, Phys. Rev. B 27, 858 (1983), Eq. 2.8, doi:10.1103/PhysRevB.27.858
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +35,9 @@ from phon_wigner.dynamical_derivative import DynamicalMatrixDerivative
 from phon_wigner.errors import GridMismatchError
 from phon_wigner.harmonic import HarmonicCrystal
 from phon_wigner.linewidths import Linewidths
+
+SIDE_STEP = 1e-6
+"""Distance from a mode's frequency (THz) at which the two sides of a jump are evaluated."""
 
 
 def isotope_linewidths(
@@ -40,6 +50,7 @@ def isotope_linewidths(
     symmetrize_tetrahedra: bool = False,
     average_degenerate: bool = False,
     cutoff_frequency: float = 1e-4,
+    side_step: float = SIDE_STEP,
 ) -> NDArray[np.float64]:
     """Return the isotope half widths at given q points.
 
@@ -53,46 +64,95 @@ def isotope_linewidths(
     mass_variances : NDArray[np.float64], shape (n_atoms,), optional
         Σ_i f_i (1 - m_i/m̄)² per atom of the primitive cell; default natural abundance.
     irreducible : bool
-        Sweep one q' per star (fast). False sweeps the whole mesh, which reproduces phono3py to rounding: its 24
-        tetrahedra are cut along one diagonal and break the symmetry a little.
+        Sweep one q' per star (fast). False sweeps the whole mesh: the 24 tetrahedra are cut along one diagonal and
+        break the symmetry a little.
     symmetrize_tetrahedra : bool
         Average the weights over rotated tetrahedra (phono3py >= 4.8); then both sweeps agree to rounding.
     average_degenerate : bool
         Average over degenerate bands, of the mode and of q', so that nothing depends on the eigenvector basis.
     cutoff_frequency : float
         Modes below it (THz) do not scatter.
+    side_step : float
+        Weights are the mean of those at ν ± this (THz); 0 evaluates at ν itself.
 
     Returns
     -------
     NDArray[np.float64], shape (n_qpoints, n_bands), THz
         HWHM.
     """
+    from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
+
     primitive = crystal.dynamical_matrix.primitive
     if mass_variances is None:
         from phono3py.other.isotope import get_mass_variances
 
         mass_variances = get_mass_variances(primitive)
     engine = DynamicalMatrixDerivative(crystal.dynamical_matrix)
-    n_bands = 3 * len(primitive)
-    frequencies = np.empty((len(qpoints), n_bands))
-    vectors = np.empty((len(qpoints), n_bands, n_bands), dtype=np.complex128)
-    for i, q in enumerate(qpoints):
-        frequencies[i], vectors[i] = crystal.diagonalize(engine.run_with_matrix(q)[0])
+    grid = crystal.grid(mesh)
+    ir, star_sizes, to_ir = get_ir_grid_points(grid)
+    swept = np.asarray(ir if irreducible else np.arange(len(to_ir)), dtype=np.int64)
+    phonons = {}
+    for g in swept:
+        q = get_qpoints_from_bz_grid_points(grid.grg2bzg[g], grid)
+        phonons[int(g)] = crystal.diagonalize(engine.run_with_matrix(q)[0])
+    on_mesh = np.array([phonons[int(to_ir[g] if irreducible else g)][0] for g in range(len(to_ir))])
+    sweep = _Sweep(grid, on_mesh[grid.bzg2grg], symmetrize_tetrahedra, average_degenerate, cutoff_frequency)
+    modes = [crystal.diagonalize(engine.run_with_matrix(q)[0]) for q in qpoints]
+    frequencies = np.array([m[0] for m in modes])
     # degenerate modes ask for the density at one and the same frequency
-    sampling, where = np.unique(np.round(frequencies.ravel(), 9), return_inverse=True)
-    options = _SweepOptions(irreducible, symmetrize_tetrahedra, average_degenerate, cutoff_frequency)
-    density = _local_density(crystal, engine, mesh, sampling, options)
-    # e_k of every mode: (q, s, k, 3); A at the same modes: (q, s, k, 3, 3)
-    displacement = vectors.transpose(0, 2, 1).reshape(*frequencies.shape, -1, 3)
-    rows = where.reshape(frequencies.shape)
-    tensors = density.reshape(len(sampling), -1, 3, 3)
-    gamma = np.zeros_like(frequencies)
-    for i in range(len(qpoints)):
-        overlap = np.einsum("ska,skab,skb->sk", displacement[i].conj(), tensors[rows[i]], displacement[i]).real
-        gamma[i] = np.pi / 4 * frequencies[i] ** 2 * (overlap @ np.asarray(mass_variances))
-    if average_degenerate:
-        gamma = average_over_blocks(gamma, degenerate_blocks(frequencies))
-    return gamma
+    points, where = np.unique(np.round(frequencies.ravel(), 9), return_inverse=True)
+    weights = star_sizes if irreducible else np.ones(len(swept))
+    corners = [(int(grid.grg2bzg[g]), float(w), phonons[int(g)][1]) for g, w in zip(swept, weights, strict=True)]
+    density = sweep.local_density(points, corners, side_step).real
+    if irreducible:
+        density = _restore_star(density, primitive, crystal.symprec)
+    tensors = density.reshape(len(points), -1, 3, 3)[where.reshape(frequencies.shape)]
+    gamma = _contract(frequencies, [m[1] for m in modes], tensors, np.asarray(mass_variances))
+    return average_over_blocks(gamma, degenerate_blocks(frequencies)) if average_degenerate else gamma
+
+
+def isotope_linewidths_on_grid(
+    frequencies: NDArray[np.float64],
+    eigenvectors: NDArray[np.complex128],
+    bz_grid: Any,
+    grid_points: NDArray[np.int64],
+    mass_variances: NDArray[np.float64],
+    *,
+    symmetrize_tetrahedra: bool = False,
+    average_degenerate: bool = False,
+    cutoff_frequency: float = 0.0,
+) -> NDArray[np.float64]:
+    """Return the isotope half widths of phono3py's own phonons, mode by mode what its ``Isotope`` class gives.
+
+    Parameters
+    ----------
+    frequencies : NDArray[np.float64], shape (n_bz_points, n_bands), THz
+    eigenvectors : NDArray[np.complex128], shape (n_bz_points, n_bands, n_bands)
+        On every point of ``bz_grid``; ``phono3py.get_phonon_data()`` or ``Isotope.phonons``.
+    bz_grid : phonopy.phonon.grid.BZGrid
+    grid_points : NDArray[np.int64], shape (n_qpoints,)
+        Indices in ``bz_grid`` where linewidths are wanted.
+    mass_variances : NDArray[np.float64], shape (n_atoms,)
+    symmetrize_tetrahedra, average_degenerate, cutoff_frequency
+        As in :func:`isotope_linewidths`; ``average_degenerate`` is phono3py's ``average_degenerate_weights``.
+
+    Returns
+    -------
+    NDArray[np.float64], shape (n_qpoints, n_bands), THz
+        HWHM.
+    """
+    sweep = _Sweep(bz_grid, frequencies, symmetrize_tetrahedra, average_degenerate, cutoff_frequency)
+    wanted = frequencies[grid_points]
+    points, where = np.unique(wanted.ravel(), return_inverse=True)
+    density = sweep.local_density(points, ((int(g), 1.0, eigenvectors[g]) for g in bz_grid.grg2bzg))
+    tensors = density.reshape(len(points), -1, 3, 3)[where.reshape(wanted.shape)]
+    if average_degenerate:  # of the weights at the mode, as phono3py does
+        flat = tensors.reshape(*wanted.shape, -1)
+        blocks = degenerate_blocks(wanted)
+        parts = [average_over_blocks(np.moveaxis(part, 2, 0), blocks) for part in (flat.real, flat.imag)]
+        tensors = np.moveaxis(parts[0] + 1j * parts[1], 0, 2).reshape(tensors.shape)
+    gamma = _contract(wanted, list(eigenvectors[grid_points]), tensors, np.asarray(mass_variances))
+    return average_over_blocks(gamma, degenerate_blocks(wanted)) if average_degenerate else gamma
 
 
 def add_isotopes(crystal: HarmonicCrystal, linewidths: Linewidths, **options: Any) -> Linewidths:
@@ -125,64 +185,99 @@ def add_isotopes(crystal: HarmonicCrystal, linewidths: Linewidths, **options: An
     return replace(linewidths, gamma_static=np.maximum(gamma, 0.0))
 
 
-class _SweepOptions(NamedTuple):
-    """How the mesh is swept; see :func:`isotope_linewidths`."""
+@dataclass(frozen=True)
+class _Sweep:
+    """The sum over q': a grid, its frequencies (n_bz_points, n_bands; THz) and how weights are taken."""
 
-    irreducible: bool
+    grid: Any
+    frequencies: NDArray[np.float64]
     symmetrize_tetrahedra: bool
     average_degenerate: bool
     cutoff_frequency: float
 
+    def local_density(
+        self,
+        points: NDArray[np.float64],
+        corners: Iterable[tuple[int, float, NDArray[np.complex128]]],
+        side_step: float = 0.0,
+    ) -> NDArray[np.complex128]:
+        """Return A_k at rising frequencies, shape (n_points, n_atoms * 9), 1/THz.
 
-def _local_density(
-    crystal: HarmonicCrystal,
-    engine: DynamicalMatrixDerivative,
-    mesh: tuple[int, ...],
-    points: NDArray[np.float64],
-    options: _SweepOptions,
+        ``corners`` are q' as (index in the grid, weight, eigenvectors). A band has weight only between the lowest and
+        highest corner of its own tetrahedra: about one frequency in a hundred, and only those are kept.
+        """
+        from phonopy.phonon.tetrahedron_method import get_integration_weights
+        from scipy.sparse import csr_array
+
+        columns = np.ascontiguousarray(self.frequencies.T)[:, :, None]  # bands, grid points, 1
+        extra = {"symmetrize_tetrahedra": True} if self.symmetrize_tetrahedra else {}
+        sides = (-side_step, side_step) if side_step else (0.0,)
+        n_mesh, n_bands = len(self.grid.grg2bzg), self.frequencies.shape[1]
+        density = np.zeros((len(points), 3 * n_bands), dtype=np.complex128)
+        for g, weight, vectors in corners:
+            near = self.frequencies[self._neighbours(g)]
+            first = np.searchsorted(points, near.min(axis=0) - side_step, side="left")
+            last = np.searchsorted(points, near.max(axis=0) + side_step, side="right")
+            here = np.array([g], dtype="int64")
+            rows, bands, values = [], [], []
+            for s in np.flatnonzero((last > first) & (self.frequencies[g] >= self.cutoff_frequency)):
+                asked = np.concatenate([points[first[s] : last[s]] + side for side in sides])
+                w = get_integration_weights(asked, columns[s], self.grid, grid_points=here, **extra)[0]
+                w = w.reshape(len(sides), -1).mean(axis=0)
+                kept = np.flatnonzero(w)
+                rows.append(kept + first[s])
+                bands.append(np.full(len(kept), s))
+                values.append(w[kept] * (weight / n_mesh))
+            if rows:
+                where = (np.concatenate(rows), np.concatenate(bands))
+                touched = csr_array((np.concatenate(values), where), shape=(len(points), n_bands))
+                density += touched @ self._overlaps(g, vectors)
+        return density
+
+    def _overlaps(self, g: int, vectors: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return e_k ⊗ e_k* of every band at one q', shape (n_bands, n_atoms * 9)."""
+        frequencies = self.frequencies[g]
+        local = vectors.T.reshape(len(frequencies), -1, 3)
+        tensors = (local[:, :, :, None] * local[:, :, None, :].conj()).reshape(len(frequencies), -1)
+        tensors[frequencies < self.cutoff_frequency] = 0
+        if self.average_degenerate:  # the same as averaging the weights of degenerate bands
+            labels = degenerate_blocks(frequencies)
+            share = (labels[:, None] == labels[None, :]).astype(np.float64)
+            tensors = (share / share.sum(axis=1, keepdims=True)) @ tensors
+        return np.asarray(tensors)
+
+    def _neighbours(self, g: int) -> NDArray[np.int64]:
+        """Return the grid points of the corners of the tetrahedra around one point, and a few more."""
+        step = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")).reshape(3, -1).T @ self.grid.P.T
+        if self.symmetrize_tetrahedra:
+            step = np.unique((step @ np.swapaxes(self.grid.rotations, 1, 2)).reshape(-1, 3), axis=0)
+        address = (self.grid.addresses[g] + step) % self.grid.D_diag
+        index = address @ np.array([1, self.grid.D_diag[0], self.grid.D_diag[0] * self.grid.D_diag[1]])
+        return np.asarray(self.grid.grg2bzg[index])
+
+
+def _contract(
+    frequencies: NDArray[np.float64],
+    vectors: list[NDArray[np.complex128]],
+    tensors: NDArray[Any],
+    mass_variances: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return A_k at sampling frequencies, shape (n_points, n_atoms * 9), 1/THz."""
-    from phonopy.phonon.grid import BZGrid, get_ir_grid_points, get_qpoints_from_bz_grid_points
-    from phonopy.phonon.tetrahedron_method import get_integration_weights
+    """Return γ from A_k at every mode, tensors of shape (n_qpoints, n_bands, n_atoms, 3, 3)."""
+    gamma = np.zeros_like(frequencies)
+    for i, eigenvectors in enumerate(vectors):
+        e = eigenvectors.T.reshape(len(eigenvectors), -1, 3)
+        overlap = np.einsum("ska,skab,skb->sk", e.conj(), tensors[i], e).real
+        gamma[i] = np.pi / 4 * frequencies[i] ** 2 * (overlap @ mass_variances)
+    return gamma
+
+
+def _restore_star(density: NDArray[np.float64], primitive: Any, symprec: float) -> NDArray[np.float64]:
+    """Average the tensors over the space group: rotate them and permute the atoms."""
     from phonopy.structure.symmetry import Symmetry
 
-    primitive = crystal.dynamical_matrix.primitive
-    symmetry = Symmetry(primitive, crystal.symprec)
-    grid = BZGrid(list(mesh), lattice=primitive.cell, symmetry_dataset=symmetry.dataset)
-    ir, star_sizes, to_ir = get_ir_grid_points(grid)
-    n_bands = 3 * len(primitive)
-    on_mesh = np.empty((len(to_ir), n_bands))
-    chosen = [int(g) for g in (ir if options.irreducible else range(len(to_ir)))]
-    weights = dict(zip((int(g) for g in ir), star_sizes, strict=True))
-    solved = {}
-    for g in chosen:
-        q = get_qpoints_from_bz_grid_points(grid.grg2bzg[g], grid)
-        on_mesh[g], vectors = crystal.diagonalize(engine.run_with_matrix(q)[0])
-        local = vectors.T.reshape(n_bands, -1, 3)
-        tensor = np.einsum("ska,skb->skab", local, local.conj()).real.reshape(n_bands, -1)
-        tensor[on_mesh[g] < options.cutoff_frequency] = 0
-        if options.average_degenerate:  # the same as averaging the weights of degenerate bands
-            blocks = degenerate_blocks(on_mesh[g])
-            tensor = average_over_blocks(tensor.T[:, None, :], blocks[None])[:, 0, :].T
-        solved[g] = tensor
-    if options.irreducible:
-        on_mesh[:] = on_mesh[to_ir]
-    on_zone = np.ascontiguousarray(on_mesh[grid.bzg2grg])
-    extra = {"symmetrize_tetrahedra": True} if options.symmetrize_tetrahedra else {}
-    density = np.zeros((len(points), 9 * len(primitive)))
-    for g, tensor in solved.items():
-        grid_point = np.array([grid.grg2bzg[g]], dtype="int64")
-        w = get_integration_weights(points, on_zone, grid, grid_points=grid_point, **extra)[0]
-        density += (weights[g] if options.irreducible else 1) * (w @ tensor)
-    density /= len(to_ir)
-    return _restore_star(density, primitive, symmetry) if options.irreducible else density
-
-
-def _restore_star(density: NDArray[np.float64], primitive: Any, symmetry: Any) -> NDArray[np.float64]:
-    """Average the tensors over the space group: rotate them and permute the atoms."""
     lattice = np.asarray(primitive.cell).T
     positions = np.asarray(primitive.scaled_positions)
-    operations = symmetry.symmetry_operations
+    operations = Symmetry(primitive, symprec).symmetry_operations
     tensors = density.reshape(len(density), -1, 3, 3)
     result = np.zeros_like(tensors)
     for rotation, translation in zip(operations["rotations"], operations["translations"], strict=True):

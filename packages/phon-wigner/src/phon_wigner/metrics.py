@@ -75,12 +75,7 @@ class ModeConductivity:
             raise GridMismatchError(
                 f"{name} holds no mode-resolved arrays. Analyze with --hdf5 (keep_modes=True) and compare that file."
             )
-        hit = np.flatnonzero(np.isclose(result.temperatures, temperature, atol=1e-6))
-        if not len(hit):
-            raise TemperatureError(
-                f"{name} has no {temperature:g} K; it holds {result.temperatures.tolist()} K. Choose one of these."
-            )
-        i = int(hit[0])
+        i = result.row(temperature, name)
         return cls(
             kappa=float(result.kappa_total[i, :3].mean()),
             modes=(result.mode_kappa_p[i] + result.mode_kappa_c[i])[:, :, :3].mean(axis=2),

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from phon_wigner.crossover import Crossover
 from phon_wigner.errors import MissingDependencyError
+from phon_wigner.glass import BroadeningScan
 from phon_wigner.result import WignerResult
-from phon_wigner.spectra import cumulative, mean_free_paths, mode_scalars, spectral_density
+from phon_wigner.spectra import Spectra
 
 
 def new_axes(width: float = 3.6, height: float = 2.9) -> Any:
@@ -113,36 +114,62 @@ def plot_coherence_fractions(
 def plot_spectrum(result: WignerResult, index: int = 0, n_bins: int = 80, axes: Any = None) -> Any:
     """Draw κ_P(ω) and κ_C(ω), and their cumulative sums on a second axis."""
     axes = axes or new_axes()
-    edges = np.linspace(0, float(result.frequency.max()) * 1.001, n_bins + 1)
     right = axes.twinx()
-    for kind, colour, label in (
-        ("populations", "tab:blue", r"$\kappa_P$"),
-        ("coherences", "tab:red", r"$\kappa_C$"),
+    spectra = Spectra.from_result(result, index, n_bins)
+    for density, total, colour, label in (
+        (spectra.kappa_p, spectra.cumulative_p, "tab:blue", r"$\kappa_P$"),
+        (spectra.kappa_c, spectra.cumulative_c, "tab:red", r"$\kappa_C$"),
     ):
-        shares = mode_scalars(result, index, kind)  # type: ignore[arg-type]
-        axes.stairs(
-            spectral_density(result.frequency, shares, edges), edges, color=colour, label=label, fill=True, alpha=0.4
-        )
-        right.plot(*cumulative(result.frequency, shares), color=colour, lw=1)
+        axes.stairs(density, spectra.edges, color=colour, label=label, fill=True, alpha=0.4)
+        right.plot(spectra.edges, total, color=colour, lw=1)
     axes.set(xlabel="Frequency (THz)", ylabel=r"$\kappa(\omega)$ (W m$^{-1}$ K$^{-1}$ THz$^{-1}$)")
     right.set(ylabel=r"Cumulative $\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
     axes.legend(frameon=False, fontsize=7, title=f"{result.temperatures[index]:g} K", title_fontsize=7)
     return axes
 
 
-def plot_mean_free_path(result: WignerResult, index: int = 0, axes: Any = None) -> Any:
-    """Draw κ accumulated over the mean free path, for populations, coherences and both."""
+def plot_cumulative(result: WignerResult, index: int = 0, against: str = "mean-free-path", axes: Any = None) -> Any:
+    """Draw κ accumulated over mean free path or frequency, for populations, coherences and both.
+
+    Parameters
+    ----------
+    result : WignerResult
+        With modes.
+    index : int
+        Row of ``result.temperatures``.
+    against : str
+        "mean-free-path" or "frequency".
+    axes : matplotlib.axes.Axes, optional
+    """
     axes = axes or new_axes()
-    path = np.where(mean_free_paths(result, index) > 0, mean_free_paths(result, index), np.nan)
-    for kind in ("populations", "coherences", "total"):
-        axes.plot(*cumulative(path, mode_scalars(result, index, kind)), label=kind, lw=1)  # type: ignore[arg-type]
-    axes.set(xscale="log", xlabel="Mean free path (nm)", ylabel=r"Cumulative $\kappa$ (W m$^{-1}$ K$^{-1}$)")
-    axes.legend(frameon=False, fontsize=7, title=f"{result.temperatures[index]:g} K", title_fontsize=7)
+    spectra = Spectra.from_result(result, index)
+    if against == "frequency":
+        x, parts = spectra.edges, (spectra.cumulative_p, spectra.cumulative_c)
+        axes.set(xlabel="Frequency (THz)")
+    else:
+        x, parts = spectra.path, (spectra.path_cumulative_p, spectra.path_cumulative_c)
+        axes.set(xscale="log", xlabel="Mean free path (nm)")
+    for values, label in ((parts[0], "populations"), (parts[1], "coherences"), (parts[0] + parts[1], "total")):
+        axes.plot(x, values, label=label, lw=1)
+    axes.set(ylabel=r"Cumulative $\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
+    axes.legend(frameon=False, fontsize=7, title=f"{spectra.temperature:g} K", title_fontsize=7)
+    return axes
+
+
+def plot_broadening(scan: BroadeningScan, axes: Any = None) -> Any:
+    """Draw κ against the broadening η, one line per temperature; the dot marks the flattest point."""
+    axes = axes or new_axes()
+    for i, temperature in enumerate(scan.temperatures):
+        line = axes.plot(scan.broadenings, scan.scalar[i], lw=1, label=f"{temperature:g} K")[0]
+        best = scan.plateau(i)
+        axes.plot(scan.broadenings[best], scan.scalar[i, best], "o", ms=4, color=line.get_color())
+    axes.set(xscale="log", xlabel=r"Broadening $\eta$ (THz)", ylabel=r"$\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
+    axes.legend(frameon=False, fontsize=7)
     return axes
 
 
 def plot_coherence_map(density: NDArray[np.float64], edges: NDArray[np.float64], axes: Any = None) -> Any:
-    """Draw κ_C(ω₁, ω₂) of :func:`phon_wigner.spectra.coherence_map`."""
+    """Draw κ_C(ω₁, ω₂) of one temperature: ``result.coherence_map[i]``, ``result.map_edges``."""
     axes = axes or new_axes(3.6, 3.0)
     image = axes.pcolormesh(edges, edges, density.T, cmap="magma", rasterized=True)
     axes.set(xlabel=r"$\omega_1/2\pi$ (THz)", ylabel=r"$\omega_2/2\pi$ (THz)", aspect="equal")

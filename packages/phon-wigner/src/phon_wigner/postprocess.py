@@ -21,12 +21,14 @@ from phon_wigner.formula import (
     clean_linewidths,
     coherence_by_mode,
     coherence_conductivity,
+    coherence_map,
     population_conductivity,
 )
 from phon_wigner.harmonic import HarmonicCrystal
 from phon_wigner.heat_capacity import mode_heat_capacity
 from phon_wigner.linewidths import Linewidths
 from phon_wigner.result import WignerResult
+from phon_wigner.spectra import frequency_edges
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class AnalysisSettings:
         Use the temperature-independent linewidths stored beside ``gamma``.
     keep_modes : bool
         Keep mode-resolved arrays for every temperature (memory grows with the number of temperatures).
+    map_bins : int
+        Keep κ_C(ω₁, ω₂) of every temperature on this many frequency bins; 0 keeps none.
     """
 
     degeneracy_tolerance: float = DEGENERACY_TOLERANCE_THZ
@@ -63,6 +67,7 @@ class AnalysisSettings:
     interpolate: bool = False
     isotopes: bool = True
     keep_modes: bool = False
+    map_bins: int = 0
 
 
 def vacuum_gap(crystal: HarmonicCrystal) -> float:
@@ -167,6 +172,8 @@ def _evaluate(
     modes = np.zeros((2, n_kept, *shape, 6))
     gamma = np.zeros((n_kept, *shape))
     capacities = np.zeros((n_kept, *shape))
+    edges = frequency_edges(frequencies, settings.map_bins) if settings.map_bins else np.zeros(0)
+    maps = np.zeros((n_temps if settings.map_bins else 0, settings.map_bins, settings.map_bins))
     for i, temperature in enumerate(temperatures):
         raw = linewidths.at(float(temperature), settings.interpolate)
         capacity = mode_heat_capacity(pairs.frequencies, float(temperature), settings.cutoff_frequency)
@@ -178,6 +185,8 @@ def _evaluate(
             modes[0, i] = population * scale
             modes[1, i] = coherence_by_mode(pairs, capacity, width) * scale
             gamma[i], capacities[i] = width, capacity
+        if settings.map_bins:
+            maps[i] = coherence_map(pairs, width, capacity, edges) * scale / n_mesh
         kappa[1, i] = coherence_conductivity(pairs, capacity, width) * scale / n_mesh
     return WignerResult(
         temperatures=temperatures,
@@ -193,6 +202,8 @@ def _evaluate(
         mode_kappa_c=modes[1],
         volume=crystal.volume,
         mesh=linewidths.mesh,
+        coherence_map=maps,
+        map_edges=edges,
         metadata={
             "source": linewidths.source,
             "isotopes": bool(np.any(linewidths.gamma_static > 0)),

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from phon_wigner.errors import InputFileError
+from phon_wigner.errors import InputFileError, TemperatureError
 
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 """Order of the six Cartesian components in every array that ends in 6."""
@@ -39,6 +39,10 @@ class WignerResult:
         Empty first axis when modes were not kept.
     volume : float, Å³
     mesh : tuple[int, ...] or None
+    coherence_map : NDArray[np.float64], shape (n_temps, n_bins, n_bins), W/(m K) per THz²
+        κ_C(ω₁, ω₂), mean of xx, yy, zz; symmetric; its integral is κ_C. Empty first axis when not kept.
+    map_edges : NDArray[np.float64], shape (n_bins + 1,), THz
+        Bin edges of both axes of the map; empty when not kept.
     metadata : dict
         Versions, files and settings.
     """
@@ -56,6 +60,8 @@ class WignerResult:
     mode_kappa_c: NDArray[np.float64]
     volume: float
     mesh: tuple[int, ...] | None = None
+    coherence_map: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    map_edges: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,6 +73,23 @@ class WignerResult:
     def has_modes(self) -> bool:
         """Whether the mode-resolved arrays were kept."""
         return len(self.mode_kappa_p) == len(self.temperatures)
+
+    def row(self, temperature: float | None, name: str = "result") -> int:
+        """Return the row of one temperature (None: the first).
+
+        Raises
+        ------
+        TemperatureError
+            It is not there; the message lists what is.
+        """
+        if temperature is None:
+            return 0
+        hit = np.flatnonzero(np.isclose(self.temperatures, temperature, atol=1e-6))
+        if not len(hit):
+            raise TemperatureError(
+                f"{name} has no {temperature:g} K; it holds {self.temperatures.tolist()} K. Choose one of these."
+            )
+        return int(hit[0])
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write temperatures and κ (not the modes) as JSON, atomically."""
@@ -141,4 +164,6 @@ _ARRAYS = (
     "weights",
     "mode_kappa_p",
     "mode_kappa_c",
+    "coherence_map",
+    "map_edges",
 )

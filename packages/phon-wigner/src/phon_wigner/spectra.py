@@ -1,21 +1,19 @@
 """Where in frequency and mean free path the heat is carried.
 
-Everything here is arithmetic on a mode-resolved :class:`phon_wigner.result.WignerResult`, except
-:func:`coherence_map`, which needs the pairs themselves.
+Everything here is arithmetic on a mode-resolved :class:`phon_wigner.result.WignerResult`; :class:`Spectra` holds one
+temperature of it, binned and accumulated.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from phonopy.physical_units import get_physical_units
 
-from phon_wigner.degeneracy import average_over_blocks
 from phon_wigner.errors import GridMismatchError, ShapeError
-from phon_wigner.formula import PairBlock, clean_linewidths, pair_lineshape
-from phon_wigner.heat_capacity import mode_heat_capacity
 from phon_wigner.result import WignerResult
 
 Kind = Literal["populations", "coherences", "total"]
@@ -86,6 +84,14 @@ def cumulative(
     return x[keep][order], np.cumsum(y[keep][order])
 
 
+def accumulate(
+    abscissa: NDArray[np.float64], shares: NDArray[np.float64], levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return κ of all modes whose abscissa is at most each level; arguments as in :func:`cumulative`."""
+    x, total = cumulative(abscissa, shares)
+    return np.asarray(np.append(0.0, total)[np.searchsorted(x, levels, side="right")])
+
+
 def spectral_density(
     frequencies: NDArray[np.float64], shares: NDArray[np.float64], edges: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -97,40 +103,66 @@ def spectral_density(
     return np.asarray(histogram / np.diff(edges))
 
 
-def coherence_map(
-    pairs: PairBlock,
-    linewidth: NDArray[np.float64],
-    temperature: float,
-    scale: float,
-    n_mesh: float,
-    edges: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return κ_C(ω₁, ω₂): how much heat tunnels between which frequencies.
+def frequency_edges(frequencies: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
+    """Return edges of equal bins that span every frequency (n_qpoints, n_bands; THz), shape (n_bins + 1,)."""
+    low, high = min(0.0, float(frequencies.min())), float(frequencies.max())
+    return np.linspace(low - 1e-9, high + 1e-9, n_bins + 1)
 
-    Parameters
+
+@dataclass(frozen=True)
+class Spectra:
+    """Where one crystal's heat is carried at one temperature. All κ are means of xx, yy, zz.
+
+    Attributes
     ----------
-    pairs : PairBlock
-        From :meth:`phon_wigner.harmonic.HarmonicCrystal.collect_pairs`.
-    linewidth : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        HWHM, all scattering.
     temperature : float, K
-    scale : float
-        :func:`phon_wigner.postprocess.conversion_to_w_mk` of the cell volume.
-    n_mesh : float
-        Number of mesh points (sum of the weights).
     edges : NDArray[np.float64], shape (n_bins + 1,), THz
-        Bin edges of both axes.
-
-    Returns
-    -------
-    NDArray[np.float64], shape (n_bins, n_bins), W/(m K) per THz²
-        Symmetric; mean of xx, yy, zz; the integral is κ_C when the edges span every frequency.
+        Frequency bins.
+    kappa_p, kappa_c : NDArray[np.float64], shape (n_bins,), W/(m K) per THz
+        κ_P(ω) and κ_C(ω).
+    cumulative_p, cumulative_c : NDArray[np.float64], shape (n_bins + 1,), W/(m K)
+        κ of all modes below each edge.
+    path : NDArray[np.float64], shape (n_paths,), nm
+        Mean free paths, logarithmic steps.
+    path_cumulative_p, path_cumulative_c : NDArray[np.float64], shape (n_paths,), W/(m K)
+        κ of all modes whose mean free path is no longer. Modes at rest count from the start.
+    coherence_map : NDArray[np.float64], shape (n_map, n_map), W/(m K) per THz²
+        κ_C(ω₁, ω₂); empty when the result holds none.
+    map_edges : NDArray[np.float64], shape (n_map + 1,), THz
     """
-    width = clean_linewidths(pairs, linewidth[None])[0]
-    capacity = average_over_blocks(mode_heat_capacity(pairs.frequencies, temperature), pairs.blocks)
-    values = pair_lineshape(pairs, capacity, width) * pairs.coherence[:, :3].mean(axis=1) * scale / n_mesh
-    frequency = pairs.frequencies.ravel()
-    histogram, _, _ = np.histogram2d(
-        frequency[pairs.first], frequency[pairs.second], bins=(edges, edges), weights=values
-    )
-    return np.asarray((histogram + histogram.T) / np.outer(np.diff(edges), np.diff(edges)))
+
+    temperature: float
+    edges: NDArray[np.float64]
+    kappa_p: NDArray[np.float64]
+    kappa_c: NDArray[np.float64]
+    cumulative_p: NDArray[np.float64]
+    cumulative_c: NDArray[np.float64]
+    path: NDArray[np.float64]
+    path_cumulative_p: NDArray[np.float64]
+    path_cumulative_c: NDArray[np.float64]
+    coherence_map: NDArray[np.float64]
+    map_edges: NDArray[np.float64]
+
+    @classmethod
+    def from_result(cls, result: WignerResult, index: int = 0, n_bins: int = 100, n_paths: int = 200) -> Spectra:
+        """Bin and accumulate one temperature of a mode-resolved result."""
+        populations = mode_scalars(result, index, "populations")
+        coherences = mode_scalars(result, index, "coherences")
+        edges = frequency_edges(result.frequency, n_bins)
+        paths = mean_free_paths(result, index)
+        moving = paths[np.isfinite(paths) & (paths > 0)]
+        path = np.geomspace(moving.min(), moving.max() * (1 + 1e-9), n_paths) if moving.size else np.ones(1)
+        kept = len(result.coherence_map) > index
+        return cls(
+            temperature=float(result.temperatures[index]),
+            edges=edges,
+            kappa_p=spectral_density(result.frequency, populations, edges),
+            kappa_c=spectral_density(result.frequency, coherences, edges),
+            cumulative_p=accumulate(result.frequency, populations, edges),
+            cumulative_c=accumulate(result.frequency, coherences, edges),
+            path=path,
+            path_cumulative_p=accumulate(paths, populations, path),
+            path_cumulative_c=accumulate(paths, coherences, path),
+            coherence_map=result.coherence_map[index] if kept else np.zeros((0, 0)),
+            map_edges=result.map_edges if kept else np.zeros(0),
+        )

@@ -18,12 +18,8 @@ NAME = "wigner"
 """Registered name. ``wte`` belongs to the separate plugin phono3py-wte."""
 
 
-class WignerRTASolver:
-    """Populations in the relaxation-time approximation plus coherences.
-
-    Extra datasets of kappa-*.hdf5: ``kappa_P``, ``kappa_C``, ``kappa_total`` (n_temps, 6; W/(m K)),
-    ``mode_kappa`` (populations, as in a standard run, so that phono3py-kaccum works), ``mode_kappa_C``
-    (n_temps, n_qpoints, n_bands, 6). ``kappa`` is the total.
+class _WignerSolver:
+    """What both solutions share: the conductivity of the coherences, the total, the table.
 
     Parameters
     ----------
@@ -31,19 +27,12 @@ class WignerRTASolver:
         Settings of the run.
     """
 
+    printed: tuple[tuple[str, str], ...] = (("K_P", "kappa_P"), ("K_C", "kappa_C"), ("K_TOT", "kappa"))
+
     def __init__(self, ctx: Any) -> None:
         self._conductivity = WignerConductivity(ctx)
         self._settings = ctx.kappa_settings
         self._log_level = ctx.log_level
-
-    def finalize(self, aggregates: Any) -> None:
-        """Compute the conductivity from all grid points."""
-        self._conductivity.run(aggregates)
-
-    @property
-    def kappa(self) -> NDArray[np.float64]:
-        """κ_P + κ_C, shape (n_sigmas, n_temps, 6), W/(m K)."""
-        return self.kappa_P + self.kappa_C
 
     @property
     def kappa_P(self) -> NDArray[np.float64]:
@@ -51,18 +40,13 @@ class WignerRTASolver:
         return self._conductivity.kappa_P_RTA
 
     @property
-    def mode_kappa(self) -> NDArray[np.float64]:
-        """Populations per mode, shape (n_sigmas, n_temps, n_grid_points, n_bands, 6)."""
-        return self._conductivity.mode_kappa_P_RTA
+    def kappa(self) -> NDArray[np.float64]:
+        """κ_P + κ_C, shape (n_sigmas, n_temps, 6), W/(m K)."""
+        return np.asarray(self.kappa_P + self._conductivity.kappa_C)
 
     @property
     def kappa_total(self) -> NDArray[np.float64]:
         """Same as ``kappa``."""
-        return self.kappa
-
-    @property
-    def kappa_TOT_RTA(self) -> NDArray[np.float64]:
-        """Name that phono3py 3 used for the total."""
         return self.kappa
 
     def __getattr__(self, name: str) -> Any:
@@ -71,22 +55,41 @@ class WignerRTASolver:
             raise AttributeError(name)
         return getattr(self._conductivity, name)
 
-    def get_extra_kappa_output(self) -> dict[str, NDArray[np.float64] | None]:
-        """Return the additional HDF5 datasets; the first axis of each is the smearing."""
-        return {
-            "kappa_P": self.kappa_P,
-            "kappa_total": self.kappa,
-            "mode_kappa": self.mode_kappa,
-            **self._conductivity.common_output(),
-        }
-
     def log_kappa(self, *_: Any, **__: Any) -> None:
         """Print the table that phono3py prints at the end of a run."""
         if not self._log_level:
             return
         for i, _sigma in enumerate(self._settings.sigmas):
-            for label, values in (("K_P", self.kappa_P), ("K_C", self.kappa_C), ("K_TOT", self.kappa)):
-                _print_rows(label, self._settings.temperatures, values[i])
+            for label, name in self.printed:
+                _print_rows(label, self._settings.temperatures, getattr(self, name)[i])
+
+
+class WignerRTASolver(_WignerSolver):
+    """Populations in the relaxation-time approximation plus coherences.
+
+    Extra datasets of kappa-*.hdf5: ``kappa_P``, ``kappa_C``, ``kappa_total`` (n_temps, 6; W/(m K)),
+    ``mode_kappa`` (populations, as in a standard run, so that phono3py-kaccum works), ``mode_kappa_C``
+    (n_temps, n_qpoints, n_bands, 6). ``kappa`` is the total.
+    """
+
+    def finalize(self, aggregates: Any) -> None:
+        """Compute the conductivity from all grid points."""
+        self._conductivity.run(aggregates)
+
+    @property
+    def mode_kappa(self) -> NDArray[np.float64]:
+        """Populations per mode, shape (n_sigmas, n_temps, n_grid_points, n_bands, 6)."""
+        return self._conductivity.mode_kappa_P_RTA
+
+    @property
+    def kappa_TOT_RTA(self) -> NDArray[np.float64]:
+        """Name that phono3py 3 used for the total."""
+        return self.kappa
+
+    def get_extra_kappa_output(self) -> dict[str, NDArray[np.float64] | None]:
+        """Return the additional HDF5 datasets; the first axis of each is the smearing."""
+        own = {"kappa_P": self.kappa_P, "kappa_total": self.kappa, "mode_kappa": self.mode_kappa}
+        return own | self._conductivity.common_output()
 
 
 class _KernelWithCoherences:
@@ -116,7 +119,7 @@ class _KernelWithCoherences:
         return getattr(self._kernel, name)
 
 
-class WignerLBTESolver:
+class WignerLBTESolver(_WignerSolver):
     """Populations from phono3py's direct solution plus coherences from its diagonal linewidths.
 
     κ_P is phono3py's direct solution plus ``kappa_block``, the pairs inside degenerate blocks that a diagonal
@@ -129,10 +132,10 @@ class WignerLBTESolver:
         Settings of the run, collision-matrix kernel included.
     """
 
+    printed = (("K_P", "kappa_P"), ("K_P_RTA", "kappa_P_RTA"), ("K_C", "kappa_C"), ("K_TOT", "kappa"))
+
     def __init__(self, ctx: Any) -> None:
-        self._conductivity = WignerConductivity(ctx)
-        self._settings = ctx.kappa_settings
-        self._log_level = ctx.log_level
+        super().__init__(ctx)
         self._kernel = ctx.collision_matrix_kernel
         self.solver = _KernelWithCoherences(self._kernel, self)
 
@@ -145,15 +148,7 @@ class WignerLBTESolver:
         for _ in self._kernel.solve_iter(aggregates):
             pass
         self._conductivity.run(aggregates)
-        if self._log_level:
-            for i, _sigma in enumerate(self._settings.sigmas):
-                for label, values in (
-                    ("K_P", self.kappa_P),
-                    ("K_P_RTA", self.kappa_P_RTA),
-                    ("K_C", self.kappa_C),
-                    ("K_TOT", self.kappa),
-                ):
-                    _print_rows(label, self._settings.temperatures, values[i])
+        self.log_kappa()
 
     @property
     def kappa_P(self) -> NDArray[np.float64]:
@@ -161,35 +156,19 @@ class WignerLBTESolver:
         return np.asarray(self._kernel.kappa + self._conductivity.kappa_block)
 
     @property
-    def kappa(self) -> NDArray[np.float64]:
-        """κ_P + κ_C, shape (n_sigmas, n_temps, 6), W/(m K)."""
-        return np.asarray(self.kappa_P + self._conductivity.kappa_C)
-
-    @property
-    def kappa_total(self) -> NDArray[np.float64]:
-        """Same as ``kappa``."""
-        return self.kappa
-
-    @property
     def kappa_P_exact(self) -> NDArray[np.float64]:
         """Name that phono3py 3 used for the populations of the direct solution."""
         return self.kappa_P
 
-    def __getattr__(self, name: str) -> Any:
-        """Offer kappa_C, kappa_P_RTA, mode_kappa_C, ... of the Wigner conductivity."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._conductivity, name)
-
     def get_extra_kappa_output(self) -> dict[str, NDArray[np.float64] | None]:
         """Return the additional HDF5 datasets; the first axis of each is the smearing."""
-        return {
+        own = {
             "kappa_P": self.kappa_P,
             "kappa_P_RTA": self._conductivity.kappa_P_RTA,
             "kappa_total": self.kappa,
             "mode_kappa": self._kernel.mode_kappa,
-            **self._conductivity.common_output(),
         }
+        return own | self._conductivity.common_output()
 
 
 def _print_rows(label: str, temperatures: NDArray[np.float64], kappa: NDArray[np.float64]) -> None:
