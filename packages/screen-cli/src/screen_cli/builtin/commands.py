@@ -18,6 +18,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("show", "Results as a table: filter, columns, sort"),
         ("export", "Results as CSV, JSON, extended XYZ or ASE database"),
         ("plot", "Figures of one crystal: bands and DOS, conductivity"),
+        ("expansion", "Thermal expansion, Grüneisen parameters, elastic constants"),
         ("report", "Write the HTML report of a run"),
         ("bench", "Benchmark force fields on κ against a reference; compare two"),
         ("rebuild", "Make the index anew from the records"),

@@ -21,3 +21,59 @@ def screen_properties() -> Iterator[PropertyPlugin]:
         ),
         factory="screen_cli.properties:rattler",
     )
+    yield from _expansion()
+
+
+def _expansion() -> Iterator[PropertyPlugin]:
+    """Register elastic constants and the routes to thermal expansion."""
+    module = "screen_cli.expansion.properties"
+    yield PropertyPlugin(
+        name="elastic",
+        summary="Elastic constants by stress-strain, ions relaxed",
+        needs=("displace",),
+        columns=(
+            ("bulk_modulus_gpa", "bulk modulus (Reuss), GPa"),
+            ("shear_modulus_gpa", "shear modulus (Hill), GPa"),
+            ("pugh_ratio", "bulk over shear modulus (Hill)"),
+            ("poisson_ratio", "Poisson ratio (Hill)"),
+            ("mechanically_stable", "whether the elastic tensor is positive"),
+        ),
+        factory=f"{module}:elastic",
+        uses_calculator=True,
+    )
+    yield PropertyPlugin(
+        name="expansion",
+        summary="Thermal expansion and Grüneisen parameters from fc3",
+        needs=("displace", "force_constants", "property_elastic"),
+        columns=(
+            ("gamma_mean", "mean Grüneisen parameter at 300 K"),
+            ("alpha_linear_300k", "linear thermal expansion at 300 K (a third of the volumetric one), 1/K"),
+            ("alpha_a_300k", "along the conventional a axis, 1/K"),
+            ("alpha_b_300k", "along the conventional b axis, 1/K"),
+            ("alpha_c_300k", "along the conventional c axis, 1/K"),
+        ),
+        factory=f"{module}:expansion",
+    )
+    yield PropertyPlugin(
+        name="expansion_strain",
+        summary="The same from strained crystals",
+        needs=("displace", "force_constants", "property_elastic"),
+        columns=(
+            ("gamma_mean_strain", "mean Grüneisen parameter at 300 K"),
+            ("alpha_linear_300k_strain", "linear thermal expansion at 300 K, 1/K"),
+        ),
+        factory=f"{module}:expansion_strain",
+        uses_calculator=True,
+    )
+    yield PropertyPlugin(
+        name="quasi_harmonic",
+        summary="The same from a quasi-harmonic volume scan (phonopy)",
+        needs=("displace", "force_constants"),
+        columns=(
+            ("qha_alpha_linear_300k", "linear thermal expansion at 300 K, 1/K"),
+            ("qha_bulk_modulus_300k_gpa", "isothermal bulk modulus at 300 K, GPa"),
+            ("qha_gamma_300k", "thermodynamic Grüneisen parameter at 300 K"),
+        ),
+        factory=f"{module}:quasi_harmonic",
+        uses_calculator=True,
+    )

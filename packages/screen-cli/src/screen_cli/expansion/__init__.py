@@ -1,0 +1,1 @@
+"""Thermal expansion: strains, elastic constants, mode Grüneisen tensors, α(T), and the quasi-harmonic check."""
