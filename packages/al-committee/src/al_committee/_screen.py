@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from screen_cli.hookspecs import hookimpl
-from screen_cli.plugin_records import CalculatorPlugin, CommandPlugin
+from screen_cli.plugin_records import CalculatorPlugin, CommandPlugin, PropertyPlugin
 
-__all__ = ["screen_calculators", "screen_commands"]
+__all__ = ["screen_calculators", "screen_commands", "screen_properties"]
 
 
 @hookimpl
@@ -29,4 +29,38 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         factory="al_committee.ensemble_factory:make_committee",
         licence="BSD-3-Clause (the members keep their own)",
         citation="Rodriguez et al., Commun. Mater. 4, 61 (2023), doi:10.1038/s43246-023-00390-3",
+    )
+
+
+@hookimpl
+def screen_properties() -> Iterator[PropertyPlugin]:
+    """Offer intervals from the members' forces, when the calculator is a committee."""
+    yield PropertyPlugin(
+        name="kappa_interval",
+        summary="κ ± σ: every member's forces through fit and conductivity",
+        needs=("displace", "forces", "force_constants", "conductivity"),
+        recomputes=True,
+        columns=(
+            ("kappa_p_sigma_w_mk", "standard deviation of κ_P over the members, W/(m K)"),
+            ("kappa_c_sigma_w_mk", "the same of κ_C, W/(m K); empty without coherences"),
+            ("kappa_total_sigma_w_mk", "the same of κ_total, W/(m K)"),
+            ("kappa_interval_factor", "one standard deviation of ln κ_total, as a factor"),
+            ("n_kappa_members", "members whose κ counts"),
+            ("kappa_interval_warning", "why the others were left out"),
+        ),
+        factory="al_committee.intervals:kappa_interval",
+    )
+    yield PropertyPlugin(
+        name="frequency_interval",
+        summary="Frequencies ± σ, and the share of members for which the crystal is stable",
+        needs=("displace", "forces", "force_constants", "harmonic"),
+        recomputes=True,
+        columns=(
+            ("frequency_sigma_thz", "root mean square of the modes' standard deviations over the members, THz"),
+            ("min_frequency_sigma_thz", "standard deviation of the lowest frequency, THz"),
+            ("max_msd_sigma", "the same of the largest mean square displacement, Å²"),
+            ("cv_sigma_j_mol_k", "the same of c_v, J/(mol K)"),
+            ("stable_share", "share of the members for which the crystal is stable"),
+        ),
+        factory="al_committee.intervals:frequency_interval",
     )

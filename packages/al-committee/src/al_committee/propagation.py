@@ -98,38 +98,44 @@ def member_forces(committee: CommitteeCalculator, supercells: Sequence[Atoms]) -
 
 
 def propagate(
-    forces: FloatArray, evaluate: Callable[[FloatArray], Mapping[str, Any]], *, least_members: int = 2
+    forces: FloatArray | Mapping[str, FloatArray],
+    evaluate: Callable[[Any], Mapping[str, Any]],
+    *,
+    least_members: int = 2,
+    nominal: Mapping[str, Any] | None = None,
 ) -> dict[str, PropagatedValue]:
     """Send every member's forces, and their mean, through one function.
 
     Parameters
     ----------
     forces
-        shape ``(n_models, n_supercells, n_atoms, 3)``, eV/Å.
+        shape ``(n_models, n_supercells, n_atoms, 3)``, eV/Å; or several such arrays by name, for supercells of
+        several sizes.
     evaluate
-        Takes forces of shape ``(n_supercells, n_atoms, 3)`` and returns named numbers or arrays: force
-        constants, frequencies, κ. It may raise; that member is then left out with its reason.
+        Takes forces of shape ``(n_supercells, n_atoms, 3)``, or those of one member by name, and returns named
+        numbers or arrays: force constants, frequencies, κ. It may raise; that member is then left out with its
+        reason.
     least_members
         Fewest members that must succeed.
+    nominal
+        What `evaluate` gives for the mean forces, where that is known already.
 
     Returns
     -------
     dict
-        Name to :class:`PropagatedValue`.
+        Name to :class:`PropagatedValue`, for the names that every member kept returned.
 
     Raises
     ------
     ValueError
-        For forces of another shape.
+        For forces of another shape, or another number of members under another name.
     CommitteeMemberError
         When fewer than `least_members` members succeed.
     """
-    array = np.asarray(forces, dtype=np.float64)
-    if array.ndim != 4 or array.shape[3] != 3:
-        raise ValueError(f"forces have shape {array.shape}, expected (n_models, n_supercells, n_atoms, 3).")
+    own_forces, mean_forces = _split_members(forces)
     results: list[Mapping[str, Any]] = []
     failures: dict[int, str] = {}
-    for index, own in enumerate(array):
+    for index, own in enumerate(own_forces):
         try:
             results.append(evaluate(own))
         except Exception as error:
@@ -137,17 +143,33 @@ def propagate(
             logger.warning("member %d gives no result: %s", index, failures[index])
     if len(results) < max(2, least_members):
         raise CommitteeMemberError(
-            f"{len(results)} of {len(array)} members gave a result, expected {max(2, least_members)} "
+            f"{len(results)} of {len(own_forces)} members gave a result, expected {max(2, least_members)} "
             f"or more: no interval. Reasons: {'; '.join(sorted(set(failures.values())))}"
         )
-    try:
-        nominal: Mapping[str, Any] = evaluate(committee_mean(array))
-    except Exception as error:
-        logger.warning("the mean forces give no result: %s", error)
-        nominal = {}
+    if nominal is None:
+        try:
+            nominal = evaluate(mean_forces)
+        except Exception as error:
+            logger.warning("the mean forces give no result: %s", error)
+            nominal = {}
     values = {}
-    for name in results[0]:
+    for name in (name for name in results[0] if all(name in result for result in results)):
         members = np.stack([np.asarray(result[name], dtype=np.float64) for result in results])
         centre = np.asarray(nominal[name], dtype=np.float64) if name in nominal else None
         values[name] = PropagatedValue(members, centre, failures)
     return values
+
+
+def _split_members(forces: FloatArray | Mapping[str, FloatArray]) -> tuple[list[Any], Any]:
+    """Forces of each member, and their mean, in the form given: an array or arrays by name."""
+    named = {"": forces} if not isinstance(forces, Mapping) else forces
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
+    for array in arrays.values():
+        if array.ndim != 4 or array.shape[3] != 3:
+            raise ValueError(f"forces have shape {array.shape}, expected (n_models, n_supercells, n_atoms, 3).")
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) != 1:
+        raise ValueError(f"forces come from {sorted(counts)} members, expected one number of them under every name.")
+    each = [{name: array[k] for name, array in arrays.items()} for k in range(counts.pop())]
+    mean = {name: committee_mean(array) for name, array in arrays.items()}
+    return (each, mean) if isinstance(forces, Mapping) else ([own[""] for own in each], mean[""])

@@ -65,11 +65,7 @@ def calculator_identity(
         Name, options with files replaced by their SHA-256, and the versions of the libraries behind it.
     """
     options = dict(options or {})
-    shown = {
-        key: _file_hash(value) if isinstance(value, str) and Path(value).is_file() else value
-        for key, value in options.items()
-        if key not in ("device", "download")
-    }
+    shown = {key: _with_file_hashes(value) for key, value in options.items() if key not in ("device", "download")}
     if name.startswith(_ASE_PREFIX):
         modules = (name.removeprefix(_ASE_PREFIX).split(".")[0],)
         origin = ""
@@ -103,6 +99,15 @@ def _missing(name: str, error: ImportError, registry: PluginRegistry | None) -> 
         pip = (registry or installed_plugins()).get("calculators", name).pip
     fix = f" Install it: pip install '{pip}'." if pip else ""
     return f"calculator '{name}' needs {error.name or 'a package'} that is not installed ({error}).{fix}"
+
+
+def _with_file_hashes(value: Any) -> Any:
+    """An option with every file name in it, also inside lists and tables, replaced by the file's hash."""
+    if isinstance(value, Mapping):
+        return {key: _with_file_hashes(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_file_hashes(item) for item in value]
+    return _file_hash(value) if isinstance(value, str) and Path(value).is_file() else value
 
 
 def _file_hash(path: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +158,30 @@ def _property(name: str, context: Context) -> Record:
     options = dict(context.settings.properties.options.get(name, {}))
     if plugin.uses_calculator:
         options["calculator"] = context.calculator
+    if plugin.recomputes:
+        options["recompute"] = functools.partial(_recompute, context)
     values = plugin.load()(dict(context.records), **options)
     if isinstance(values, Record):
         return values
     if not isinstance(values, dict):
         raise PluginError(f"property '{name}' returned {type(values).__name__}, expected a dict of values or a Record.")
     return Record(values)
+
+
+def _recompute(context: Context, forces: Mapping[str, Any], last_stage: str) -> dict[str, Record]:
+    """Send other forces through the fit and, where asked, harmonic properties or κ (PropertyPlugin.recomputes)."""
+    settings = replace(
+        context.settings,
+        force_constants=replace(context.settings.force_constants, holdout=0.0),
+        harmonic=replace(context.settings.harmonic, phase_space=False),
+        conductivity=replace(context.settings.conductivity, keep_modes=False),
+    )
+    records = {"displace": context.records["displace"], "forces": Record(arrays=dict(forces))}
+    inner = replace(context, settings=settings, records=records)
+    records["force_constants"] = _force_constants(inner)
+    if last_stage != "force_constants":
+        records[last_stage] = {"harmonic": _harmonic, "conductivity": _conductivity}[last_stage](inner)
+    return records
 
 
 def _with_needed_properties(names: Sequence[str], registry: PluginRegistry) -> list[str]:

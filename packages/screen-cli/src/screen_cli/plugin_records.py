@@ -149,6 +149,23 @@ class ConductivitySolverPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricPlugin(PluginRecord):
+    """A judgement of one conductivity against another: ``factory(result, reference) -> dict[str, float]``.
+
+    Both are mappings with ``name``, ``temperature`` (K), ``kappa`` (W/(m K), mean of xx, yy, zz), ``modes``
+    (n_irr, n_bands) W/(m K), weight of q inside, ``weights`` (n_irr,), ``qpoints`` (n_irr, 3) fractional and
+    ``frequencies`` (n_irr, n_bands) THz. What cannot be compared raises ``ValueError`` with one sentence.
+
+    Parameters
+    ----------
+    citation : str
+        What to cite.
+    """
+
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PropertyPlugin(PluginRecord):
     """A per-structure property: ``factory(records, **options) -> dict[str, float | int | str | list]``.
 
@@ -165,17 +182,27 @@ class PropertyPlugin(PluginRecord):
         Part of the content key: change it when the numbers change.
     uses_calculator : bool
         The function gets the force field of the run as keyword ``calculator``.
+    recomputes : bool
+        The function gets keyword ``recompute``: ``recompute(arrays, last_stage)`` sends other forces, under the
+        names ``forces`` (n_supercells, n_atoms, 3) and ``forces_fc2``, through the run's own fit up to
+        ``"force_constants"``, ``"harmonic"`` or ``"conductivity"`` and returns these records by stage. ``needs``
+        must name ``displace`` and those stages. Nothing is stored, held out or left for the mode-resolved arrays.
     """
 
     needs: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     version: str = "1"
     uses_calculator: bool = False
+    recomputes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlugin(PluginRecord):
-    """Where tasks run: ``factory(settings)`` returns a :class:`screen_cli.engines.Engine`."""
+    """Where tasks run: ``factory(settings)`` returns a :class:`screen_cli.engines.Engine`.
+
+    A factory that has a parameter ``workdir`` gets a folder (Path) inside the run directory, which the compute nodes
+    see, for its logs and scripts.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

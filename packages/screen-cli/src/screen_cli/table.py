@@ -39,6 +39,8 @@ MAIN_COLUMNS = (
     Column("kappa_p_w_mk", "κ_P\nW/mK", ".4g"),
     Column("kappa_c_w_mk", "κ_C\nW/mK", ".3g"),
     Column("kappa_total_w_mk", "κ_total\nW/mK", ".4g"),
+    Column("kappa_total_sigma_w_mk", "± σ\nW/mK", ".2g"),
+    Column("force_deviation_max", "ε max\neV/Å", ".3f"),
     Column("trusted", "fit", ""),
     Column("reason", "why", ""),
 )

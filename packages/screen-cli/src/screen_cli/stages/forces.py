@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from screen_cli.record import Record
 from screen_cli.settings import ForcesSettings
 from screen_cli.stages.relax import check_forces, first_forces
 
+_KEPT = ("forces", "forces_committee", "force_deviation")
+
 
 def compute_forces(displace_record: Record, calculator: Any, settings: ForcesSettings) -> Record:
     """Evaluate the forces of every displaced supercell.
 
     A calculator with ``predict(list of Atoms)`` (as sdnnff-calc's) is asked for batches, any other for one
-    supercell at a time.
+    supercell at a time. A committee, whose results also hold ``forces_committee`` (n_models, n_atoms, 3) and
+    ``force_deviation`` (n_atoms,), has its members' forces kept.
 
     Parameters
     ----------
@@ -34,9 +37,11 @@ def compute_forces(displace_record: Record, calculator: Any, settings: ForcesSet
     Record
         arrays: ``forces`` (n_supercells, n_atoms, 3) float64, eV/Å, in the order of the displacements, with the
         forces of the undisplaced supercell and each supercell's net force subtracted when asked;
-        ``forces_fc2`` likewise when there are fc2 supercells.
+        ``forces_fc2`` likewise when there are fc2 supercells; of a committee also ``forces_committee``
+        (n_models, n_supercells, n_atoms, 3), treated alike, and ``forces_committee_fc2``.
         data: ``force_rms`` eV/Å, ``residual_force_max`` (largest force of the undisplaced supercell), eV/Å,
-        ``n_force_calls``.
+        ``n_force_calls``; of a committee also ``n_models`` and ``force_deviation_max``, the largest disagreement
+        on any atom of any displaced supercell, eV/Å.
 
     Raises
     ------
@@ -50,17 +55,33 @@ def compute_forces(displace_record: Record, calculator: Any, settings: ForcesSet
         if displacements is None or len(displacements) == 0:
             continue
         perfect = _supercell(displace_record, suffix)
-        residual = _forces([perfect], calculator, settings, f"the undisplaced supercell{suffix}")[0]
+        residual = _evaluate([perfect], calculator, settings, f"the undisplaced supercell{suffix}")
         supercells = [_displaced(perfect, vectors) for vectors in displacements]
-        forces = _forces(supercells, calculator, settings, f"displacement{suffix}")
-        data[f"residual_force_max{suffix}"] = float(np.abs(residual).max())
+        found = _evaluate(supercells, calculator, settings, f"displacement{suffix}")
+        data[f"residual_force_max{suffix}"] = float(np.abs(residual["forces"]).max())
         data["n_force_calls"] += len(supercells) + 1
-        if settings.subtract_residual:
-            forces = forces - residual
-            forces -= forces.mean(axis=1, keepdims=True)
+        if "force_deviation" in found:
+            data["force_deviation_max"] = max(
+                data.get("force_deviation_max", 0.0), float(found["force_deviation"].max())
+            )
+        forces = _without_residual(found["forces"], residual["forces"], settings)
         arrays[f"forces{suffix}"] = forces
         data[f"force_rms{suffix}"] = float(np.sqrt(np.mean(forces**2)))
+        if "forces_committee" in found:
+            members = _without_residual(found["forces_committee"], residual["forces_committee"], settings)
+            arrays[f"forces_committee{suffix}"] = members.swapaxes(0, 1)
+            data["n_models"] = members.shape[1]
     return Record(data, arrays)
+
+
+def _without_residual(
+    forces: NDArray[np.float64], residual: NDArray[np.float64], settings: ForcesSettings
+) -> NDArray[np.float64]:
+    """Subtract the undisplaced supercell's forces, then each net force, when asked; atoms on the last axis but one."""
+    if not settings.subtract_residual:
+        return forces
+    forces = forces - residual
+    return forces - forces.mean(axis=-2, keepdims=True)
 
 
 def _supercell(record: Record, suffix: str) -> Atoms:
@@ -80,35 +101,43 @@ def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
     return atoms
 
 
-def _forces(supercells: Sequence[Atoms], calculator: Any, settings: ForcesSettings, where: str) -> NDArray[np.float64]:
-    """Forces (n, n_atoms, 3) of several supercells, checked."""
-    rows: list[NDArray[np.float64]] = []
+def _evaluate(
+    supercells: Sequence[Atoms], calculator: Any, settings: ForcesSettings, where: str
+) -> dict[str, NDArray[np.float64]]:
+    """Forces (n, n_atoms, 3) of several supercells, checked, and what a committee adds, one row per supercell."""
+    rows: dict[str, list[NDArray[np.float64]]] = {}
     for start in range(0, len(supercells), settings.batch_size):
         batch = supercells[start : start + settings.batch_size]
-        for offset, forces in enumerate(_batch_forces(batch, calculator)):
-            expected = (len(batch[offset]), 3)
+        for offset, results in enumerate(_batch_results(batch, calculator)):
+            n_atoms = len(batch[offset])
             label = f"{where} {start + offset}" if len(supercells) > 1 else where
-            if np.shape(forces) != expected:
+            shape = np.shape(results["forces"])
+            if shape != (n_atoms, 3):
                 raise CalculatorError(
-                    f"forces of {label} have shape {np.shape(forces)}, expected {expected}. The calculator returned "
+                    f"forces of {label} have shape {shape}, expected {(n_atoms, 3)}. The calculator returned "
                     "the forces of another structure."
                 )
-            check_forces(forces, settings.max_force, label)
-            rows.append(np.array(forces, dtype=np.float64))
-    return np.array(rows)
+            for name in _KEPT:
+                if results.get(name) is None:
+                    continue
+                values = np.array(results[name], dtype=np.float64)
+                check_forces(values.reshape(-1, values.shape[-1]), settings.max_force, label)
+                rows.setdefault(name, []).append(values)
+    return {name: np.array(values) for name, values in rows.items()}
 
 
-def _batch_forces(batch: Sequence[Atoms], calculator: Any) -> list[Any]:
-    """Forces of a batch, in one call where the calculator can."""
+def _batch_results(batch: Sequence[Atoms], calculator: Any) -> list[Mapping[str, Any]]:
+    """Results of a batch, in one call where the calculator can."""
     predict = getattr(calculator, "predict", None)
     if callable(predict):
         first = batch[0].copy()
         first.calc = calculator
         with translate_calculator_errors(first):
-            return [result["forces"] for result in predict(list(batch))]
-    forces = []
+            return list(predict(list(batch)))
+    found: list[Mapping[str, Any]] = []
     for atoms in batch:
         atoms.calc = calculator
-        forces.append(first_forces(atoms).copy())
+        forces = first_forces(atoms).copy()
+        found.append({**getattr(calculator, "results", {}), "forces": forces})
         atoms.calc = None
-    return forces
+    return found
