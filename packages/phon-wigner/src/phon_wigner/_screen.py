@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from screen_cli.hookspecs import hookimpl
-from screen_cli.plugin_records import CommandPlugin, ConductivitySolverPlugin
+from screen_cli.plugin_records import CommandPlugin, ConductivitySolverPlugin, MetricPlugin
 
 
 @hookimpl
@@ -17,6 +17,17 @@ def screen_conductivity_solvers() -> Iterable[ConductivitySolverPlugin]:
         factory="phon_wigner._solver:WignerSolver",
         coherences=True,
         citation="10.1038/s41567-019-0520-x",
+    )
+
+
+@hookimpl
+def screen_metrics() -> Iterable[MetricPlugin]:
+    """Offer the symmetric relative mean error over modes."""
+    yield MetricPlugin(
+        name="srme",
+        summary="SRD, SRE and mode-resolved SRME against a reference conductivity",
+        factory="phon_wigner._score:score_modes",
+        citation="arXiv:2408.00755",
     )
 
 

@@ -1,4 +1,4 @@
-"""The hook specifications: nine nouns a plugin may offer.
+"""The hook specifications: ten nouns a plugin may offer.
 
 A plugin is a module named by an entry point of the group ``screen_cli``. Its functions carry the names
 below and the :data:`hookimpl` marker, take no arguments, and yield frozen records. They run at every start
@@ -20,6 +20,7 @@ from screen_cli.plugin_records import (
     EnginePlugin,
     ExporterPlugin,
     ForceConstantSolverPlugin,
+    MetricPlugin,
     PropertyPlugin,
     StructureSourcePlugin,
     TrainerPlugin,
@@ -32,6 +33,7 @@ __all__ = [
     "EnginePlugin",
     "ExporterPlugin",
     "ForceConstantSolverPlugin",
+    "MetricPlugin",
     "PropertyPlugin",
     "StructureSourcePlugin",
     "TrainerPlugin",
@@ -145,6 +147,28 @@ def screen_conductivity_solvers() -> Iterable[ConductivitySolverPlugin]:
                 name="wigner", summary="Populations and coherences", coherences=True,
                 factory="my_plugin.wigner:WignerSolver",
             )
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def screen_metrics() -> Iterable[MetricPlugin]:
+    """Offer a judgement of one mode-resolved conductivity against another.
+
+    A complete plugin::
+
+        from screen_cli.hookspecs import hookimpl
+        from screen_cli.plugin_records import MetricPlugin
+
+        @hookimpl
+        def screen_metrics():
+            yield MetricPlugin(name="log", summary="Difference of ln κ", factory="my_plugin.log:compare")
+
+        # my_plugin/log.py
+        import math
+
+        def compare(result, reference):
+            return {"log_difference": math.log(result["kappa"] / reference["kappa"])}
     """
     raise NotImplementedError
 

@@ -39,6 +39,7 @@ KINDS: dict[str, type[PluginRecord]] = {
     "structure_sources": hookspecs.StructureSourcePlugin,
     "force_constant_solvers": hookspecs.ForceConstantSolverPlugin,
     "conductivity_solvers": hookspecs.ConductivitySolverPlugin,
+    "metrics": hookspecs.MetricPlugin,
     "properties": hookspecs.PropertyPlugin,
     "engines": hookspecs.EnginePlugin,
     "exporters": hookspecs.ExporterPlugin,

@@ -240,6 +240,45 @@ class PropertyContract:
         assert scalars == {name for name, _ in plugin.columns}
 
 
+class MetricContract:
+    """What a metric must do: finite numbers, the same for one crystal against itself, refusal of other grids."""
+
+    name: ClassVar[str] = ""
+
+    @staticmethod
+    def conductivity(seed: int = 0, n_qpoints: int = 5) -> dict[str, Any]:
+        """Make a consistent mode-resolved conductivity of six bands."""
+        random = np.random.default_rng(seed)
+        modes = random.uniform(0.1, 1.0, (n_qpoints, 6))
+        weights = np.arange(1, n_qpoints + 1)
+        return {
+            "name": f"seed {seed}",
+            "temperature": 300.0,
+            "kappa": float(modes.sum() / weights.sum()),
+            "modes": modes,
+            "weights": weights,
+            "qpoints": np.linspace(0, 0.5, n_qpoints)[:, None] * np.ones(3),
+            "frequencies": np.sort(random.uniform(1, 9, (n_qpoints, 6)), axis=1),
+        }
+
+    def test_scores_are_finite(self) -> None:
+        """Every score of two different results is a finite number."""
+        reference = self.conductivity()
+        scores = _record("metrics", self.name).load()(self.conductivity(1), reference)
+        assert scores
+        assert all(np.isfinite(value) for value in scores.values())
+
+    def test_other_grids_are_refused(self) -> None:
+        """Results of two grids raise ValueError."""
+        function = _record("metrics", self.name).load()
+        message = ""
+        try:
+            function(self.conductivity(), self.conductivity(n_qpoints=6))
+        except ValueError as error:
+            message = str(error)
+        assert len(message) > 20, "two grids must be refused with one sentence"
+
+
 class EngineContract:
     """What an engine must do: run every task once, deliver exceptions, stop when asked."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,15 @@ def command() -> None:
 @click.option("--protocol", type=click.Choice(["exact", "fast"]), default="exact", show_default=True)
 @click.option("--only", multiple=True, help="Id, name or prototype of a material; repeatable.")
 @click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Default: bench-CALCULATOR-PROTOCOL.")
-@click.option("--exact", "exact_run", type=click.Path(path_type=Path), help="Exact results to state the error against.")
+@click.option(
+    "--exact", "exact_result", type=click.Path(path_type=Path), help="Exact run to state fast's error against."
+)
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
 @click.option("--engine", help="Engine: local, serial, ...")
 @click.option("--workers", "-w", type=int, help="Worker processes (0: one per core).")
 @click.option("--walltime", type=float, metavar="SECONDS", help="Start no further crystal after this time.")
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
+@click.option("--score-only", is_flag=True, help="Compute nothing; score what is there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def kappa(
     calculator: str,
@@ -38,39 +44,55 @@ def kappa(
     protocol: Any,
     only: tuple[str, ...],
     run_dir: Path | None,
-    exact_run: Path | None,
+    exact_result: Path | None,
     overrides: tuple[str, ...],
     engine: str | None,
     workers: int | None,
     walltime: float | None,
     retry_failed: bool,
+    score_only: bool,
     quiet: bool,
 ) -> int:
     """Run the κ protocol for every material, and score it against a reference.
 
-    Prints one line per material and the means, and writes bench.json, bench.csv, parity.png and
-    predictions.json.gz (the mode-resolved table of the published benchmark) into the run directory. Can be
-    stopped at any time; the same command goes on.
+    Prints one line per material and the means, and writes bench.json, bench.csv, parity.png and the mode-resolved
+    predictions*.json.gz into the run directory. Can be stopped at any time; the same command goes on.
     """
     from screen_cli.bench.campaign import campaign_settings, open_campaign
-    from screen_cli.cli.run import drain_on_interrupt
+    from screen_cli.bench.protocol import TEMPERATURE
+    from screen_cli.bench.reference import read_references
     from screen_cli.config import parse_options
-    from screen_cli.driver import SilentObserver, execute
-    from screen_cli.progress import progress_observer
 
+    references, problems = read_references(reference, TEMPERATURE) if reference is not None else (None, [])
     calculator_options = parse_options(options)
-    engine_table = {"name": engine} if engine else {}
+    engine_table = {"name": engine, "workers": workers}
     settings = campaign_settings(
         protocol,
         calculator,
         calculator_options,
         structures,
         only=only,
-        engine=engine_table | ({"workers": workers} if workers is not None else {}),
+        meshes={key: item.mesh for key, item in (references or {}).items() if item.mesh is not None},
+        engine={key: value for key, value in engine_table.items() if value is not None},
         overrides=overrides,
     )
-    root = run_dir or Path("-".join(["bench", calculator.split(".")[-1], *map(str, calculator_options.values()), protocol]))
-    run = open_campaign(root, settings)
+    name = "-".join(["bench", calculator.rsplit(".")[-1], *map(str, calculator_options.values()), protocol])
+    run = open_campaign(run_dir or Path(name), settings)
+    drained = False
+    if not score_only:
+        drained = _execute(run, walltime=walltime, retry_failed=retry_failed, quiet=quiet)
+    _report(run, protocol, TEMPERATURE, reference, references, problems, exact_result)
+    if drained:
+        click.echo("stopped before the end: run the same command to go on", err=True)
+    return 3 if drained else 0
+
+
+def _execute(run: Any, *, walltime: float | None, retry_failed: bool, quiet: bool) -> bool:
+    """Bring every material to its end; return whether the run was drained before."""
+    from screen_cli.cli.run import drain_on_interrupt
+    from screen_cli.driver import SilentObserver, execute
+    from screen_cli.progress import progress_observer
+
     with drain_on_interrupt() as stop_requested:
         watching = None if quiet else progress_observer(run)
         try:
@@ -84,7 +106,154 @@ def kappa(
         finally:
             if watching is not None:
                 watching.close()
-    return 3 if summary.drained else 0
+    return bool(summary.drained)
+
+
+def _report(
+    run: Any,
+    protocol: str,
+    temperature: float,
+    reference: Path | None,
+    references: Mapping[str, Any] | None,
+    problems: Sequence[str],
+    exact_result: Path | None,
+) -> None:
+    """Score the run, print it, write its files."""
+    from screen_cli.bench.accuracy import fast_error
+    from screen_cli.bench.parity_plot import plot_parity
+    from screen_cli.bench.results import read_result, result_document, write_predictions, write_result
+    from screen_cli.bench.score import score_run, unmatched_references
+
+    scores = score_run(run, references)
+    told = list(problems)
+    told += [
+        f"{score.name} ({score.id}): {score.reason}."
+        for score in scores
+        if score.verdict == "not scored" and score.reason
+    ]
+    left = unmatched_references(scores, references) if references else []
+    if left:
+        told.append(
+            f"{len(left)} references have no structure in this run: {', '.join(left[:8])}{' ...' * (len(left) > 8)}."
+        )
+    error = None if exact_result is None else fast_error(scores, read_result(exact_result))
+    told += error["problems"] if error is not None else []
+    document = result_document(run, protocol, temperature, scores, reference, told, error)
+    _print_scores(document)
+    for sentence in told:
+        click.echo(f"note: {sentence}", err=True)
+    paths = [*write_result(document, run.root), *write_predictions(run, scores, run.root)]
+    if document["means"] is not None:
+        paths.append(run.root / "parity.png")
+        plot_parity(scores, title=document["label"]).savefig(paths[-1], dpi=150)
+    for path in paths:
+        click.echo(f"wrote {path}", err=True)
+
+
+def _print_scores(document: Mapping[str, Any]) -> None:
+    """Print materials, means, and what the fast protocol costs."""
+    from screen_cli.table import Column, print_table
+
+    columns = (
+        Column("name", "material", ""),
+        Column("prototype", "prototype", ""),
+        Column("verdict", "verdict", ""),
+        Column("kappa", "κ\nW/mK"),
+        Column("kappa_reference", "κ ref\nW/mK"),
+        Column("srd", "SRD", "+.3f"),
+        Column("srme", "SRME", ".4f"),
+        Column("frequency_error_percent", "ν error\n%", ".2f"),
+        Column("spectrum_distance_thz", "spectrum\nTHz", ".3f"),
+        Column("n_force_calls", "force\ncalls", "d"),
+        Column("seconds", "s", ".0f"),
+        Column("trusted", "fit", ""),
+        Column("reason", "why", ""),
+    )
+    print_table(document["materials"], columns)
+    means = [{"group": "all", **document["means"]}] if document["means"] else []
+    means += [{"group": name, **part} for name, part in document["by_prototype"].items()]
+    if means:
+        click.echo("")
+        print_table(
+            means,
+            (
+                Column("group", "mean over", ""),
+                Column("n_materials", "n", "d"),
+                Column("n_failed", "failed", "d"),
+                Column("srd", "SRD", "+.3f"),
+                Column("sre", "SRE", ".4f"),
+                Column("srme", "SRME", ".4f"),
+                Column("srme_scored", "SRME\nwithout failed", ".4f"),
+                Column("imaginary_rate", "imaginary", ".2f"),
+                Column("symmetry_broken_rate", "symmetry\nbroken", ".2f"),
+                Column("frequency_error_percent", "ν error\n%", ".2f"),
+                Column("spectrum_distance_thz", "spectrum\nTHz", ".3f"),
+            ),
+        )
+    error = document["fast_error"]
+    if error is not None and error["materials"]:
+        click.echo(f"\nfast against {error['against']}:")
+        print_table(
+            error["materials"],
+            (
+                Column("name", "material", ""),
+                Column("kappa_error_percent", "κ error\n%", "+.2f"),
+                Column("srme_error", "SRME error", "+.4f"),
+                Column("force_calls_ratio", "force calls\nsaved", ".1f"),
+                Column("seconds_ratio", "time\nsaved", ".1f"),
+                Column("trusted", "fit", ""),
+            ),
+        )
+
+
+@command.command(name="compare")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
+    """Put two results (run directories or bench.json) side by side, with paired differences.
+
+    FIRST and SECOND must be scored against the same reference. Intervals are 95 % bootstrap intervals over the
+    common materials; a difference whose interval leaves out zero is marked.
+    """
+    from screen_cli.bench.comparison import compare_results
+    from screen_cli.bench.results import read_result
+    from screen_cli.table import Column, print_table
+
+    a, b = read_result(first), read_result(second)
+    differences, problems = compare_results(a, b, seed)
+    if as_json:
+        rows = [{**dataclasses.asdict(item), "is_clear": item.is_clear} for item in differences]
+        click.echo(json.dumps({"a": a.label, "b": b.label, "problems": problems, "differences": rows}, indent=1))
+    else:
+        click.echo(f"A: {a.label}\nB: {b.label}\n")
+        rows = [
+            {
+                **dataclasses.asdict(item),
+                "a": f"{item.mean_a:.4f} [{item.interval_a[0]:.4f}, {item.interval_a[1]:.4f}]",
+                "b": f"{item.mean_b:.4f} [{item.interval_b[0]:.4f}, {item.interval_b[1]:.4f}]",
+                "interval": f"[{item.interval[0]:+.4f}, {item.interval[1]:+.4f}]",
+                "clear": "clear" if item.is_clear else "",
+            }
+            for item in differences
+        ]
+        print_table(
+            rows,
+            (
+                Column("quantity", "quantity", ""),
+                Column("group", "materials", ""),
+                Column("n", "n", "d"),
+                Column("a", "A [95 %]", ""),
+                Column("b", "B [95 %]", ""),
+                Column("difference", "B − A", "+.4f"),
+                Column("interval", "[95 %]", ""),
+                Column("share_b_better", "B better", ".3f"),
+                Column("clear", "", ""),
+            ),
+        )
+    for sentence in problems:
+        click.echo(f"note: {sentence}", err=True)
 
 
 def main(argv: list[str]) -> int:
