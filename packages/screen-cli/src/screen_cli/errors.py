@@ -18,6 +18,10 @@ class StructureError(ScreenError, ValueError):
     """A structure cannot be used: unreadable, partial occupancy, overlapping atoms, no volume."""
 
 
+class SourceError(ScreenError, RuntimeError):
+    """A provider of crystals fails for good; what it gave before is kept."""
+
+
 class CalculatorError(ScreenError, RuntimeError):
     """A calculator failed: unknown element, NaN or exploding forces, missing property."""
 

@@ -10,7 +10,7 @@ from screen_cli.plugin_records import StructureSourcePlugin
 
 @hookimpl
 def screen_structure_sources() -> Iterator[StructureSourcePlugin]:
-    """Register files, prototypes and the demonstration set."""
+    """Register files, prototypes, OPTIMADE and the demonstration set."""
     yield StructureSourcePlugin(
         name="files",
         summary="CIF, POSCAR, extended XYZ, ASE database, and whatever ASE reads; folders and patterns",
@@ -18,8 +18,14 @@ def screen_structure_sources() -> Iterator[StructureSourcePlugin]:
     )
     yield StructureSourcePlugin(
         name="prototypes",
-        summary="Cubic prototypes decorated with elements and a lattice constant",
+        summary="Cubic prototypes decorated with elements: written out, or made from element lists under a rule",
         factory="screen_cli.sources.prototypes:iterate_prototypes",
+    )
+    yield StructureSourcePlugin(
+        name="optimade",
+        summary="Any OPTIMADE provider (oqmd, mp, alexandria, jarvis, or a URL); downloads are kept and resumed",
+        factory="screen_cli.sources.optimade:iterate_optimade",
+        pip="screen-cli[optimade]",
     )
     yield StructureSourcePlugin(
         name="demo",
