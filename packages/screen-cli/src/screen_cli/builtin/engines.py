@@ -10,7 +10,7 @@ from screen_cli.plugin_records import EnginePlugin
 
 @hookimpl
 def screen_engines() -> Iterator[EnginePlugin]:
-    """Register the serial and the local engine."""
+    """Register the serial, the local and the Parsl engine."""
     yield EnginePlugin(
         name="serial",
         summary="One after another in this process",
@@ -20,4 +20,10 @@ def screen_engines() -> Iterator[EnginePlugin]:
         name="local",
         summary="Worker processes on this machine, with a time limit per crystal",
         factory="screen_cli.engines.local:LocalEngine",
+    )
+    yield EnginePlugin(
+        name="parsl",
+        summary="Compute nodes through Slurm, PBS or any batch system Parsl knows",
+        factory="screen_cli.engines.parsl:ParslEngine",
+        pip="screen-cli[parsl]",
     )

@@ -38,7 +38,8 @@ class LocalEngine:
     settings : EngineSettings
         ``workers`` (0: one per physical core), ``task_time_limit``, and in ``options``: ``retries`` (how
         often a task whose worker died is tried again, default 1) and ``threads`` (BLAS and torch threads per
-        worker; default OMP_NUM_THREADS when that is set, else cores/workers).
+        worker; default OMP_NUM_THREADS when that is set, else cores/workers), ``ahead`` (tasks per worker that wait
+        in the pool, default 1) and ``keep`` (the workers stay for the next call of :meth:`run`, default false).
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -46,22 +47,26 @@ class LocalEngine:
         self._time_limit = settings.task_time_limit
         self._retries = int(settings.options.get("retries", 1))
         self._threads = int(settings.options.get("threads", 0))
+        self._in_pool = self.workers * (1 + int(settings.options.get("ahead", 1)))
+        self._keep = bool(settings.options.get("keep", False))
+        self._pool: Any = None
         self._stopped = False
 
     def run(
         self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]
     ) -> Generator[TaskResult, None, None]:
-        """Yield results as workers finish; at most two tasks per worker wait in the pool."""
+        """Yield results as workers finish; few tasks wait in the pool, the others are not even drawn."""
         preset = os.environ.get("OMP_NUM_THREADS")
         n_threads = self._threads or (int(preset) if preset else max(1, physical_cores() // self.workers))
         before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(n_threads)))  # inherited by spawned workers
-        pool = ProcessPool(
+        pool = self._pool or ProcessPool(
             max_workers=self.workers,
             context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
             initargs=(os.getpid(),),
         )
+        self._pool = pool if self._keep else None
         waiting = iter(tasks)
         in_flight: dict[Any, tuple[Task, int]] = {}
 
@@ -71,7 +76,7 @@ class LocalEngine:
         finished = False
         try:
             while True:
-                while not self._stopped and len(in_flight) < 2 * self.workers:
+                while not self._stopped and len(in_flight) < self._in_pool:
                     task = next(waiting, None)
                     if task is None:
                         break
@@ -93,11 +98,13 @@ class LocalEngine:
                         if future.cancel():
                             in_flight.pop(future)
         finally:
-            if finished:
-                pool.close()
-            else:
+            if not finished:
+                self._pool = None
                 pool.stop()
-            pool.join()
+                pool.join()
+            elif not self._keep:
+                pool.close()
+                pool.join()
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)
@@ -137,15 +144,21 @@ def _result(task: Task, future: Any, time_limit: float) -> TaskResult:
         return TaskResult(task, error=f"{type(error).__name__}: {error}", kind="error", exception=error)
 
 
-def _start_worker(driver: int) -> None:
-    """Prepare a worker: ignore Ctrl-C (the driver drains), set torch threads, die with the driver."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def end_with_parent(parent: int) -> None:
+    """End this process within a second of the death of process ``parent``, its parent, even by SIGKILL."""
 
     def watch() -> None:
-        while os.getppid() == driver:
+        while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True, name="driver-watch").start()
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+def _start_worker(driver: int) -> None:
+    """Prepare a worker: ignore Ctrl-C (the driver drains), die with the driver."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(driver)
