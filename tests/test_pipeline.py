@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from screen_cli.cli import main
+from screen_cli.report.packing import unpack
 from screen_cli.run_directory import RunDirectory
 
 
@@ -70,7 +71,8 @@ def test_export_plot_report_and_status(fast_config, tmp_path, capsys):
     assert len(files) == 2
     page = (tmp_path / "screen" / "report.html").read_text()
     assert "http" not in page.split("<pre>")[0].replace("http://www.w3.org", "")
-    assert ">Al<" in page
+    assert "1 crystal." in page
+    assert unpack(page.split('type="text/plain">')[1].split("<")[0])["data"]["formula"] == ["Al"]
     assert main(["report", run_dir, "--figures", str(tmp_path / "figures")]) == 0
     assert (tmp_path / "figures" / "kappa-msd.png").stat().st_size > 5000
     capsys.readouterr()

@@ -117,7 +117,7 @@ def _draw_bands(axes: Axes, record: Record) -> None:
     starts = record.arrays["band_starts"]
     for start, stop in itertools.pairwise(starts):
         axes.plot(distances[start:stop], frequencies[start:stop], color=_BLUE, linewidth=1.0)
-    positions, labels = _band_ticks(record)
+    positions, labels = band_ticks(record)
     for position in positions:
         axes.axvline(position, color=_GREY, linewidth=0.5)
     axes.axhline(0.0, color=_GREY, linewidth=0.5)
@@ -126,7 +126,7 @@ def _draw_bands(axes: Axes, record: Record) -> None:
     axes.set_xlabel("Wave vector")
 
 
-def _band_ticks(record: Record) -> tuple[list[float], list[str]]:
+def band_ticks(record: Record) -> tuple[list[float], list[str]]:
     """Places and names of the high-symmetry points; a jump of the path shows both names."""
     distances = record.arrays["band_distances"]
     starts = record.arrays["band_starts"]

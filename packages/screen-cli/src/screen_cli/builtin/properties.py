@@ -21,6 +21,14 @@ def screen_properties() -> Iterator[PropertyPlugin]:
         ),
         factory="screen_cli.properties:rattler",
     )
+    yield PropertyPlugin(
+        name="descriptor",
+        summary="What the force field sees of a crystal, one vector: the t-SNE map of the report",
+        needs=("relax",),
+        columns=(("n_features", "length of the vector"),),
+        factory="screen_cli.descriptor:descriptor",
+        uses_calculator=True,
+    )
     yield from _expansion()
 
 

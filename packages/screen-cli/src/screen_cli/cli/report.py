@@ -15,16 +15,49 @@ from screen_cli.cli import run_command
 @click.option(
     "--figures", type=click.Path(path_type=Path, file_okay=False), help="Also write its figures here, as PNG and SVG."
 )
-def command(run_dir: Path, output: Path | None, figures: Path | None) -> None:
-    """Write one self-contained HTML page about RUN_DIR: funnel, sortable table, figures."""
-    from screen_cli.report import write_figures, write_report
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Compare with this CSV or JSON file: id, provider_id or formula, and columns of the run (or 'kappa').",
+)
+@click.option(
+    "--descriptors",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Vectors for the t-SNE map, .npz (ids, vectors) or CSV (default: those in the records).",
+)
+@click.option("--filter", "-f", "where", default="", help="Only these crystals (expression as in 'show').")
+@click.option(
+    "--max-details",
+    type=click.IntRange(min=0),
+    default=5000,
+    show_default=True,
+    help="Crystals whose curves the page holds, lowest κ first; the others have numbers and links.",
+)
+def command(
+    run_dir: Path,
+    output: Path | None,
+    figures: Path | None,
+    reference: Path | None,
+    descriptors: Path | None,
+    where: str,
+    max_details: int,
+) -> None:
+    """Write one self-contained HTML page about RUN_DIR: funnel, figures, table, a page for each crystal.
+
+    Prints the files written. The page needs no network and no server.
+    """
+    from screen_cli.report import Report, ReportOptions
     from screen_cli.run_directory import RunDirectory
 
-    run = RunDirectory.open(run_dir)
-    click.echo(str(write_report(run, output)))
+    options = ReportOptions(reference=reference, descriptors=descriptors, max_details=max_details, where=where)
+    report = Report(RunDirectory.open(run_dir), options)
+    page = output or run_dir / "report.html"
+    report.write_page(page)
+    click.echo(str(page))
     if figures is not None:
-        for path in write_figures(run, figures):
+        for path in report.write_figures(figures):
             click.echo(str(path))
+    click.echo(f"{len(report.material.rows)} crystals, page of {page.stat().st_size / 1e6:.1f} MB", err=True)
 
 
 def main(argv: list[str]) -> int:

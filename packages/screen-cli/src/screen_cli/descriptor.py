@@ -1,0 +1,42 @@
+"""The descriptor of a crystal: one vector, the mean over the atoms of what its force field sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from screen_cli.errors import ConfigError
+from screen_cli.record import Record
+from screen_cli.stages.relax import relaxed_atoms
+
+
+def descriptor(records: Any, *, calculator: Any) -> Record:
+    """Average the force field's descriptors over the atoms of the relaxed crystal.
+
+    Parameters
+    ----------
+    records : mapping of str to Record
+        ``relax``.
+    calculator : ase.calculators.calculator.Calculator
+        With a method ``descriptors(atoms)`` that returns (n_atoms, n_features), as sdnnff's.
+
+    Returns
+    -------
+    Record
+        data: ``n_features``; arrays: ``descriptor`` float64 (n_features,), in the calculator's units.
+
+    Raises
+    ------
+    ConfigError
+        The run's calculator gives no descriptors.
+    """
+    describe = getattr(calculator, "descriptors", None)
+    if describe is None:
+        raise ConfigError(
+            "property 'descriptor' needs a calculator that gives descriptors, such as sdnnff; "
+            f"{type(calculator).__name__} does not. Leave it out of properties.names, and give the report "
+            "--descriptors FILE."
+        )
+    vector = np.asarray(describe(relaxed_atoms(records["relax"])), dtype=np.float64).mean(axis=0)
+    return Record({"n_features": len(vector)}, {"descriptor": vector})

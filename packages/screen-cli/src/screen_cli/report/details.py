@@ -1,0 +1,171 @@
+"""What the page of one crystal shows, small enough to embed five thousand of them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from screen_cli.errors import StructureError
+from screen_cli.plots import band_ticks
+from screen_cli.record import Record
+from screen_cli.report.packing import differences, significant
+
+logger = logging.getLogger(__name__)
+
+_POINTS_PER_SEGMENT = 26
+_DOS_POINTS = 101
+_MODES = 400
+_STEPS = 1500  # resolution of a frequency axis: finer than a screen
+_LARGEST_DRAWN_CELL = 200
+
+
+def structure_view(atoms: Atoms) -> dict[str, Any]:
+    """Describe the conventional cell.
+
+    Returns
+    -------
+    dict
+        ``n`` atomic numbers, ``c`` (3, 3) rows of the cell in Å, ``p`` (n_atoms, 3) fractional positions.
+    """
+    from screen_cli.structure import standardise
+
+    try:
+        conventional = standardise(atoms, to_primitive=False)
+    except StructureError:
+        conventional = atoms
+    if len(conventional) > _LARGEST_DRAWN_CELL:
+        conventional = atoms
+    return {
+        "n": conventional.numbers.tolist(),
+        "c": np.round(conventional.cell.array, 4).tolist(),
+        "p": np.round(conventional.get_scaled_positions(), 4).tolist(),
+    }
+
+
+def band_view(harmonic: Record) -> dict[str, Any] | None:
+    """Thin out dispersion and density of states.
+
+    Returns
+    -------
+    dict or None
+        ``step`` THz; ``x`` distances (n_points,); ``starts`` of the segments; ``ticks`` [[x, label], ...];
+        ``f`` differences in steps, one list per band; ``dos``: ``low`` and ``pitch`` in THz, ``total`` and
+        ``parts`` {symbol: ...} as differences in 1/500 of the maximum ``top`` (states/THz). None without bands.
+    """
+    arrays = harmonic.arrays
+    if not {"band_distances", "band_frequencies", "band_starts", "band_connected"} <= arrays.keys():
+        return None
+    chosen: list[int] = []
+    starts = [0]
+    for first, last in itertools.pairwise(arrays["band_starts"].tolist()):
+        count = min(last - first, _POINTS_PER_SEGMENT)
+        chosen += np.unique(np.linspace(first, last - 1, count).round().astype(int)).tolist()
+        starts.append(len(chosen))
+    frequencies = arrays["band_frequencies"][chosen]
+    step = max(float(np.abs(arrays["band_frequencies"]).max()), 1e-6) / _STEPS
+    positions, labels = band_ticks(harmonic)
+    view = {
+        "step": significant(step),
+        "x": [significant(value, 4) for value in arrays["band_distances"][chosen].tolist()],
+        "starts": starts,
+        "ticks": [[significant(x, 4), label] for x, label in zip(positions, labels, strict=True)],
+        "f": [differences(band, float(significant(step))) for band in frequencies.T],
+    }
+    if "dos" in arrays:
+        view["dos"] = _dos_view(arrays)
+    return view
+
+
+def conductivity_view(conductivity: Record) -> dict[str, Any] | None:
+    """κ(T) sorted by temperature: ``t`` K and ``p``, ``c``, ``total`` in W/(m K), means of the diagonal."""
+    arrays = conductivity.arrays
+    if not {"temperatures", "kappa_p"} <= arrays.keys():
+        return None
+    order = np.argsort(arrays["temperatures"])
+    view: dict[str, Any] = {"t": [significant(float(value)) for value in arrays["temperatures"][order]]}
+    for short, name in (("p", "kappa_p"), ("c", "kappa_c"), ("total", "kappa_total")):
+        if name in arrays:
+            view[short] = [significant(float(value), 4) for value in arrays[name][order, :3].mean(axis=1)]
+    return view
+
+
+def mode_view(conductivity: Record, temperature: float = 300.0) -> dict[str, Any] | None:
+    """Lifetimes of the modes that carry most heat, as Fig. 7 of the SDNNFF paper.
+
+    τ = 1/(4π·gamma), gamma HWHM in THz (isotopes included where the record has them); Wigner limit
+    τ = 1/Δω_avg with Δω_avg = 2π ν_max / (3 N_atoms).
+
+    Returns
+    -------
+    dict or None
+        ``kelvin``; ``of`` number of modes with a lifetime; ``limit`` ps; ``step`` THz; sorted by frequency:
+        ``f`` differences in steps, ``tau`` log10(τ/ps) in 1/100, ``size`` κ_P of the mode as the square root of
+        its share of the largest in 1/100, ``share`` κ_C/(κ_P+κ_C) in % (all 0 without coherences). None when the
+        record has no modes.
+    """
+    arrays = conductivity.arrays
+    if not {"frequency", "gamma", "mode_kappa_p", "temperatures"} <= arrays.keys():
+        return None
+    index = int(np.argmin(np.abs(arrays["temperatures"] - temperature)))
+    frequency = np.asarray(arrays["frequency"], dtype=np.float64)
+    gamma = np.asarray(arrays["gamma"][index], dtype=np.float64)
+    if "gamma_isotope" in arrays:
+        gamma = gamma + np.asarray(arrays["gamma_isotope"], dtype=np.float64)
+    particle = _diagonal_mean(arrays["mode_kappa_p"][index])
+    wave = _diagonal_mean(arrays["mode_kappa_c"][index]) if "mode_kappa_c" in arrays else np.zeros_like(particle)
+    total = particle + wave
+    usable = (frequency > 1e-3) & (gamma > 0) & (total > 0)
+    if not usable.any():
+        return None
+    rank = np.argsort(-total[usable])[:_MODES]
+    chosen = {
+        name: values[usable][rank]
+        for name, values in (("f", frequency), ("gamma", gamma), ("p", particle), ("c", wave))
+    }
+    order = np.argsort(chosen["f"])
+    f, gamma, p, c = (chosen[name][order] for name in ("f", "gamma", "p", "c"))
+    step = float(significant(frequency.max() / _STEPS))
+    p = np.maximum(p, 0.0)
+    return {
+        "kelvin": significant(float(arrays["temperatures"][index])),
+        "of": int(usable.sum()),
+        "limit": significant(float(frequency.shape[1] / (2 * np.pi * frequency.max()))),
+        "step": step,
+        "f": differences(f, step),
+        "tau": [int(value) for value in np.rint(100 * np.log10(1 / (4 * np.pi * gamma)))],
+        "size": [int(value) for value in np.rint(100 * np.sqrt(p / max(float(p.max()), 1e-300)))],
+        "share": [int(value) for value in np.rint(100 * np.clip(c / (p + c), 0, 1))],
+    }
+
+
+def _diagonal_mean(tensor: Any) -> NDArray[np.float64]:
+    """Mean of xx, yy, zz of the last axis."""
+    mean: NDArray[np.float64] = np.asarray(tensor, dtype=np.float64)[..., :3].mean(axis=-1)
+    return mean
+
+
+def _dos_view(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Density of states, thinned out."""
+    grid, total = arrays["dos_frequencies"], arrays["dos"]
+    stride = max(1, round((len(grid) - 1) / (_DOS_POINTS - 1)))
+    top = max(float(total.max()), 1e-12)
+    elements = arrays.get("dos_elements", np.zeros(0, dtype=np.int64))
+    return {
+        "low": significant(float(grid[0])),
+        "pitch": significant(float(grid[1] - grid[0]) * stride),
+        "top": significant(top),
+        "total": differences(total[::stride], top / 500),
+        "parts": {
+            chemical_symbols[int(number)]: differences(arrays["dos_by_element"][row][::stride], top / 500)
+            for row, number in enumerate(elements)
+        }
+        if len(elements) > 1
+        else {},
+    }

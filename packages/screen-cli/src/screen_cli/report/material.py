@@ -1,0 +1,186 @@
+"""Everything a report is made of, read from the run directory once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen_cli.errors import StructureError
+from screen_cli.report import details
+from screen_cli.report.descriptors import descriptor_of, read_descriptors
+from screen_cli.report.packing import pack
+from screen_cli.report.reference import Reference, read_reference
+from screen_cli.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report is asked for.
+
+    Parameters
+    ----------
+    reference : Path, optional
+        Values to compare with (:func:`screen_cli.report.reference.read_reference`).
+    descriptors : Path, optional
+        Vectors for t-SNE (:func:`screen_cli.report.descriptors.read_descriptors`); default: those in the records.
+    max_details : int
+        Crystals whose curves are embedded; those with the lowest κ first.
+    where : str
+        Only the crystals that satisfy this expression.
+    """
+
+    reference: Path | None = None
+    descriptors: Path | None = None
+    max_details: int = 5000
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """What the records hold beyond a row.
+
+    Parameters
+    ----------
+    packed : str
+        What its page needs (:func:`screen_cli.report.packing.pack`): files of its records, metadata and, unless
+        left out, structure and curves.
+    elements : list of str
+        Symbols, from the structure.
+    msd_by_element : dict of str to float
+        Å², at the first temperature of the harmonic stage.
+    metadata : dict
+        From the source.
+    descriptor : ndarray or None
+        float64 (n_features,).
+    """
+
+    packed: str = ""
+    elements: list[str] = field(default_factory=list)
+    msd_by_element: dict[str, float] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    descriptor: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """Rows and what belongs to them.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    rows : list of dict
+        Of the index.
+    crystals : list of Crystal
+        One per row.
+    reference : Reference or None
+    """
+
+    run: RunDirectory
+    rows: list[Row]
+    crystals: list[Crystal]
+    reference: Reference | None = None
+
+    @property
+    def msd_kelvin(self) -> float:
+        """Temperature of ``max_msd`` and of the MSD by element, K."""
+        return float(self.run.settings.harmonic.temperatures[0])
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """One numeric column, float64 (n_rows,), NaN where there is no number."""
+        values = [row.get(name) for row in self.rows]
+        return np.array([value if isinstance(value, (int, float)) else np.nan for value in values], dtype=np.float64)
+
+
+def read_material(run: RunDirectory, options: ReportOptions) -> Material:
+    """Read a run; a damaged record leaves a gap in its crystal's page, never stops the report."""
+    rows = run.rows(options.where)
+    detailed = _most_wanted(rows, options.max_details)
+    crystals = [
+        _read_crystal(run, row, with_details=index in detailed) for index, row in _progress(list(enumerate(rows)))
+    ]
+    if options.descriptors is not None:
+        vectors = read_descriptors(options.descriptors, rows)
+        crystals = [
+            Crystal(**{**vars(crystal), "descriptor": vector})
+            for crystal, vector in zip(crystals, vectors, strict=True)
+        ]
+    reference = None if options.reference is None else read_reference(options.reference, rows)
+    return Material(run, rows, crystals, reference)
+
+
+def _most_wanted(rows: list[Row], number: int) -> set[int]:
+    """Rows whose curves are embedded: lowest κ first, then those with any result."""
+
+    def rank(index: int) -> tuple[bool, float, bool]:
+        kappa = rows[index].get("kappa_total_w_mk")
+        return kappa is None, kappa or 0.0, rows[index].get("stable") is None
+
+    return set(sorted(range(len(rows)), key=rank)[:number])
+
+
+def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal:
+    """Read the records of one crystal."""
+    from screen_cli.stages.relax import relaxed_atoms
+    from screen_cli.structure import Structure
+
+    keys: dict[str, str] = json.loads(row.get("keys") or "{}")
+    identity = row["id"]
+    try:
+        structure = Structure.from_dict(run.store.read_structure(identity))
+    except (OSError, StructureError):
+        return Crystal()  # rejected by the source: there is no crystal to show
+    descriptor, msd = None, {}
+    atoms = structure.atoms
+    paths = {stage: run.store.path(identity, stage, key) for stage, key in keys.items()}
+    view: dict[str, Any] = {
+        "files": {stage: path.relative_to(run.root).as_posix() for stage, path in paths.items()},
+        "metadata": structure.metadata,
+        "omitted": not with_details,
+    }
+    for stage, key in keys.items():
+        if stage.startswith("property_"):
+            record = run.store.read(identity, stage, key)
+            descriptor = descriptor_of(record) if record is not None and descriptor is None else descriptor
+        elif stage == "harmonic" and (found := run.store.find(identity, stage, key)):
+            msd = found.data.get("msd_by_element", {})
+        if not with_details or stage not in ("relax", "harmonic", "conductivity"):
+            continue
+        record = run.store.read(identity, stage, key)
+        if record is None:
+            continue
+        if stage == "relax":
+            atoms = relaxed_atoms(record)
+        if stage == "harmonic":
+            view["bands"] = details.band_view(record)
+        if stage == "conductivity":
+            kelvin = float(record.data.get("kappa_temperature_k", 300.0))
+            view |= {"kappa": details.conductivity_view(record), "modes": details.mode_view(record, kelvin)}
+    if with_details:
+        view["structure"] = details.structure_view(atoms)
+    return Crystal(
+        packed=pack({name: value for name, value in view.items() if value}),
+        elements=sorted(set(atoms.get_chemical_symbols())),
+        msd_by_element=msd,
+        metadata=dict(structure.metadata),
+        descriptor=descriptor,
+    )
+
+
+def _progress(items: list[Any]) -> Any:
+    """Show a bar on stderr while reading many crystals."""
+    if len(items) < 200:
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, description="reading records", console=Console(stderr=True), transient=True)

@@ -1,0 +1,254 @@
+"""The page: everything in one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from ase.data.colors import jmol_colors
+from matplotlib.colors import to_hex
+
+from screen_cli.report import palette
+from screen_cli.report.figure import ElementMap, Figure, Missing, Scatter, table_position
+from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
+from screen_cli.report.material import Material
+from screen_cli.report.packing import pack, significant
+from screen_cli.run_directory import RunDirectory
+from screen_cli.table import MAIN_COLUMNS
+
+_SCRIPTS = ("base", "axes", "scatter", "elements", "query", "table", "structure", "curves", "crystal", "main")
+_MOST_REASONS = 60
+
+
+def render_page(material: Material, figures: Sequence[Figure], folder: Path) -> str:
+    """Put a report together.
+
+    Parameters
+    ----------
+    material : Material
+    figures : sequence of Figure
+    folder : Path
+        Where the page will lie: links to the records are relative to it.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    run, manifest = material.run, material.run.manifest()
+    title = run.settings.title or f"Screening run {run.root.resolve().name}"
+    page = files("screen_cli.report").joinpath("page")
+    return Template(page.joinpath("report.html").read_text(encoding="utf-8")).substitute(
+        generator=f"screen-cli {version('screen-cli')}",
+        title=html.escape(title),
+        subtitle=html.escape(_subtitle(material, manifest)),
+        style=page.joinpath("style.css").read_text(encoding="utf-8").strip(),
+        script="\n".join(page.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS),
+        funnel=_funnel(count_funnel(material.rows)),
+        warnings=_warnings(material.rows),
+        missing=_missing([figure for figure in figures if isinstance(figure, Missing)]),
+        reasons=_reasons(material.rows),
+        costs=_costs(run),
+        manifest=html.escape(json.dumps(manifest, indent=1, ensure_ascii=False)),
+        payload=pack(_payload(material, figures, title, folder)),
+        details="\n".join(
+            f"{row['id']} {crystal.packed}"
+            for row, crystal in zip(material.rows, material.crystals, strict=True)
+            if crystal.packed
+        ),
+    )
+
+
+def _payload(material: Material, figures: Sequence[Figure], title: str, folder: Path) -> dict[str, Any]:
+    """What the scripts start from."""
+    columns = page_columns(material)
+    symbols = sorted({symbol for crystal in material.crystals for symbol in crystal.elements})
+    root = os.path.relpath(material.run.root.resolve(), folder.resolve())
+    return {
+        "title": title,
+        "root": "" if root == "." else f"{Path(root).as_posix()}/",
+        "palette": {
+            "categories": palette.CATEGORIES,
+            "other": palette.OTHER,
+            "sequential": palette.sequential(),
+        },
+        "look": {
+            symbol: {
+                "colour": to_hex(jmol_colors[atomic_numbers[symbol]]),
+                "radius": round(float(covalent_radii[atomic_numbers[symbol]]), 2),
+            }
+            for symbol in symbols
+        },
+        "symbols": {atomic_numbers[symbol]: symbol for symbol in symbols},
+        "columns": columns,
+        "data": {
+            column["name"]: [significant(row.get(column["name"]), 6) for row in material.rows] for column in columns
+        },
+        "figures": [figure_json(figure) for figure in figures if not isinstance(figure, Missing)],
+    }
+
+
+def page_columns(material: Material) -> list[dict[str, Any]]:
+    """Columns of the page's table: name, title, format, hint, and whether it is shown at first.
+
+    Shown are the usual ones that have a value and those of the run's properties; ``id`` is always there.
+    """
+    from screen_cli.plugin_manager import installed_plugins
+
+    hints: dict[str, str] = {}
+    registered = installed_plugins().records["properties"]
+    for name in material.run.settings.properties.names:
+        if name in registered:
+            hints |= dict(registered[name].columns)  # type: ignore[attr-defined]
+    filled = dict.fromkeys(
+        name for row in material.rows for name, value in row.items() if value is not None and value != ""
+    )
+    usual = {column.name: column for column in MAIN_COLUMNS}
+    names = [name for name in usual if name in filled] + [name for name in filled if name not in (*usual, "keys")]
+    names += [name for name in ("id", "state", "formula") if name not in names]
+    columns = []
+    for name in names:
+        values = [row.get(name) for row in material.rows]
+        text = any(isinstance(value, str) for value in values)
+        form = "" if text else usual[name].format if name in usual else ".4g"
+        columns.append(
+            {
+                "name": name,
+                "title": usual[name].title if name in usual else name,
+                "format": form,
+                "hint": hints.get(name, name),
+                "shown": name in usual or name in hints,
+            }
+        )
+    return columns
+
+
+def figure_json(figure: Scatter | ElementMap) -> dict[str, Any]:
+    """Turn a figure into JSON with four significant digits."""
+    if isinstance(figure, ElementMap):
+        cells = {
+            symbol: list(table_position(number)) for number, symbol in enumerate(chemical_symbols) if 0 < number <= 103
+        }
+        for symbol, (mean, count) in figure.values.items():
+            cells[symbol] = [*table_position(atomic_numbers[symbol]), significant(mean, 4), count]
+        return {**dataclasses.asdict(figure), "values": None, "cells": cells}
+    return dict(_plain(dataclasses.asdict(figure)))
+
+
+def _plain(value: Any) -> Any:
+    """Round numbers, turn arrays into lists."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return significant(value, 4)
+
+
+# -- parts that need no script ---------------------------------------------------------------------
+
+
+def _subtitle(material: Material, manifest: dict[str, Any]) -> str:
+    """Which force field, which solver, when."""
+    settings = material.run.settings
+    options = ", ".join(f"{key} = {value}" for key, value in settings.calculator.options.items())
+    parts = [f"Calculator {settings.calculator.name}{f' ({options})' if options else ''}"]
+    if settings.conductivity.enabled:
+        parts.append(f"conductivity solver {settings.conductivity.solver} ({settings.conductivity.method})")
+    return "; ".join([*parts, f"started {manifest['created']}", f"{len(material.rows):,} crystal{'' if len(material.rows) == 1 else 's'}"]) + "."
+
+
+def _funnel(steps: Sequence[Step]) -> str:
+    """Bars of the funnel, with what was lost before each."""
+    total = max(steps[0].count, 1)
+    parts = []
+    before = None
+    for step in steps:
+        lost = "".join(_loss(loss) for loss in step.losses)
+        if lost:
+            parts.append(f'<ul class="losses">{lost}</ul>')
+        share = "" if not before else f'<span class="soft">{100 * step.count / before:.1f} % of those before</span>'
+        parts.append(
+            f'<span class="label"><button type="button" data-query="{html.escape(step.query)}" '
+            f'title="Show in the table">{html.escape(step.label)}</button></span>'
+            f'<span class="track"><i style="width:{100 * step.count / total:.2f}%"></i></span>'
+            f'<span class="count"><b>{step.count:,}</b>{share}</span>'
+        )
+        before = step.count
+    return "".join(parts)
+
+
+def _loss(loss: Any) -> str:
+    """One line about crystals that left the funnel."""
+    reasons = [reason.removeprefix(f"{loss.label}: ") for reason, _ in loss.reasons]
+    if len(reasons) > 1:
+        reasons = [f"{count:,} × {reason}" for reason, (_, count) in zip(reasons, loss.reasons, strict=True)]
+    text = "; ".join(reasons)
+    shown = text if len(text) <= 150 else f"{text[:150]}…"
+    kind = ' class="failed"' if loss.name.startswith("failed") else ""
+    return (
+        f'<li{kind}><button type="button" data-query="{html.escape(loss.query)}" title="{html.escape(text)}">'
+        f"<b>−{loss.count:,}</b> {html.escape(loss.label)}{f': {html.escape(shown)}' if shown else ''}</button></li>"
+    )
+
+
+def _warnings(rows: Sequence[Row]) -> str:
+    """Crystals whose force constants the fit itself does not trust."""
+    rough = [row["formula"] for row in rows if row.get("trusted") in (0, False)]
+    if not rough:
+        return ""
+    what = "1 crystal" if len(rough) == 1 else f"{len(rough):,} crystals"
+    names = html.escape(", ".join(str(name) for name in rough[:12]) + (" …" if len(rough) > 12 else ""))
+    return (
+        f'<p class="warning"><b>Do not trust κ of {what}:</b> their forces are too rough for the fit '
+        f"(column <code>residual</code>): {names}.</p>"
+    )
+
+
+def _missing(figures: Sequence[Missing]) -> str:
+    """What is not drawn, and what it needs."""
+    items = "".join(f"<li><b>{html.escape(one.title)}</b>: {html.escape(one.reason)}</li>" for one in figures)
+    return f'<h3 style="margin-top:1.4rem">Not drawn</h3><ul class="missing">{items}</ul>' if items else ""
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    """Why crystals failed, were filtered or skipped, grouped."""
+    groups = group_reasons(rows)
+    if not groups:
+        return "<p>Every crystal went all the way.</p>"
+    lines = "".join(
+        f'<tr><td>{count:,}</td><td><span class="state {html.escape(state)}">{html.escape(state)}</span></td>'
+        f"<td>{html.escape(stage)}</td><td>{html.escape(reason)}</td></tr>"
+        for state, stage, reason, count in groups[:_MOST_REASONS]
+    )
+    rest = len(groups) - _MOST_REASONS
+    more = f'<p class="soft">and {rest} rarer reasons; the table has them all.</p>' if rest > 0 else ""
+    head = "<thead><tr><th>crystals</th><th>state</th><th>stage</th><th>reason</th></tr></thead>"
+    return f'<table class="reasons">{head}<tbody>{lines}</tbody></table>{more}'
+
+
+def _costs(run: RunDirectory) -> str:
+    """Time and bytes of each stage."""
+    index = run.index(read_only=True)
+    try:
+        costs = index.stage_costs()
+    finally:
+        index.close()
+    lines = "".join(
+        f"<tr><td>{count:,}</td><td>{html.escape(stage.replace('_', ' '))}</td><td>{seconds / 3600:.2f} h</td>"
+        f"<td>{seconds / max(count, 1):.2f} s each</td><td>{size / 1e6:.1f} MB</td></tr>"
+        for stage, count, seconds, size in costs
+    )
+    head = "<thead><tr><th>crystals</th><th>stage</th><th>time</th><th></th><th>on disk</th></tr></thead>"
+    return f'<table class="reasons" style="width:auto">{head}<tbody>{lines}</tbody></table>' if lines else ""
