@@ -221,6 +221,11 @@ class Index:
             )
         ]
 
+    def count(self, where: str = "") -> int:
+        """Number of structures that satisfy an expression."""
+        condition, values = to_sql(where, self.columns) if where else ("1", [])
+        return int(self._db.execute(f"SELECT count(*) FROM structures WHERE {condition}", values).fetchone()[0])
+
     def rows(
         self,
         where: str = "",

@@ -207,7 +207,10 @@ class EnginePlugin(PluginRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ExporterPlugin(PluginRecord):
-    """Rows out: ``factory(rows, path, **options) -> None``; ``rows`` is a list of flat dicts.
+    """Rows out: ``factory(rows, path, *, run) -> None``.
+
+    ``rows`` has a length and can be walked through any number of times, each time from the front; it holds flat dicts
+    and may be too many for the memory. ``run`` is the :class:`screen_cli.run_directory.RunDirectory`, or None.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,38 @@ _REPORTED = [
     "chgnet",
 ]
 _FREE_TO_CHANGE = ("engine", "title")
+
+
+class StoredRows(Collection[dict[str, Any]]):
+    """Rows of a run that are read from the index anew each time they are walked through.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    where : str
+        Expression over columns.
+    """
+
+    def __init__(self, run: RunDirectory, where: str = "") -> None:
+        self._run = run
+        self._where = where
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with contextlib.closing(self._run.index(read_only=True)) as index:
+            yield from index.rows(self._where)
+
+    def __len__(self) -> int:
+        with contextlib.closing(self._run.index(read_only=True)) as index:
+            return index.count(self._where)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == other for other in self)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of every row."""
+        with contextlib.closing(self._run.index(read_only=True)) as index:
+            return list(index.columns)
 
 
 class RunDirectory:
@@ -143,6 +175,10 @@ class RunDirectory:
         with contextlib.closing(self.index(read_only=True)) as index:
             return list(index.rows(where))
 
+    def stream(self, where: str = "") -> StoredRows:
+        """Rows of the index, read one at a time (for exports of any size)."""
+        return StoredRows(self, where)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for one driver.
@@ -216,6 +252,11 @@ def installed_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def setting_differences(before: RunSettings, after: RunSettings) -> list[str]:
+    """One phrase for each setting that differs, engine and title apart."""
+    return list(_differences(settings_to_dict(before), settings_to_dict(after)))
 
 
 def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:

@@ -14,9 +14,11 @@ def screen_commands() -> Iterator[CommandPlugin]:
     for name, summary in (
         ("init", "Write a commented configuration file"),
         ("run", "Screen crystals: start or resume a run"),
+        ("structures", "Prototypes; preview and export the crystals of a configuration"),
         ("status", "How far a run is, what failed and why"),
         ("show", "Results as a table: filter, columns, sort"),
-        ("export", "Results as CSV, JSON, extended XYZ or ASE database"),
+        ("export", "Results as CSV, JSON, Parquet, extended XYZ or ASE database"),
+        ("compare", "Two runs (two force fields) on the same crystals: table, parity, statistics"),
         ("plot", "Figures of one crystal: bands and DOS, conductivity"),
         ("expansion", "Thermal expansion, Grüneisen parameters, elastic constants"),
         ("report", "Write the HTML report of a run"),

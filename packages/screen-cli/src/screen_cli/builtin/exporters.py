@@ -15,7 +15,10 @@ def screen_exporters() -> Iterator[ExporterPlugin]:
         ("csv", "Comma-separated values, one line per crystal", ".csv", "write_csv"),
         ("json", "JSON list of objects", ".json", "write_json"),
         ("jsonl", "One JSON object per line", ".jsonl", "write_json_lines"),
+        ("parquet", "Apache Parquet, typed columns", ".parquet", "write_parquet"),
         ("extxyz", "Extended XYZ: relaxed crystals with their columns", ".extxyz", "write_extxyz"),
         ("ase-db", "ASE database: relaxed crystals with key-value pairs", ".db", "write_ase_db"),
     ):
-        yield ExporterPlugin(name=name, summary=summary, suffix=suffix, factory=f"screen_cli.exporters:{function}")
+        pip = "screen-cli[parquet]" if name == "parquet" else None
+        factory = f"screen_cli.exporters:{function}"
+        yield ExporterPlugin(name=name, summary=summary, suffix=suffix, factory=factory, pip=pip)

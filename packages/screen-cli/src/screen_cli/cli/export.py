@@ -15,7 +15,7 @@ from screen_cli.cli import run_command
 @click.option("--format", "form", default="", help="Exporter name; default: from the file ending.")
 @click.option("--filter", "-f", "where", default="", help="Only these rows (expression as in 'show').")
 def command(run_dir: Path, output: Path, form: str, where: str) -> None:
-    """Write the results of RUN_DIR to OUTPUT: .csv, .json, .jsonl, .extxyz, .db, or a plugin's format."""
+    """Write the results of RUN_DIR to OUTPUT: .csv, .json, .jsonl, .parquet, .extxyz, .db, or a plugin's."""
     from screen_cli.errors import UnknownNameError
     from screen_cli.plugin_manager import installed_plugins
     from screen_cli.run_directory import RunDirectory
@@ -32,9 +32,10 @@ def command(run_dir: Path, output: Path, form: str, where: str) -> None:
             )
         exporter = by_suffix[output.suffix]
     run = RunDirectory.open(run_dir)
-    rows = run.rows(where)
+    rows = run.stream(where)
+    n_rows = len(rows)  # a bad expression is told before the file is touched
     exporter.load()(rows, output, run=run)
-    click.echo(f"wrote {len(rows)} rows to {output}", err=True)
+    click.echo(f"wrote {n_rows} rows to {output}", err=True)
 
 
 def main(argv: list[str]) -> int:

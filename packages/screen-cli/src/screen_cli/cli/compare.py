@@ -1,0 +1,124 @@
+"""``screen-cli compare``: two runs on the same crystals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from screen_cli.cli import run_command
+
+if TYPE_CHECKING:
+    from screen_cli.comparison import Comparison
+    from screen_cli.run_directory import RunDirectory
+
+
+@click.command(name="compare")
+@click.argument("run_a", type=click.Path(path_type=Path))
+@click.argument("run_b", type=click.Path(path_type=Path))
+@click.option("--filter", "-f", "where", default="", help="Only crystals for which this holds in both runs.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, machine-readable, on stdout.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the joint table.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the parity plot (.png .svg .pdf).")
+@click.option(
+    "--limit", "-n", default=40, show_default=True, help="Rows of the table to show, largest difference first."
+)
+def command(
+    run_a: Path, run_b: Path, where: str, as_json: bool, csv_path: Path | None, plot: Path | None, limit: int
+) -> None:
+    """Compare RUN_B with RUN_A, crystal by crystal (matched by id).
+
+    Prints the crystals with the largest ratio of κ first, the mean log10 ratio of every compared column, and on how
+    many crystals both agree about stability. Settings that differ besides the force field are named.
+    """
+    from screen_cli.comparison import compare_rows, draw_parity
+    from screen_cli.errors import FilterError
+    from screen_cli.exporters import write_csv
+    from screen_cli.run_directory import RunDirectory, setting_differences
+
+    first, second = RunDirectory.open(run_a), RunDirectory.open(run_b)
+    comparison = compare_rows(first.stream(where), second.stream(where))
+    if not comparison.rows:
+        raise FilterError(f"{run_a} and {run_b} have no crystal in common; they must read the same source.")
+    others = [text for text in setting_differences(first.settings, second.settings) if not _expected(text)]
+    if others:
+        click.echo("settings differ besides the force field: " + "; ".join(others), err=True)
+    if csv_path is not None:
+        write_csv(comparison.rows, csv_path)
+        click.echo(f"wrote {len(comparison.rows)} rows to {csv_path}", err=True)
+    if plot is not None:
+        try:
+            draw_parity(comparison, _name(first), _name(second)).savefig(plot, dpi=200)
+        except ValueError as error:
+            raise FilterError(f"nothing to plot: {error}.") from error
+        click.echo(f"wrote {plot}", err=True)
+    if as_json:
+        names = {"a": _name(first), "b": _name(second)}
+        click.echo(json.dumps({"runs": names, "settings_differ": others, **comparison.to_dict()}, indent=1))
+        return
+    _print(comparison, _name(first), _name(second), limit)
+
+
+def _print(comparison: Comparison, name_a: str, name_b: str, limit: int) -> None:
+    """Print table and statistics."""
+    from screen_cli.table import Column, print_table
+
+    click.echo(f"A = {name_a}\nB = {name_b}\n")
+    columns = [
+        Column("formula", "crystal", ""),
+        Column("space_group", "SG", "d"),
+        Column("stability", "stable", ""),
+        Column("min_frequency_thz_a", "ν min A\nTHz", ".2f"),
+        Column("min_frequency_thz_b", "ν min B\nTHz", ".2f"),
+        Column("max_msd_a", "max MSD A\nÅ²", ".4f"),
+        Column("max_msd_b", "max MSD B\nÅ²", ".4f"),
+        Column("kappa_total_w_mk_a", "κ A\nW/mK", ".4g"),
+        Column("kappa_total_w_mk_b", "κ B\nW/mK", ".4g"),
+        Column("log10_ratio", "log10 B/A", "+.3f"),
+    ]
+    rows = sorted(comparison.rows, key=lambda row: -abs(row["log10_ratio"] or 0.0))[:limit]
+    print_table([row | {"stability": _stability(row)} for row in rows], columns)
+    if len(comparison.rows) > limit:
+        click.echo(f"... and {len(comparison.rows) - limit} more (--limit)")
+    click.echo()
+    for item in comparison.agreements:
+        rank = "" if item.rank_correlation is None else f", rank correlation {item.rank_correlation:.3f}"
+        click.echo(
+            f"{item.column}: {item.n} crystals, mean log10(B/A) {item.mean_log10_ratio:+.3f}, mean size "
+            f"{item.mean_abs_log10_ratio:.3f}, {100 * item.within_factor_2:.0f} % within a factor of 2{rank}"
+        )
+    if comparison.stability_agreement is not None:
+        counts = comparison.stability
+        click.echo(
+            f"stability: agree on {100 * comparison.stability_agreement:.1f} % of {sum(counts.values())} (both stable "
+            f"{counts['both']}, only A {counts['only_a']}, only B {counts['only_b']}, neither {counts['neither']})"
+        )
+    click.echo(
+        f"{len(comparison.rows)} crystals in common; only in A {comparison.only_a}, only in B {comparison.only_b}"
+    )
+
+
+def _stability(row: dict[str, Any]) -> str:
+    """Who calls a crystal stable."""
+    names = {(True, True): "both", (True, False): "A only", (False, True): "B only", (False, False): "neither"}
+    a, b = row["stable_a"], row["stable_b"]
+    return "" if a is None or b is None else names[bool(a), bool(b)]
+
+
+def _name(run: RunDirectory) -> str:
+    """Folder and force field of a run."""
+    calculator = run.settings.calculator
+    options = ", ".join(f"{key} = {value}" for key, value in calculator.options.items())
+    return f"{run.root.name} ({calculator.name}{f': {options}' if options else ''})"
+
+
+def _expected(difference: str) -> bool:
+    """Whether a difference of the settings is what a comparison is for."""
+    return difference.startswith(("calculator", "engine", "title"))
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    return run_command(command, argv)

@@ -1,0 +1,89 @@
+"""Two runs side by side: matched by id, ratios with the right sign, stability counted, nothing filtered takes part."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+
+from screen_cli.cli import main
+from screen_cli.comparison import compare_rows
+from screen_cli.config import settings_from_dict
+from screen_cli.run_directory import RunDirectory
+
+
+def row(name, kappa, stable=True, state="done", **columns):
+    return {"id": name, "formula": name, "state": state, "stable": stable, "kappa_total_w_mk": kappa, **columns}
+
+
+A = [row("x", 1.0), row("y", 10.0), row("z", 4.0), row("u", None, stable=False, state="skipped"), row("only", 1.0)]
+B = [row("z", 1.0), row("x", 2.0), row("y", 10.0), row("u", 3.0), row("new", 1.0), row("new2", 1.0)]
+
+
+def test_ratios_are_b_over_a_and_means_are_those_of_the_logarithm():
+    result = compare_rows(A, B)
+    ratios = {item["id"]: item["log10_ratio"] for item in result.rows}
+    assert ratios == {"x": pytest.approx(math.log10(2)), "y": 0.0, "z": pytest.approx(-math.log10(4)), "u": None}
+    (kappa,) = result.agreements
+    assert kappa.n == 3
+    assert kappa.mean_log10_ratio == pytest.approx(-math.log10(2) / 3)
+    assert kappa.mean_abs_log10_ratio == pytest.approx(math.log10(2))
+    assert kappa.within_factor_2 == pytest.approx(2 / 3)
+    assert kappa.rank_correlation == pytest.approx(0.5)
+    assert (result.only_a, result.only_b) == (1, 2)
+
+
+def test_stability_is_counted_from_both_sides():
+    result = compare_rows(A, B)
+    assert result.stability == {"both": 3, "only_a": 0, "only_b": 1, "neither": 0}
+    assert result.stability_agreement == 0.75
+    swapped = compare_rows(B, A)
+    assert swapped.stability == {"both": 3, "only_a": 1, "only_b": 0, "neither": 0}
+    assert swapped.agreements[0].mean_log10_ratio == -result.agreements[0].mean_log10_ratio
+
+
+def test_filtered_and_unreadable_rows_take_no_part():
+    dropped = [row("x", None, state="filtered"), {"id": "rejected-1", "state": "failed", "formula": None}]
+    result = compare_rows(A, dropped)
+    assert (result.rows, result.only_b) == ([], 0)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folders = []
+    for name, calculator, rows, mesh in (("a", "emt", A, [3, 3, 3]), ("b", "lj", B, [5, 5, 5])):
+        tables = {"calculator": {"name": calculator}, "conductivity": {"mesh": mesh}}
+        run = RunDirectory.create(tmp_path / name, settings_from_dict(tables))
+        index = run.index()
+        for item in rows:
+            scalars = {key: item[key] for key in ("stable", "kappa_total_w_mk") if item[key] is not None}
+            index.add_structures([{"id": item["id"], "formula": item["formula"]}])
+            index.update(item["id"], item["state"], scalars=scalars)
+        index.close()
+        folders.append(str(run.root))
+    return folders
+
+
+def test_command_writes_table_plot_and_numbers(runs, tmp_path, capsys):
+    table, plot = tmp_path / "joint.csv", tmp_path / "parity.svg"
+    assert main(["compare", *runs, "--csv", str(table), "--plot", str(plot)]) == 0
+    printed = capsys.readouterr()
+    assert "mean log10(B/A) -0.100" in printed.out
+    assert "agree on 75.0 % of 4" in printed.out
+    assert "settings differ besides the force field: conductivity.mesh" in printed.err
+    assert "calculator" not in printed.err
+    with table.open() as file:
+        rows = {item["id"]: item for item in csv.DictReader(file)}
+    assert float(rows["z"]["kappa_total_w_mk_a"]) == 4.0
+    assert float(rows["z"]["kappa_total_w_mk_b"]) == 1.0
+    assert "a (emt)" in plot.read_text()
+    assert main(["compare", *runs, "--json", "--filter", "kappa_total_w_mk < 5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {item["id"] for item in found["rows"]} == {"x", "z"}
+
+
+def test_nothing_in_common_is_told(runs, capsys):
+    assert main(["compare", *runs, "--filter", "id == 'only'"]) == 2
+    assert "no crystal in common" in capsys.readouterr().err

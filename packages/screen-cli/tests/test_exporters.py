@@ -1,0 +1,108 @@
+"""Exports: every format holds every crystal with its types; a hundred times the rows need no more memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+
+import pytest
+from ase.build import bulk
+from ase.db import connect
+from ase.io import read
+
+from screen_cli.cli import main
+from screen_cli.config import settings_from_dict
+from screen_cli.errors import FilterError
+from screen_cli.exporters import write_csv, write_database, write_frames, write_json_lines
+from screen_cli.run_directory import RunDirectory
+from screen_cli.structure import Structure
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a run of three crystals, one dropped by a filter and one unreadable."""
+    run = RunDirectory.create(tmp_path / "run", settings_from_dict({"calculator": {"name": "emt"}}))
+    index = run.index()
+    for number, (name, a) in enumerate((("NaCl", 5.64), ("KBr", 6.6), ("MgO", 4.21))):
+        structure = Structure.from_atoms(bulk(name, "rocksalt", a=a), provider="t", provider_id=name)
+        run.store.write_structure(structure.id, structure.to_dict())
+        index.add_structures([{"id": structure.id, "formula": name, "n_atoms": 2}])
+        scalars = {"kappa_total_w_mk": 1.5 * number, "stable": number > 0, "rattler_element": name[:-2]}
+        index.update(structure.id, "done", scalars=scalars, keys={})
+    index.add_structures([{"id": "duplicate-1", "formula": "NaCl", "state": "filtered", "stage": "duplicate"}])
+    index.add_structures([{"id": "rejected-1", "state": "failed", "stage": "read", "reason": 'torn, "quoted"'}])
+    index.close()
+    return run
+
+
+def export(run, tmp_path, name, *options):
+    path = tmp_path / name
+    assert main(["export", str(run.root), str(path), *options]) == 0
+    return path
+
+
+def test_tables_hold_every_row_and_no_bookkeeping(run, tmp_path):
+    with export(run, tmp_path, "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    assert "keys" not in rows[0]
+    assert rows[4]["reason"] == 'torn, "quoted"'
+    lines = [json.loads(line) for line in export(run, tmp_path, "out.jsonl").read_text().splitlines()]
+    assert lines == json.loads(export(run, tmp_path, "out.json").read_text())
+    assert [line["kappa_total_w_mk"] for line in lines] == [0.0, 1.5, 3.0, None, None]
+    assert "keys" not in lines[0]
+
+
+def test_parquet_has_types_and_nulls(run, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pq.read_table(export(run, tmp_path, "out.parquet"))
+    assert str(table.schema.field("kappa_total_w_mk").type) == "double"
+    assert str(table.schema.field("n_atoms").type) == "int64"
+    assert table.column("formula").to_pylist() == ["NaCl", "KBr", "MgO", "NaCl", None]
+    assert table.column("kappa_total_w_mk").to_pylist() == [0.0, 1.5, 3.0, None, None]
+
+
+def test_crystals_are_written_with_their_columns(run, tmp_path):
+    frames = read(export(run, tmp_path, "out.extxyz"), ":")
+    assert [frame.info["formula"] for frame in frames] == ["NaCl", "KBr", "MgO"]
+    assert [frame.info["kappa_total_w_mk"] for frame in frames] == [0.0, 1.5, 3.0]
+    path = export(run, tmp_path, "out.db", "--filter", "kappa_total_w_mk > 1")
+    found = {row.screen_formula: row.kappa_total_w_mk for row in connect(str(path)).select()}
+    assert found == {"KBr": 1.5, "MgO": 3.0}
+
+
+def test_a_bad_filter_leaves_no_file(run, tmp_path, capsys):
+    assert main(["export", str(run.root), str(tmp_path / "out.csv"), "--filter", "kapa > 1"]) == 2
+    assert not (tmp_path / "out.csv").exists()
+    with pytest.raises(FilterError):
+        len(run.stream("kapa > 1"))
+
+
+@pytest.mark.parametrize("text", ["123456789012", "12e456789012", "NaN", "True", 'a "b" é'])
+def test_text_that_reads_as_a_number_stays_text(tmp_path, text):
+    def frames():
+        atoms = bulk("Cu")
+        atoms.info = {"id": text, "formula": text, "kappa": 1.5}
+        yield atoms
+
+    write_frames(frames(), tmp_path / "out.extxyz")
+    assert read(tmp_path / "out.extxyz").info["formula"] == text
+    write_database(frames(), tmp_path / "out.db")
+    (row,) = connect(str(tmp_path / "out.db")).select()
+    assert row.data["row"]["id"] == text
+    assert row.kappa == 1.5
+
+
+@pytest.mark.parametrize("write", [write_csv, write_json_lines])
+def test_memory_does_not_grow_with_the_rows(run, tmp_path, write):
+    index = run.index()
+    index.add_structures({"id": f"n{number}", "formula": "Cu", "reason": "x" * 200} for number in range(20_000))
+    index.close()
+    write(run.stream("n_atoms == 2"), tmp_path / "warm-up", run=run)
+    tracemalloc.start()
+    write(run.stream(), tmp_path / "all", run=run)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "all").stat().st_size > 4_000_000
+    assert peak < 1_000_000
