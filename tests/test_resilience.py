@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,108 @@ def test_interrupt_drains(undisturbed, tmp_path):
     index.close()
     finish(config, run_dir)
     assert physics(run_dir) == expected
+
+
+# -- past one machine ------------------------------------------------------------------------------
+
+BLOCKS = """
+[engine.options]
+address = "127.0.0.1"
+lost_after = 10
+batch_size = 2
+"""
+
+
+def write_config(path, fast_text, *metals, options):
+    """Write a configuration that runs on blocks of one worker each."""
+    text = fast_text(*metals, engine="parsl").replace("workers = 2", "workers = 1")
+    path.write_text(text + BLOCKS + options)
+    return path
+
+
+def blocks_of(run_dir):
+    """The managers of the blocks that work for a run directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if any("process_worker_pool" in word for word in line) and any(str(run_dir) in word for word in line):
+            found.append(process)
+    return found
+
+
+@pytest.mark.slow
+def test_two_blocks_one_killed(undisturbed, fast_text, tmp_path):
+    pytest.importorskip("parsl", reason="needs screen-cli[parsl]")
+    _, expected = undisturbed
+    run_dir = tmp_path / "run"
+    config = write_config(tmp_path / "screen.toml", fast_text, *METALS, options="blocks = 2\n")
+    driver = start(config, run_dir)
+    deadline = time.monotonic() + 120
+    while len(list((run_dir / "running").glob("*.json"))) < 2:  # both blocks are at work
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.05)
+    victim, *others = blocks_of(run_dir)
+    assert others
+    finished = {path: time_ for path, time_ in digest(run_dir).items() if path.suffix == ".json"}
+    for process in (victim, *victim.children(recursive=True)):
+        process.kill()
+    assert driver.wait(timeout=300) == 0
+    assert physics(run_dir) == expected
+    after = digest(run_dir)
+    assert all(after[path] == time_ for path, time_ in finished.items()), "finished work was repeated"
+    assert list((run_dir / "failed").glob("*")) == []
+
+
+@pytest.mark.slow
+def test_full_disk_on_a_node(undisturbed, fast_text, tmp_path):
+    """A node without room stops the run with a sentence; with room it goes on."""
+    pytest.importorskip("parsl", reason="needs screen-cli[parsl]")
+    local, expected = undisturbed
+    run_dir = tmp_path / "run"
+    config = write_config(
+        tmp_path / "screen.toml", fast_text, *METALS, options='worker_init = "ulimit -f 150"\n'
+    )  # in units of 1024 bytes
+    done = subprocess.run(
+        command("run", config, "--run-dir", run_dir, "--no-report"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cannot write" in done.stderr
+    finish(local, run_dir)  # another engine is no other configuration
+    assert physics(run_dir) == expected
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_no_block(fast_text, tmp_path):
+    pytest.importorskip("parsl", reason="needs screen-cli[parsl]")
+    run_dir = tmp_path / "run"
+    driver = start(write_config(tmp_path / "screen.toml", fast_text, *METALS, options=""), run_dir)
+    assert blocks_of(run_dir)
+    driver.kill()
+    driver.wait()
+    deadline = time.monotonic() + 60
+    while blocks_of(run_dir) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert blocks_of(run_dir) == []
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_slurm(undisturbed, fast_text, tmp_path):
+    """The same configuration through a real Slurm: a job is cancelled in mid-run, nothing is lost."""
+    pytest.importorskip("parsl", reason="needs screen-cli[parsl]")
+    if shutil.which("sbatch") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("no Slurm answers here (docs/howto/cluster.md says how to start one)")
+    _, expected = undisturbed
+    run_dir = tmp_path / "run"
+    slurm = 'provider = "slurm"\nwalltime = "00:10:00"\nprovider_options = { exclusive = false, cores_per_node = 1 }\n'
+    driver = start(write_config(tmp_path / "screen.toml", fast_text, *METALS, options=slurm + "blocks = 2\n"), run_dir)
+    jobs = subprocess.run(["squeue", "-h", "-o", "%i", "-t", "R"], capture_output=True, text=True, check=True)
+    first = jobs.stdout.split()[0]
+    subprocess.run(["scancel", first], check=True)
+    assert driver.wait(timeout=400) == 0
+    assert physics(run_dir) == expected
+    assert list((run_dir / "failed").glob("*")) == []
 
 
 def test_digest_sees_a_change(tmp_path):
