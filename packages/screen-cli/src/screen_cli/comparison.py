@@ -151,8 +151,8 @@ def _join(a: Row, b: Row) -> dict[str, Any]:
     joint = {name: a.get(name) for name in ("id", "formula", "space_group", "prototype")}
     for name in ("state", "stable", *COMPARED):
         joint |= {f"{name}_a": a.get(name), f"{name}_b": b.get(name)}
-    kappa_a, kappa_b = a.get("kappa_total_w_mk"), b.get("kappa_total_w_mk")
-    joint["log10_ratio"] = math.log10(kappa_b / kappa_a) if (kappa_a or 0) > 0 and (kappa_b or 0) > 0 else None
+    kappa_a, kappa_b = a.get("kappa_total_w_mk") or 0.0, b.get("kappa_total_w_mk") or 0.0
+    joint["log10_ratio"] = math.log10(kappa_b / kappa_a) if kappa_a > 0 and kappa_b > 0 else None
     return joint
 
 

@@ -7,7 +7,9 @@ Names are columns; the grammar is Python's: numbers, strings, ``and or not``, co
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Collection, Mapping
+from types import CodeType
 from typing import Any
 
 from screen_cli.errors import FilterError, unknown_name
@@ -41,18 +43,25 @@ def evaluate(expression: str, row: Mapping[str, Any]) -> bool:
     FilterError
         As :func:`to_sql`; also when a needed value is missing.
     """
-    tree = _parse(expression)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            if node.id not in row:
-                raise FilterError(str(unknown_name("column", node.id, row)))
-            if row[node.id] is None:
-                raise FilterError(f"column '{node.id}' has no value, needed by '{expression}'.")
-    _sql(tree, row.keys(), [])  # the same grammar check
+    names, code = _compiled(expression)
+    for name in names:
+        if name not in row:
+            raise FilterError(str(unknown_name("column", name, row)))
+        if row[name] is None:
+            raise FilterError(f"column '{name}' has no value, needed by '{expression}'.")
     try:
-        return bool(eval(compile(ast.Expression(tree), "<expression>", "eval"), {"__builtins__": {}}, dict(row)))
+        return bool(eval(code, {"__builtins__": {}}, dict(row)))
     except (TypeError, ZeroDivisionError) as error:
         raise FilterError(f"cannot evaluate '{expression}': {error}.") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(expression: str) -> tuple[tuple[str, ...], CodeType]:
+    """Names an expression uses, and its code, once the grammar is checked."""
+    tree = _parse(expression)
+    names = tuple(dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)))
+    _sql(tree, names, [])
+    return names, compile(ast.Expression(tree), "<expression>", "eval")
 
 
 def _parse(expression: str) -> ast.expr:

@@ -18,9 +18,11 @@ from typing import Any
 
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.expression import evaluate
+from screen_cli.gate_audit import is_drawn
 from screen_cli.plugin_manager import PluginRegistry, installed_plugins
 from screen_cli.record import Record
 from screen_cli.settings import RunSettings
+from screen_cli.structure import SOURCE_COLUMNS
 
 _PROPERTY_PREFIX = "property_"
 
@@ -130,12 +132,21 @@ def _harmonic(context: Context) -> Record:
 
 def _gate(context: Context) -> Record:
     settings = context.settings.gate
-    reasons = []
     if settings.require_stable and not context.scalars["stable"]:
-        reasons.append(f"unstable: lowest frequency {context.scalars['min_frequency_thz']:.3f} THz")
-    if settings.expression and not evaluate(settings.expression, context.scalars):
-        reasons.append(f"gated: not ({settings.expression})")
-    return Record({"passed_gate": not reasons, "gate_reason": "; ".join(reasons)})
+        reason = f"unstable: lowest frequency {context.scalars['min_frequency_thz']:.3f} THz"
+        return Record({"passed_gate": False, "gate_audited": False, "gate_reason": reason})
+    if not settings.expression or evaluate(settings.expression, context.scalars):
+        return Record({"passed_gate": True, "gate_audited": False, "gate_reason": ""})
+    audited = is_drawn(context.structure.id, settings.audit_share, settings.audit_seed)
+    reason = f"gated: not ({settings.expression})"
+    return Record({"passed_gate": audited, "gate_audited": audited, "gate_reason": reason})
+
+
+def _gate_dependence(context: Context) -> Any:
+    metadata = context.structure.metadata
+    settings = asdict(context.settings.gate)
+    settings.pop("audit_target")  # says how results are counted, not which there are
+    return [settings, {name: metadata[name] for name in SOURCE_COLUMNS if name in metadata}]
 
 
 def _conductivity(context: Context) -> Record:
@@ -256,7 +267,7 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
                 "gate",
                 ("relax", "displace", "force_constants", "harmonic"),
                 _gate,
-                lambda c: asdict(c.settings.gate),
+                _gate_dependence,
             ),
             Stage(
                 "conductivity",

@@ -65,7 +65,8 @@ class FilterSettings:
     min_atoms: int = setting(0, "Least atoms in the primitive cell.")
     max_atoms: int = setting(0, "Most atoms in the primitive cell; 0: as many as read.max_atoms.")
     expression: str = setting(
-        "", 'Further condition on formula, space_group, n_atoms, prototype and metadata of the source, e.g. "n_atoms < 6".'
+        "",
+        'Further condition on formula, space_group, n_atoms, prototype and metadata of the source, e.g. "n_atoms < 6".',
     )
     duplicates: Literal["exact", "similar"] = setting(
         "exact", "Drop crystals seen before: equal within 1e-3 Å, or those pymatgen's StructureMatcher takes for equal."
@@ -158,6 +159,13 @@ class GateSettings:
 
     require_stable: bool = setting(True, "Skip crystals with imaginary modes.")
     expression: str = setting("", 'Further condition on earlier columns, e.g. "max_msd >= 0.076"; empty: none.')
+    audit_share: float = setting(
+        0.0, "Share of the stable crystals the expression holds back that go on all the same, drawn at random."
+    )
+    audit_target: str = setting(
+        "kappa_total_w_mk < 1", "What the gate is meant to find; its recall and precision are estimated from the drawn."
+    )
+    audit_seed: int = setting(0, "Seed of the draw.")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("status", "How far a run is, what failed and why"),
         ("show", "Results as a table: filter, columns, sort"),
         ("export", "Results as CSV, JSON, Parquet, extended XYZ or ASE database"),
+        ("gate", "Recall and precision of the gate, and what it saves"),
         ("compare", "Two runs (two force fields) on the same crystals: table, parity, statistics"),
         ("plot", "Figures of one crystal: bands and DOS, conductivity"),
         ("expansion", "Thermal expansion, Grüneisen parameters, elastic constants"),
