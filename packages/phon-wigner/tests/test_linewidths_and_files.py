@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from phon_wigner.phono3py_files import CrystalFiles, load_crystal, read_kappa_fi
 from phon_wigner.postprocess import AnalysisSettings, analyze
 from phon_wigner.result import WignerResult
 from phon_wigner.shengbte import read_shengbte
-from phon_wigner.testing import irreducible_mesh, make_phonopy
+from phon_wigner.testing import fortran_e, irreducible_mesh, make_phonopy, write_shengbte
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +100,24 @@ def test_unknown_convention_suggests_the_nearest():
 # --- ShengBTE -------------------------------------------------------------------------------------------
 
 
-def write_shengbte(folder, sample, split=False):
-    """Write the files ShengBTE would, with rates 4πγ."""
-    omega = 2 * np.pi * sample.frequencies
-    table = [[i + 1, i + 1, w, *q] for i, (q, w) in enumerate(zip(sample.qpoints, sample.weights, strict=True))]
-    np.savetxt(folder / "BTE.qpoints", table, fmt=["%9d"] * 3 + ["%20.12f"] * 3)
-    np.savetxt(folder / "BTE.omega", omega, fmt="%20.10E")
-    for temperature, gamma in zip(sample.temperatures, sample.gamma, strict=True):
-        target = folder / f"T{temperature:g}K"
-        target.mkdir()
-        rate = 4 * np.pi * gamma.T.ravel()
-        parts = {"BTE.w_3ph": 0.75 * rate, "BTE.w_4ph": 0.25 * rate} if split else {"BTE.w": rate}
-        for name, values in parts.items():
-            np.savetxt(target / name, np.column_stack([omega.T.ravel(), values]), fmt="%20.10E")
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0000000000E+00"),
+        (-12.34, "-0.1234000000E+02"),
+        (9.99999999999e-3, "0.1000000000E-01"),
+        (1.5e-120, "0.1500000000-119"),
+        (np.inf, "Infinity"),
+    ],
+)
+def test_numbers_look_like_fortran(value, text):
+    assert fortran_e(value) == text.rjust(20)
+
+
+def test_shengbte_reads_three_digit_exponents(sample, tmp_path):
+    tiny = replace(sample, gamma=np.where(sample.gamma > sample.gamma.mean(), 1e-150, sample.gamma))
+    write_shengbte(tmp_path, tiny)
+    np.testing.assert_allclose(read_shengbte(tmp_path).gamma, tiny.gamma, rtol=1e-8)
 
 
 def test_shengbte_gives_the_same_kappa(crystal, sample, tmp_path):
@@ -124,9 +130,27 @@ def test_shengbte_gives_the_same_kappa(crystal, sample, tmp_path):
 
 
 def test_fourphonon_rates_add_up(sample, tmp_path):
-    write_shengbte(tmp_path, sample, split=True)
+    write_shengbte(tmp_path, sample, fourphonon=True)
     read = read_shengbte(tmp_path, ["BTE.w_3ph", "BTE.w_4ph"])
     np.testing.assert_allclose(read.gamma, sample.gamma, rtol=1e-8)
+
+
+def test_fourphonon_total_holds_isotopes_and_both_rates(sample, tmp_path):
+    """BTE.w is the sum of all; three- and four-phonon rates need the isotopes beside them."""
+    static = np.full(sample.gamma_static.shape, 0.03)
+    write_shengbte(tmp_path, replace(sample, gamma_static=static), fourphonon=True)
+    total = read_shengbte(tmp_path)
+    parts = read_shengbte(tmp_path, ["BTE.w_3ph", "BTE.w_4ph"], isotope="BTE.w_isotopic")
+    np.testing.assert_allclose(total.at(300.0), sample.gamma[1] + 0.03, rtol=1e-8)
+    np.testing.assert_allclose(parts.at(300.0), total.at(300.0), rtol=1e-8)
+
+
+def test_rates_after_the_iteration_are_warned_about(sample, tmp_path, caplog):
+    write_shengbte(tmp_path, sample)
+    for folder in tmp_path.glob("T*K"):
+        (folder / "BTE.w").rename(folder / "BTE.w_final")
+    read_shengbte(tmp_path, ["BTE.w_final"])
+    assert "no linewidths" in caplog.text
 
 
 def test_shengbte_half_rates_need_their_convention(sample, tmp_path):
@@ -206,6 +230,37 @@ def test_wrong_force_constants_are_noticed(sample):
         analyze(charged, sample)
 
 
+@pytest.mark.parametrize(("factor", "name"), [(2 * np.pi, "angular"), (33.35641, "cm"), (4.135667, "meV")])
+def test_frequencies_in_another_unit_are_named(crystal, sample, factor, name):
+    with pytest.raises(LinewidthError, match=name):
+        analyze(crystal, replace(sample, frequencies=sample.frequencies * factor))
+
+
+class RowsOnly:
+    """Stands for a dataset on disk: gives one temperature at a time and counts what was taken."""
+
+    def __init__(self, array):
+        self._array = array
+        self.shape = array.shape
+        self.taken = []
+
+    def __getitem__(self, key):
+        assert isinstance(key, (int, np.integer)), key
+        self.taken.append(int(key))
+        return self._array[key]
+
+
+def test_temperatures_are_streamed(crystal, sample):
+    """No step needs two temperatures at once, and nothing per temperature but κ is kept."""
+    temperatures = np.linspace(100, 300, 7)
+    gamma = np.array([sample.at(t, interpolate=True) for t in temperatures])
+    on_disk = replace(sample, temperatures=temperatures, gamma=RowsOnly(gamma))
+    result = analyze(crystal, on_disk)
+    np.testing.assert_allclose(result.kappa_c[[0, -1]], analyze(crystal, sample).kappa_c, rtol=1e-12, atol=1e-12)
+    assert set(on_disk.gamma.taken) == set(range(7))
+    assert len(result.gamma) == len(result.mode_kappa_p) == len(result.mode_kappa_c) == len(result.heat_capacity) == 0
+
+
 def test_wrong_cell_is_noticed(sample):
     with pytest.raises(GridMismatchError, match=r"--pa|bands"):
         analyze(HarmonicCrystal.from_phonopy(make_phonopy("P")), sample)
@@ -262,6 +317,55 @@ def test_command_line_writes_json_and_hdf5(crystal, sample, cell_files, tmp_path
     n = result.weights.sum()
     np.testing.assert_allclose(result.mode_kappa_p.sum(axis=(1, 2)) / n, result.kappa_p, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(result.mode_kappa_c.sum(axis=(1, 2)) / n, result.kappa_c, rtol=1e-9, atol=1e-12)
+
+
+def test_command_line_writes_spectra_and_tables(crystal, sample, cell_files, tmp_path):
+    kappa = write_kappa_file(tmp_path / "kappa-m555.hdf5", sample)
+    arguments = ["analyze", str(kappa), *options(cell_files), "--ts", "100", "300", "--map-bins", "20"]
+    arguments += ["--spectra", str(tmp_path / "s.hdf5"), "--csv", str(tmp_path / "tables")]
+    assert main(arguments) == 0
+    expected = analyze(crystal, sample)
+    with h5py.File(tmp_path / "s.hdf5") as handle:
+        for i, name in enumerate(("T100K", "T300K")):
+            group = handle[name]
+            assert group["cumulative_p"][-1] == pytest.approx(expected.kappa_p[i, 0], rel=1e-6)
+            assert group["coherence_map"].shape == (20, 20)
+            cell = np.diff(group["map_edges"])[0] ** 2
+            assert group["coherence_map"][()].sum() * cell == pytest.approx(expected.kappa_c[i, 0], rel=1e-6)
+            assert group["path_cumulative_c"][-1] == pytest.approx(expected.kappa_c[i, 0], rel=1e-6)
+    assert len(list((tmp_path / "tables").glob("*_300K.csv"))) == 5
+
+
+def test_command_line_glass(crystal, sample, cell_files, tmp_path, capsys):
+    """With linewidths and a vanishing broadening the scan is the Wigner conductivity; without, a mesh is enough."""
+    kappa = write_kappa_file(tmp_path / "kappa-m555.hdf5", sample)
+    table = tmp_path / "scan.csv"
+    arguments = ["glass", *options(cell_files), "--kappa", str(kappa), "--broadening", "1e-6", "0.1", "0.3"]
+    assert main([*arguments, "--csv", str(table), "--hdf5", str(tmp_path / "scan.hdf5")]) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    expected = analyze(crystal, sample, [300.0])
+    assert [float(r["broadening_thz"]) for r in rows] == [1e-6, 0.1, 0.3]
+    assert float(rows[0]["xx"]) == pytest.approx((expected.kappa_p + expected.kappa_c)[0, 0], rel=1e-4)
+    assert capsys.readouterr().out.count("flattest") == 1
+    figure = tmp_path / "scan.png"
+    pytest.importorskip("matplotlib")
+    assert main(["glass", *options(cell_files), "--mesh", "3", "3", "3", "--plot", str(figure)]) == 0
+    assert figure.stat().st_size > 5000
+    assert len(capsys.readouterr().out.splitlines()) == 15  # 13 broadenings and two lines of header
+
+
+def test_electron_phonon_widths_of_a_file_enter(crystal, sample, cell_files, tmp_path):
+    """``gamma_elph`` beside ``gamma`` counts in populations and coherences, read one temperature at a time."""
+    extra = 0.1 * sample.gamma + 0.02
+    kappa = write_kappa_file(tmp_path / "kappa-m555.hdf5", sample, gamma_elph=extra)
+    read = read_kappa_file(kappa)
+    assert not isinstance(read.gamma, np.ndarray)
+    np.testing.assert_allclose(read.at(300.0), sample.gamma[1] + extra[1])
+    expected = analyze(crystal, replace(sample, gamma=sample.gamma + extra))
+    result, bare = analyze(crystal, read), analyze(crystal, sample)
+    np.testing.assert_allclose(result.kappa_c, expected.kappa_c, rtol=1e-6, atol=1e-9)
+    assert (result.kappa_c[:, 0] > 1.05 * bare.kappa_c[:, 0]).all()
+    assert (result.kappa_p[:, 0] < 0.95 * bare.kappa_p[:, 0]).all()
 
 
 def test_stored_isotope_widths_are_kept(sample, cell_files, tmp_path):

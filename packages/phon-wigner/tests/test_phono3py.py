@@ -15,6 +15,7 @@ import pytest
 
 from phon_wigner.cli import main
 from phon_wigner.doctor import require_variant, run_checks
+from phon_wigner.linewidths import Linewidths
 from phon_wigner.phono3py_files import CrystalFiles, crystal_from_phono3py, load_crystal, read_kappa_file
 from phon_wigner.postprocess import analyze
 
@@ -77,6 +78,30 @@ def test_isotopes_and_boundaries_enter_the_coherences(phono3py_yaml):
     for other in (isotopes, boundary):
         assert (other.kappa_C[0, :, 0] > bare.kappa_C[0, :, 0] * 1.001).all()
         assert (other.kappa_P[0, :, 0] < bare.kappa_P[0, :, 0]).all()
+
+
+def test_electron_phonon_widths_enter_the_coherences(phono3py_yaml, tmp_path, monkeypatch):
+    """phono3py reads them from gamma_elph-m444.hdf5 (--read-elph); the run and its file give one and the same κ."""
+    monkeypatch.chdir(tmp_path)
+    _, bare = run(phono3py_yaml, transport_type="wigner")
+    with h5py.File("gamma_elph-m444.hdf5", "w") as handle:
+        handle["gamma_1"] = 0.5 * bare.gamma + 0.01
+        handle["temperature_1"] = np.array(TEMPERATURES)
+    crystal = prepared(phono3py_yaml)
+    crystal.run_thermal_conductivity(
+        temperatures=TEMPERATURES, transport_type="wigner", read_elph=1, write_kappa=True, log_level=0
+    )
+    ours = crystal.thermal_conductivity
+    assert (ours.kappa_C[0, :, 0] > 1.1 * bare.kappa_C[0, :, 0]).all()
+    assert (ours.kappa_P[0, :, 0] < 0.67 * bare.kappa_P[0, :, 0]).all()
+    widths = Linewidths.from_arrays(
+        TEMPERATURES, bare.qpoints, bare.grid_weights, 1.5 * bare.gamma[0] + 0.01, convention="hwhm-thz"
+    )
+    expected = analyze(crystal_from_phono3py(crystal), widths)
+    np.testing.assert_allclose(ours.kappa_C[0], expected.kappa_c, rtol=1e-6, atol=1e-9)
+    stored = analyze(crystal_from_phono3py(crystal), read_kappa_file("kappa-m444.hdf5"))
+    np.testing.assert_allclose(stored.kappa_c, expected.kappa_c, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(stored.kappa_p, expected.kappa_p, rtol=1e-6, atol=1e-9)
 
 
 def test_direct_solution_adds_the_same_coherences(phono3py_yaml):

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ from phon_wigner.linewidths import Linewidths
 
 SIDE_STEP = 1e-6
 """Distance from a mode's frequency (THz) at which the two sides of a jump are evaluated."""
+
+BATCH = 16
+"""How many q' share one product of weights and overlaps."""
+
+Corner = tuple[int, float, NDArray[np.complex128]]
+"""One q': index in the grid, weight, eigenvectors as columns."""
 
 
 def isotope_linewidths(
@@ -103,7 +110,7 @@ def isotope_linewidths(
     points, where = np.unique(np.round(frequencies.ravel(), 9), return_inverse=True)
     weights = star_sizes if irreducible else np.ones(len(swept))
     corners = [(int(grid.grg2bzg[g]), float(w), phonons[int(g)][1]) for g, w in zip(swept, weights, strict=True)]
-    density = sweep.local_density(points, corners, side_step).real
+    density = sweep.local_density(points, corners, side_step, real=True)
     if irreducible:
         density = _restore_star(density, primitive, crystal.symprec)
     tensors = density.reshape(len(points), -1, 3, 3)[where.reshape(frequencies.shape)]
@@ -196,50 +203,62 @@ class _Sweep:
     cutoff_frequency: float
 
     def local_density(
-        self,
-        points: NDArray[np.float64],
-        corners: Iterable[tuple[int, float, NDArray[np.complex128]]],
-        side_step: float = 0.0,
-    ) -> NDArray[np.complex128]:
-        """Return A_k at rising frequencies, shape (n_points, n_atoms * 9), 1/THz.
+        self, points: NDArray[np.float64], corners: Iterable[Corner], side_step: float = 0.0, *, real: bool = False
+    ) -> NDArray[Any]:
+        """Return A_k, or its real part, at rising frequencies, shape (n_points, n_atoms * 9), 1/THz.
 
-        ``corners`` are q' as (index in the grid, weight, eigenvectors). A band has weight only between the lowest and
-        highest corner of its own tetrahedra: about one frequency in a hundred, and only those are kept.
+        ``corners`` are q' as (index in the grid, weight, eigenvectors).
         """
-        from phonopy.phonon.tetrahedron_method import get_integration_weights
-        from scipy.sparse import csr_array
+        from scipy.sparse import csr_array, hstack
 
         columns = np.ascontiguousarray(self.frequencies.T)[:, :, None]  # bands, grid points, 1
-        extra = {"symmetrize_tetrahedra": True} if self.symmetrize_tetrahedra else {}
-        sides = (-side_step, side_step) if side_step else (0.0,)
-        n_mesh, n_bands = len(self.grid.grg2bzg), self.frequencies.shape[1]
-        density = np.zeros((len(points), 3 * n_bands), dtype=np.complex128)
-        for g, weight, vectors in corners:
-            near = self.frequencies[self._neighbours(g)]
-            first = np.searchsorted(points, near.min(axis=0) - side_step, side="left")
-            last = np.searchsorted(points, near.max(axis=0) + side_step, side="right")
-            here = np.array([g], dtype="int64")
-            rows, bands, values = [], [], []
-            for s in np.flatnonzero((last > first) & (self.frequencies[g] >= self.cutoff_frequency)):
-                asked = np.concatenate([points[first[s] : last[s]] + side for side in sides])
-                w = get_integration_weights(asked, columns[s], self.grid, grid_points=here, **extra)[0]
-                w = w.reshape(len(sides), -1).mean(axis=0)
-                kept = np.flatnonzero(w)
-                rows.append(kept + first[s])
-                bands.append(np.full(len(kept), s))
-                values.append(w[kept] * (weight / n_mesh))
-            if rows:
-                where = (np.concatenate(rows), np.concatenate(bands))
-                touched = csr_array((np.concatenate(values), where), shape=(len(points), n_bands))
-                density += touched @ self._overlaps(g, vectors)
+        density = np.zeros((len(points), 3 * len(columns)), dtype=np.float64 if real else np.complex128)
+        remaining = iter(corners)
+        while batch := list(islice(remaining, BATCH)):
+            weights, overlaps = [], []
+            for g, multiplicity, vectors in batch:
+                rows, bands, values = self._weights(g, points, columns, side_step)
+                values = values * (multiplicity / len(self.grid.grg2bzg))
+                weights.append(csr_array((values, (rows, bands)), shape=(len(points), len(columns))))
+                tensors = self._overlaps(g, vectors)
+                overlaps.append(tensors.real if real else tensors)
+            density += hstack(weights, format="csr") @ np.concatenate(overlaps)
         return density
+
+    def _weights(
+        self, g: int, points: NDArray[np.float64], columns: NDArray[np.float64], side_step: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return points, bands and values of the tetrahedron weights that are not zero at one q'.
+
+        A band has weight only between the lowest and highest corner of its own tetrahedra: about one frequency in a
+        hundred. Frequencies that meet a corner take the mean of both sides.
+        """
+        from phonopy.phonon.tetrahedron_method import get_integration_weights
+
+        extra = {"symmetrize_tetrahedra": True} if self.symmetrize_tetrahedra else {}
+        here = np.array([g], dtype="int64")
+        near = np.sort(self.frequencies[self._neighbours(g)], axis=0)
+        first = np.searchsorted(points, near[0] - side_step, side="left")
+        last = np.searchsorted(points, near[-1] + side_step, side="right")
+        rows, bands, values = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+        for s in np.flatnonzero((last > first) & (self.frequencies[g] >= self.cutoff_frequency)):
+            asked = points[first[s] : last[s]]
+            meets = np.searchsorted(near[:, s], asked - side_step) < np.searchsorted(near[:, s], asked + side_step)
+            asked = np.concatenate([asked - side_step * meets, asked[meets] + side_step])
+            w = get_integration_weights(asked, columns[s], self.grid, grid_points=here, **extra)[0, :, 0]
+            w, other = w[: len(meets)], w[len(meets) :]
+            w[meets] = (w[meets] + other) / 2
+            kept = np.flatnonzero(w)
+            rows.append(kept + first[s])
+            bands.append(np.full(len(kept), s))
+            values.append(w[kept])
+        return np.concatenate(rows), np.concatenate(bands), np.concatenate(values)
 
     def _overlaps(self, g: int, vectors: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Return e_k ⊗ e_k* of every band at one q', shape (n_bands, n_atoms * 9)."""
         frequencies = self.frequencies[g]
         local = vectors.T.reshape(len(frequencies), -1, 3)
         tensors = (local[:, :, :, None] * local[:, :, None, :].conj()).reshape(len(frequencies), -1)
-        tensors[frequencies < self.cutoff_frequency] = 0
         if self.average_degenerate:  # the same as averaging the weights of degenerate bands
             labels = degenerate_blocks(frequencies)
             share = (labels[:, None] == labels[None, :]).astype(np.float64)

@@ -284,11 +284,30 @@ class Linewidths:
         difference = np.abs(self.frequencies - frequencies)[away]
         if difference.size and difference.max() > tolerance:
             worst = np.flatnonzero(away)[int(difference.max(axis=1).argmax())]
+            _refuse_other_unit(self.frequencies[away], frequencies[away], self.source)
             raise GridMismatchError(
                 f"the frequencies stored in {self.source} differ from those of the force constants by up to "
                 f"{difference.max():.3g} THz (q point {worst}, {self.qpoints[worst]}), more than {tolerance} THz. "
                 "Use the fc2, cell, --dim-fc2 and NAC (--born or --nonac) of the run that made the linewidths."
             )
+
+
+def _refuse_other_unit(stored: NDArray[np.float64], expected: NDArray[np.float64], source: str) -> None:
+    """Raise when frequencies differ by a known unit: then linewidths of the same source are suspect too."""
+    moving = expected > 0.1 * expected.max()
+    ratio = float(np.median(stored[moving] / expected[moving]))
+    known = {"angular (rad/ps)": 2 * np.pi, "in cm⁻¹": get_physical_units().THzToCm, "in meV": 1e3 * _thz_to_ev()}
+    for name, factor in known.items():
+        if abs(ratio / factor - 1) < 1e-3:
+            raise LinewidthError(
+                f"the frequencies of {source} are {name}, expected ordinary THz: {ratio:.4g} times those of the "
+                f"force constants. Divide them by {factor:.6g}, and check the convention of the linewidths too."
+            )
+
+
+def _thz_to_ev() -> float:
+    """Return the energy of 1 THz in eV."""
+    return float(get_physical_units().THzToEv)
 
 
 def _check_values(array: NDArray[np.float64], name: str, source: str) -> None:

@@ -69,7 +69,7 @@ def read_kappa_file(path: PathLike) -> Linewidths:
         )
     widths: Any = gamma
     if "gamma_elph" in handle:
-        widths = gamma[()] + handle["gamma_elph"][()].reshape(gamma.shape)
+        widths = _SummedRows(gamma, handle["gamma_elph"])
     mesh = tuple(int(n) for n in np.ravel(handle["mesh"][()])) if "mesh" in handle else None
     return Linewidths(
         temperatures=np.asarray(handle["temperature"][()], dtype=np.float64),
@@ -81,6 +81,24 @@ def read_kappa_file(path: PathLike) -> Linewidths:
         mesh=mesh,
         source=path.name,
     ).checked()
+
+
+class _SummedRows:
+    """Two datasets of one shape, added row by row when read, so that neither is held in memory."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        if second.size != first.size:
+            raise InputFileError(
+                f"gamma_elph has shape {second.shape}, expected {first.shape} as gamma. Take both from one run."
+            )
+        self._parts = (first, second)
+        self.shape = first.shape
+
+    def __getitem__(self, key: Any) -> NDArray[np.float64]:
+        first, second = self._parts
+        if second.shape != first.shape:  # a leading axis of one smearing
+            return np.asarray(first[key] + second[0][key])
+        return np.asarray(first[key] + second[key])
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,11 @@ Z. Han et al., Comput. Phys. Commun. 270, 108179 (2022), doi:10.1016/j.cpc.2021.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,8 @@ from numpy.typing import NDArray
 
 from phon_wigner.errors import GridMismatchError, InputFileError
 from phon_wigner.linewidths import Linewidths
+
+logger = logging.getLogger(__name__)
 
 OMEGA_TOLERANCE = 1e-3
 """Largest accepted difference between the frequencies in a rate file and in BTE.omega, rad/ps."""
@@ -66,6 +70,11 @@ def read_shengbte(
         The rates belong to other frequencies than BTE.omega.
     """
     folder = Path(folder)
+    if "BTE.w_final" in rates:
+        logger.warning(
+            "BTE.w_final holds rates after the iteration, no linewidths: κ_P follows the direct solution roughly, κ_C "
+            "is not defined with them. Use BTE.w for coherences."
+        )
     qpoints, weights = _read_qpoints(folder / "BTE.qpoints")
     omega = np.atleast_2d(_load(folder / "BTE.omega"))
     if len(omega) != len(qpoints):
@@ -105,8 +114,10 @@ def _load(path: Path) -> NDArray[np.float64]:
     """Read a table of numbers, with a message that names the file."""
     if not path.is_file():
         raise InputFileError(f"{path} does not exist. Give the directory of a complete ShengBTE run.")
+    # Fortran drops the E of three-digit exponents: 0.1234567890-100
+    text = re.sub(r"(\d)([+-]\d{3})\b", r"\1E\2", path.read_text(encoding="ascii"))
     try:
-        return np.asarray(np.loadtxt(path, dtype=np.float64))
+        return np.asarray(np.loadtxt(StringIO(text), dtype=np.float64))
     except ValueError as error:
         raise InputFileError(f"{path} is not a table of numbers: {error}. Re-run ShengBTE.") from error
 
@@ -117,7 +128,8 @@ def _read_qpoints(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     if table.shape[1] != 6:
         raise InputFileError(
             f"{path} has {table.shape[1]} columns, expected 6 (index, grid index, equivalent points, q1 q2 q3). "
-            "BTE.qpoints_full lists the whole grid and is not it."
+            "BTE.qpoints_full lists the whole grid and is not it; ShengBTE before 1.1 wrote five, with Cartesian q: "
+            "run a newer one."
         )
     coordinates = table[:, 3:]
     return coordinates - np.rint(coordinates), table[:, 2].astype(np.int64)

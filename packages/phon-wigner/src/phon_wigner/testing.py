@@ -5,6 +5,10 @@ Every bond sits at its own minimum, so the crystal is stable and its force const
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,7 @@ from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
 from phon_wigner.harmonic import HarmonicCrystal
+from phon_wigner.linewidths import Linewidths
 
 LATTICE = 5.6
 BORN_CHARGE = 1.1
@@ -79,3 +84,59 @@ def irreducible_mesh(phonon_crystal: HarmonicCrystal, n: int) -> tuple[NDArray[n
         chosen.append((point + n // 2) % n - n // 2)
         sizes.append(len(keys))
     return np.array(chosen) / n, np.array(sizes)
+
+
+def fortran_e(value: float) -> str:
+    """Return a number as Fortran's ``E20.10`` prints it: 0.1234567890E+02, and without the E below 1e-99."""
+    if not math.isfinite(value):
+        return ("NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity").rjust(20)
+    exponent = 0 if value == 0 else math.floor(math.log10(abs(value))) + 1
+    mantissa = f"{value / 10.0**exponent:.10f}"
+    if abs(float(mantissa)) >= 1:
+        exponent, mantissa = exponent + 1, f"{value / 10.0 ** (exponent + 1):.10f}"
+    return f"{mantissa}{'E' if abs(exponent) < 100 else ''}{exponent:+03d}".rjust(20)
+
+
+def write_shengbte(folder: str | os.PathLike[str], widths: Linewidths, fourphonon: bool = False) -> None:
+    """Write linewidths as ShengBTE does, in its own formats.
+
+    The formats are those of ShengBTE.f90: ``3(I9,1x),3(E20.10,1x)`` for BTE.qpoints (q in [0, 1)), ``E20.10`` per band
+    for BTE.omega, ``2E20.10`` band after band for the rates.
+
+    Parameters
+    ----------
+    folder : path
+    widths : Linewidths
+        With frequencies.
+    fourphonon : bool
+        Write FourPhonon's BTE.w_3ph (three quarters) and BTE.w_4ph (one quarter) as well.
+    """
+    folder = Path(folder)
+    if widths.frequencies is None:
+        raise ValueError("ShengBTE files need frequencies; give Linewidths with them.")
+    omega = 2 * np.pi * widths.frequencies
+    points = [
+        f"{i + 1:9d} {i + 1:9d} {int(weight):9d} " + " ".join(fortran_e(float(x)) for x in q % 1) + " "
+        for i, (q, weight) in enumerate(zip(widths.qpoints, widths.weights, strict=True))
+    ]
+    (folder / "BTE.qpoints").write_text("\n".join(points) + "\n", encoding="ascii")
+    _write_rows(folder / "BTE.omega", omega)
+    _write_rows(folder / "BTE.w_isotopic", _two_columns(omega, 4 * np.pi * widths.gamma_static))
+    for temperature, gamma in zip(widths.temperatures, widths.gamma, strict=True):
+        target = folder / f"T{round(temperature)}K"
+        target.mkdir()
+        _write_rows(target / "BTE.w", _two_columns(omega, 4 * np.pi * (gamma + widths.gamma_static)))
+        if fourphonon:
+            for name, share in (("BTE.w_3ph", 0.75), ("BTE.w_4ph", 0.25)):
+                _write_rows(target / name, _two_columns(omega, share * 4 * np.pi * gamma))
+
+
+def _two_columns(omega: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return frequency and rate of every mode, band after band."""
+    return np.column_stack([omega.T.ravel(), rate.T.ravel()])
+
+
+def _write_rows(path: Path, rows: Iterable[Iterable[float]]) -> None:
+    """Write one line of E20.10 numbers per row."""
+    lines = ("".join(fortran_e(float(x)) for x in row) for row in rows)
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
