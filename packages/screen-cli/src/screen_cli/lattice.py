@@ -140,6 +140,12 @@ def supercell_displacements(phono3py: Any) -> NDArray[np.float64]:
     return displacements
 
 
+def primitive_atom_of_unitcell(phonopy: Any) -> NDArray[np.int64]:
+    """Index in the primitive cell of each atom of the unit cell, int64 (n_atoms_unitcell,)."""
+    primitive = phonopy.primitive
+    return np.array([primitive.p2p_map[primitive.s2p_map[atom]] for atom in phonopy.supercell.u2s_map], dtype=np.int64)
+
+
 def predict_forces(
     primitive: Any,
     displacements: NDArray[np.float64],

@@ -29,7 +29,7 @@ _ROUTES = {"fc3": "expansion", "strain": "expansion_strain", "qha": "quasi_harmo
 @click.option("--mesh", "-m", nargs=3, type=int, metavar="N N N", help="q mesh (default: 30 Å, about 9 9 9 for NaCl).")
 @click.option("--strain", type=float, help="Largest element of the strains of route strain (default 0.003).")
 @click.option("--elastic", type=click.Path(path_type=Path), help="Text file with a 6 × 6 stiffness in GPa to use.")
-@click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Default: expansion-CALCULATOR.")
+@click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Default: expansion-CALCULATOR-FILE.")
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
 @click.option("--workers", "-w", type=int, help="Worker processes for several crystals (default: in this process).")
 @click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
@@ -86,7 +86,7 @@ def command(
         engine={} if workers is None else {"name": "local", "workers": workers},
         overrides=overrides,
     )
-    root = run_dir or Path(f"expansion-{calculator.split('.')[-1]}")
+    root = run_dir or Path(f"expansion-{calculator.split('.')[-1]}-{Path(structures[0]).stem}")
     run = RunDirectory.create(root, settings, accept_changes=True)  # content keys keep old and new results apart
     with drain_on_interrupt() as stop_requested:
         watching = None if quiet else progress_observer(run)

@@ -176,8 +176,10 @@ def results_as_csv(records: Mapping[str, Record]) -> str:
             column[rows] = values
             columns[f"{name}_{quantity}"] = column
     lines = [",".join(columns)]
-    for values in zip(*columns.values(), strict=True):
-        lines.append(",".join("" if np.isnan(value) else f"{value:.6g}" for value in values))
+    lines += [
+        ",".join("" if np.isnan(value) else f"{value:.6g}" for value in values)
+        for values in zip(*columns.values(), strict=True)
+    ]
     return "\n".join(lines) + "\n"
 
 

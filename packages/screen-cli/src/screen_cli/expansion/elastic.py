@@ -27,6 +27,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from screen_cli.errors import CalculatorError, ConfigError, PhysicsError
+from screen_cli.expansion.internal_strain import InternalStrain
 from screen_cli.expansion.strain import (
     cartesian_rotations,
     from_mandel,
@@ -39,13 +40,11 @@ from screen_cli.expansion.strain import (
     unit_strains,
 )
 from screen_cli.model_errors import translate_calculator_errors
-from screen_cli.settings import RelaxSettings
-from screen_cli.stages.relax import optimise
 
 logger = logging.getLogger(__name__)
 
 STRAIN_STEPS = (0.002, 0.004)
-SYMPREC = 1e-4  # Å; finer than any displacement of these strains, so that relaxation keeps the strained symmetry
+SYMPREC = 1e-4  # Å; finer than any displacement of these strains
 _IDENTITY = to_mandel(np.eye(3))
 _DEVIATORIC = np.eye(6) - np.outer(_IDENTITY, _IDENTITY) / 3
 
@@ -133,7 +132,6 @@ def compute_elastic_tensor(
     calculator: Any,
     *,
     steps: Sequence[float] = STRAIN_STEPS,
-    fmax: float = 1e-4,
     symprec: float = SYMPREC,
 ) -> ElasticTensor:
     """Strain a crystal in six ways and both signs, and fit its stress.
@@ -146,8 +144,6 @@ def compute_elastic_tensor(
         With stress.
     steps : sequence of float
         Sizes of the strains (norm of the tensor); both signs are taken.
-    fmax : float
-        Convergence of the internal relaxation, eV/Å.
     symprec : float
         Symmetry tolerance, Å.
 
@@ -157,17 +153,20 @@ def compute_elastic_tensor(
         The calculator gives no stress, or failed.
     ConfigError
         No step, or one that is not positive.
+    PhysicsError
+        The ions sit on a saddle.
     """
     if not len(steps) or min(steps) <= 0:
         raise ConfigError(f"strain steps are {list(steps)}, expected positive numbers, e.g. [0.002, 0.004].")
     signed = np.array([sign * step for step in steps for sign in (-1.0, 1.0)])
     residual = stress(atoms, calculator)
+    ions = InternalStrain.of(atoms, calculator)
     stresses = np.empty((2, 6, len(signed), 6))  # clamped or relaxed, strain, step, component
     for n_strain, direction in enumerate(unit_strains()):
         for n_step, step in enumerate(signed):
             deformed = strained(atoms, step * direction)
             stresses[0, n_strain, n_step] = to_mandel(stress(deformed, calculator))
-            relax_ions(deformed, calculator, fmax=fmax, symprec=symprec)
+            ions.relax(deformed, calculator)
             stresses[1, n_strain, n_step] = to_mandel(stress(deformed, calculator))
         logger.info("elastic constants: strain %d of 6", n_strain + 1)
     powers = np.stack([np.ones_like(signed), signed, signed**2], axis=1)[:, : 2 if len(steps) == 1 else 3]
@@ -208,21 +207,6 @@ def stress(atoms: Atoms, calculator: Any) -> NDArray[np.float64]:
     if value.shape != (3, 3) or not np.isfinite(value).all():
         raise CalculatorError(f"{type(calculator).__name__} gave a stress that is not finite: {value.tolist()}.")
     return value
-
-
-def relax_ions(atoms: Atoms, calculator: Any, *, fmax: float, symprec: float = SYMPREC) -> None:
-    """Relax the atoms in place at a fixed cell, with the symmetry that the cell now has.
-
-    Raises
-    ------
-    CalculatorError
-        Not converged, or the calculator failed.
-    """
-    atoms.calc = calculator
-    try:
-        optimise(atoms, RelaxSettings(relax_cell=False, fmax=fmax), symprec, keep_symmetry=True)
-    finally:
-        atoms.calc = None
 
 
 def stiffness_from_list(values: Sequence[Sequence[float]] | NDArray[np.float64]) -> ElasticTensor:

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.expansion.elastic import SYMPREC, relax_ions
+from screen_cli.expansion.elastic import SYMPREC
+from screen_cli.expansion.internal_strain import InternalStrain
 from screen_cli.expansion.strain import ase_cell, phonopy_cell, strained
 from screen_cli.record import Record
 from screen_cli.settings import ForcesSettings
@@ -124,7 +125,6 @@ def gruneisen_from_strains(
     *,
     amplitude: float = STRAIN,
     distance: float = DISTANCE,
-    fmax: float = 1e-4,
 ) -> ModeGruneisen:
     """Mode Grüneisen tensors from force constants of strained crystals, ions relaxed.
 
@@ -142,8 +142,6 @@ def gruneisen_from_strains(
         Largest element of each strain; both signs are taken.
     distance : float
         Displacement in the strained supercells, Å.
-    fmax : float
-        Convergence of the internal relaxation, eV/Å.
 
     Raises
     ------
@@ -152,17 +150,21 @@ def gruneisen_from_strains(
     PhysicsError
         A mode of the unstrained crystal is imaginary.
     """
+    from screen_cli.lattice import primitive_atom_of_unitcell
+
     if not 0 < amplitude < 0.1:
         raise ConfigError(f"the strain is {amplitude}, expected a small positive number such as {STRAIN}.")
     points = _irreducible_points(phonopy, mesh)
-    unitcell = ase_cell(phonopy.unitcell)
+    unitcell, primitive = ase_cell(phonopy.unitcell), ase_cell(phonopy.primitive)
+    ions = InternalStrain.of(primitive, calculator)
+    images = primitive_atom_of_unitcell(phonopy)
     derivatives = []
     for number, strain in enumerate(strains):
         pair = []
         size = amplitude / float(np.abs(strain).max())
         for step in (size, -size):
             deformed = strained(unitcell, step * strain)
-            relax_ions(deformed, calculator, fmax=fmax)
+            deformed.positions += ions.relax(strained(primitive, step * strain), calculator)[images]
             pair.append(force_constants_of(deformed, phonopy, calculator, distance))
         derivatives.append((pair[0] - pair[1]) / (2 * size))
         logger.info("strained crystals: strain %d of %d", number + 1, len(strains))

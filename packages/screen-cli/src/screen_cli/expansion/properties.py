@@ -16,6 +16,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from screen_cli.expansion.elastic import (
+    STRAIN_STEPS,
     SYMPREC,
     ElasticTensor,
     compute_elastic_tensor,
@@ -51,8 +52,7 @@ def elastic(
     records: Mapping[str, Record],
     *,
     calculator: Any,
-    steps: Sequence[float] = (0.002, 0.004),
-    fmax: float = 1e-4,
+    steps: Sequence[float] = STRAIN_STEPS,
     stiffness_gpa: Sequence[Sequence[float]] = (),
 ) -> Record:
     """Elastic constants of the relaxed crystal.
@@ -63,7 +63,7 @@ def elastic(
         ``displace``.
     calculator : ase.calculators.calculator.Calculator
         With stress, unless ``stiffness_gpa`` is given.
-    steps, fmax
+    steps : sequence of float
         As for :func:`~screen_cli.expansion.elastic.compute_elastic_tensor`.
     stiffness_gpa : sequence, optional
         Elastic constants to use instead, 6 × 6, Voigt, GPa, order xx yy zz yz xz xy.
@@ -79,7 +79,7 @@ def elastic(
         tensor = stiffness_from_list(stiffness_gpa)
     else:
         primitive = ase_cell(load_phono3py(records["displace"]).primitive)
-        tensor = compute_elastic_tensor(primitive, calculator, steps=steps, fmax=fmax)
+        tensor = compute_elastic_tensor(primitive, calculator, steps=steps)
     residual = float(np.abs(tensor.residual_stress).max())
     if residual > _WARN_STRESS:
         logger.warning(
@@ -140,7 +140,6 @@ def expansion_strain(
     temperatures: Sequence[float] = TEMPERATURES,
     strain: float = STRAIN,
     distance: float = DISTANCE,
-    fmax: float = 1e-4,
     full_tensor: bool = False,
 ) -> Record:
     """Thermal expansion from strained crystals.
@@ -152,7 +151,7 @@ def expansion_strain(
     calculator : ase.calculators.calculator.Calculator
     mesh, mesh_length, temperatures
         As for :func:`expansion`.
-    strain, distance, fmax
+    strain, distance
         As for :func:`~screen_cli.expansion.gruneisen.gruneisen_from_strains`.
     full_tensor : bool
         Strain in all six ways for whole mode tensors; else only as symmetry allows the crystal to expand.
@@ -165,7 +164,7 @@ def expansion_strain(
     phonopy = load_phonopy(records["displace"], records["force_constants"])
     points = harmonic_mesh(list(mesh), mesh_length, phonopy.primitive.cell)
     strains = unit_strains() if full_tensor else invariant_strains(_rotations(phonopy))
-    modes = gruneisen_from_strains(phonopy, calculator, points, strains, amplitude=strain, distance=distance, fmax=fmax)
+    modes = gruneisen_from_strains(phonopy, calculator, points, strains, amplitude=strain, distance=distance)
     return to_record(modes, phonopy, _elastic_tensor(records), temperatures, points, suffix="_strain")
 
 
