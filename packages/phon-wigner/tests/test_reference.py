@@ -34,6 +34,22 @@ def test_la2zr2o7(reference_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_la2zr2o7_with_isotopes(reference_data, tmp_path):
+    """The linewidths of the file and the fast isotope route together."""
+    folder = reference_data / "la2zr2o7-wigner"
+    if not folder.is_dir():
+        pytest.skip("la2zr2o7-wigner is not in the reference data")
+    out = tmp_path / "out.json"
+    arguments = ["analyze", str(folder / "kappa-m191919.hdf5"), "--fc2", str(folder / "fc2.hdf5"), "--isotope"]
+    arguments += ["--cell", str(folder / "POSCAR"), "--dim", "1", "1", "1", "--dim-fc2", "4", "4", "4"]
+    arguments += ["--born", str(folder / "BORN"), "--ts", "300", "1000", "--json", str(out)]
+    assert main(arguments) == 0
+    document = json.loads(out.read_text())
+    np.testing.assert_allclose(np.array(document["kappa_p"])[:, :3].mean(axis=1), [1.914, 0.571], rtol=2e-3)
+    np.testing.assert_allclose(np.array(document["kappa_c"])[:, :3].mean(axis=1), [0.533, 0.743], rtol=2e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "populations", "coherences"), [("si-pbesol", 18.074, 0.281), ("si-dft", 20.073, 0.2763)]
 )
