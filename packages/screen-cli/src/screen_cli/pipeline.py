@@ -171,6 +171,8 @@ def _property(name: str, context: Context) -> Record:
         options["calculator"] = context.calculator
     if plugin.recomputes:
         options["recompute"] = functools.partial(_recompute, context)
+    if plugin.uses_structure:
+        options["structure"] = context.structure
     values = plugin.load()(dict(context.records), **options)
     if isinstance(values, Record):
         return values
@@ -293,10 +295,17 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
                     plugin.version,
                     c.settings.properties.options.get(plugin.name, {}),
                     *([_depends_calculator(c)] if plugin.uses_calculator else []),
+                    *([_fingerprint(plugin, c)] if plugin.fingerprint else []),
                 ],
             )
         )
     return tuple(stages)
+
+
+def _fingerprint(plugin: Any, context: Context) -> Any:
+    """What a property reads besides records, in its own words."""
+    function = replace(plugin, factory=plugin.fingerprint).load()
+    return function(context.structure, **context.settings.properties.options.get(plugin.name, {}))
 
 
 def _make_solver(plugin: Any, options: Mapping[str, Any]) -> Any:

@@ -187,6 +187,11 @@ class PropertyPlugin(PluginRecord):
         names ``forces`` (n_supercells, n_atoms, 3) and ``forces_fc2``, through the run's own fit up to
         ``"force_constants"``, ``"harmonic"`` or ``"conductivity"`` and returns these records by stage. ``needs``
         must name ``displace`` and those stages. Nothing is stored, held out or left for the mode-resolved arrays.
+    uses_structure : bool
+        The function gets the crystal as keyword ``structure`` (:class:`screen_cli.structure.Structure`).
+    fingerprint : str
+        Lazy ``"module:function"``; ``function(structure, **options)`` returns JSON that becomes part of the content
+        key, e.g. checksums of files the property reads. Empty: the records and options are all it depends on.
     """
 
     needs: tuple[str, ...] = ()
@@ -194,6 +199,8 @@ class PropertyPlugin(PluginRecord):
     version: str = "1"
     uses_calculator: bool = False
     recomputes: bool = False
+    uses_structure: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,22 @@ def screen_properties() -> Iterator[PropertyPlugin]:
         factory="screen_cli.descriptor:descriptor",
         uses_calculator=True,
     )
+    yield PropertyPlugin(
+        name="cohp",
+        summary="Bonding and antibonding from LOBSTER's COHPCAR.lobster and ICOHPLIST.lobster (option: folder)",
+        columns=(
+            ("cohp_bonding_ev", "bonding part of the COHP up to the Fermi level, mean over the pairs, eV"),
+            ("cohp_antibonding_ev", "antibonding part, likewise, eV"),
+            ("icohp_mean_ev", "mean ICOHP at the Fermi level, eV (negative: bonding)"),
+            ("icohp_strongest_ev", "ICOHP of the strongest bond, eV"),
+            ("n_bonds", "pairs of atoms in the file"),
+            ("cohp_consistent", "whether curves and list agree to 5 %"),
+        ),
+        factory="screen_cli.lobster:cohp",
+        pip="screen-cli[cohp]",
+        uses_structure=True,
+        fingerprint="screen_cli.lobster:fingerprint",
+    )
     yield from _expansion()
 
 
