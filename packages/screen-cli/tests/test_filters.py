@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 from ase.build import bulk
 
 from screen_cli.cli import main
-from screen_cli.errors import FilterError, UnknownNameError
+from screen_cli.config import settings_from_dict
+from screen_cli.errors import FilterError, StoreError, UnknownNameError
 from screen_cli.filters import FilteredStructure, apply_filters, count_reasons
+from screen_cli.reading import JOURNAL, _append, filtered_rows
 from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import FilterSettings
 from screen_cli.structure import RejectedStructure, Structure
@@ -185,3 +188,15 @@ def test_a_changed_filter_drops_and_takes_back(tmp_path):
     assert main([*arguments, "--accept-changes"]) == 0
     by_formula = {row["formula"]: row["state"] for row in run.rows() if not row["id"].startswith("duplicate")}
     assert by_formula["Na"] not in ("filtered", "pending")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told():
+    with pytest.raises(StoreError, match="No space left"):
+        _append(Path("/dev/full"), [{"id": "x", "state": "filtered"}])
+
+
+def test_a_torn_journal_loses_its_last_line_only(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", settings_from_dict({}))
+    (run.root / JOURNAL).write_text('{"id": "a", "state": "filtered"}\n{"id": "b", "sta')
+    assert [row["id"] for row in filtered_rows(run)] == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import signal
@@ -179,6 +180,27 @@ def test_a_killed_download_goes_on_behind_its_last_page(ask, tmp_path):
     assert [item.provider_id for item in ask()] == [f"x-{number}" for number in range(7)]
     offsets = [line.partition("page_offset=")[2] for line in ask.log()]
     assert offsets.count("") == 1, "the first page was asked for once"
+
+
+def test_a_full_disk_stops_with_a_sentence_and_the_download_goes_on_when_there_is_room(ask, monkeypatch):
+    from screen_cli import atomic_write
+    from screen_cli.errors import StoreError
+
+    calls = []
+
+    def fsync(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 4:  # info, query, first page, cursor; then the disk is full
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic_write.os, "fsync", fsync)
+        with pytest.raises(StoreError, match=r"page-000002.*No space left.*nothing finished is lost"):
+            ask()
+    assert len(list(ask.cache.rglob("page-*"))) == 1
+    n_before = len(ask.log())
+    assert len(ask()) == 7
+    assert len(ask.log()) - n_before == 2
 
 
 def test_a_torn_page_on_the_disk_is_fetched_again(ask):
