@@ -29,8 +29,8 @@ from sdnnff_calc.checkpoint import Model, load_model
 from sdnnff_calc.device import choose_device
 from sdnnff_calc.elements import check_elements
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
-from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.errors import EmptyInputError, NonFiniteError
+from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import conservative_forces, evaluate
 
 __all__ = ["Committee", "load_committee"]
@@ -168,26 +168,25 @@ class Committee:
     def _in_turn(self, env: Environments) -> tuple[Tensor, Tensor | None]:
         """Evaluate members of one architecture one after the other on the same geometry."""
         networks = [m.network for m in self.models]
-        first = networks[0]
         scales = [m.statistics.force_scale for m in self.models]
+        first = networks[0]
         if not self._has_energy:
             with torch.no_grad():
-                extra = (first.density(env),) if isinstance(first, EquivariantModel) else ()
-                forces = [n(env, *extra) * s for n, s in zip(networks, scales, strict=True)]
+                geometry = first.share(env) if isinstance(first, GridModel) else first.share(env, differentiate=False)
+                forces = [n(env, geometry) * s for n, s in zip(networks, scales, strict=True)]
             return torch.stack(forces), None
-        vector = env.vector.detach().requires_grad_(True)
-        env = env.with_vector(vector)
-        forces, energies = [], []
+        shared = first.share(env, differentiate=True)
+        gradients, energies = [], []
         with torch.enable_grad():
-            extra = (first.density(env),) if isinstance(first, EquivariantModel) else ()
             for model, scale in zip(self.models, scales, strict=True):
-                atomic = model.network(env, *extra) * scale
-                (gradient,) = torch.autograd.grad(atomic.sum(), vector, retain_graph=True)
-                forces.append(conservative_forces(gradient, env))
+                atomic = model.network(env, shared) * scale
+                total = atomic.sum()
+                gradients.append(torch.autograd.grad(total, shared.leaves, retain_graph=True, allow_unused=True))
                 offsets = model.statistics.energy_table().to(self.device)[env.numbers]
-                total = atomic.detach().double() + offsets
-                energies.append(total.new_zeros(env.n_structures).index_add(0, env.structure, total))
-        return torch.stack(forces), torch.stack(energies)
+                energy = atomic.detach().double() + offsets
+                energies.append(energy.new_zeros(env.n_structures).index_add(0, env.structure, energy))
+        on_edges = shared.edge_gradients(env, gradients)
+        return torch.stack([conservative_forces(g, env) for g in on_edges]), torch.stack(energies)
 
     def _one_by_one(self, batch: list[EdgeArrays]) -> tuple[Tensor, Tensor | None]:
         """Evaluate members that differ in architecture."""

@@ -27,21 +27,20 @@ Luo, Chen, Krishnapriyan, ICLR 2024, arXiv:2401.10216 (Gaunt products on the sph
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
 
+from sdnnff_calc.blocked_product import blocked_product
 from sdnnff_calc.config import EquivariantConfig
 from sdnnff_calc.density import bessel_functions, harmonics, pad_to_rows, sphere_quadrature
 from sdnnff_calc.elements import ElementChannels
 from sdnnff_calc.environments import Environments
+from sdnnff_calc.shared_geometry import SharedGeometry, share_geometry
 
 __all__ = ["ChannelMixing", "EquivariantModel", "SphereProduct"]
-
-
-Geometry = tuple[Tensor, Tensor, Tensor]
-"""Radial functions, harmonics and element-resolved density: see :meth:`EquivariantModel.density`."""
 
 
 class ChannelMixing(nn.Module):
@@ -169,7 +168,7 @@ class EquivariantModel(nn.Module):
         self.skip = nn.Linear(n_scalars, n_out if c.head == "conservative" else 1, bias=False)
         self.register_buffer("mean_neighbours", torch.tensor(40.0))
 
-    def density(self, env: Environments) -> Geometry:
+    def density(self, env: Environments) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate radial functions, harmonics and the element-resolved density.
 
         Returns
@@ -179,11 +178,20 @@ class EquivariantModel(nn.Module):
         rows : Tensor, shape (n_rows, (l_max+1)², n_radial)
         """
         distance = env.vector.norm(dim=-1)
-        radial = bessel_functions(distance, self.config.cutoff, self.config.n_radial)
+        radial = self._radial_functions(env, distance)
         angular = harmonics(env.vector / distance.unsqueeze(-1), self.config.l_max)
         padded_radial = pad_to_rows(radial, env.row_slot, env.n_rows, env.row_width)
         padded_angular = pad_to_rows(angular, env.row_slot, env.n_rows, env.row_width)
         return radial, angular, torch.bmm(padded_angular.transpose(1, 2), padded_radial)
+
+    def _radial_functions(self, env: Environments, distance: Tensor) -> Tensor:
+        """Evaluate the radial basis, shape (n_edges, n_radial)."""
+        return bessel_functions(distance, self.config.cutoff, self.config.n_radial)
+
+    def share(self, env: Environments, *, differentiate: bool) -> SharedGeometry:
+        """Evaluate what members of a committee share (see :mod:`sdnnff_calc.shared_geometry`)."""
+        radial_functions = functools.partial(self._radial_functions, env)
+        return share_geometry(env, radial_functions, self.config.l_max, differentiate=differentiate)
 
     def density_by_channel(self, env: Environments, rows: Tensor) -> Tensor:
         """Contract the elements: shape ((l_max+1)², n_atoms, n_element_channels · n_radial)."""
@@ -200,7 +208,9 @@ class EquivariantModel(nn.Module):
         summed = summed.permute(2, 0, 1, 3).reshape(n_m, env.n_atoms, -1)
         return summed * self.mean_neighbours.rsqrt()
 
-    def features(self, env: Environments, geometry: Geometry | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
+    def features(
+        self, env: Environments, geometry: SharedGeometry | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Evaluate the invariants, the vectors and the centre's element channels of every atom.
 
         Returns
@@ -210,27 +220,52 @@ class EquivariantModel(nn.Module):
             Present with a direct head.
         element : Tensor, shape (n_atoms, n_element_channels)
         """
-        radial, angular, rows = self.density(env) if geometry is None else geometry
-        density = self.density_by_channel(env, rows)
+        if geometry is None:
+            radial, angular, rows = self.density(env)
+            density, present = self.density_by_channel(env, rows), None
+        else:
+            radial, angular, present = geometry.radial, geometry.angular, geometry.present
+            density = geometry.by_element
+            if len(present) > self.config.n_element_channels:
+                density, present = self.density_by_channel(env, geometry.rows), None
         element = self.elements(env.numbers)
-        products = self.product(self.mixing(density)) * (1.0 + self.centre_gate(element))
+        mixed = self._mix(self.mixing, density, present)
+        products = self._multiply(self.product, mixed, geometry) * (1.0 + self.centre_gate(element))
         scalars, vectors = products[0], products[1:4]
         if self.config.n_layers == 2:
-            second = self._second_layer(env, radial, angular, density, products, element)
+            summed = self._sum_messages(env, radial, angular, products)
+            mixed = self._mix(self.mixing_2, density, present, summed)
+            second = self._multiply(self.product_2, mixed, geometry) * (1.0 + self.centre_gate_2(element))
             scalars = torch.cat([scalars, second[0]], dim=-1)
             if self.config.head == "direct":
                 vectors = torch.cat([vectors, second[1:4]], dim=-1)
         return scalars, vectors if self.config.head == "direct" else None, element
 
-    def _second_layer(
-        self,
-        env: Environments,
-        radial: Tensor,
-        angular: Tensor,
-        density: Tensor,
-        products: Tensor,
-        element: Tensor,
+    def _mix(
+        self, mixing: ChannelMixing, density: Tensor, present: Tensor | None, summed: Tensor | None = None
     ) -> Tensor:
+        """Mix the channels of a density by element channel or, given the elements present, of one by element.
+
+        In the second case the element channels are contracted with the weights instead of with the density, which
+        is less work for a few elements and many atoms.
+        """
+        if present is None:
+            return mixing(density if summed is None else torch.cat([summed, density], dim=-1))  # type: ignore[no-any-return]
+        n_summed = 0 if summed is None else summed.shape[-1]
+        weight = mixing.weight[:, n_summed:].unflatten(1, (self.config.n_element_channels, self.config.n_radial))
+        weight = torch.einsum("sk,lknc->lsnc", self.elements(present), weight).flatten(1, 2)
+        mixed = torch.bmm(density, (weight * self.mean_neighbours.rsqrt()).index_select(0, mixing.degree))
+        if summed is not None:
+            mixed = mixed + torch.bmm(summed, mixing.weight[:, :n_summed].index_select(0, mixing.degree))
+        return mixed
+
+    def _multiply(self, product: SphereProduct, mixed: Tensor, geometry: SharedGeometry | None) -> Tensor:
+        """Multiply on the sphere; members of a committee, which are never trained that way, in blocks."""
+        if geometry is None or product.n_factors == 1:
+            return product(mixed)  # type: ignore[no-any-return]
+        return blocked_product(mixed, product.evaluate, product.project, product.n_factors)
+
+    def _sum_messages(self, env: Environments, radial: Tensor, angular: Tensor, products: Tensor) -> Tensor:
         """Sum over neighbours again, each weighted by its own products seen along the bond."""
         message = self.message_out(products[:4])  # (4, n_atoms, c)
         message = message.transpose(0, 1).reshape(env.n_atoms, -1).index_select(0, env.neighbour)
@@ -239,11 +274,9 @@ class EquivariantModel(nn.Module):
         padded = pad_to_rows(weight, env.centre_slot, env.n_atoms, env.centre_width)
         padded_angular = pad_to_rows(angular, env.centre_slot, env.n_atoms, env.centre_width)
         summed = torch.bmm(padded_angular.transpose(1, 2), padded).transpose(0, 1)
-        summed = summed * self.mean_neighbours.rsqrt()
-        mixed = self.mixing_2(torch.cat([summed, density], dim=-1))
-        return self.product_2(mixed) * (1.0 + self.centre_gate_2(element))
+        return summed * self.mean_neighbours.rsqrt()
 
-    def forward(self, env: Environments, geometry: Geometry | None = None) -> Tensor:
+    def forward(self, env: Environments, geometry: SharedGeometry | None = None) -> Tensor:
         """Give the head's raw output in units of the force scale.
 
         Parameters
@@ -251,7 +284,7 @@ class EquivariantModel(nn.Module):
         env
             A batch.
         geometry
-            What :meth:`density` gives; it depends on no weight, so members of a committee share it.
+            What members of a committee share; for evaluation only.
 
         Returns
         -------

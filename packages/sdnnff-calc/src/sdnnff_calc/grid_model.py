@@ -15,6 +15,8 @@ Rodriguez, Liu, Hu, Phys. Rev. B 102, 035203 (2020), doi:10.1103/PhysRevB.102.03
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,27 @@ from sdnnff_calc.elements import ElementChannels
 from sdnnff_calc.environments import Environments
 from sdnnff_calc.frames import local_frames
 
-__all__ = ["GridModel"]
+__all__ = ["GridGeometry", "GridModel"]
+
+
+@dataclass(frozen=True)
+class GridGeometry:
+    """What members of a committee share: everything before the first weight.
+
+    Attributes
+    ----------
+    density
+        Density of each neighbour element on the grid, in the local frame, shape (n_atoms, n_inside · n_present).
+    present
+        Elements of the batch, int64, shape (n_present,).
+    frames, n_found
+        As :meth:`GridModel.density` gives them.
+    """
+
+    density: Tensor
+    present: Tensor
+    frames: Tensor
+    n_found: Tensor
 
 
 class GridModel(nn.Module):
@@ -82,9 +104,22 @@ class GridModel(nn.Module):
         n_found : Tensor, int64, shape (n_atoms,)
             Neighbour directions that fixed the frame.
         """
+        return self._density(env, self.elements(env.numbers))
+
+    def share(self, env: Environments) -> GridGeometry | None:
+        """Evaluate what members share; None when a batch holds more elements than there are element channels."""
+        present, which = torch.unique(env.numbers, return_inverse=True)
+        if len(present) > self.config.n_element_channels:
+            return None
+        one_hot = torch.eye(len(present), dtype=env.vector.dtype, device=present.device)
+        density, frames, n_found = self._density(env, one_hot.index_select(0, which))
+        return GridGeometry(density, present, frames, n_found)
+
+    def _density(self, env: Environments, channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Density, frames and directions found, for given channels of every atom, shape (n_atoms, n_channels)."""
         distance = env.vector.norm(dim=-1, keepdim=True)
         cut = polynomial_cutoff(distance, self.config.cutoff)
-        weight = self.elements(env.numbers).index_select(0, env.neighbour) * cut
+        weight = channels.index_select(0, env.neighbour) * cut
         width, n = env.centre_width, env.n_atoms
         ones = torch.ones_like(distance)
         vector = pad_to_rows(torch.cat([env.vector, ones], dim=-1), env.centre_slot, n, width)
@@ -121,17 +156,38 @@ class GridModel(nn.Module):
             self.feature_mean.copy_(mean)
             self.feature_deviation.copy_(variance.sqrt() + floor)
 
-    def forward(self, env: Environments) -> Tensor:
+    def forward(self, env: Environments, geometry: GridGeometry | None = None) -> Tensor:
         """Give the forces in units of the force scale, shape (n_atoms, 3).
 
         Isolated atoms feel none; an atom with all neighbours on one line feels a force along it.
+
+        Parameters
+        ----------
+        env
+            A batch.
+        geometry
+            What members of a committee share; for evaluation only.
         """
-        density, frames, n_found = self.density(env)
-        features = (density - self.feature_mean) / self.feature_deviation
-        in_frame = self.network(torch.cat([features, self.elements(env.numbers)], dim=-1))
+        if geometry is None:
+            density, frames, n_found = self.density(env)
+            features = (density - self.feature_mean) / self.feature_deviation
+            in_frame = self.network(torch.cat([features, self.elements(env.numbers)], dim=-1))
+        else:
+            frames, n_found = geometry.frames, geometry.n_found
+            in_frame = self.network[1:](self._first_layer(env, geometry))
         keep = torch.stack([n_found >= 1, n_found >= 2, n_found >= 2], dim=-1)
         in_frame = in_frame * keep
         return torch.bmm(in_frame.unsqueeze(1), frames).squeeze(1)
+
+    def _first_layer(self, env: Environments, geometry: GridGeometry) -> Tensor:
+        """Apply the first layer to the density of each element: its weights contract the element channels."""
+        layer = self.network[0]
+        weight = layer.weight[:, : self.n_features] / self.feature_deviation
+        bias = layer.bias - torch.mv(weight, self.feature_mean)
+        by_channel = weight.unflatten(1, (len(self.inside), self.config.n_element_channels))
+        by_element = torch.matmul(by_channel, self.elements(geometry.present).T).flatten(1)
+        centre = torch.mm(self.elements(env.numbers), layer.weight[:, self.n_features :].T)
+        return torch.addmm(bias, geometry.density, by_element.T) + centre
 
     def descriptors(self, env: Environments) -> Tensor:
         """Give the last hidden layer of every atom, shape (n_atoms, n_hidden)."""
