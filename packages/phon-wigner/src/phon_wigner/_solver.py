@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.doctor import require_variant
+from phon_wigner.errors import ShapeError
 from phon_wigner.phono3py_components import effective_linewidth
 from phon_wigner.variant import NAME
 
@@ -17,7 +18,18 @@ class WignerSolver:
     """Run populations and coherences on a prepared :class:`phono3py.Phono3py` object.
 
     The object carries fc2, fc3, the mesh and, when wanted, NAC parameters.
+
+    Parameters
+    ----------
+    scattering : {"phono3py", "products"}
+        Who sums the three-phonon scattering: phono3py, or :mod:`phon_wigner.scattering`, several times faster where
+        the sum over supercell atoms dominates (small primitive cells) and close to 0.1 % of κ.
     """
+
+    def __init__(self, *, scattering: str = "phono3py") -> None:
+        if scattering not in ("phono3py", "products"):
+            raise ShapeError(f"scattering is {scattering!r}, expected 'phono3py' or 'products'.")
+        self.scattering = scattering
 
     def __call__(
         self,
@@ -55,8 +67,10 @@ class WignerSolver:
         Raises
         ------
         WignerError
-            phono3py does not offer the variant.
+            phono3py does not offer the variant, or ``lbte`` was asked of ``scattering="products"``.
         """
+        if self.scattering == "products":
+            return _by_products(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
         require_variant()
         phono3py.init_phph_interaction()
         phono3py.run_thermal_conductivity(
@@ -82,3 +96,74 @@ class WignerSolver:
             "group_velocity": np.asarray(run.group_velocities),
             "heat_capacity": np.asarray(run.mode_heat_capacities),
         }
+
+
+def _by_products(
+    phono3py: Any,
+    temperatures: Sequence[float] | NDArray[np.float64],
+    *,
+    lbte: bool,
+    isotope: bool,
+    boundary_mfp: float | None,
+) -> dict[str, NDArray[Any]]:
+    """Linewidths of :mod:`phon_wigner.scattering`, then the analysis of known linewidths."""
+    from phono3py.conductivity.scattering_solvers import compute_bulk_boundary_scattering
+    from phono3py.other.isotope import get_mass_variances
+    from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
+
+    from phon_wigner.harmonic import HarmonicCrystal
+    from phon_wigner.isotope import isotope_linewidths_on_grid
+    from phon_wigner.linewidths import Linewidths
+    from phon_wigner.postprocess import AnalysisSettings, analyze
+    from phon_wigner.scattering import three_phonon_linewidths
+
+    if lbte:
+        raise ShapeError("scattering='products' gives linewidths, no collision matrix; use it with method = 'rta'.")
+    phono3py.init_phph_interaction()
+    interaction = phono3py.phph_interaction
+    grid = interaction.bz_grid
+    irreducible, weights, _ = get_ir_grid_points(grid)
+    points = grid.grg2bzg[irreducible]
+    values = np.atleast_1d(np.asarray(temperatures, dtype=np.float64))
+    gamma = three_phonon_linewidths(interaction, points, values)
+    symmetry = phono3py.primitive_symmetry
+    crystal = HarmonicCrystal(
+        interaction.dynamical_matrix,
+        np.asarray(symmetry.reciprocal_operations, dtype=np.int64),
+        float(interaction.frequency_factor_to_THz),
+        float(symmetry.tolerance),
+    )
+    qpoints = get_qpoints_from_bz_grid_points(points, grid)
+    static = np.zeros(gamma.shape[1:])
+    if isotope:
+        phonons = interaction.phonons
+        static += isotope_linewidths_on_grid(
+            phonons.frequencies,
+            phonons.eigenvectors,
+            grid,
+            points,
+            get_mass_variances(phono3py.primitive),
+            symmetrize_tetrahedra=interaction.symmetrize_tetrahedra,
+        )
+    if boundary_mfp is not None:
+        velocities = crystal.collect_pairs(qpoints, weights, imaginary_tolerance=np.inf)[2]
+        static += compute_bulk_boundary_scattering(velocities, boundary_mfp)
+    result = analyze(
+        crystal,
+        Linewidths(values, qpoints, np.asarray(weights, dtype=np.int64), gamma, static),
+        settings=AnalysisSettings(keep_modes=True, imaginary_tolerance=np.inf),
+    )
+    return {
+        "temperatures": result.temperatures,
+        "kappa_p": result.kappa_p,
+        "kappa_c": result.kappa_c,
+        "kappa_total": result.kappa_total,
+        "frequency": result.frequency,
+        "gamma": result.gamma,
+        "mode_kappa_p": result.mode_kappa_p,
+        "mode_kappa_c": result.mode_kappa_c,
+        "weights": result.weights,
+        "qpoints": result.qpoints,
+        "group_velocity": result.group_velocity,
+        "heat_capacity": result.heat_capacity,
+    }

@@ -1,0 +1,296 @@
+"""The benchmark's parts: materials, references, distances, bootstrap."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import h5py
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import write
+
+from screen_cli.bench.accuracy import fast_error
+from screen_cli.bench.comparison import bootstrap_interval, compare_results
+from screen_cli.bench.materials import iterate_materials
+from screen_cli.bench.reference import pick_reference, read_references
+from screen_cli.bench.results import BenchResult
+from screen_cli.bench.score import MaterialScore, frequency_error_percent, spectrum_distance_thz, summarise
+from screen_cli.errors import ConfigError
+from screen_cli.structure import RejectedStructure
+
+BINARIES = (("NaCl", "rocksalt", 5.64), ("ZnS", "zincblende", 5.41))
+
+
+def crystal(formula="NaCl", prototype="rocksalt", a=5.64, **info):
+    atoms = bulk(formula, prototype, a=a, cubic=True)
+    atoms.info = info
+    return atoms
+
+
+def row(material_id="mp-1", factor=1.0, n_qpoints=4, **extra):
+    modes = factor * np.arange(1.0, 1 + 6 * n_qpoints).reshape(n_qpoints, 6)
+    weights = np.arange(1, n_qpoints + 1)
+    return {
+        "mp_id": material_id,
+        "name": "NaCl",
+        "temperatures": [300.0],
+        "kappa_TOT_ave": [modes.sum() / weights.sum()],
+        "mode_kappa_TOT_ave": [modes.tolist()],
+        "weights": weights.tolist(),
+        "qpoints": (np.arange(n_qpoints)[:, None] * np.ones(3) / 19).tolist(),
+        "frequencies": np.sort(np.random.default_rng(0).random((n_qpoints, 6)), axis=1).tolist(),
+        "q_mesh": [19, 19, 19],
+        **extra,
+    }
+
+
+def table(path, rows):
+    columns = {key for item in rows for key in item}
+    text = json.dumps({key: {str(i): item.get(key) for i, item in enumerate(rows)} for key in columns})
+    path.write_bytes(gzip.compress(text.encode()))
+    return path
+
+
+# -- materials -------------------------------------------------------------------------------------
+
+
+def test_protocol_of_the_prototypes(tmp_path):
+    wurtzite = bulk("ZnO", "wurtzite", a=3.25, c=5.2)
+    write(tmp_path / "s.extxyz", [crystal(*item, mp_id=f"mp-{item[0]}") for item in BINARIES] + [wurtzite])
+    nacl, zns, zno = iterate_materials(str(tmp_path / "s.extxyz"))
+    assert [item.metadata["prototype"] for item in (nacl, zns, zno)] == ["rocksalt", "zincblende", "wurtzite"]
+    for item in (nacl, zns):
+        assert item.metadata["settings"]["displace"] == {"dim": [2, 2, 2], "dim_fc2": [4, 4, 4]}
+        assert item.metadata["settings"]["conductivity"] == {"mesh": [19, 19, 19]}
+    assert zno.metadata["settings"]["displace"] == {"dim": [3, 3, 2], "dim_fc2": [5, 5, 3]}
+    assert zno.metadata["settings"]["harmonic"] == {"mesh": [19, 19, 15]}
+    assert zno.provider_id == "s-2"
+
+
+def test_the_header_of_a_frame_has_the_word(tmp_path):
+    info = {"mp_id": "mp-7", "q_mesh": np.array([3, 3, 3]), "fc3_supercell": 2 * np.eye(3, dtype=int)}
+    write(tmp_path / "s.extxyz", crystal(**info, fc2_supercell=3 * np.eye(3, dtype=int)))
+    (item,) = iterate_materials(str(tmp_path / "s.extxyz"), meshes={"mp-7": [5, 5, 5]})
+    assert item.metadata["settings"]["displace"] == {"dim": [2, 2, 2], "dim_fc2": [3, 3, 3]}
+    assert item.metadata["settings"]["conductivity"] == {"mesh": [3, 3, 3]}
+
+
+def test_folders_are_prototypes_and_meshes_come_from_the_reference(tmp_path):
+    for formula, prototype, a in BINARIES:
+        (tmp_path / f"my-{prototype}").mkdir()
+        write(tmp_path / f"my-{prototype}" / f"{formula}.cif", crystal(formula, prototype, a))
+    (tmp_path / "my-perovskite").mkdir()
+    perovskite = crystal("NaCl", "cesiumchloride", 3.4)
+    write(tmp_path / "my-perovskite" / "CsCl.vasp", perovskite)
+    items = {item.provider_id: item for item in iterate_materials(str(tmp_path), meshes={"CsCl": (7, 7, 7)})}
+    assert {key: item.metadata["prototype"] for key, item in items.items()} == {
+        "NaCl": "my-rocksalt",
+        "ZnS": "my-zincblende",
+        "CsCl": "my-perovskite",
+    }
+    assert items["CsCl"].metadata["settings"] == {"harmonic": {"mesh": [7, 7, 7]}, "conductivity": {"mesh": [7, 7, 7]}}
+
+
+def test_duplicates_and_bad_frames_are_told_one_by_one(tmp_path):
+    primitive = bulk("KCl", "rocksalt", a=6.3)
+    primitive.info = {"mp_id": "mp-4", "fc3_supercell": 2 * np.eye(3, dtype=int)}
+    frames = [
+        crystal(mp_id="mp-1"),
+        crystal("ZnS", "zincblende", 5.41, mp_id="mp-1"),
+        crystal(mp_id="mp-3"),
+        primitive,
+        crystal("LiF", a=4.0, mp_id="mp-5", fc3_supercell=np.ones((3, 3), dtype=int)),
+    ]
+    write(tmp_path / "s.extxyz", frames)
+    good, *bad = iterate_materials(str(tmp_path / "s.extxyz"))
+    assert good.provider_id == "mp-1"
+    assert all(isinstance(item, RejectedStructure) for item in bad)
+    for item, phrase in zip(
+        bad, ("came before", "same crystal as mp-1", "cells of 2 atoms", "not diagonal"), strict=True
+    ):
+        assert phrase in item.reason
+
+
+def test_choice_by_name_id_or_prototype(tmp_path):
+    write(tmp_path / "s.extxyz", [crystal(*item, name=item[0], mp_id=f"mp-{item[0]}") for item in BINARIES])
+    for label in ("ZnS", "mp-ZnS", "zincblende"):
+        (item,) = iterate_materials(str(tmp_path / "s.extxyz"), only=[label])
+        assert item.provider_id == "mp-ZnS"
+    with pytest.raises(ConfigError, match="called Zns"):
+        list(iterate_materials(str(tmp_path / "s.extxyz"), only=["Zns"]))
+
+
+# -- references ------------------------------------------------------------------------------------
+
+
+def test_table_with_bad_rows(tmp_path):
+    rows = [
+        row(),
+        row(factor=2.0),
+        row("mp-2", temperatures=[100.0]),
+        row("mp-3", weights=[1, 2]),
+        row("mp-4", mode_kappa_TOT_ave=None),
+        row("mp-5", kappa_TOT_ave=[-1.0]),
+    ]
+    references, problems = read_references(table(tmp_path / "r.json.gz", rows), 300.0)
+    assert list(references) == ["mp-1"]
+    assert references["mp-1"].kappa == pytest.approx(30.0)
+    assert references["mp-1"].mesh == (19, 19, 19)
+    assert len(problems) == 5
+    for sentence, phrase in zip(
+        problems, ("twice", "no 300 K", "expected (2, 6)", "mode_kappa_TOT", "-1.0"), strict=True
+    ):
+        assert phrase in sentence
+
+
+def test_column_names_of_matbench_discovery(tmp_path):
+    renamed = {"mp_id": "material_id", "kappa_TOT_ave": "kappa_tot_avg", "mode_kappa_TOT_ave": "mode_kappa_tot_avg"}
+    renamed |= {"weights": "mode_weights", "qpoints": "q_points", "frequencies": "ph_freqs"}
+    original = row()
+    path = table(tmp_path / "r.json.gz", [{renamed.get(key, key): value for key, value in original.items()}])
+    references, problems = read_references(path, 300.0)
+    assert not problems
+    np.testing.assert_allclose(references["mp-1"].modes, original["mode_kappa_TOT_ave"][0])
+
+
+def test_results_of_phono3py(tmp_path):
+    modes = np.random.default_rng(1).random((2, 4, 6, 6))
+    pairs = np.random.default_rng(2).random((2, 4, 6, 6, 6))
+    pairs = pairs + pairs.transpose(0, 1, 3, 2, 4)
+    capacity = np.random.default_rng(3).random((2, 4, 6))
+    common = {
+        "temperature": [200.0, 300.0],
+        "weight": [1, 2, 3, 4],
+        "qpoint": np.zeros((4, 3)),
+        "frequency": np.ones((4, 6)),
+        "mesh": [3, 3, 3],
+        "heat_capacity": capacity,
+    }
+    for folder, arrays in (
+        ("plain", {"mode_kappa": modes}),
+        ("wigner", {"mode_kappa": modes, "mode_kappa_C": 2 * modes}),
+        ("version3", {"mode_kappa_P_RTA": modes, "mode_kappa_C": pairs}),
+    ):
+        (tmp_path / folder).mkdir()
+        with h5py.File(tmp_path / folder / "kappa-m333.hdf5", "w") as file:
+            for name, values in {**common, **arrays}.items():
+                file[name] = values
+    references, problems = read_references(tmp_path, 300.0)
+    assert not problems
+    plain = modes[1, ..., :3].mean(axis=-1)
+    np.testing.assert_allclose(references["plain"].modes, plain)
+    assert not references["plain"].coherences
+    np.testing.assert_allclose(references["wigner"].modes, 3 * plain)
+    # shares of a pair add up to the pair: the sum over modes keeps the sum over pairs
+    total = references["version3"].modes.sum() - plain.sum()
+    assert total == pytest.approx(pairs[1, ..., :3].mean(axis=-1).sum())
+    single, _ = read_references(tmp_path / "plain" / "kappa-m333.hdf5", 300.0)
+    assert pick_reference(single, "plain", "") is not None
+
+
+def test_references_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_references(tmp_path / "no.json.gz", 300.0)
+    (tmp_path / "text.json").write_text("no json")
+    with pytest.raises(ConfigError, match="no JSON table"):
+        read_references(tmp_path / "text.json", 300.0)
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    with pytest.raises(ConfigError, match="no column of ids"):
+        read_references(tmp_path / "other.json", 300.0)
+    with pytest.raises(ConfigError, match="no usable reference"):
+        read_references(table(tmp_path / "r.json.gz", [row(temperatures=[10.0])]), 300.0)
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def test_distances_of_a_shifted_spectrum():
+    reference = np.linspace(1.0, 5.0, 24).reshape(4, 6)
+    weights = np.array([1, 2, 3, 4])
+    assert spectrum_distance_thz(reference + 0.3, weights, reference, weights) == pytest.approx(0.3)
+    assert frequency_error_percent(reference + 0.3, reference, weights) == pytest.approx(100 * 0.3 / 4.0)
+    # the frequency error weighs q points: an error at one point counts by its weight
+    one = reference + 0.3 * (np.arange(4) == 3)[:, None]
+    assert frequency_error_percent(one, reference, weights) == pytest.approx(100 * 0.3 * np.sqrt(0.4) / 4.0)
+    # other q points are no obstacle to the spectrum
+    assert spectrum_distance_thz(reference[::-1], weights[::-1], reference, weights) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_failures_count_two_and_the_unscored_not_at_all():
+    scores = [
+        MaterialScore("a", "a", "x", verdict="scored", srd=0.1, sre=0.1, srme=0.3, imaginary=False),
+        MaterialScore("b", "b", "x", verdict="failed", srd=-2.0, sre=2.0, srme=2.0, imaginary=True),
+        MaterialScore("c", "c", "x", verdict="not scored"),
+        MaterialScore("d", "d", "x"),
+    ]
+    summary = summarise(scores)
+    assert (summary.n_materials, summary.n_failed) == (2, 1)
+    assert summary.srme == pytest.approx(1.15)
+    assert summary.srme_scored == pytest.approx(0.3)
+    assert summary.imaginary_rate == pytest.approx(0.5)
+    assert summarise(scores[2:]) is None
+
+
+def result(label, srme, prototype="x", sha="1"):
+    scores = {
+        str(i): {"verdict": "scored", "prototype": prototype, "srme": float(value), "sre": float(value) / 2}
+        for i, value in enumerate(srme)
+    }
+    return BenchResult(label, {"file": "r", "sha256": sha}, scores, {"protocol": "exact"})
+
+
+def test_pairs_show_what_means_hide():
+    rng = np.random.default_rng(0)
+    difficulty = rng.uniform(0.1, 1.8, 30)  # crystals differ far more than the two models do
+    a, b = result("a", difficulty), result("b", difficulty - 0.05 + 0.02 * rng.standard_normal(30))
+    (srme, _), problems = compare_results(a, b)
+    assert not problems
+    assert srme.is_clear
+    assert srme.interval[0] < -0.05 < srme.interval[1]
+    assert srme.interval_a[0] < srme.mean_b < srme.interval_a[1]  # unpaired, nothing could be said
+    assert srme.share_b_better > 0.99
+    (same, _), _ = compare_results(a, a)
+    assert same.interval == (0.0, 0.0)
+    assert not same.is_clear
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    hits = 0
+    for seed in range(100):
+        (low, high), _ = bootstrap_interval(rng.standard_normal(40), seed)
+        hits += low <= 0.0 <= high
+    assert 88 <= hits <= 99
+
+
+def test_comparisons_that_mean_less_are_told():
+    a, b = result("a", [0.1, 0.2, 0.3]), result("b", [0.1, 0.2], sha="2")
+    _, problems = compare_results(a, b)
+    assert any("references differ" in sentence for sentence in problems)
+    assert any("1 materials of 'a'" in sentence for sentence in problems)
+    b.scores.clear()
+    with pytest.raises(ConfigError, match="no material is scored in both"):
+        compare_results(a, b)
+
+
+def test_error_of_the_fast_protocol():
+    exact = BenchResult(
+        "m, exact",
+        {},
+        {
+            "1": {"kappa": 10.0, "srme": 0.5, "n_force_calls": 150, "seconds": 300.0},
+            "2": {"kappa": None, "srme": 2.0, "n_force_calls": 150, "seconds": 300.0},
+        },
+        {},
+    )
+    fast = [
+        MaterialScore("1", "a", "x", kappa=10.1, srme=0.49, n_force_calls=15, seconds=50.0),
+        MaterialScore("2", "b", "x", kappa=1.0, srme=0.6, n_force_calls=15, seconds=50.0),
+    ]
+    error = fast_error(fast, exact)
+    assert error["kappa_error_percent_rms"] == pytest.approx(1.0)
+    assert error["srme_error_max"] == pytest.approx(0.01)
+    assert (error["force_calls_ratio"], error["seconds_ratio"]) == pytest.approx((10.0, 6.0))
+    assert error["problems"] == ["b: only one of the protocols gave κ."]
