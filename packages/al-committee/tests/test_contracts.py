@@ -6,7 +6,7 @@ import pytest
 
 from al_committee.contracts import TrainerContract
 from al_committee.errors import TrainerError
-from al_committee.loop import _check_models
+from al_committee.learning import check_models
 from al_committee.testing import PairPotentialTrainer
 
 
@@ -38,10 +38,10 @@ def test_the_loop_refuses_what_is_no_model(tmp_path):
     inside.write_text("x")
     outside.write_text("x")
     work = tmp_path / "work"
-    assert _check_models([str(inside)], work, 1) == [inside]
+    assert check_models([str(inside)], work, 1) == [inside]
     with pytest.raises(TrainerError, match="1 models, expected n_members = 2"):
-        _check_models([inside], work, 2)
+        check_models([inside], work, 2)
     with pytest.raises(TrainerError, match="no file"):
-        _check_models([work / "absent"], work, 1)
+        check_models([work / "absent"], work, 1)
     with pytest.raises(TrainerError, match="outside its workdir"):
-        _check_models([outside], work, 1)
+        check_models([outside], work, 1)

@@ -24,7 +24,10 @@ from al_committee.content_key import structure_key
 from al_committee.errors import ConfigChangedError, RunLockedError, TooManyFailedLabelsError
 from al_committee.factories import build_loop
 from al_committee.interruption import PausedError, StopWatch, parse_walltime
+from al_committee.loop import derive_seed
 from al_committee.run_directory import RunDirectory
+from al_committee.start_set import choose_start_set
+from al_committee.stopping import attempted_keys
 from al_committee.testing import PairTeacher, write_vasprun
 
 CONFIG = """
@@ -150,7 +153,7 @@ def test_stopping_rules(tmp_path, changes, reason):
     loop = make_loop(tmp_path, **changes)
     assert reason in loop.drive()["reason"]
     if "max_labels" in changes:
-        assert len(loop._attempted(100)) == 8
+        assert len(attempted_keys(loop.run, 100)) == 8
 
 
 def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_path):
@@ -170,9 +173,28 @@ def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_pat
     assert course(loop.run) == course(reference.run)
 
 
+def test_long_steps_tell_their_progress(tmp_path):
+    told: dict[str, list[int]] = {}
+
+    class Recorder:
+        @contextlib.contextmanager
+        def step(self, what, total):
+            counts = told.setdefault(what, [total])
+            yield counts.append
+
+    loop = make_loop(tmp_path, rounds=1)
+    loop.progress = loop.desk.progress = Recorder()
+    loop.drive()
+    assert told["round 1: scoring the pool"] == [len(loop.pool_ids), len(loop.pool_ids)]
+    total, *labels = told["round 0: labels"]
+    assert labels == [1] * total
+    assert told["round 0: training on 3 labels"] == [None]
+
+
 def test_failed_labels_are_quarantined_and_the_loop_goes_on(tmp_path):
     loop = make_loop(tmp_path)
-    victim = loop._select_start()[0].key
+    seed = derive_seed(loop.config.seed, "start")
+    victim = choose_start_set(loop.pool, loop.pool_ids, loop.config.pool, descriptor="radial", seed=seed)[0].key
 
     class Failing(PairTeacher):
         def calculate(self, atoms=None, *args, **kwargs):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from al_committee.errors import CommitteeError
 from al_committee.interruption import PausedError, StopWatch, parse_walltime
+from al_committee.progress import log_to_terminal
 from al_committee.run_directory import RunDirectory
 
 __all__ = ["EXIT_ERROR", "EXIT_MORE_TO_DO", "EXIT_OK", "main"]
@@ -86,12 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 error, 75 stopped cleanly with work left.
     """
     arguments = build_parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    arguments.progress = log_to_terminal(logging.DEBUG if arguments.verbose else logging.INFO)
     for chatty in ("matplotlib", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     commands = {
@@ -142,7 +138,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with run.locked():
         run.check_config(accept_changes=getattr(arguments, "accept_changes", False))
         stop.listen()
-        finished = build_loop(run, stop).drive()
+        finished = build_loop(run, stop, arguments.progress).drive()
     print(f"finished after round {finished['last_round']}: {finished['reason']}")
     print(f"models: {run.path / finished['published']}")
     return EXIT_OK

@@ -19,6 +19,7 @@ from al_committee.label_cache import LabelCache, default_cache_folder
 from al_committee.labelling import CalculatorLabeller, Labeller, WorkerLabeller
 from al_committee.loop import ActiveLearningLoop
 from al_committee.pool import Crystal, Pool, read_crystals
+from al_committee.progress import Progress
 from al_committee.protocols import Trainer
 from al_committee.registry import load_attribute
 from al_committee.run_directory import RunDirectory
@@ -133,7 +134,9 @@ def build_trainer(reference: str, options: Mapping[str, Any]) -> Trainer:
     return result
 
 
-def build_loop(run: RunDirectory, stop: StopWatch | None = None) -> ActiveLearningLoop:
+def build_loop(
+    run: RunDirectory, stop: StopWatch | None = None, progress: Progress | None = None
+) -> ActiveLearningLoop:
     """Make everything a run directory's configuration names."""
     from al_committee.report import write_report
 
@@ -146,4 +149,5 @@ def build_loop(run: RunDirectory, stop: StopWatch | None = None) -> ActiveLearni
         build_cache(run, labeller),
         stop=stop,
         write_report=write_report,
+        progress=progress,
     )

@@ -14,6 +14,7 @@ from al_committee.interruption import PausedError, StopWatch
 from al_committee.label_cache import LabelCache
 from al_committee.labelling import Labeller, label_through_cache
 from al_committee.labels import LabelOutcome, LabelRequest
+from al_committee.progress import NoProgress, Progress
 from al_committee.run_directory import RunDirectory
 
 __all__ = ["LabelDesk"]
@@ -34,10 +35,20 @@ class LabelDesk:
         Store of labels.
     stop
         When to stop cleanly.
+    progress
+        Told about every label.
     """
 
-    def __init__(self, run: RunDirectory, labeller: Labeller, cache: LabelCache, stop: StopWatch) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        labeller: Labeller,
+        cache: LabelCache,
+        stop: StopWatch,
+        progress: Progress | None = None,
+    ) -> None:
         self.run, self.labeller, self.cache, self.stop = run, labeller, cache, stop
+        self.progress = progress or NoProgress()
 
     def obtain(self, requests: Sequence[LabelRequest], what: str) -> dict[str, Any]:
         """Label through the cache; quarantine failures; pause while too many are outstanding."""
@@ -50,10 +61,12 @@ class LabelDesk:
             self.run.quarantine(by_key[outcome.key], outcome)
 
         asked = [request for key, request in by_key.items() if key not in failed]
-        for outcome in label_through_cache(asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop):
-            (failed if outcome.failed else done).append(outcome.key)
-            if outcome.failed:
-                self._check_failures(len(done))
+        with self.progress.step(f"{what}: labels", len(asked)) as advance:
+            for outcome in label_through_cache(asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop):
+                (failed if outcome.failed else done).append(outcome.key)
+                advance(1)
+                if outcome.failed:
+                    self._check_failures(len(done))
         done = [key for key in by_key if key in set(done)]  # the order asked for, not the order of arrival
         pending = [key for key in by_key if key not in set(done) | set(failed)]
         if pending:

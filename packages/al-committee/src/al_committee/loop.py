@@ -7,11 +7,8 @@ again after any interruption does what is missing and nothing twice.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,19 +20,22 @@ from numpy.typing import NDArray
 from al_committee.atomic_file import read_json, write_atomically, write_json
 from al_committee.committee import CommitteeCalculator
 from al_committee.descriptors import DESCRIPTORS
-from al_committee.errors import RunStateError, TooManyFailedLabelsError, TrainerError
+from al_committee.errors import RunStateError, TooManyFailedLabelsError
 from al_committee.evaluation import compare_with_labels
 from al_committee.interruption import StopWatch
 from al_committee.label_cache import LabelCache
 from al_committee.label_desk import LabelDesk
 from al_committee.labelling import Labeller
 from al_committee.labels import LabelRequest
+from al_committee.learning import load_committee, publish, train_round
 from al_committee.pool import Pool
+from al_committee.progress import NoProgress, Progress
 from al_committee.protocols import Trainer
 from al_committee.run_directory import RunDirectory
 from al_committee.scoring import ScoreTable, score_pool
 from al_committee.selection import ScoredSupercell, select_supercells
 from al_committee.start_set import choose_start_set
+from al_committee.stopping import attempted_keys, stop_reason
 
 __all__ = ["ActiveLearningLoop", "derive_seed"]
 
@@ -67,6 +67,8 @@ class ActiveLearningLoop:
         When to stop cleanly.
     write_report
         Called with the run and a round's number once the round is evaluated; returns the files written.
+    progress
+        Told about long steps.
 
     Raises
     ------
@@ -84,12 +86,14 @@ class ActiveLearningLoop:
         *,
         stop: StopWatch | None = None,
         write_report: Callable[[RunDirectory, int], Sequence[Path]] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.run, self.pool, self.labeller, self.trainer, self.cache = run, pool, labeller, trainer, cache
         self.config = run.config
         self.stop = stop or StopWatch()
         self.write_report = write_report
-        self.desk = LabelDesk(run, labeller, cache, self.stop)
+        self.progress = progress or NoProgress()
+        self.desk = LabelDesk(run, labeller, cache, self.stop, self.progress)
         run.pin("pool_checksum", pool.checksum())
         run.pin("label_settings", dict(labeller.settings))
         self.test_ids = self._choose_test_structures()
@@ -124,7 +128,7 @@ class ActiveLearningLoop:
                 return finished
             reason = self._play_round(number)
             if reason:
-                return self._finish(number, reason)
+                return publish(self.run, number, reason, lambda n: len(self.training_keys(n)))
             number += 1
 
     def _play_round(self, number: int) -> str:
@@ -140,7 +144,7 @@ class ActiveLearningLoop:
             selection = self._select(number)
             run.write_record(number, "selection", selection)
         if number > 0:
-            reason = self._stop_reason(number, selection)
+            reason = stop_reason(run, number, selection)
             if reason:
                 return reason
         if run.record(number, "labels") is None:
@@ -204,14 +208,16 @@ class ActiveLearningLoop:
             )
             return {"round": 0, "n_recommended": None, "selected": [_as_dict(s) for s in selected]}
         logger.info("round %d: scoring %d supercells", number, len(self.pool_ids) * self._per_structure)
-        table = score_pool(
-            self.pool,
-            self.pool_ids,
-            self.committee(number - 1),
-            folder=self.run.round_folder(number) / "scores",
-            percentile=self.config.selection.percentile,
-            pause=self.stop.pause_if_asked,
-        )
+        with self.progress.step(f"round {number}: scoring the pool", len(self.pool_ids)) as advance:
+            table = score_pool(
+                self.pool,
+                self.pool_ids,
+                self.committee(number - 1),
+                folder=self.run.round_folder(number) / "scores",
+                percentile=self.config.selection.percentile,
+                pause=self.stop.pause_if_asked,
+                advance=advance,
+            )
         return self._select_from(number, table)
 
     @property
@@ -231,7 +237,7 @@ class ActiveLearningLoop:
         )
         selected = list(selection.selected)
         if self.config.stop.max_labels:
-            remaining = max(0, self.config.stop.max_labels - len(self._attempted(number)))
+            remaining = max(0, self.config.stop.max_labels - len(attempted_keys(self.run, number)))
             selected = selected[:remaining]
         return {
             "round": number,
@@ -255,39 +261,10 @@ class ActiveLearningLoop:
         describe = DESCRIPTORS.get(self.config.selection.descriptor)
         return np.array([describe(self.pool.supercell(s.structure_id, s.index).atoms) for s in supercells])
 
-    def _attempted(self, before: int) -> list[str]:
-        """Keys selected in the rounds before one."""
-        keys = []
-        for number in range(before):
-            record = self.run.record(number, "selection") or {"selected": []}
-            keys += [item["key"] for item in record["selected"]]
-        return keys
-
     def _known_keys(self, before: int) -> set[str]:
         """Keys that may not be selected again: selected before, failed, or in the test set."""
         tests = {request.key for request in self._test_requests()}
-        return set(self._attempted(before)) | set(self.run.failed()) | tests
-
-    def _stop_reason(self, number: int, selection: dict[str, Any]) -> str:
-        """Why to stop after looking at a round's selection; empty to go on."""
-        stop, recommended = self.config.stop, selection["n_recommended"]
-        threshold = self.config.selection.threshold
-        if stop.below_threshold and recommended == 0:
-            return f"no structure is recommended: all scores are at most {threshold:g} eV/Å"
-        if stop.max_labels and len(self._attempted(number)) >= stop.max_labels:
-            return f"the budget of max_labels = {stop.max_labels} labels is spent"
-        if not selection["selected"]:
-            return f"{recommended} structures are recommended, but the round's budget admits none of them"
-        if stop.constant_rounds > 0 and number > stop.constant_rounds:
-            counts = [
-                int((self.run.record(n, "selection") or {}).get("n_recommended") or 0)
-                for n in range(number - stop.constant_rounds, number + 1)
-            ]
-            steps = [abs(after - before) for before, after in itertools.pairwise(counts)]
-            if max(steps) <= stop.constant_tolerance * selection["n_structures"]:
-                listed = ", ".join(str(count) for count in counts)
-                return f"the number recommended is near constant: {listed}"
-        return ""
+        return set(attempted_keys(self.run, before)) | set(self.run.failed()) | tests
 
     # ---- labels ------------------------------------------------------------------------------------------
 
@@ -332,60 +309,15 @@ class ActiveLearningLoop:
         """Train the round's committee on all labels so far."""
         before = (self.run.record(number - 1, "models") or {}) if number else {}
         self.stop.pause_if_asked(needed_s=1.2 * float(before.get("seconds", 0.0)))
-        settings = self.config.training
         keys = self.training_keys(number)
-        validation = [key for key in keys if int(key[:8], 16) / 2**32 < settings.validation_share]
-        if len(validation) == len(keys):
-            validation = []
-        aside = set(validation)
-        workdir = self.run.round_folder(number) / "train"
-        if not settings.keep_partial:
-            shutil.rmtree(workdir, ignore_errors=True)
-        workdir.mkdir(parents=True, exist_ok=True)
-        warm = [self.run.path / path for path in before["models"]] if settings.warm_start and before else None
-        logger.info("round %d: training %d members on %d labels", number, settings.n_members, len(keys))
-        start = time.perf_counter()
-        paths = self.trainer.train(
-            self.desk.labelled(key for key in keys if key not in aside),
-            self.desk.labelled(validation),
-            workdir=workdir,
-            seed=derive_seed(self.config.seed, "train", number),
-            warm_start=warm,
-            n_members=settings.n_members,
-        )
-        models = _check_models(list(paths), workdir, settings.n_members)
-        self.run.write_record(
-            number,
-            "models",
-            {
-                "models": [os.path.relpath(path, self.run.path) for path in models],
-                "sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in models],
-                "n_training": len(keys) - len(validation),
-                "n_validation": len(validation),
-                "seconds": time.perf_counter() - start,
-            },
-        )
-
-    def model_paths(self, number: int) -> list[Path]:
-        """Model files of a round.
-
-        Raises
-        ------
-        RunStateError
-            When the round is not trained, or a file is gone.
-        """
-        record = self.run.record(number, "models")
-        if record is None:
-            raise RunStateError(f"round {number} has no models yet.")
-        paths = [self.run.path / path for path in record["models"]]
-        gone = [str(path) for path in paths if not path.exists()]
-        if gone:
-            raise RunStateError(f"model {gone[0]} is gone. Redo the models step of round {number}.")
-        return paths
+        seed = derive_seed(self.config.seed, "train", number)
+        with self.progress.step(f"round {number}: training on {len(keys)} labels", None):
+            record = train_round(self.run, self.trainer, number, keys, self.desk.labelled, seed)
+        self.run.write_record(number, "models", record)
 
     def committee(self, number: int) -> CommitteeCalculator:
         """Committee of a round."""
-        return CommitteeCalculator([self.trainer.committee(self.model_paths(number))], check_units=False)
+        return load_committee(self.run, self.trainer, number)
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         """Measure error and calibration on the test set, and of the last committee on what it asked for."""
@@ -436,41 +368,6 @@ class ActiveLearningLoop:
         """Calibration record of a round's committee on labelled structures."""
         return compare_with_labels(self.committee(number), labelled)[0]
 
-    # ---- the end -----------------------------------------------------------------------------------------
-
-    def _finish(self, number: int, reason: str) -> dict[str, Any]:
-        """Publish the last trained round's models and close the run."""
-        last = max(n for n in self.run.rounds() if self.run.record(n, "models") is not None)
-        published = self.run.path / "published"
-        evaluation = self.run.record(last, "evaluation") or {}
-        aside = self.run.path / f".published.{os.getpid()}.tmp"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        names = []
-        for path in self.model_paths(last):
-            shutil.copy2(path, aside / path.name)
-            names.append(path.name)
-        write_json(
-            aside / "model-card.json",
-            {
-                "models": names,
-                "sha256": (self.run.record(last, "models") or {})["sha256"],
-                "trainer": self.config.training.trainer,
-                "label_settings": self.run.manifest.get("label_settings"),
-                "round": last,
-                "n_labels": len(self.training_keys(last)),
-                "test": evaluation.get("test"),
-                "stopped_because": reason,
-            },
-        )
-        shutil.rmtree(published, ignore_errors=True)
-        os.rename(aside, published)
-        record = {"reason": reason, "last_round": last, "published": "published", "stopped_at_round": number}
-        write_json(self.run.path / "finished.json", record)
-        self.run.rebuild_index()
-        logger.info("finished: %s", reason)
-        return record
-
 
 def _as_dict(supercell: ScoredSupercell) -> dict[str, Any]:
     """JSON-like form of a scored supercell."""
@@ -482,16 +379,3 @@ def _as_dict(supercell: ScoredSupercell) -> dict[str, Any]:
         "n_atoms": supercell.n_atoms,
         "unseen": supercell.unseen,
     }
-
-
-def _check_models(paths: Sequence[Any], workdir: Path, n_members: int) -> list[Path]:
-    """Hold the trainer to its protocol."""
-    files = [Path(path) for path in paths]
-    if len(files) != n_members:
-        raise TrainerError(f"the trainer returned {len(files)} models, expected n_members = {n_members}.")
-    for path in files:
-        if not path.is_file():
-            raise TrainerError(f"the trainer returned {path}, which is no file.")
-        if workdir.resolve() not in path.resolve().parents:
-            raise TrainerError(f"the trainer returned {path}, outside its workdir {workdir}.")
-    return files

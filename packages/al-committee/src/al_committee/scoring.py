@@ -54,6 +54,7 @@ def score_pool(
     folder: Path,
     percentile: float,
     pause: Callable[[], None],
+    advance: Callable[[int], None] = lambda count: None,
 ) -> ScoreTable:
     """Score all supercells of some crystals, reading chunks that an earlier run has finished.
 
@@ -71,6 +72,8 @@ def score_pool(
         Score of a supercell: percentile of its ε_i.
     pause
         Called between chunks; may raise to stop.
+    advance
+        Told how many crystals a chunk had.
 
     Raises
     ------
@@ -88,6 +91,7 @@ def score_pool(
             pause()
             record = _score_chunk(pool, structure_ids[start : start + CHUNK], committee, percentile)
             write_json(path, record)
+        advance(len(structure_ids[start : start + CHUNK]))
         supercells += [ScoredSupercell(*row) for row in record["rows"]]
         histogram += np.asarray(record["histogram"], dtype=int)
         unscorable.update(record["unscorable"])
