@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -84,3 +85,15 @@ def test_committee_factory():
         make_committee()
     with pytest.raises(ConfigError, match="factory"):
         make_committee(models=["a"])
+
+
+def test_interface_page_names_what_exists():
+    page = DOCS / "reference" / "al-committee-api.md"
+    if not page.exists():
+        pytest.skip(f"{page.name} is part of the monorepo, which is not here")
+    names = re.findall(r"`(al_committee\.[\w.]+\w)`", page.read_text())
+    entry_points = {f"al_committee.{kind}" for kind in ("strategies", "costs", "descriptors")}
+    assert len(names) > 40
+    for name in set(names) - entry_points:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
