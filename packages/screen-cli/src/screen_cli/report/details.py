@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.build import make_supercell
 from ase.data import chemical_symbols
+from ase.spacegroup import Spacegroup
 from numpy.typing import NDArray
 
-from screen_cli.errors import StructureError
 from screen_cli.plots import band_ticks
 from screen_cli.record import Record
 from screen_cli.report.packing import differences, significant
-
-logger = logging.getLogger(__name__)
 
 _POINTS_PER_SEGMENT = 26
 _DOS_POINTS = 101
 _MODES = 400
 _STEPS = 1500  # resolution of a frequency axis: finer than a screen
 _LARGEST_DRAWN_CELL = 200
+_CONVENTIONAL = {  # rows of the conventional cell in multiples of the primitive one
+    "F": [[-1, 1, 1], [1, -1, 1], [1, 1, -1]],
+    "I": [[0, 1, 1], [1, 0, 1], [1, 1, 0]],
+    "C": [[1, -1, 0], [1, 1, 0], [0, 0, 1]],
+    "A": [[1, 0, 0], [0, 1, -1], [0, 1, 1]],
+}
 
 
-def structure_view(atoms: Atoms) -> dict[str, Any]:
-    """Describe the conventional cell.
+def structure_view(atoms: Atoms, space_group: int | None) -> dict[str, Any]:
+    """Describe the conventional cell of a primitive one (as spglib sets it); rhombohedral ones stay primitive.
 
     Returns
     -------
     dict
         ``n`` atomic numbers, ``c`` (3, 3) rows of the cell in Å, ``p`` (n_atoms, 3) fractional positions.
     """
-    from screen_cli.structure import standardise
-
-    try:
-        conventional = standardise(atoms, to_primitive=False)
-    except StructureError:
-        conventional = atoms
-    if len(conventional) > _LARGEST_DRAWN_CELL:
-        conventional = atoms
+    multiples = _CONVENTIONAL.get(_centring(space_group)) if space_group else None
+    shown = atoms if multiples is None else make_supercell(atoms, multiples)
+    if len(shown) > _LARGEST_DRAWN_CELL:
+        shown = atoms
     return {
-        "n": conventional.numbers.tolist(),
-        "c": np.round(conventional.cell.array, 4).tolist(),
-        "p": np.round(conventional.get_scaled_positions(), 4).tolist(),
+        "n": shown.numbers.tolist(),
+        "c": np.round(shown.cell.array, 4).tolist(),
+        "p": np.round(shown.get_scaled_positions(), 4).tolist(),
     }
+
+
+@functools.cache
+def _centring(space_group: int) -> str:
+    """First letter of the Hermann-Mauguin symbol."""
+    return str(Spacegroup(space_group).symbol[0])
 
 
 def band_view(harmonic: Record) -> dict[str, Any] | None:

@@ -166,7 +166,7 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
             kelvin = float(record.data.get("kappa_temperature_k", 300.0))
             view |= {"kappa": details.conductivity_view(record), "modes": details.mode_view(record, kelvin)}
     if with_details:
-        view["structure"] = details.structure_view(atoms)
+        view["structure"] = details.structure_view(atoms, row.get("space_group"))
     return Crystal(
         packed=pack({name: value for name, value in view.items() if value}),
         elements=sorted(set(atoms.get_chemical_symbols())),

@@ -166,7 +166,8 @@ def _subtitle(material: Material, manifest: dict[str, Any]) -> str:
     parts = [f"Calculator {settings.calculator.name}{f' ({options})' if options else ''}"]
     if settings.conductivity.enabled:
         parts.append(f"conductivity solver {settings.conductivity.solver} ({settings.conductivity.method})")
-    return "; ".join([*parts, f"started {manifest['created']}", f"{len(material.rows):,} crystal{'' if len(material.rows) == 1 else 's'}"]) + "."
+    count = f"{len(material.rows):,} crystal{'' if len(material.rows) == 1 else 's'}"
+    return "; ".join([*parts, f"started {manifest['created']}", count]) + "."
 
 
 def _funnel(steps: Sequence[Step]) -> str:
@@ -212,7 +213,7 @@ def _warnings(rows: Sequence[Row]) -> str:
     names = html.escape(", ".join(str(name) for name in rough[:12]) + (" …" if len(rough) > 12 else ""))
     return (
         f'<p class="warning"><b>Do not trust κ of {what}:</b> their forces are too rough for the fit '
-        f"(column <code>residual</code>): {names}.</p>"
+        f"(column <code>residual</code>): {names}</p>"
     )
 
 

@@ -100,5 +100,13 @@ function drawAxes(layer, x, y, box) {
   for (const value of yTicks.minor) line(box.left, bottom - y.at(value) * box.height, box.left + 4, bottom - y.at(value) * box.height, "tick");
   layer.append(svg("rect", { x: box.left, y: box.top, width: box.width, height: box.height, class: "frame" }));
   text(x.spec.label, { x: box.left + box.width / 2, y: bottom + 36, "text-anchor": "middle", class: "axis" });
+  fit(layer.lastChild, box.left + box.width);
   text(y.spec.label, { transform: `translate(14 ${box.top + box.height / 2}) rotate(-90)`, "text-anchor": "middle", class: "axis" });
+  fit(layer.lastChild, box.height + 40);
+}
+
+// Make a label smaller when it is longer than its room.
+function fit(text, room) {
+  const long = text.getComputedTextLength();
+  if (long > room) text.style.fontSize = `${Math.max(8, (13 * room) / long)}px`;
 }

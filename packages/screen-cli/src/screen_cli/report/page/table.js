@@ -40,7 +40,8 @@ class CrystalTable {
     const stride = Math.max(1, Math.floor(this.count / 400));
     const widths = this.shown.map(column => {
       let longest = Math.max(...column.title.split("\n").map(line => 1.1 * line.length + 1.4), column.name === "state" ? 9 : 0, column.name === "trusted" ? 5 : 0);
-      for (let row = 0; row < this.count; row += stride) longest = Math.max(longest, format(this.data[column.name][row], column.format).length);
+      const wide = column.name === "formula" ? 1.15 : 1; // bold
+      for (let row = 0; row < this.count; row += stride) longest = Math.max(longest, wide * format(this.data[column.name][row], column.format).length);
       return Math.round(Math.min(column.format === "" ? 46 : 16, longest + 1) * 7.9 + 20);
     });
     this.table.querySelector("colgroup")?.remove();

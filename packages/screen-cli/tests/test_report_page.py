@@ -1,0 +1,322 @@
+"""The report itself: figures, page, and what a reader does with it in a real browser."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+from headless_browser import Browser, find_chromium
+
+from screen_cli.report import Report, ReportOptions
+from screen_cli.report.drawing import draw
+from screen_cli.report.figure import Missing, Scatter
+from screen_cli.report.packing import unpack
+
+
+def figure(report, name):
+    return next(one for one in report.figures if one.name == name)
+
+
+def facts(report, name):
+    return {fact.label: fact for fact in figure(report, name).facts}
+
+
+# -- the figures -----------------------------------------------------------------------------------
+
+
+def test_line_and_gate_are_those_of_the_trusted_crystals(made_up_run, made_up_report):
+    rows = [one for one in made_up_run.rows("kappa_total_w_mk > 0") if one["trusted"]]
+    msd, kappa = (np.array([one[name] for one in rows]) for name in ("max_msd", "kappa_total_w_mk"))
+    shown = facts(made_up_report, "kappa-msd")
+    slope = float(shown["slope of ln κ against ln MSD"].here.split()[0].replace("−", "-"))
+    assert slope == pytest.approx(np.polyfit(np.log(msd), np.log(kappa), 1)[0], abs=0.006)
+    low, passed = kappa < 1, msd >= 0.076
+    assert shown["recall: of κ < 1, past the gate"].here.endswith(f"({(low & passed).sum()} of {low.sum()})")
+    assert shown["precision: past the gate, κ < 1"].here.endswith(f"({(low & passed).sum()} of {passed.sum()})")
+    assert shown["recall: of κ < 1, past the gate"].paper == "66 %"
+    assert shown["precision: past the gate, κ < 1"].paper == "95.4 %"
+
+
+def test_coherence_share(made_up_run, made_up_report):
+    rows = made_up_run.rows("kappa_total_w_mk > 0")
+    drawn = figure(made_up_report, "coherence-share")
+    np.testing.assert_allclose(drawn.y_values, [100 * one["kappa_c_w_mk"] / one["kappa_total_w_mk"] for one in rows])
+    assert any(guide.y == (50.0, 50.0) for guide in drawn.guides)
+
+
+def test_mean_msd_of_each_element(made_up_run, made_up_report):
+    symbol, (mean, count) = next(iter(figure(made_up_report, "msd-by-element").values.items()))
+    found = []
+    for one in made_up_run.rows("stable"):
+        data = made_up_run.store.find(one["id"], "harmonic", json.loads(one["keys"])["harmonic"]).data
+        found += [data["msd_by_element"][symbol]] if symbol in data["msd_by_element"] else []
+    assert count == len(found)
+    assert mean == pytest.approx(np.mean(found))
+
+
+def test_page_and_paper_draw_the_same_numbers(made_up_report, tmp_path):
+    made_up_report.write_page(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    payload = unpack(re.search(r'id="payload" type="text/plain">([^<]+)<', text)[1])
+    names = ["x"] * len(made_up_report.material.rows)
+    for spec in payload["figures"]:
+        made = figure(made_up_report, spec["name"])
+        canvas = draw(made, names)
+        if isinstance(made, Scatter):
+            drawn = np.concatenate([np.asarray(one.get_offsets()) for one in canvas.axes[0].collections])
+            page = np.column_stack([spec["x_values"], spec["y_values"]])
+            assert len(drawn) == len(page)
+            assert all(np.isclose(page, point, rtol=1e-3, atol=1e-4).all(axis=1).any() for point in drawn)
+            assert canvas.axes[0].get_xlabel() == spec["x"]["label"]
+        else:
+            texts = {text.get_text() for text in canvas.axes[0].texts}
+            assert {symbol for symbol, cell in spec["cells"].items() if len(cell) > 2} <= texts
+
+
+def test_figures_for_papers(made_up_report, tmp_path):
+    files = made_up_report.write_figures(tmp_path / "figures")
+    names = {"kappa-msd", "coherence-share", "msd-by-element", "bonding-map", "descriptor-map"}
+    assert {path.name for path in files} == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+    for path in files:
+        assert path.stat().st_size > 4000
+        assert path.read_bytes()[:4] == (b"\x89PNG" if path.suffix == ".png" else b"<?xm")
+
+
+def test_parity_counts_what_it_compares(made_up_run, tmp_path):
+    rows = made_up_run.rows("kappa_total_w_mk > 0")
+    path = tmp_path / "reference.csv"
+    lines = [
+        f"{one['id']},{one['kappa_total_w_mk'] * factor}"
+        for one, factor in zip(rows, itertools.cycle((1, 10)), strict=False)
+    ]
+    path.write_text("id,kappa\n" + "\n".join([*lines, "elsewhere,1.0"]) + "\n")
+    report = Report(made_up_run, ReportOptions(reference=path, max_details=0, where="kappa_total_w_mk > 0"))
+    shown = facts(report, "parity")
+    assert len(figure(report, "parity").points) == len(rows)
+    assert shown["crystals compared"].here == f"{len(rows)}, matched by id"
+    trusted = [index for index, one in enumerate(rows) if one["trusted"]]
+    expected = np.mean([index % 2 for index in trusted])
+    assert float(shown["mean |log₁₀ ratio|"].here) == pytest.approx(expected, abs=6e-4)
+    assert shown["entries of the file without a crystal here"].here == "1"
+
+
+def test_what_cannot_be_drawn_says_what_it_needs(made_up_run, tmp_path):
+    from synthetic_run import write_synthetic_run
+
+    run = write_synthetic_run(tmp_path / "bare", 12, descriptors=False, bonding=False)
+    missing = {one.name: one.reason for one in Report(run).figures if isinstance(one, Missing)}
+    assert set(missing) >= {"parity", "bonding-map", "descriptor-map"}
+    assert "--descriptors FILE" in missing["descriptor-map"]
+    assert "LOBSTER" in missing["bonding-map"]
+
+
+def test_a_gate_at_another_temperature_is_not_scored(made_up_run, monkeypatch):
+    from screen_cli.report.figures import kappa_against_msd
+    from screen_cli.report.material import Material
+
+    monkeypatch.setattr(Material, "msd_kelvin", 600.0)
+    report = Report(made_up_run, ReportOptions(max_details=0, where="kappa_total_w_mk > 0"))
+    (drawn,) = kappa_against_msd(report.material)
+    assert not any("gate" in guide.label for guide in drawn.guides)
+    assert any("600 K" in fact.here for fact in drawn.facts)
+
+
+def test_fewer_details_make_a_smaller_page_that_says_so(made_up_run, tmp_path):
+    sizes = []
+    for number in (0, 90):
+        Report(made_up_run, ReportOptions(max_details=number)).write_page(tmp_path / "report.html")
+        sizes.append((tmp_path / "report.html").stat().st_size)
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_an_empty_run_still_has_a_report(tmp_path):
+    from synthetic_run import write_synthetic_run
+
+    report = Report(write_synthetic_run(tmp_path / "run", 0))
+    report.write_page(tmp_path / "report.html")
+    assert all(isinstance(one, Missing) for one in report.figures)
+    assert "0 crystals" in (tmp_path / "report.html").read_text()
+
+
+# -- in a browser ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(made_up_report, tmp_path_factory):
+    """Return the report opened in a headless Chromium."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium or Chrome here; install one (apt install chromium) or set CHROMIUM")
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    made_up_report.write_page(path)
+    with Browser(executable) as browser:
+        browser.open(path)
+        yield browser
+
+
+@pytest.fixture
+def overview(page):
+    """Return the page on its overview, nothing searched."""
+    page.run("location.hash = '#funnel'")
+    page.wait_for("!document.getElementById('overview').hidden")
+    search(page, "")
+    assert shown(page) == "90 of 90"
+    return page
+
+
+def search(browser, text):
+    """Put text into the search field and wait for the table."""
+    put = "(field => { field.value = TEXT; field.dispatchEvent(new Event('input')); })"
+    browser.run(f"{put.replace('TEXT', json.dumps(text))}(document.getElementById('search'))")
+    browser.run("new Promise(done => setTimeout(done, 150))")
+
+
+def shown(browser):
+    """Return what the table says about its length."""
+    return browser.run("document.getElementById('shown').textContent")
+
+
+def cells(browser, column):
+    """Texts of a column of the table, as seen."""
+    heads = browser.run("[...document.querySelectorAll('#crystals thead button')].map(head => head.dataset.column)")
+    return browser.run(
+        "[...document.querySelectorAll('#crystals tbody tr[data-row]')]"
+        f".map(row => row.cells[{heads.index(column)}].textContent)"
+    )
+
+
+def test_page_asks_for_nothing_and_says_no_error(page):
+    assert page.messages == []
+    assert {address.split(":")[0] for address in page.requests} <= {"file", "data", "about"}
+    assert page.run("document.querySelectorAll('#figure-list figure').length") == 5
+
+
+def test_sort_by_clicking(overview):
+    overview.click("#crystals thead button[data-column='kappa_total_w_mk']")
+    overview.run("document.querySelector('.scroll').scrollTop = 0")
+    values = [float(text) for text in cells(overview, "kappa_total_w_mk") if text]
+    assert len(values) > 5
+    assert values == sorted(values)
+    overview.click("#crystals thead button[data-column='kappa_total_w_mk']")
+    first = cells(overview, "kappa_total_w_mk")[:5]
+    assert "" not in first, "crystals without κ come last either way"
+    assert [float(text) for text in first] == sorted(map(float, first), reverse=True)
+    assert overview.run("document.querySelector('th[aria-sort]').getAttribute('aria-sort')") == "descending"
+
+
+def test_search_words_numbers_and_elements(overview, made_up_run):
+    overview.run("document.getElementById('search').focus()")
+    overview.type("kappa<5 sg:225")
+    expected = len(made_up_run.rows("kappa_total_w_mk < 5 and space_group == 225"))
+    overview.wait_for(f"document.getElementById('shown').textContent === '{expected} of 90'")
+    assert set(cells(overview, "space_group")) == {"225"}
+    search(overview, "has:Cs")
+    with_caesium = sum("Cs" in re.findall("[A-Z][a-z]?", one["formula"]) for one in made_up_run.rows())
+    assert shown(overview) == f"{with_caesium} of 90"
+    search(overview, "!has:Cs")
+    assert shown(overview) == f"{90 - with_caesium} of 90"
+    search(overview, "nonsense<3")
+    assert "no column 'nonsense'" in shown(overview)
+
+
+def test_every_step_and_loss_of_the_funnel_lists_its_crystals(overview):
+    buttons = overview.run(
+        "[...document.querySelectorAll('.funnel [data-query]')].map(button => { const line = button.closest('li') ??"
+        " button.closest('.label').nextElementSibling.nextElementSibling;"
+        " return [button.dataset.query, line.querySelector('b').textContent]; })"
+    )
+    assert len(buttons) >= 9
+    for query, count in buttons:
+        search(overview, query)
+        assert shown(overview) == f"{count.strip('−')} of 90", query
+
+
+def test_open_a_crystal_turn_it_and_come_back(overview, made_up_run):
+    search(overview, "kappa>0")
+    assert shown(overview) == f"{len(made_up_run.rows('kappa_total_w_mk > 0'))} of 90"
+    overview.click("#crystals tbody tr[data-row] td:nth-child(2)")
+    overview.wait_for("document.querySelectorAll('#crystal figure').length === 4")
+    assert overview.run("location.hash").startswith("#/crystal/")
+    assert overview.run("document.getElementById('overview').hidden") is True
+    assert overview.run("document.querySelectorAll('#crystal path.band').length") >= 6
+    links = overview.run("[...document.querySelectorAll('.records a')].map(link => link.getAttribute('href'))")
+    assert any(re.search(r"records/../\w{12}/harmonic-bb\.json$", link) for link in links)
+    before = overview.run("document.querySelector('.structure canvas').toDataURL()")
+    overview.run("document.querySelector('.structure canvas').focus()")
+    overview.press("ArrowRight")
+    assert overview.run("document.querySelector('.structure canvas').toDataURL()") != before
+    first = overview.run("document.querySelector('.crystal-head h2').textContent")
+    overview.click(".crystal-head a[aria-label='Next crystal']")
+    overview.wait_for(f"document.querySelector('.crystal-head h2').textContent !== {json.dumps(first)}")
+    overview.click("#back")
+    overview.wait_for("!document.getElementById('overview').hidden")
+    assert overview.messages == []
+
+
+def test_records_behind_the_links_exist(made_up_report, made_up_run, tmp_path):
+    made_up_report.write_page(made_up_run.root / "report.html")
+    for crystal in made_up_report.material.crystals:
+        for link in unpack(crystal.packed).get("files", {}).values() if crystal.packed else ():
+            assert (made_up_run.root / link).is_file()
+
+
+def test_keyboard_walks_through_a_figure_and_opens(overview):
+    overview.run("document.querySelector('#figure-kappa-msd canvas').focus()")
+    overview.press("ArrowRight")
+    overview.press("ArrowRight")
+    assert overview.run("document.querySelector('#figure-kappa-msd .tip').hidden") is False
+    overview.press("Enter")
+    overview.wait_for("!document.getElementById('crystal').hidden")
+
+
+def test_zoom_selects_rows(overview):
+    overview.run("document.querySelector('#figure-kappa-msd').scrollIntoView({block: 'center', behavior: 'instant'})")
+    x, y, width, height = overview.run(
+        "(box => [box.x, box.y, box.width, box.height])"
+        "(document.querySelector('#figure-kappa-msd canvas').getBoundingClientRect())"
+    )
+    places = [(x + across * width, y + down * height) for across, down in ((0.2, 0.1), (0.5, 0.4), (0.7, 0.6))]
+    for kind, place in zip(("mousePressed", "mouseMoved", "mouseReleased"), places, strict=True):
+        overview.mouse(kind, *place)
+    button = "[...document.querySelectorAll('#figure-kappa-msd .figure-head button')].find(one => !one.hidden)"
+    count = int(re.search(r"\d+", overview.run(f"{button}.textContent"))[0])
+    overview.run(f"{button}.click()")
+    assert shown(overview) == f"{count} of 90"
+    assert 0 < count < 90
+    overview.click(".table-tools button.chip")
+    assert shown(overview) == "90 of 90"
+
+
+OVERLAPS = """
+(() => {
+  let bad = [];
+  for (const layer of document.querySelectorAll("svg.axes")) {
+    const texts = [...layer.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()]);
+    const touch = (a, b) => a.x < b.right - 1 && b.x < a.right - 1 && a.y < b.bottom - 1 && b.y < a.bottom - 1;
+    for (const [one, a] of texts) for (const [two, b] of texts) if (one < two && touch(a, b)) bad.push([one, two]);
+  }
+  return bad;
+})()
+"""
+
+
+def test_themes_widths_and_labels(overview):
+    for width in (1280, 1920, 700):
+        overview.resize(width, 900)
+        overview.wait_for("document.querySelector('#figure-kappa-msd canvas').width > 100")
+        assert overview.run("document.documentElement.scrollWidth - innerWidth") <= 0, f"sideways scrolling at {width}"
+        assert overview.run(OVERLAPS) == [], f"labels touch at {width}"
+    overview.resize(1280, 900)
+    before = overview.run("getComputedStyle(document.body).backgroundColor")
+    overview.click("#theme")
+    assert overview.run("getComputedStyle(document.body).backgroundColor") != before
+    overview.click("#theme")
+    assert overview.run("getComputedStyle(document.body).backgroundColor") == before
+
+
+def test_prints(overview, tmp_path):
+    overview.print(tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").stat().st_size > 50_000
