@@ -22,8 +22,16 @@ _NO_ROOM = {
 }
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Put ``content`` at ``path`` in one step; its folder is made when missing.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    durable : bool
+        Wait until the disk has it. Without, a killed process still leaves it whole or absent, a power cut may not;
+        of many such files :func:`flush_all` makes sure at once.
 
     Raises
     ------
@@ -36,8 +44,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         if temporary:
@@ -51,6 +60,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Put UTF-8 text at ``path`` in one step (see :func:`write_bytes`)."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), durable=durable)
+
+
+def flush_all() -> None:
+    """Wait until the disk has everything that was written."""
+    os.sync()

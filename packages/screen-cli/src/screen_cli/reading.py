@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from screen_cli.atomic_write import write_text
+from screen_cli.atomic_write import flush_all, write_text
 from screen_cli.errors import ConfigError, StoreError
 from screen_cli.filters import FilteredStructure, Kept, apply_filters
 from screen_cli.index import Index
@@ -82,6 +82,7 @@ def read_source(run: RunDirectory, index: Index, report_count: Callable[[int], N
         report_count(n_read)
     if not n_read:
         raise ConfigError(f"source '{settings.name}' gave no crystal (options: {settings.options}).")
+    flush_all()  # from here on the source is not read again
     index.set_meta("source_read", True)
 
 

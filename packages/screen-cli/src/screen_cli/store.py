@@ -86,12 +86,15 @@ class RecordStore:
     # -- structures ----------------------------------------------------------------------------
 
     def write_structure(self, structure_id: str, description: dict[str, Any]) -> None:
-        """Keep a crystal as ``structure.json``; the first description of an id stays."""
+        """Keep a crystal as ``structure.json``; the first description of an id stays.
+
+        It can be read from its source again, so the disk is not waited for.
+        """
         path = self.folder(structure_id) / "structure.json"
         try:
             json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            write_text(path, json.dumps(description, sort_keys=True))
+            write_text(path, json.dumps(description, sort_keys=True), durable=False)
 
     def read_structure(self, structure_id: str) -> dict[str, Any]:
         """Return what :meth:`write_structure` kept.

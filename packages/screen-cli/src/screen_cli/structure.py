@@ -354,12 +354,14 @@ def _pair_sums(atoms: Atoms, species: list[int], equivalent_atoms: NDArray[np.in
     centres, multiplicity = np.unique(equivalent_atoms, return_counts=True)
     sums = np.zeros((len(centres), len(species), len(_PAIR_WIDTHS)))
     for row, centre in enumerate(centres):
-        for j, number in enumerate(atoms.numbers):
-            difference = translations + (atoms.positions[j] - atoms.positions[centre])
-            squared = np.einsum("tx,tx->t", difference, difference)
-            squared = squared[(squared < cutoff**2) & (squared > 1e-12)]
+        difference = (atoms.positions - atoms.positions[centre])[:, None, :] + translations
+        squared = np.einsum("jtx,jtx->jt", difference, difference)
+        neighbours = (squared < cutoff**2) & (squared > 1e-12)
+        for column, number in enumerate(species):
+            of_species = atoms.numbers == number
+            near = squared[of_species][neighbours[of_species]]
             for k, width in enumerate(_PAIR_WIDTHS):
-                sums[row, species.index(number), k] += np.exp(-squared / (2 * width**2)).sum()
+                sums[row, column, k] = np.exp(-near / (2 * width**2)).sum()
     result = []
     for position, a in enumerate(species):
         of_a = atoms.numbers[centres] == a
