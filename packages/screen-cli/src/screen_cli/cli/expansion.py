@@ -70,7 +70,7 @@ def command(
     from screen_cli.cli.run import drain_on_interrupt
     from screen_cli.config import parse_options
     from screen_cli.driver import SilentObserver, execute
-    from screen_cli.expansion.campaign import COLUMNS, expansion_settings, write_results
+    from screen_cli.expansion.campaign import COLUMNS, disagreement, expansion_settings, write_results
     from screen_cli.progress import progress_observer
     from screen_cli.run_directory import RunDirectory
     from screen_cli.table import print_table
@@ -101,6 +101,8 @@ def command(
     print_table(rows, COLUMNS)
     for row in rows:
         if row["state"] == "done":
+            if disagreement(row):
+                click.echo(f"warning: {disagreement(row)}", err=True)
             for path in write_results(run, row, run.root / "expansion", form=form):
                 click.echo(str(path), err=True)
     if summary.drained:

@@ -19,6 +19,7 @@ from screen_cli.settings import RunSettings
 from screen_cli.table import Column
 
 ROUTES = ("expansion", "expansion_strain", "quasi_harmonic")
+_AGREEMENT = 0.05
 COLUMNS = (
     Column("formula", "crystal", ""),
     Column("space_group", "SG", "d"),
@@ -105,6 +106,18 @@ def expansion_records(run: RunDirectory, row: Mapping[str, Any]) -> dict[str, Re
         if record is not None:
             found[name] = record
     return found
+
+
+def disagreement(row: Mapping[str, Any]) -> str:
+    """Say that the two routes differ by more than they should; empty when they agree or only one was taken."""
+    first, second = row.get("gamma_mean"), row.get("gamma_mean_strain")
+    if first is None or second is None or abs(first - second) <= _AGREEMENT * abs(second):
+        return ""
+    return (
+        f"{row['formula']}: the mean Grüneisen parameter is {first:.3f} from fc3 and {second:.3f} from strained crystals. "
+        "The supercell is most likely too small for the range of the model: raise displace.supercell_length and "
+        "displace.max_atoms, or give displace.dim."
+    )
 
 
 def write_results(run: RunDirectory, row: Mapping[str, Any], folder: Path, *, form: str = "png") -> Iterator[Path]:

@@ -194,8 +194,10 @@ def quasi_harmonic(
     Record
         data: ``qha_alpha_linear_300k`` 1/K (a third of β), ``qha_bulk_modulus_300k_gpa``, ``qha_gamma_300k``,
         ``qha_volume_ratio_300k`` (V(300 K)/V(static)), absent when 300 K was not reached; ``qha_max_temperature_k``,
-        ``qha_unstable_volumes``. arrays: ``temperatures`` (n_temps,), ``beta``, ``volume``, ``bulk_modulus_gpa``,
-        ``gamma``, ``scan_volumes``, ``scan_energies``, and ``alpha_axes`` (n_temps, 3) where angles are fixed.
+        ``qha_unstable_volumes``, ``qha_warning`` (empty: none).
+
+        arrays: ``temperatures`` (n_temps,), ``beta``, ``volume``, ``bulk_modulus_gpa``, ``gamma``, and ``alpha_axes``
+        (n_temps, 3) where angles are fixed; of the scan ``scan_volumes``, ``scan_energies``, ``scan_gamma``.
     """
     phonopy = load_phonopy(records["displace"], records["force_constants"])
     points = harmonic_mesh(list(mesh), mesh_length, phonopy.primitive.cell)
@@ -205,7 +207,10 @@ def quasi_harmonic(
     data: dict[str, Any] = {
         "qha_max_temperature_k": float(found.temperatures[-1]),
         "qha_unstable_volumes": found.n_unstable,
+        "qha_warning": found.warning,
     }
+    if found.warning:
+        logger.warning("quasi-harmonic scan: %s", found.warning)
     if found.temperatures[0] <= _ROOM <= found.temperatures[-1]:
 
         def at_room(values: NDArray[np.float64]) -> float:
@@ -225,6 +230,7 @@ def quasi_harmonic(
         "gamma": found.gamma,
         "scan_volumes": found.volumes,
         "scan_energies": found.energies,
+        "scan_gamma": found.scan_gamma,
     }
     if found.alpha_axes is not None:
         arrays["alpha_axes"] = found.alpha_axes

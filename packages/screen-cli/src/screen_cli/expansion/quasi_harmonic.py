@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 VOLUMES = (0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.035, 1.05, 1.065)
 _FEWEST = 5  # of phonopy's fit
 _CUBIC = 195
+_SMALL_THZ = 0.01
+_JUMP = 1.0  # in γ between neighbouring intervals; smooth models stay below 0.6 even for soft crystals
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,12 @@ class QuasiHarmonic:
         float64 (n_temps,), thermodynamic Grüneisen parameter β B V / C_V.
     volumes, energies : ndarray
         float64 (n_volumes,), Å³ and eV per primitive cell: the scan.
+    scan_gamma : ndarray
+        float64 (n_volumes − 1,), −Δ⟨ln ω⟩/Δ ln V between neighbouring volumes.
     n_unstable : int
         Volumes left out because of imaginary modes.
+    warning : str
+        Why the scan should not be trusted; empty when there is no reason.
     """
 
     temperatures: NDArray[np.float64]
@@ -74,7 +80,9 @@ class QuasiHarmonic:
     gamma: NDArray[np.float64]
     volumes: NDArray[np.float64]
     energies: NDArray[np.float64]
+    scan_gamma: NDArray[np.float64]
     n_unstable: int
+    warning: str
 
 
 def scan_volumes(
@@ -124,15 +132,18 @@ def scan_volumes(
         raise ConfigError(f"volumes are {list(volumes)}, expected at least {_FEWEST} ratios near 1, e.g. 0.97 to 1.06.")
     unitcell = ase_cell(phonopy.unitcell)
     cubic = phonopy.primitive_symmetry.dataset.number >= _CUBIC
-    phonopys, energies, n_unstable = [], [], 0
+    phonopys, energies, logarithms = [], [], []
+    n_unstable = 0
     for number, ratio in enumerate(ratios):
         cell = strained(unitcell, (ratio ** (1 / 3) - 1) * np.eye(3))
         energy = _relax_at_volume(cell, calculator, relax_cell=not cubic, fmax=fmax)
         scaled = deformed_phonopy(cell, phonopy, calculator, distance)
         logger.info("volume %d of %d: V/V0 = %.3f", number + 1, len(ratios), ratio)
-        if not _stable(scaled, mesh):
+        mean_logarithm = _mean_logarithm(scaled, mesh)
+        if mean_logarithm is None:
             n_unstable += 1
             continue
+        logarithms.append(mean_logarithm)
         phonopys.append(scaled)
         energies.append(energy * len(scaled.primitive) / len(cell))
     if len(phonopys) < _FEWEST:
@@ -156,6 +167,7 @@ def scan_volumes(
         raise PhysicsError(
             f"the free energy has its minimum at V/V0 = {first:.3f}, outside the volumes scanned. Scan larger volumes."
         )
+    scan_gamma = -np.diff(logarithms) / np.diff(np.log(result.volumes))
     used = slice(1, inside)  # phonopy's first value is a placeholder
     axes = None if result.lattice is None else np.array(result.lattice.axial_thermal_expansions[used])
     return QuasiHarmonic(
@@ -167,7 +179,9 @@ def scan_volumes(
         np.array(result.gruneisen_parameters[used]),
         np.array(result.volumes),
         np.array(energies),
+        scan_gamma,
         n_unstable,
+        _warning(scan_gamma, np.array(result.volumes) / phonopy.primitive.volume),
     )
 
 
@@ -189,8 +203,26 @@ def _relax_at_volume(atoms: Atoms, calculator: Any, *, relax_cell: bool, fmax: f
         atoms.calc = None
 
 
-def _stable(phonopy: Phonopy, mesh: list[int]) -> bool:
-    """Whether no mode of the mesh is imaginary."""
+def _mean_logarithm(phonopy: Phonopy, mesh: list[int]) -> float | None:
+    """Mean ln ω of the mesh without the translations; None when a mode is imaginary."""
     sampled = phonopy.run_mesh(mesh, is_gamma_center=True)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
-    return is_stable(frequencies, qpoints, gamma_tolerance_thz=0.01, tolerance_thz=0.0)
+    if not is_stable(frequencies, qpoints, gamma_tolerance_thz=_SMALL_THZ, tolerance_thz=0.0):
+        return None
+    logarithms = np.log(np.maximum(frequencies, _SMALL_THZ))
+    moving = frequencies > _SMALL_THZ
+    weights = np.asarray(sampled.weights)[:, None] * moving
+    return float((weights * logarithms).sum() / weights.sum())
+
+
+def _warning(scan_gamma: NDArray[np.float64], ratios: NDArray[np.float64]) -> str:
+    """Say where the phonons jump from one volume to the next."""
+    jumps = np.abs(np.diff(scan_gamma))
+    if not len(jumps) or jumps.max() <= _JUMP:
+        return ""
+    worst = int(np.argmax(jumps)) + 1
+    return (
+        f"the Grüneisen parameter jumps from {scan_gamma[worst - 1]:.2f} to {scan_gamma[worst]:.2f} near V/V0 = "
+        f"{ratios[worst]:.3f}: a shell of neighbours may leave the range of the model there. Scan other volumes, or "
+        "trust the Grüneisen formula."
+    )
