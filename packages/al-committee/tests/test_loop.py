@@ -173,6 +173,20 @@ def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_pat
     assert course(loop.run) == course(reference.run)
 
 
+def test_a_finished_run_goes_on_when_its_limit_is_raised(tmp_path, capsys):
+    once = make_loop(tmp_path / "once", rounds=2, threshold=1e-9)
+    once.drive()
+    first = make_loop(tmp_path / "twice", rounds=1, threshold=1e-9)
+    assert first.drive()["last_round"] == 1
+    config = first.run.path / "config.toml"
+    config.write_text(config.read_text().replace("max_rounds = 1", "max_rounds = 2"))
+    assert main(["resume", str(first.run.path)]) == EXIT_ERROR
+    assert "max_rounds: 1 -> 2" in capsys.readouterr().err
+    assert main(["resume", str(first.run.path), "--accept-changes"]) == EXIT_OK
+    assert "finished after round 2" in capsys.readouterr().out
+    assert course(first.run) == course(once.run)
+
+
 def test_long_steps_tell_their_progress(tmp_path):
     told: dict[str, list[int]] = {}
 

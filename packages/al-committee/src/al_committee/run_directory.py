@@ -118,6 +118,8 @@ class RunDirectory:
     def check_config(self, config: LoopConfig | None = None, *, accept_changes: bool = False) -> None:
         """Compare a config (the folder's config.toml by default) with the manifest.
 
+        Accepted changes of ``[stop]`` reopen a finished run: it goes on when the new rules say so.
+
         Raises
         ------
         ConfigChangedError
@@ -141,6 +143,8 @@ class RunDirectory:
         changes = [*self.manifest["changes"], {key: list(pair) for key, pair in differences.items()}]
         self._update_manifest(config=now.to_dict(), changes=changes)
         self.config = now
+        if any(key.startswith("stop.") for key in differences):
+            (self.path / "finished.json").unlink(missing_ok=True)  # other rules may say: go on
 
     def pin(self, name: str, value: Any) -> None:
         """Remember something the config points at (pool content, label settings) and refuse a later change.
