@@ -19,9 +19,11 @@ from sdnnff_calc.committee import Committee
 from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.errors import ConfigError, TrainingError
-from sdnnff_calc.losses import force_constant_loss, force_constant_target
+from sdnnff_calc.heads import Prediction, Statistics
+from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss
 from sdnnff_calc.readout_refit import refit_readout
 from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_committee
+from sdnnff_calc.samples import Sample, collate_samples
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.trainer import Trainer
 from sdnnff_calc.training import Fit, force_errors
@@ -274,3 +276,20 @@ def test_fresh_adapters_change_nothing_and_merge_exactly(salt: Atoms) -> None:
     assert not np.allclose(changed, before)
     merge_adapters(model.network)
     assert np.allclose(SDNNFF(model).predict([salt])[0]["forces"], changed, atol=1e-12)
+
+
+@pytest.mark.parametrize("scaling", [0.0, 0.5, 1.0])
+def test_structure_scaling_weighs_structures_by_their_own_force_scale(scaling: float) -> None:
+    soft, stiff = label_with_emt(2)
+    stiff.calc.results["forces"] = 10.0 * soft.calc.results["forces"]
+    samples = [Sample.from_atoms(atoms, 4.5) for atoms in (soft, stiff)]
+    batch = collate_samples(samples, torch.float64, "cpu")
+    statistics = Statistics(force_scale=float(batch.forces.square().mean().sqrt()))
+    settings = TrainingConfig(structure_scaling=scaling)
+
+    def share(which: int) -> float:
+        wrong = torch.where(batch.env.structure[:, None] == which, 1.1 * batch.forces, batch.forces)
+        return float(force_loss(Prediction(forces=wrong), batch, statistics, settings))
+
+    # ten per cent wrong: the square of the forces decides at p = 0, nothing at p = 1
+    assert share(1) / share(0) == pytest.approx(100.0 ** (1.0 - scaling), rel=1e-6)

@@ -38,7 +38,9 @@ class EquivariantConfig:
     cutoff: float = 6.0
     """R_c, Å."""
     n_radial: int = 8
-    """Bessel functions."""
+    """Radial functions."""
+    radial_basis: Literal["bessel", "bond-scaled"] = "bessel"
+    """Functions of r, or of r over the sum of covalent radii, which carries over between elements."""
     l_max: int = 3
     """Highest degree of the spherical harmonics."""
     n_element_channels: int = 8
@@ -54,6 +56,12 @@ class EquivariantConfig:
 
     def __post_init__(self) -> None:
         _require(self.head in ("direct", "conservative"), "head", self.head, "'direct' or 'conservative'")
+        _require(
+            self.radial_basis in ("bessel", "bond-scaled"),
+            "radial_basis",
+            self.radial_basis,
+            "'bessel' or 'bond-scaled'",
+        )
         _require(self.n_factors in (1, 2, 3), "n_factors", self.n_factors, "1, 2 or 3")
         _require(self.n_layers in (1, 2), "n_layers", self.n_layers, "1 or 2")
         _require(1 <= self.l_max <= 8, "l_max", self.l_max, "1 to 8")
@@ -151,6 +159,8 @@ class TrainingConfig:
     """Epochs without improvement before stopping; 0: never."""
     force_weight: float = 1.0
     """Weight of the squared force error over the force scale squared."""
+    structure_scaling: float = 0.0
+    """Measure force errors by the scale of the whole set (0), of each structure (1), or between: see losses."""
     energy_weight: float = 0.0
     """Weight of the squared error of the energy per atom over (force scale · 1 Å)²."""
     stress_weight: float = 0.0
@@ -176,6 +186,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_atoms", "n_members"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(0.0 <= self.structure_scaling <= 1.0, "structure_scaling", self.structure_scaling, "0 to 1")
         _require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "0 up to 1")
         _require(self.learning_rate > 0.0, "learning_rate", self.learning_rate, "above 0")
 

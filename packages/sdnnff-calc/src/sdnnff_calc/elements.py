@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from sdnnff_calc.errors import UnknownElementError
 
-__all__ = ["N_ELEMENTS", "ElementChannels", "check_elements", "element_properties", "period_and_group"]
+__all__ = ["N_ELEMENTS", "ElementChannels", "check_elements", "element_properties", "period_and_group", "radius_table"]
 
 N_ELEMENTS = 119
 """Length of every table indexed by atomic number; row 0 is unused."""
@@ -70,6 +70,11 @@ def period_and_group(number: int) -> tuple[int, int]:
     return period, max(3, 18 - from_end)
 
 
+def radius_table() -> NDArray[np.float64]:
+    """Tabulate covalent radii (doi:10.1039/b801115j), Å, shape (119,); 1.6 where none is known."""
+    return np.array([covalent_radii[z] if z < len(covalent_radii) else 1.6 for z in range(N_ELEMENTS)])
+
+
 def element_properties() -> NDArray[np.float64]:
     """Tabulate four properties of every element, each scaled to mean 0 and deviation 1.
 
@@ -79,11 +84,11 @@ def element_properties() -> NDArray[np.float64]:
         Group, period, Pauling electronegativity, covalent radius; dimensionless. Row 0 is zero.
     """
     table = np.zeros((N_ELEMENTS, 4))
+    radii = radius_table()
     for number in range(1, N_ELEMENTS):
         period, group = period_and_group(number)
         symbol = chemical_symbols[number]
-        radius = covalent_radii[number] if number < len(covalent_radii) else 1.6
-        table[number] = group, period, _PAULING.get(symbol, np.nan), radius
+        table[number] = group, period, _PAULING.get(symbol, np.nan), radii[number]
     for period in range(1, 8):
         row = table[1:, 1] == period
         values = table[1:][row, 2]

@@ -35,8 +35,8 @@ from torch import Tensor, nn
 
 from sdnnff_calc.blocked_product import blocked_product
 from sdnnff_calc.config import EquivariantConfig
-from sdnnff_calc.density import bessel_functions, harmonics, pad_to_rows, sphere_quadrature
-from sdnnff_calc.elements import ElementChannels
+from sdnnff_calc.density import bessel_functions, bond_scaled_functions, harmonics, pad_to_rows, sphere_quadrature
+from sdnnff_calc.elements import ElementChannels, radius_table
 from sdnnff_calc.environments import Environments
 from sdnnff_calc.shared_geometry import SharedGeometry, share_geometry
 
@@ -135,6 +135,7 @@ class EquivariantModel(nn.Module):
     """
 
     mean_neighbours: Tensor
+    radii: Tensor
 
     def __init__(self, config: EquivariantConfig) -> None:
         super().__init__()
@@ -167,6 +168,8 @@ class EquivariantModel(nn.Module):
         )
         self.skip = nn.Linear(n_scalars, n_out if c.head == "conservative" else 1, bias=False)
         self.register_buffer("mean_neighbours", torch.tensor(40.0))
+        dtype = torch.get_default_dtype()
+        self.register_buffer("radii", torch.tensor(radius_table(), dtype=dtype), persistent=False)
 
     def density(self, env: Environments) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate radial functions, harmonics and the element-resolved density.
@@ -186,7 +189,12 @@ class EquivariantModel(nn.Module):
 
     def _radial_functions(self, env: Environments, distance: Tensor) -> Tensor:
         """Evaluate the radial basis, shape (n_edges, n_radial)."""
-        return bessel_functions(distance, self.config.cutoff, self.config.n_radial)
+        c = self.config
+        if c.radial_basis == "bessel":
+            return bessel_functions(distance, c.cutoff, c.n_radial)
+        radius = self.radii.index_select(0, env.numbers)
+        bond = radius.index_select(0, env.centre) + radius.index_select(0, env.neighbour)
+        return bond_scaled_functions(distance, bond, c.cutoff, c.n_radial)
 
     def share(self, env: Environments, *, differentiate: bool) -> SharedGeometry:
         """Evaluate what members of a committee share (see :mod:`sdnnff_calc.shared_geometry`)."""
@@ -233,7 +241,7 @@ class EquivariantModel(nn.Module):
         products = self._multiply(self.product, mixed, geometry) * (1.0 + self.centre_gate(element))
         scalars, vectors = products[0], products[1:4]
         if self.config.n_layers == 2:
-            summed = self._sum_messages(env, radial, angular, products)
+            summed = self._sum_messages(env, radial, angular, products, geometry)
             mixed = self._mix(self.mixing_2, density, present, summed)
             second = self._multiply(self.product_2, mixed, geometry) * (1.0 + self.centre_gate_2(element))
             scalars = torch.cat([scalars, second[0]], dim=-1)
@@ -265,11 +273,21 @@ class EquivariantModel(nn.Module):
             return product(mixed)  # type: ignore[no-any-return]
         return blocked_product(mixed, product.evaluate, product.project, product.n_factors)
 
-    def _sum_messages(self, env: Environments, radial: Tensor, angular: Tensor, products: Tensor) -> Tensor:
+    def _sum_messages(
+        self,
+        env: Environments,
+        radial: Tensor,
+        angular: Tensor,
+        products: Tensor,
+        geometry: SharedGeometry | None,
+    ) -> Tensor:
         """Sum over neighbours again, each weighted by its own products seen along the bond."""
-        message = self.message_out(products[:4])  # (4, n_atoms, c)
-        message = message.transpose(0, 1).reshape(env.n_atoms, -1).index_select(0, env.neighbour)
-        seen = (message.view(-1, 4, self.config.n_channels) * angular[:, :4, None]).sum(dim=1)
+        message = self.message_out(products[:4]).transpose(0, 1)  # (n_atoms, 4, c)
+        if geometry is None:
+            message = message.reshape(env.n_atoms, -1).index_select(0, env.neighbour)
+            seen = (message.view(-1, 4, self.config.n_channels) * angular[:, :4, None]).sum(dim=1)
+        else:
+            seen = geometry.along_bonds(message)
         weight = seen * self.message_radial(radial)
         padded = pad_to_rows(weight, env.centre_slot, env.n_atoms, env.centre_width)
         padded_angular = pad_to_rows(angular, env.centre_slot, env.n_atoms, env.centre_width)

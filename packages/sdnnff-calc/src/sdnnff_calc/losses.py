@@ -1,8 +1,10 @@
 r"""What training minimises.
 
-.. math:: L = w_F ⟨|F−F^*|²⟩/3s² + w_E ⟨(ΔE/n)²⟩/s² + w_σ ⟨|Δσ V/n|²⟩/9s² + w_Φ ⟨|Φv−Φ^*v|²⟩/⟨|Φ^*v|²⟩
+.. math:: L = w_F ⟨|F−F^*|²/3s_F²⟩ + w_E ⟨(ΔE/n)²⟩/s² + w_σ ⟨|Δσ V/n|²⟩/9s² + w_Φ ⟨|Φv−Φ^*v|²⟩/⟨|Φ^*v|²⟩
 
-with the force scale s, in eV/Å for forces and eV for energies. The last term is the force-constant loss:
+with the force scale s, in eV/Å for forces and eV for energies. s_F = s^{1−p} s_i^p with the root mean square force
+component s_i of the atom's own structure (at least s/10) and p = ``structure_scaling``: at p = 0 stiff crystals and
+large displacements decide, at p = 1 every structure counts alike. The last term is the force-constant loss:
 random vectors v probe the second-order force constants Φ* without ever forming the model's own Hessian.
 
 References
@@ -56,8 +58,13 @@ def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statist
         Scalar, dimensionless.
     """
     scale = statistics.force_scale
-    loss = config.force_weight * ((prediction.forces - batch.forces) / scale).square().mean()
-    n_atoms = torch.tensor(batch.env.n_atoms_each, dtype=loss.dtype, device=loss.device)
+    n_atoms = torch.tensor(batch.env.n_atoms_each, dtype=batch.forces.dtype, device=batch.forces.device)
+    error = (prediction.forces - batch.forces) / scale
+    if config.structure_scaling > 0.0:
+        square = batch.forces.new_zeros(len(n_atoms)).index_add(0, batch.env.structure, batch.forces.square().mean(-1))
+        own = (square / n_atoms).sqrt().clamp_min(0.1 * scale) / scale
+        error = error / own.pow(config.structure_scaling)[batch.env.structure, None]
+    loss = config.force_weight * error.square().mean()
     if config.energy_weight > 0.0 and prediction.energies is not None:
         known = torch.isfinite(batch.energies)
         if bool(known.any()):

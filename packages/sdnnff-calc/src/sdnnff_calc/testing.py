@@ -27,6 +27,7 @@ _SMALL: dict[str, Any] = {
 }
 SMALL_CONFIGS: dict[str, ModelConfig] = {
     "conservative-1": EquivariantConfig(head="conservative", **_SMALL),
+    "conservative-1-scaled": EquivariantConfig(head="conservative", radial_basis="bond-scaled", **_SMALL),
     "conservative-2": EquivariantConfig(head="conservative", n_layers=2, **_SMALL),
     "direct-1": EquivariantConfig(head="direct", **_SMALL),
     "direct-2": EquivariantConfig(head="direct", n_layers=2, **_SMALL),
