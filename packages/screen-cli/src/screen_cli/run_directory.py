@@ -170,10 +170,10 @@ class RunDirectory:
         """Open the index."""
         return Index(self.root / "index.sqlite", read_only=read_only)
 
-    def rows(self, where: str = "") -> list[dict[str, Any]]:
+    def rows(self, where: str = "", *, limit: int | None = None) -> list[dict[str, Any]]:
         """Rows of the index that satisfy an expression (see :meth:`screen_cli.index.Index.rows`)."""
         with contextlib.closing(self.index(read_only=True)) as index:
-            return list(index.rows(where))
+            return list(index.rows(where, limit=limit))
 
     def stream(self, where: str = "") -> StoredRows:
         """Rows of the index, read one at a time (for exports of any size)."""

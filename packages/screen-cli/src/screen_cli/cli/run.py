@@ -15,6 +15,9 @@ import click
 from screen_cli.cli import run_command
 
 
+_ROWS_SHOWN = 200
+
+
 @click.command(name="run")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Run directory (default: CONFIG without .toml).")
@@ -66,18 +69,19 @@ def command(
         finally:
             if watching is not None:
                 watching.close()
-    rows = run.rows()
-    print_table(rows)
+    print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN))
     click.echo(f"run directory: {run.root}", err=True)
     if report:
         from screen_cli.exporters import write_csv
         from screen_cli.report import write_report
 
-        write_csv(rows, run.root / "results.csv")
+        write_csv(run.stream(), run.root / "results.csv")
         click.echo(f"table:         {run.root / 'results.csv'}", err=True)
         click.echo(f"report:        {write_report(run)}", err=True)
     parts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts.items()))
     click.echo(f"{parts}; {summary.n_processed} worked on now, in {summary.seconds:.1f} s", err=True)
+    if sum(summary.counts.values()) - summary.counts.get("filtered", 0) > _ROWS_SHOWN:
+        click.echo(f"the table above holds {_ROWS_SHOWN} crystals; all: screen-cli show {run.root}", err=True)
     if summary.drained:
         click.echo("stopped before the end: run the same command to go on", err=True)
         return 3

@@ -50,6 +50,8 @@ def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) ->
         console.print(f"  now: {note['id']} in {note['stage']}")
     for state, stage, count in reasons:
         console.print(f"  {count} {state} {'by' if state == 'filtered' else 'in'} {stage}")
+    if run.settings.gate.audit_share:
+        console.print(f"  what the gate misses: screen-cli gate {run.root}")
     if costs:
         table = Table("stage", "crystals", "total s", "mean s", "MB", box=None, header_style="bold")
         for stage, n, seconds, n_bytes in costs:
