@@ -14,7 +14,6 @@ import click
 
 from screen_cli.cli import run_command
 
-
 _ROWS_SHOWN = 200
 
 
