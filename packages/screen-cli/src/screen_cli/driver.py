@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import json
 import logging
+import operator
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import RunSettings
 
 logger = logging.getLogger(__name__)
+
+_COMMIT_EVERY = 1.0
 
 
 class Observer(Protocol):
@@ -144,14 +147,16 @@ def execute(
                 for report in list(run.store.quarantined()):
                     run.store.release(report["id"])
                 index.set_states(("failed",), "pending")
-            audit(run, index)
-            pending = index.ids(("pending",))
+            pending, damaged = index.ids(("pending",)), audit(run, index)
+            if not pending:  # without damage, no engine is started at all
+                pending = list(damaged)
             total = sum(index.counts().values())
             observer.started(total, total - len(pending))
-            n_processed, drained = 0, False
+            n_processed = 0
             if pending:
                 engine = _make_engine(run)
-                results = engine.run(functools.partial(run_structure, str(run.root.absolute())), pending)
+                function = functools.partial(run_structure, str(run.root.absolute()))
+                results = engine.run(function, _Tasks(pending, damaged))
                 deadline = None if time_limit is None else start + time_limit
                 watch = threading.Thread(
                     target=_drain_when_asked,
@@ -166,9 +171,9 @@ def execute(
                         n_processed += 1
                 finally:
                     results.close()  # cancels what has not started when an error ends the loop
-                drained = n_processed < len(pending)
             run.clear_all_running()
-            return RunSummary(dict(index.counts()), n_processed, time.monotonic() - start, drained)
+            counts = dict(index.counts())
+            return RunSummary(counts, n_processed, time.monotonic() - start, drained=bool(counts.get("pending")))
         finally:
             index.close()
 
@@ -176,9 +181,8 @@ def execute(
 def rebuild_index(run: RunDirectory) -> dict[str, int]:
     """Make the index anew from the records; return the number of structures in each state."""
     with run.locked():
-        for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
-            (run.root / name).unlink(missing_ok=True)
-        index = run.index()
+        run.remove_index()
+        index = run.index(commit_every=_COMMIT_EVERY)
         try:
             _index_structures_on_disk(run, index)
             return dict(index.counts())
@@ -186,20 +190,34 @@ def rebuild_index(run: RunDirectory) -> dict[str, int]:
             index.close()
 
 
-def audit(run: RunDirectory, index: Index) -> int:
-    """Set structures whose records were lost or cut short back to pending; return how many."""
-    stages = [stage.name for stage in stages_for(run.settings)]
+def audit(run: RunDirectory, index: Index) -> Iterator[str]:
+    """Iterate over the finished structures whose records were lost or cut short; each becomes pending again.
+
+    Sizes are compared, one look into each folder; checksums are when a record is read.
+    """
+    stages = {stage.name for stage in stages_for(run.settings)}
     lost = 0
-    for row in index.rows():
-        if row["state"] in ("done", "skipped"):
-            keys = _keys_of(row)
-            known = [(name, keys[name]) for name in stages if name in keys]
-            if not known or any(run.store.find(row["id"], name, key) is None for name, key in known):
-                index.update(row["id"], "pending")
-                lost += 1
+    for structure_id, keys, n_bytes in index.finished():
+        if not keys.keys() & stages or run.store.bytes_of(structure_id, keys) != n_bytes:
+            index.update(structure_id, "pending")
+            lost += 1
+            yield structure_id
     if lost:
         logger.warning("%d finished structures have damaged records and run again", lost)
-    return lost
+
+
+class _Tasks(Iterator[str]):
+    """The pending structures, then those with damaged records: a start does not wait for the look at them all."""
+
+    def __init__(self, pending: list[str], damaged: Iterator[str]) -> None:
+        self._pending = iter(pending)
+        self._damaged = damaged
+
+    def __next__(self) -> str:
+        return next(self._pending, None) or next(self._damaged)
+
+    def __length_hint__(self) -> int:
+        return operator.length_hint(self._pending)
 
 
 def _make_engine(run: RunDirectory) -> Engine:
@@ -211,23 +229,16 @@ def _make_engine(run: RunDirectory) -> Engine:
     return engine
 
 
-def _keys_of(row: dict[str, Any]) -> dict[str, str]:
-    """Content keys of a row of the index."""
-    keys: dict[str, str] = json.loads(row["keys"] or "{}")
-    return keys
-
-
 def _open_index(run: RunDirectory) -> Index:
     """Open the index; one that is missing or broken is made anew from the records."""
     path = run.root / "index.sqlite"
     fresh = not path.exists()
     try:
-        index = run.index()
+        index = run.index(commit_every=_COMMIT_EVERY)
     except StoreError as error:
         logger.warning("%s; rebuilding", error)
-        for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
-            (run.root / name).unlink(missing_ok=True)
-        index, fresh = run.index(), True
+        run.remove_index()
+        index, fresh = run.index(commit_every=_COMMIT_EVERY), True
     if fresh and (run.root / "records").is_dir():
         _index_structures_on_disk(run, index)
     return index

@@ -5,8 +5,10 @@ Only the driver writes it; workers and compute nodes never open it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,6 +43,8 @@ class Index:
         ``run/index.sqlite``; made when missing.
     read_only : bool
         For ``status`` and ``show`` beside a running driver.
+    commit_every : float
+        Seconds between commits. What a killed driver had not committed it finds again in the records.
 
     Raises
     ------
@@ -48,7 +52,9 @@ class Index:
         The file cannot be opened or is no SQLite database.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, commit_every: float = 0.0) -> None:
+        self._commit_every = commit_every
+        self._committed = 0.0
         try:
             if read_only:
                 self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
@@ -176,9 +182,22 @@ class Index:
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
-    def _transaction(self) -> _Transaction:
-        """Commit on success, roll back on error, and explain a full disk."""
-        return _Transaction(self._db)
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit on success when it is time, roll back on error, and explain a full disk."""
+        try:
+            yield
+            if time.monotonic() - self._committed >= self._commit_every:
+                self._db.commit()
+                self._committed = time.monotonic()
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.rollback()
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(
+                    f"cannot write the index: {error}. The records are safe; make room and run again."
+                ) from error
+            raise
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -226,6 +245,17 @@ class Index:
         condition, values = to_sql(where, self.columns) if where else ("1", [])
         return int(self._db.execute(f"SELECT count(*) FROM structures WHERE {condition}", values).fetchone()[0])
 
+    def finished(self) -> Iterator[tuple[str, dict[str, str], int]]:
+        """Iterate over (id, content key by stage, bytes of these records) of what is done or skipped."""
+        query = (
+            "SELECT rowid, id, keys, (SELECT sum(bytes) FROM stage_times WHERE stage_times.id = structures.id) "
+            "FROM structures WHERE rowid > ? AND state IN ('done', 'skipped') ORDER BY rowid LIMIT 1000"
+        )
+        last = 0
+        while rows := self._db.execute(query, (last,)).fetchall():  # in pieces: the caller writes in between
+            for last, structure_id, keys, n_bytes in rows:  # noqa: B007
+                yield structure_id, json.loads(keys or "{}"), n_bytes or 0
+
     def rows(
         self,
         where: str = "",
@@ -259,29 +289,6 @@ class Index:
             query += f" LIMIT {int(limit)}"
         for row in self._db.execute(query, values):
             yield dict(row)
-
-
-class _Transaction:
-    """Commit or roll back, with a full disk told as a StoreError."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        try:
-            if error is None:
-                self._db.commit()
-            else:
-                self._db.rollback()
-        except sqlite3.Error as failure:
-            error = failure
-        if isinstance(error, sqlite3.Error):
-            raise StoreError(
-                f"cannot write the index: {error}. The records are safe; make room and run again."
-            ) from error
 
 
 def _sql_value(value: Any) -> Any:

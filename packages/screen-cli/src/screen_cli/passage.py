@@ -18,6 +18,7 @@ from screen_cli.pipeline import Context, Stage, stages_for
 from screen_cli.record import Record
 from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import RunSettings
+from screen_cli.store import StoredRecord
 
 logger = logging.getLogger(__name__)
 
@@ -122,19 +123,22 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
     def load(name: str) -> Record:
         if name not in memory:
             record = run.store.read(structure_id, name, outcome.keys[name])
-            memory[name] = compute(stages[name]) if record is None else record
+            if record is None:
+                compute(stages[name])
+            else:
+                memory[name] = record
         return memory[name]
 
     def context_of(stage: Stage) -> Context:
         return Context(structure, settings, _Records(stage.needs, load), outcome.scalars)
 
-    def compute(stage: Stage) -> Record:
+    def compute(stage: Stage) -> StoredRecord:
         run.mark_running(structure_id, stage.name)
         start = time.perf_counter()
         record = stage.run(context_of(stage))
         seconds = time.perf_counter() - start
         outcome.computed.append(stage.name)
-        run.store.write(
+        stored = run.store.write(
             structure_id,
             stage.name,
             outcome.keys[stage.name],
@@ -143,7 +147,8 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
             drop_arrays=_drops_arrays(stage.name, settings),
         )
         memory[stage.name] = record
-        return record
+        outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
+        return stored
 
     for stage in stages.values():
         try:
@@ -157,10 +162,7 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
                     outcome.keys.pop(stage.name)
                     outcome.state = "pending"
                     return outcome
-                compute(stage)
-                stored = run.store.find(structure_id, stage.name, key)
-                if stored is None:
-                    raise StoreError(f"record {stage.name}-{key} of {structure_id} vanished after it was written")
+                stored = compute(stage)
         except (StoreError, PluginError, ConfigError):
             raise
         except ImportError as error:

@@ -21,6 +21,7 @@ from screen_cli.settings import RunSettings
 from screen_cli.store import RecordStore
 
 FORMAT = 1
+_NOTE_LENGTH = 200
 _REPORTED = [
     "screen-cli",
     "phon-wigner",
@@ -119,7 +120,7 @@ class RunDirectory:
             if changes:
                 n_old = len(list(root.glob("manifest-*.json")))
                 path.rename(root / f"manifest-{n_old + 1}.json")
-                (root / "index.sqlite").unlink(missing_ok=True)
+                cls(root, settings).remove_index()
             if not changes:
                 return cls(root, settings)
         try:
@@ -166,9 +167,14 @@ class RunDirectory:
         manifest: dict[str, Any] = json.loads((self.root / "manifest.json").read_text(encoding="utf-8"))
         return manifest
 
-    def index(self, *, read_only: bool = False) -> Index:
-        """Open the index."""
-        return Index(self.root / "index.sqlite", read_only=read_only)
+    def index(self, *, read_only: bool = False, commit_every: float = 0.0) -> Index:
+        """Open the index (see :class:`screen_cli.index.Index`)."""
+        return Index(self.root / "index.sqlite", read_only=read_only, commit_every=commit_every)
+
+    def remove_index(self) -> None:
+        """Remove the index; the next driver makes it anew from the records."""
+        for suffix in ("", "-wal", "-shm"):
+            (self.root / f"index.sqlite{suffix}").unlink(missing_ok=True)
 
     def rows(self, where: str = "", *, limit: int | None = None) -> list[dict[str, Any]]:
         """Rows of the index that satisfy an expression (see :meth:`screen_cli.index.Index.rows`)."""
@@ -218,17 +224,20 @@ class RunDirectory:
 
     def mark_running(self, structure_id: str, stage: str) -> None:
         """Note what this worker does, for progress bars and ``status``."""
-        path = self.root / "running" / f"{platform.node()}-{os.getpid()}.json"
-        with contextlib.suppress(OSError):  # a progress note is not worth a failure
-            path.parent.mkdir(exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"id": structure_id, "stage": stage, "since": time.time()}))
-            temporary.replace(path)
+        self._note({"id": structure_id, "stage": stage, "since": time.time()})
 
     def clear_running(self) -> None:
-        """Forget this worker's note."""
-        with contextlib.suppress(OSError):
-            (self.root / "running" / f"{platform.node()}-{os.getpid()}.json").unlink(missing_ok=True)
+        """Note that this worker does nothing."""
+        self._note({})
+
+    def _note(self, note: dict[str, Any]) -> None:
+        """Write this worker's note in place: a rename over a file makes some file systems flush the disk."""
+        folder = self.root / "running"
+        with contextlib.suppress(OSError):  # a progress note is not worth a failure
+            folder.mkdir(exist_ok=True)
+            descriptor = os.open(folder / f"{platform.node()}-{os.getpid()}.json", os.O_WRONLY | os.O_CREAT, 0o644)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(json.dumps(note).ljust(_NOTE_LENGTH))
 
     def running(self) -> list[dict[str, Any]]:
         """Return the notes of the workers: ``id``, ``stage``, ``since``."""
@@ -236,7 +245,7 @@ class RunDirectory:
         for path in sorted((self.root / "running").glob("*.json")):
             with contextlib.suppress(OSError, ValueError):
                 notes.append(json.loads(path.read_text()))
-        return notes
+        return [note for note in notes if note]
 
     def clear_all_running(self) -> None:
         """Forget the notes of every worker (none runs while a new driver starts)."""

@@ -169,7 +169,9 @@ class Structure:
         """
         try:
             atoms = Atoms(numbers=fields["numbers"], positions=fields["positions"], cell=fields["cell"], pbc=True)
-            return cls(atoms, fields["provider"], fields["provider_id"], dict(fields.get("metadata", {})))
+            structure = cls(atoms, fields["provider"], fields["provider_id"], dict(fields.get("metadata", {})))
+            structure.__dict__["id"] = fields["id"]  # the cached property; else spglib is asked in every process
+            return structure
         except KeyError as error:
             raise StructureError(
                 f"stored structure has no field {error}. It was not written by Structure.to_dict; read the "
