@@ -149,6 +149,8 @@ def _write_crystal(
         "vs_m_s": float(2500 / softness * random.lognormal(0, 0.2)),
         "p3": float(0.004 * random.lognormal(0, 0.5)),
         "max_msd": max_msd,
+        "passed_gate": not unstable,
+        "gate_audited": False,
     }
     relax = {"cell": atoms.cell.array.copy(), "positions": atoms.positions.copy(), "numbers": atoms.numbers}
     run.store.write(identity, "relax", "aa", Record({}, relax), seconds=1.0)
@@ -169,8 +171,8 @@ def _write_crystal(
             run.store.write(identity, "property_descriptor", "dd", record, seconds=0.1)
             keys["property_descriptor"] = "dd"
         if bonding:
-            scalars["icohp_bonding"] = float(random.lognormal(1.2, 0.5) / softness)
-            scalars["icohp_antibonding"] = float(random.lognormal(-2, 0.6) * softness)
+            scalars["cohp_bonding_ev"] = float(random.lognormal(1.2, 0.5) / softness)
+            scalars["cohp_antibonding_ev"] = float(random.lognormal(-2, 0.6) * softness)
     index.update(
         identity, state, stage=stage, reason=reason, scalars=scalars, keys=keys, stage_times={"relax": (1.0, 900)}
     )

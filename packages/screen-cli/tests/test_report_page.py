@@ -34,8 +34,10 @@ def test_line_and_gate_are_those_of_the_trusted_crystals(made_up_run, made_up_re
     slope = float(shown["slope of ln κ against ln MSD"].here.split()[0].replace("−", "-"))
     assert slope == pytest.approx(np.polyfit(np.log(msd), np.log(kappa), 1)[0], abs=0.006)
     low, passed = kappa < 1, msd >= 0.076
-    assert shown["recall: of κ < 1, past the gate"].here.endswith(f"({(low & passed).sum()} of {low.sum()})")
-    assert shown["precision: past the gate, κ < 1"].here.endswith(f"({(low & passed).sum()} of {passed.sum()})")
+    hits = (low & passed).sum()
+    assert shown["recall: of κ < 1, past the gate"].here.startswith(f"{100 * hits / low.sum():.1f} % (")
+    assert shown["precision: past the gate, κ < 1"].here.startswith(f"{100 * hits / passed.sum():.1f} % (")
+    assert shown["past the gate"].here == f"{passed.sum()} of {len(rows)}"
     assert shown["recall: of κ < 1, past the gate"].paper == "66 %"
     assert shown["precision: past the gate, κ < 1"].paper == "95.4 %"
 

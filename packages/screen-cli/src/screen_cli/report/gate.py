@@ -1,4 +1,4 @@
-"""How well a harmonic gate finds low κ: the fitted line, recall and precision, as the SDNNFF paper counts them."""
+"""The SDNNFF paper's numbers about low κ, and the fits that are compared with them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ LOW_KAPPA = 1.0
 
 PAPER_PRECISION, PAPER_RECALL, PAPER_PASSED, PAPER_KAPPA_AT_GATE = 0.954, 0.66, 9306 / 25901, 1.795
 """From 9,306 crystals past the gate, 8,873 of them among the 13,461 of 25,901 below 1 W/(m K)."""
+
+PAPER_STEPS = {"stable": 27059 / 77091, "with κ": 25901 / 27059, f"κ < {LOW_KAPPA:g} W/mK": 13461 / 25901}
+"""Shares of each step of the paper's funnel in the step before."""
 
 PAPER_RATIOS = (("κ_P < 1", 2.59), ("1 ≤ κ_P ≤ 10", 0.0502), ("κ_P > 10", 0.00435))
 """Mean κ_C/κ_P of the paper by class of κ_P in W/(m K)."""
@@ -63,54 +66,6 @@ def fit_power_law(x: NDArray[np.float64], y: NDArray[np.float64]) -> PowerLaw | 
     return PowerLaw(
         float(coefficients[0]), float(coefficients[1]), float(np.sqrt(max(covariance[0, 0], 0.0))), correlation
     )
-
-
-@dataclass(frozen=True)
-class GateScore:
-    """Counts of a gate x ≥ threshold against κ < 1 W/(m K).
-
-    Parameters
-    ----------
-    n : int
-        Crystals with both numbers.
-    passed, low, hits : int
-        Past the gate; of low κ; both.
-    """
-
-    n: int
-    passed: int
-    low: int
-    hits: int
-
-    @property
-    def precision(self) -> float | None:
-        """Share of those past the gate that have low κ."""
-        return self.hits / self.passed if self.passed else None
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the low-κ crystals that the gate finds."""
-        return self.hits / self.low if self.low else None
-
-
-def score_gate(
-    max_msd: NDArray[np.float64],
-    kappa: NDArray[np.float64],
-    *,
-    threshold: float = GATE_MSD,
-    low_kappa: float = LOW_KAPPA,
-) -> GateScore:
-    """Count what the gate ``max_msd >= threshold`` keeps and misses.
-
-    Parameters
-    ----------
-    max_msd : ndarray
-        float64 (n_crystals,), Å².
-    kappa : ndarray
-        float64 (n_crystals,), W/(m K).
-    """
-    passed, low = max_msd >= threshold, kappa < low_kappa
-    return GateScore(len(kappa), int(passed.sum()), int(low.sum()), int((passed & low).sum()))
 
 
 def coherence_ratios(kappa_p: NDArray[np.float64], kappa_c: NDArray[np.float64]) -> list[tuple[str, float, int]]:

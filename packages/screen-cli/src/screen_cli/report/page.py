@@ -21,6 +21,7 @@ from matplotlib.colors import to_hex
 from screen_cli.report import palette
 from screen_cli.report.figure import ElementMap, Figure, Missing, Scatter, table_position
 from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
+from screen_cli.report.gate import PAPER_STEPS
 from screen_cli.report.material import Material
 from screen_cli.report.packing import pack, significant
 from screen_cli.run_directory import RunDirectory
@@ -179,12 +180,14 @@ def _funnel(steps: Sequence[Step]) -> str:
         lost = "".join(_loss(loss) for loss in step.losses)
         if lost:
             parts.append(f'<ul class="losses">{lost}</ul>')
-        share = "" if not before else f'<span class="soft">{100 * step.count / before:.1f} % of those before</span>'
+        share = f"{100 * step.count / before:.1f} % of those before" if before else ""
+        if share and step.label in PAPER_STEPS:
+            share += f" (paper: {100 * PAPER_STEPS[step.label]:.1f} %)"
         parts.append(
             f'<span class="label"><button type="button" data-query="{html.escape(step.query)}" '
             f'title="Show in the table">{html.escape(step.label)}</button></span>'
             f'<span class="track"><i style="width:{100 * step.count / total:.2f}%"></i></span>'
-            f'<span class="count"><b>{step.count:,}</b>{share}</span>'
+            f'<span class="count"><b>{step.count:,}</b><span class="soft">{share}</span></span>'
         )
         before = step.count
     return "".join(parts)
