@@ -9,6 +9,7 @@ from typing import Any
 from screen_cli.bench.protocol import Protocol, merge_tables, protocol_tables
 from screen_cli.config import apply_override, settings_from_dict, settings_to_dict
 from screen_cli.driver import resolve
+from screen_cli.errors import ConfigError
 from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import RunSettings
 
@@ -71,23 +72,33 @@ def campaign_settings(
     return resolve(settings_from_dict(tables, "benchmark"))
 
 
-def open_campaign(root: Path, settings: RunSettings) -> RunDirectory:
+def open_campaign(root: Path, settings: RunSettings, *, must_exist: bool = False) -> RunDirectory:
     """Make or reopen the run directory; another choice of crystals is no other run.
+
+    Parameters
+    ----------
+    root : Path
+    settings : RunSettings
+    must_exist : bool
+        Open what is there, to score it, and change nothing.
 
     Raises
     ------
     ConfigError
-        The directory was made with another protocol or calculator.
+        The directory was made with another protocol or calculator, or must exist and does not.
     """
-    only_source_differs = False
-    if (root / "manifest.json").exists():
-        before, after = (settings_to_dict(item) for item in (RunDirectory.open(root).settings, settings))
-        only_source_differs = before.pop("source") != after.pop("source") and _without_free(before) == _without_free(
-            after
-        )
-    return RunDirectory.create(root, settings, accept_changes=only_source_differs)
+    if not (root / "manifest.json").exists():
+        if must_exist:
+            raise ConfigError(f"{root} holds no run to score. Leave --score-only out to compute it.")
+        return RunDirectory.create(root, settings)
+    run = RunDirectory.open(root)
+    before, after = (settings_to_dict(item) for item in (run.settings, settings))
+    same_but_source = _without_source(before) == _without_source(after)
+    if must_exist and same_but_source:
+        return run
+    return RunDirectory.create(root, settings, accept_changes=same_but_source)
 
 
-def _without_free(tables: dict[str, Any]) -> dict[str, Any]:
+def _without_source(tables: dict[str, Any]) -> dict[str, Any]:
     """Settings that shape results."""
-    return {key: value for key, value in tables.items() if key not in ("engine", "title")}
+    return {key: value for key, value in tables.items() if key not in ("source", "engine", "title")}

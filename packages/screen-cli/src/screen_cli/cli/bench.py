@@ -77,7 +77,7 @@ def kappa(
         overrides=overrides,
     )
     name = "-".join(["bench", calculator.rsplit(".")[-1], *map(str, calculator_options.values()), protocol])
-    run = open_campaign(run_dir or Path(name), settings)
+    run = open_campaign(run_dir or Path(name), settings, must_exist=score_only)
     drained = False
     if not score_only:
         drained = _execute(run, walltime=walltime, retry_failed=retry_failed, quiet=quiet)
