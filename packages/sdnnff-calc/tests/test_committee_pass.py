@@ -20,7 +20,7 @@ from sdnnff_calc.density import harmonics
 from sdnnff_calc.equivariant_model import SphereProduct
 from sdnnff_calc.heads import Statistics
 from sdnnff_calc.shared_geometry import harmonic_gradients
-from sdnnff_calc.testing import SMALL_CONFIGS
+from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 
 
 @pytest.mark.parametrize("l_max", [1, 2, 4])
@@ -96,3 +96,20 @@ def test_members_agree_with_their_own_calculators(name: str, elements: list[str]
             np.testing.assert_allclose(found["forces"][index][k], result["forces"], rtol=0, atol=1e-10)
             if found["energies"] is not None:
                 np.testing.assert_allclose(found["energies"][k][index], result["energy"], rtol=1e-10)
+                np.testing.assert_allclose(found["stresses"][k][index], result["stress"], rtol=0, atol=1e-12)
+
+
+def test_a_committee_offers_stress_when_its_members_do() -> None:
+    """What relaxing a cell with a committee needs; members of two architectures too."""
+    names = ["conservative-1", "conservative-2"]
+    atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+    atoms.rattle(0.05, seed=0)
+    models = [toy_model(name, "float64") for name in names]
+    committee = Committee(models, "cpu")
+    assert committee.has_stress
+    assert not committee.shares_architecture
+    found = committee.predict_committee([atoms])["stresses"]
+    for k, model in enumerate(models):
+        np.testing.assert_allclose(found[k, 0], SDNNFF(model, device="cpu").predict([atoms])[0]["stress"], atol=1e-12)
+    assert not Committee([toy_model("direct-1")], "cpu").has_energy
+    assert Committee([toy_model("direct-1")], "cpu").predict_committee([atoms])["stresses"] is None

@@ -120,7 +120,7 @@ class TrainingSettings:
     warm_start
         Start each round from the last round's models; otherwise from scratch.
     validation_share
-        Of the labels; a label stays on its side in all rounds.
+        Of the labels; a label stays on its side in all rounds, but one that alone holds an element is trained on.
     keep_partial
         Leave an interrupted training's files in place, for trainers that resume from them. The loop's course
         is then only as reproducible as that trainer's resumption.

@@ -19,7 +19,7 @@ from al_committee.errors import RunStateError, TrainerError
 from al_committee.protocols import Trainer
 from al_committee.run_directory import RunDirectory
 
-__all__ = ["check_models", "load_committee", "model_paths", "publish", "train_round"]
+__all__ = ["check_models", "load_committee", "model_paths", "publish", "split_labels", "train_round"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +56,7 @@ def train_round(
     """
     settings = run.config.training
     before = (run.record(number - 1, "models") or {}) if number else {}
-    validation = [key for key in keys if int(key[:8], 16) / 2**32 < settings.validation_share]
-    if len(validation) == len(keys):
-        validation = []
-    aside = set(validation)
+    training, validation = split_labels(keys, labelled, settings.validation_share)
     workdir = run.round_folder(number) / "train"
     if not settings.keep_partial:
         shutil.rmtree(workdir, ignore_errors=True)
@@ -68,8 +65,8 @@ def train_round(
     logger.info("round %d: training %d members on %d labels", number, settings.n_members, len(keys))
     start = time.perf_counter()
     paths = trainer.train(
-        labelled(key for key in keys if key not in aside),
-        labelled(validation),
+        training,
+        validation,
         workdir=workdir,
         seed=seed,
         warm_start=warm,
@@ -79,10 +76,45 @@ def train_round(
     return {
         "models": [os.path.relpath(path, run.path) for path in models],
         "sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in models],
-        "n_training": len(keys) - len(validation),
+        "n_training": len(training),
         "n_validation": len(validation),
         "seconds": time.perf_counter() - start,
     }
+
+
+def split_labels(
+    keys: Sequence[str], labelled: Callable[[Iterable[str]], list[Atoms]], share: float
+) -> tuple[list[Atoms], list[Atoms]]:
+    """Put a share of the labels, always the same ones, aside for validation.
+
+    A label that alone holds an element stays in training: models that never saw the element could not be asked
+    about it.
+
+    Parameters
+    ----------
+    keys
+        Content keys; their first digits decide.
+    labelled
+        Gives labelled structures by key.
+    share
+        Of the labels.
+
+    Returns
+    -------
+    training, validation : list of Atoms
+    """
+    aside = [key for key in keys if int(key[:8], 16) / 2**32 < share]
+    if len(aside) == len(keys):
+        aside = []
+    held = set(aside)
+    training = labelled(key for key in keys if key not in held)
+    validation: list[Atoms] = []
+    known = {symbol for atoms in training for symbol in atoms.get_chemical_symbols()}
+    for atoms in labelled(aside):
+        symbols = set(atoms.get_chemical_symbols())
+        (validation if symbols <= known else training).append(atoms)
+        known |= symbols
+    return training, validation
 
 
 def check_models(paths: Sequence[Any], workdir: Path, n_members: int) -> list[Path]:

@@ -31,11 +31,14 @@ from sdnnff_calc.elements import check_elements
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.errors import EmptyInputError, NonFiniteError
 from sdnnff_calc.grid_model import GridModel
-from sdnnff_calc.heads import conservative_forces, evaluate
+from sdnnff_calc.heads import conservative_forces, evaluate, stress_tensor
 
 __all__ = ["Committee", "load_committee"]
 
 _log = logging.getLogger(__name__)
+
+Results = tuple[Tensor, Tensor | None, Tensor | None]
+"""Forces (n_models, n_atoms, 3), energies (n_models, n_structures), stresses (n_models, n_structures, 3, 3)."""
 
 
 class Committee:
@@ -67,7 +70,7 @@ class Committee:
             model.network.to(self.device).eval().requires_grad_(False)
         first = self.models[0]
         self.shares_architecture = all(m.config == first.config and m.dtype == first.dtype for m in self.models)
-        self._has_energy = all(m.config.head == "conservative" for m in self.models)
+        self.has_energy = self.has_stress = all(m.config.head == "conservative" for m in self.models)
         if self.shares_architecture:
             networks = [m.network for m in self.models]
             self._parameters, self._buffers = stack_module_state(networks)  # type: ignore[arg-type]
@@ -90,6 +93,8 @@ class Committee:
         dict
             ``forces``: one float64 array per structure, shape (n_models, n_atoms, 3), eV/Å.
             ``energies``: float64, shape (n_models, n_structures), eV; None with direct heads.
+            ``stresses``: float64, shape (n_models, n_structures, 6), eV/Å³, Voigt order, NaN without a full periodic
+            cell; None with direct heads.
 
         Raises
         ------
@@ -102,14 +107,21 @@ class Committee:
             raise EmptyInputError("predict_committee got no structures, expected at least one.")
         forces: list[NDArray[np.float64]] = []
         energies: list[NDArray[np.float64]] = []
+        stresses: list[NDArray[np.float64]] = []
         for batch in self._batches(structures):
-            f, e = self._evaluate(batch)
+            f, e, s = self._evaluate(batch)
             if not np.isfinite(f).all():
                 raise NonFiniteError("a member of the committee gave forces that are not finite.")
             bounds = np.cumsum([len(b.numbers) for b in batch])[:-1]
             forces += np.split(f, bounds, axis=1)
-            energies += [] if e is None else [e]
-        return {"forces": forces, "energies": np.concatenate(energies, axis=1) if energies else None}
+            if e is not None and s is not None:
+                energies.append(e)
+                stresses.append(s[..., [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
+        return {
+            "forces": forces,
+            "energies": np.concatenate(energies, axis=1) if energies else None,
+            "stresses": np.concatenate(stresses, axis=1) if stresses else None,
+        }
 
     def _batches(self, structures: Sequence[Atoms]) -> Iterator[list[EdgeArrays]]:
         """Find neighbours once for all members (with the largest cutoff) and batch."""
@@ -125,19 +137,19 @@ class Committee:
             held += len(atoms)
         yield batch
 
-    def _evaluate(self, batch: list[EdgeArrays]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Evaluate one batch: forces (n_models, n_atoms, 3), energies (n_models, n_structures)."""
+    def _evaluate(self, batch: list[EdgeArrays]) -> tuple[NDArray[np.float64], ...] | tuple[Any, None, None]:
+        """Evaluate one batch: forces (n_models, n_atoms, 3), energies (n_models, n_structures), stresses (…, 3, 3)."""
         env = collate_edges(batch, self.models[0].dtype, self.device)
         if self.shares_architecture and self.device.type != "cpu":
-            forces, energies = self._mapped(env)
+            found = self._mapped(env)
         elif self.shares_architecture:
-            forces, energies = self._in_turn(env)
+            found = self._in_turn(env)
         else:
-            forces, energies = self._one_by_one(batch)
-        f = forces.detach().double().cpu().numpy()
-        return f, None if energies is None else energies.detach().double().cpu().numpy()
+            found = self._one_by_one(batch)
+        forces, energies, stresses = (None if t is None else t.detach().double().cpu().numpy() for t in found)
+        return forces, energies, stresses
 
-    def _mapped(self, env: Environments) -> tuple[Tensor, Tensor | None]:
+    def _mapped(self, env: Environments) -> Results:
         """Map one forward (and backward) pass over the stacked weights."""
         base = self.models[0].network
         scale = torch.tensor(
@@ -148,10 +160,10 @@ class Committee:
             result: Tensor = functional_call(base, (parameters, buffers), (env.with_vector(vector),))
             return result
 
-        if not self._has_energy:
+        if not self.has_energy:
             with torch.no_grad():
                 forces = vmap(raw, in_dims=(0, 0, None))(self._parameters, self._buffers, env.vector)
-            return forces * scale, None
+            return forces * scale, None, None
 
         def total(p: dict[str, Tensor], b: dict[str, Tensor], vector: Tensor) -> tuple[Tensor, Tensor]:
             atomic = raw(p, b, vector)
@@ -159,22 +171,22 @@ class Committee:
 
         gradient_of = grad(total, argnums=2, has_aux=True)
         gradient, atomic = vmap(gradient_of, in_dims=(0, 0, None))(self._parameters, self._buffers, env.vector)
-        forces = torch.stack([conservative_forces(g, env) for g in gradient * scale])
+        gradient = gradient * scale
         offsets = torch.stack([m.statistics.energy_table() for m in self.models]).to(self.device)
         atomic = (atomic * scale[:, :, 0]).double() + offsets[:, env.numbers]
         energies = atomic.new_zeros(self.n_models, env.n_structures).index_add(1, env.structure, atomic)
-        return forces, energies
+        return _from_edges(gradient, energies, env)
 
-    def _in_turn(self, env: Environments) -> tuple[Tensor, Tensor | None]:
+    def _in_turn(self, env: Environments) -> Results:
         """Evaluate members of one architecture one after the other on the same geometry."""
         networks = [m.network for m in self.models]
         scales = [m.statistics.force_scale for m in self.models]
         first = networks[0]
-        if not self._has_energy:
+        if not self.has_energy:
             with torch.no_grad():
                 geometry = first.share(env) if isinstance(first, GridModel) else first.share(env, differentiate=False)
                 forces = [n(env, geometry) * s for n, s in zip(networks, scales, strict=True)]
-            return torch.stack(forces), None
+            return torch.stack(forces), None, None
         shared = first.share(env, differentiate=True)
         gradients, energies = [], []
         with torch.enable_grad():
@@ -185,19 +197,25 @@ class Committee:
                 offsets = model.statistics.energy_table().to(self.device)[env.numbers]
                 energy = atomic.detach().double() + offsets
                 energies.append(energy.new_zeros(env.n_structures).index_add(0, env.structure, energy))
-        on_edges = shared.edge_gradients(env, gradients)
-        return torch.stack([conservative_forces(g, env) for g in on_edges]), torch.stack(energies)
+        return _from_edges(shared.edge_gradients(env, gradients), torch.stack(energies), env)
 
-    def _one_by_one(self, batch: list[EdgeArrays]) -> tuple[Tensor, Tensor | None]:
+    def _one_by_one(self, batch: list[EdgeArrays]) -> Results:
         """Evaluate members that differ in architecture."""
-        forces, energies = [], []
+        found = []
         for model in self.models:
             env = collate_edges([_within(b, model.config.cutoff) for b in batch], model.dtype, self.device)
-            prediction = evaluate(model.network, env, model.statistics, model.config.head)
-            forces.append(prediction.forces.double())
-            if prediction.energies is not None:
-                energies.append(prediction.energies)
-        return torch.stack(forces), torch.stack(energies) if self._has_energy else None
+            found.append(evaluate(model.network, env, model.statistics, model.config.head))
+        forces = torch.stack([p.forces.double() for p in found])
+        if not self.has_energy:
+            return forces, None, None
+        energies = torch.stack([p.energies for p in found if p.energies is not None])
+        return forces, energies, torch.stack([p.stresses.double() for p in found if p.stresses is not None])
+
+
+def _from_edges(gradients: Tensor, energies: Tensor, env: Environments) -> Results:
+    """Forces and stresses of conservative members from ∂E/∂D_e, shape (n_models, n_edges, 3)."""
+    forces = torch.stack([conservative_forces(g, env) for g in gradients])
+    return forces, energies, torch.stack([stress_tensor(g, env) for g in gradients])
 
 
 def _within(edges: EdgeArrays, cutoff: float) -> EdgeArrays:

@@ -1,0 +1,37 @@
+"""Which labels train and which validate."""
+
+from __future__ import annotations
+
+from ase import Atoms
+
+from al_committee.learning import split_labels
+
+LABELS = {
+    "00000001": Atoms("NaCl"),
+    "10000000": Atoms("MgO"),
+    "10000001": Atoms("Mg"),
+    "f0000000": Atoms("NaCl"),
+    "f0000001": Atoms("KCl"),
+}
+
+
+def labelled(keys):
+    return [LABELS[key] for key in keys]
+
+
+def formulas(structures):
+    return [atoms.get_chemical_formula() for atoms in structures]
+
+
+def test_a_label_that_alone_holds_an_element_is_trained_on():
+    training, validation = split_labels(list(LABELS), labelled, 0.1)
+    assert formulas(training) == ["ClNa", "ClK", "MgO"]
+    assert formulas(validation) == ["ClNa", "Mg"]
+
+
+def test_sides_do_not_depend_on_order_and_no_share_means_no_validation():
+    assert split_labels(list(LABELS), labelled, 0.0)[1] == []
+    backwards = split_labels(list(LABELS)[::-1], labelled, 0.01)
+    assert formulas(backwards[1]) == ["ClNa"]
+    everything = split_labels(["00000001"], labelled, 0.5)
+    assert (len(everything[0]), everything[1]) == (1, [])
