@@ -14,7 +14,7 @@ from typing import Any
 from screen_cli.config import override_settings
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.keys import content_key
-from screen_cli.pipeline import Context, Stage, stages_for
+from screen_cli.pipeline import HARMONIC_PREFIX, Context, Stage, stages_for
 from screen_cli.record import Record
 from screen_cli.run_directory import RunDirectory
 from screen_cli.settings import RunSettings
@@ -183,15 +183,15 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
 
 
 def _merge_scalars(flat: dict[str, Any], stage: str, data: Mapping[str, Any]) -> None:
-    """Add a stage's scalars; a name already taken gets the stage as prefix."""
+    """Add a stage's scalars; a name already taken, or of the fit before the gate, gets the stage as prefix."""
     for name, value in data.items():
         if isinstance(value, (bool, int, float, str)):
-            flat[f"{stage}_{name}" if name in flat else name] = value
+            flat[f"{stage}_{name}" if name in flat or stage.startswith(HARMONIC_PREFIX) else name] = value
 
 
 def _drops_arrays(stage: str, settings: RunSettings) -> bool:
     """Whether a stage's arrays are left out of the store."""
-    return stage == "force_constants" and not settings.force_constants.keep
+    return stage.endswith("force_constants") and not settings.force_constants.keep
 
 
 @functools.lru_cache(maxsize=4)

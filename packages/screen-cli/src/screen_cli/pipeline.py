@@ -2,6 +2,12 @@
 
 ``source -> relax -> displace -> forces -> force constants -> harmonic -> gate -> conductivity -> properties``
 
+With ``gate.before_third_order`` fc2 alone is fitted first, from a few supercells, and crystals that fail the gate
+never cost a third-order force:
+
+``source -> relax -> harmonic_displace -> harmonic_forces -> harmonic_force_constants -> harmonic -> gate -> displace
+-> forces -> force constants -> conductivity -> properties``
+
 A stage is a pure function of earlier records and its settings. Its key hashes the keys of the records it
 reads, its settings, its version, and the identity of the plugin it uses; so changed settings never mix with
 old results and unchanged work is never repeated.
@@ -24,6 +30,8 @@ from screen_cli.record import Record
 from screen_cli.settings import RunSettings
 from screen_cli.structure import SOURCE_COLUMNS
 
+HARMONIC_PREFIX = "harmonic_"
+"""Of stages (and their columns) that fit fc2 alone, before the gate."""
 _PROPERTY_PREFIX = "property_"
 
 
@@ -90,40 +98,45 @@ def _relax(context: Context) -> Record:
     return relax(context.structure.atoms, context.calculator, context.settings.relax, symprec=symprec)
 
 
-def _displace(context: Context) -> Record:
-    from screen_cli.stages.displace import displace
+def _displace(context: Context, prefix: str = "") -> Record:
+    from screen_cli.stages.displace import displace, harmonic_settings
     from screen_cli.stages.relax import relaxed_atoms
 
     plugin = installed_plugins().get("force_constant_solvers", context.settings.force_constants.solver)
+    settings = context.settings.displace
     return displace(
         relaxed_atoms(context.records["relax"]),
-        context.settings.displace,
+        harmonic_settings(settings) if prefix else settings,
         kind=plugin.displacements,
-        third_order=context.settings.force_constants.third_order,
+        third_order=context.settings.force_constants.third_order and not prefix,
         seed_text=context.structure.id,
     )
 
 
-def _forces(context: Context) -> Record:
+def _forces(context: Context, prefix: str = "") -> Record:
     from screen_cli.stages.forces import compute_forces
 
-    return compute_forces(context.records["displace"], context.calculator, context.settings.forces)
+    return compute_forces(context.records[f"{prefix}displace"], context.calculator, context.settings.forces)
 
 
-def _force_constants(context: Context) -> Record:
+def _force_constants(context: Context, prefix: str = "") -> Record:
     from screen_cli.stages.force_constants import fit_force_constants
 
     settings = context.settings.force_constants
     solver = _make_solver(installed_plugins().get("force_constant_solvers", settings.solver), settings.options)
-    return fit_force_constants(context.records["displace"], context.records["forces"], settings, solver)
+    if prefix:
+        settings = replace(settings, third_order=False)
+    return fit_force_constants(
+        context.records[f"{prefix}displace"], context.records[f"{prefix}forces"], settings, solver
+    )
 
 
-def _harmonic(context: Context) -> Record:
+def _harmonic(context: Context, prefix: str = "") -> Record:
     from screen_cli.stages.harmonic import compute_harmonic
 
     return compute_harmonic(
-        context.records["displace"],
-        context.records["force_constants"],
+        context.records[f"{prefix}displace"],
+        context.records[f"{prefix}force_constants"],
         context.settings.harmonic,
         born=context.born(),
         nac_method=context.settings.nac.method,
@@ -233,51 +246,39 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
         A property needs a stage that is switched off.
     """
     registry = installed_plugins()
-    fit = settings.force_constants
-    solver = registry.get("force_constant_solvers", fit.solver)
     stages = [
         Stage(
             "relax",
             (),
             _relax,
             lambda c: [asdict(c.settings.relax), c.settings.read.symprec, _depends_calculator(c)],
-        ),
-        Stage(
-            "displace",
-            ("relax",),
-            _displace,
-            lambda c: [asdict(c.settings.displace), solver.displacements, fit.third_order, c.structure.id],
-        ),
-        Stage("forces", ("displace",), _forces, lambda c: [asdict(c.settings.forces), _depends_calculator(c)]),
-        Stage(
-            "force_constants",
-            ("displace", "forces"),
-            _force_constants,
-            lambda c: [asdict(fit), _identity(solver)],
-        ),
+        )
+    ]
+    has_gate = settings.conductivity.enabled and settings.force_constants.third_order
+    prefix = HARMONIC_PREFIX if has_gate and settings.gate.before_third_order else ""
+    harmonic_needs = (f"{prefix}displace", f"{prefix}force_constants")
+    stages += _fit_stages(settings, prefix)
+    stages.append(
         Stage(
             "harmonic",
-            ("displace", "force_constants"),
-            _harmonic,
+            harmonic_needs,
+            functools.partial(_harmonic, prefix=prefix),
             lambda c: [asdict(c.settings.harmonic), _born_dependence(c)],
-        ),
-    ]
-    if settings.conductivity.enabled and fit.third_order:
+        )
+    )
+    if has_gate:
+        stages.append(Stage("gate", ("relax", *harmonic_needs, "harmonic"), _gate, _gate_dependence))
+        if prefix:
+            stages += _fit_stages(settings, "")
         transport = registry.get("conductivity_solvers", settings.conductivity.solver)
-        stages += [
-            Stage(
-                "gate",
-                ("relax", "displace", "force_constants", "harmonic"),
-                _gate,
-                _gate_dependence,
-            ),
+        stages.append(
             Stage(
                 "conductivity",
                 ("displace", "force_constants"),
                 _conductivity,
                 lambda c: [asdict(c.settings.conductivity), _identity(transport), _born_dependence(c)],
-            ),
-        ]
+            )
+        )
     known = {stage.name for stage in stages}
     for name in _with_needed_properties(settings.properties.names, registry):
         plugin = registry.get("properties", name)
@@ -300,6 +301,25 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
             )
         )
     return tuple(stages)
+
+
+def _fit_stages(settings: RunSettings, prefix: str) -> list[Stage]:
+    """The three stages from relaxed crystal to force constants; with a prefix, of second order only."""
+    fit = settings.force_constants
+    solver = installed_plugins().get("force_constant_solvers", fit.solver)
+    third_order = fit.third_order and not prefix
+    names = displaced, forced, fitted = f"{prefix}displace", f"{prefix}forces", f"{prefix}force_constants"
+    runs = [functools.partial(run, prefix=prefix) for run in (_displace, _forces, _force_constants)]
+    return [
+        Stage(
+            displaced,
+            ("relax",),
+            runs[0],
+            lambda c: [asdict(c.settings.displace), solver.displacements, third_order, c.structure.id],
+        ),
+        Stage(forced, names[:1], runs[1], lambda c: [asdict(c.settings.forces), _depends_calculator(c)]),
+        Stage(fitted, names[:2], runs[2], lambda c: [asdict(fit), _identity(solver)]),
+    ]
 
 
 def _fingerprint(plugin: Any, context: Context) -> Any:

@@ -159,6 +159,11 @@ class GateSettings:
 
     require_stable: bool = setting(True, "Skip crystals with imaginary modes.")
     expression: str = setting("", 'Further condition on earlier columns, e.g. "max_msd >= 0.076"; empty: none.')
+    before_third_order: bool = setting(
+        False,
+        "Fit fc2 alone first, from a few supercells, and spend the forces for fc3 only on crystals that pass: the "
+        "way to screen many crystals of which many are unstable.",
+    )
     audit_share: float = setting(
         0.0, "Share of the stable crystals the expression holds back that go on all the same, drawn at random."
     )

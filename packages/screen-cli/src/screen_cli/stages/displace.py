@@ -12,6 +12,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -125,6 +126,18 @@ def displace(
         data["n_atoms_supercell_fc2"] = len(phono3py.phonon_supercell)
         data["supercell_dim_fc2"] = list(dim_fc2)
     return Record(data, arrays, {"yaml": _phono3py_yaml(phono3py)})
+
+
+def harmonic_settings(settings: DisplaceSettings) -> DisplaceSettings:
+    """Settings of a fit of fc2 alone: the fc2 supercell where one is given, and as few supercells as it needs."""
+    return replace(
+        settings,
+        dim=settings.dim_fc2 or settings.dim,
+        dim_fc2=[],
+        n_supercells=settings.n_supercells_fc2,
+        n_supercells_fc2=None,
+        min_pairs=_MIN_PAIRS_FC2,
+    )
 
 
 def choose_supercell(
