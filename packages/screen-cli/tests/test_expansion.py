@@ -364,6 +364,20 @@ def test_volume_scan_meets_the_grueneisen_formula_when_cold() -> None:
     assert found.gamma[5] == pytest.approx(formula.gamma_mean[0], rel=0.05)
 
 
+def test_jump_of_the_phonons_and_disagreeing_routes_are_told() -> None:
+    """NaCl with SevenNet-0: the third shell leaves the model's range near V/V0 = 1.045."""
+    from screen_cli.expansion.campaign import disagreement
+    from screen_cli.expansion.quasi_harmonic import _warning
+
+    ratios = np.array([0.99, 1.0, 1.01, 1.02, 1.035, 1.05])
+    assert "near V/V0 = 1.035" in _warning(np.array([2.17, 2.45, 2.75, 3.2, -0.6]), ratios)
+    assert _warning(np.array([2.17, 2.3, 2.4, 2.6, 2.9]), ratios) == ""
+    row = {"formula": "Si", "gamma_mean": 0.62, "gamma_mean_strain": 1.18}
+    assert "too small for the range" in disagreement(row)
+    assert disagreement(row | {"gamma_mean": 1.16}) == ""
+    assert disagreement({"formula": "Si", "gamma_mean": 0.62}) == ""
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 

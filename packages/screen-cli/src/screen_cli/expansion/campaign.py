@@ -114,9 +114,9 @@ def disagreement(row: Mapping[str, Any]) -> str:
     if first is None or second is None or abs(first - second) <= _AGREEMENT * abs(second):
         return ""
     return (
-        f"{row['formula']}: the mean Grüneisen parameter is {first:.3f} from fc3 and {second:.3f} from strained crystals. "
-        "The supercell is most likely too small for the range of the model: raise displace.supercell_length and "
-        "displace.max_atoms, or give displace.dim."
+        f"{row['formula']}: the mean Grüneisen parameter is {first:.3f} from fc3 and {second:.3f} from strained "
+        "crystals. The supercell is most likely too small for the range of the model: raise displace.supercell_length "
+        "and displace.max_atoms, or give displace.dim."
     )
 
 
