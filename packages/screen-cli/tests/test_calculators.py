@@ -70,6 +70,8 @@ def test_identity_follows_the_file_and_not_its_name(tmp_path):
     other.write_text("other weights")
     identities = [calculator_identity("mace", {"path": str(path)}) for path in (one, two, other)]
     assert identities[0] == identities[1] != identities[2]
+    committees = [calculator_identity("mace", {"models": [str(one), str(path)]}) for path in (one, two, other)]
+    assert committees[0] == committees[1] != committees[2]
     assert calculator_identity("lj", {"sigma": 1.0}) != calculator_identity("lj", {"sigma": 2.0})
     assert calculator_identity("emt", {"device": "cpu"}) == calculator_identity("emt", {})
 
