@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import logging
 import operator
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -178,16 +180,35 @@ def execute(
             index.close()
 
 
-def rebuild_index(run: RunDirectory) -> dict[str, int]:
-    """Make the index anew from the records; return the number of structures in each state."""
+def rebuild_index(run: RunDirectory, *, source_read: bool | None = None) -> dict[str, int]:
+    """Make the index anew from the records; return the number of structures in each state.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    source_read : bool, optional
+        Whether the source need not be read again; default as the present index has it.
+    """
     with run.locked():
+        if source_read is None:
+            source_read = was_source_read(run)
         run.remove_index()
         index = run.index(commit_every=_COMMIT_EVERY)
         try:
             _index_structures_on_disk(run, index)
+            index.set_meta("source_read", source_read)
             return dict(index.counts())
         finally:
             index.close()
+
+
+def was_source_read(run: RunDirectory) -> bool:
+    """Whether the present index, if it can be read, knows that the source was read to the end."""
+    try:
+        with contextlib.closing(run.index(read_only=True)) as index:
+            return bool(index.meta("source_read"))
+    except (StoreError, sqlite3.Error):
+        return False
 
 
 def audit(run: RunDirectory, index: Index) -> Iterator[str]:
@@ -251,7 +272,10 @@ def _index_structures_on_disk(run: RunDirectory, index: Index) -> None:
         description = run.store.read_structure(structure_id)
         index.add_structures([structure_row(description)])
         outcome = take_through(run, structure_id, compute_missing=False)
-        report = failed.pop(structure_id, None) if outcome.state == "pending" else None
+        report = failed.pop(structure_id, None)
+        if report and outcome.state != "pending":  # it came to its end later, or elsewhere
+            run.store.release(structure_id)
+            report = None
         index.update(
             structure_id,
             "failed" if report else outcome.state,

@@ -75,7 +75,7 @@ def read_source(run: RunDirectory, index: Index, report_count: Callable[[int], N
     journal = run.root / JOURNAL
     write_text(journal, "")
     for batch in _batches(open_source(run.settings)):
-        rows = [_take(run, crystal) for crystal in batch]
+        rows = [_take(run, crystal) for crystal in batch if run.takes(_name(crystal))]
         _append(journal, [row for row in rows if row["state"] == "filtered"])
         index.add_structures(rows)
         n_read += len(batch)
@@ -119,6 +119,13 @@ def rejected_row(report: dict[str, Any]) -> dict[str, Any]:
         "stage": "read",
         "reason": report["reason"],
     }
+
+
+def _name(crystal: Kept) -> str:
+    """What decides about the shard of a crystal."""
+    if isinstance(crystal, FilteredStructure):
+        return crystal.row_id
+    return f"{crystal.provider}:{crystal.provider_id}" if isinstance(crystal, RejectedStructure) else crystal.id
 
 
 def _take(run: RunDirectory, crystal: Kept) -> dict[str, Any]:

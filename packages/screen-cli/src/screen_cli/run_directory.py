@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
+import hashlib
 import json
 import os
 import platform
@@ -90,7 +92,14 @@ class RunDirectory:
         self.store = RecordStore(self.root)
 
     @classmethod
-    def create(cls, root: Path | str, settings: RunSettings, *, accept_changes: bool = False) -> RunDirectory:
+    def create(
+        cls,
+        root: Path | str,
+        settings: RunSettings,
+        *,
+        accept_changes: bool = False,
+        shard: tuple[int, int] | None = None,
+    ) -> RunDirectory:
         """Make a run directory, or open an existing one with the same settings.
 
         Parameters
@@ -98,6 +107,8 @@ class RunDirectory:
         accept_changes : bool
             When the directory was made with other settings: archive its manifest and go on. Content keys keep
             old and new results apart, and unchanged stages are not repeated.
+        shard : (int, int), optional
+            ``(k, n)``: this run takes the k-th of n parts of the crystals, k from 1.
 
         Raises
         ------
@@ -109,7 +120,12 @@ class RunDirectory:
         root = Path(root)
         path = root / "manifest.json"
         if path.exists():
-            before = settings_to_dict(cls.open(root).settings)
+            existing = cls.open(root)
+            if existing.shard != shard:
+                raise ConfigError(
+                    f"{root} holds {_shard_name(existing.shard)}, not {_shard_name(shard)}. Use another directory."
+                )
+            before = settings_to_dict(existing.settings)
             after = settings_to_dict(settings)
             changes = list(_differences(before, after))
             if changes and not accept_changes:
@@ -133,6 +149,7 @@ class RunDirectory:
             "format": FORMAT,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "settings": settings_to_dict(settings),
+            "shard": shard,
             "versions": installed_versions(),
             "python": platform.python_version(),
             "host": platform.node(),
@@ -166,6 +183,19 @@ class RunDirectory:
         """Return the manifest as written."""
         manifest: dict[str, Any] = json.loads((self.root / "manifest.json").read_text(encoding="utf-8"))
         return manifest
+
+    @functools.cached_property
+    def shard(self) -> tuple[int, int] | None:
+        """``(k, n)`` when this run takes only the k-th of n parts of the crystals."""
+        shard = self.manifest().get("shard")
+        return None if shard is None else (int(shard[0]), int(shard[1]))
+
+    def takes(self, name: str) -> bool:
+        """Whether a crystal of this id or name belongs to the run's shard."""
+        if self.shard is None:
+            return True
+        number, n_shards = self.shard
+        return int(hashlib.sha256(name.encode()).hexdigest(), 16) % n_shards == number - 1
 
     def index(self, *, read_only: bool = False, commit_every: float = 0.0) -> Index:
         """Open the index (see :class:`screen_cli.index.Index`)."""
@@ -277,6 +307,11 @@ def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
             yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
     elif before != after:
         yield f"{path} was {before!r}, now {after!r}"
+
+
+def _shard_name(shard: tuple[int, int] | None) -> str:
+    """Name of a shard, for messages."""
+    return "the whole campaign" if shard is None else f"shard {shard[0]}/{shard[1]}"
 
 
 def _user() -> str:

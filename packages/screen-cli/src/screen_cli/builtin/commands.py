@@ -24,6 +24,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("expansion", "Thermal expansion, Grüneisen parameters, elastic constants"),
         ("report", "Write the HTML report of a run"),
         ("bench", "Benchmark force fields on κ against a reference; compare two"),
+        ("merge", "Join runs of one configuration, e.g. shards that ran elsewhere"),
         ("rebuild", "Make the index anew from the records"),
         ("plugins", "List and check plugins"),
     ):

@@ -25,6 +25,7 @@ _ROWS_SHOWN = 200
 @click.option("--walltime", type=float, metavar="SECONDS", help="Start no further crystal after this time.")
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
 @click.option("--accept-changes", is_flag=True, help="Go on in a directory made with other settings.")
+@click.option("--shard", metavar="K/N", help="Take only the K-th of N parts of the crystals (join them with merge).")
 @click.option("--report/--no-report", default=True, help="Write report.html and results.csv at the end.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
@@ -35,6 +36,7 @@ def command(
     walltime: float | None,
     retry_failed: bool,
     accept_changes: bool,
+    shard: str | None,
     report: bool,
     quiet: bool,
 ) -> int:
@@ -51,8 +53,10 @@ def command(
     if workers is not None:
         overrides = (*overrides, f"engine.workers={workers}")
     settings = resolve(load_settings(config, overrides))
-    directory = run_dir or config.with_suffix("")
-    run = RunDirectory.create(directory, settings, accept_changes=accept_changes)
+    part = _read_shard(shard)
+    default = config.with_suffix("")
+    directory = run_dir or (default if part is None else Path(f"{default}-{part[0]}of{part[1]}"))
+    run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
     from screen_cli.progress import progress_observer
 
     with drain_on_interrupt() as stop_requested:
@@ -85,6 +89,18 @@ def command(
         click.echo("stopped before the end: run the same command to go on", err=True)
         return 3
     return 0
+
+
+def _read_shard(text: str | None) -> tuple[int, int] | None:
+    """Read ``K/N``."""
+    from screen_cli.errors import ConfigError
+
+    if text is None:
+        return None
+    number, slash, n_shards = text.partition("/")
+    if not (slash and number.isdigit() and n_shards.isdigit() and 1 <= int(number) <= int(n_shards)):
+        raise ConfigError(f"--shard is '{text}', expected K/N with K from 1 to N, e.g. 2/8.")
+    return int(number), int(n_shards)
 
 
 @contextmanager
