@@ -127,7 +127,7 @@ def _report(
     scores = score_run(run, references)
     told = list(problems)
     told += [
-        f"{score.name} ({score.id}): {score.reason}."
+        f"{score.name} ({score.id}): {score.reason.rstrip('.')}."
         for score in scores
         if score.verdict == "not scored" and score.reason
     ]
