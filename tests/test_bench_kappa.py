@@ -12,10 +12,15 @@ from ase.build import bulk
 from ase.io import write
 
 from screen_cli.cli import main
+from screen_cli.testing import MetricContract
 
 QUICK = ["-s", "harmonic.band_points=3", "-s", "harmonic.dos_points=11", "-s", "relax.fmax=0.01"]
 KAPPA = ["bench", "kappa", "-c", "ase:ase.calculators.emt.EMT", "--engine", "serial", "-q", *QUICK]
 TWICE = 2 * np.eye(3, dtype=int)
+
+
+class TestSrme(MetricContract):
+    name = "srme"
 
 
 @pytest.fixture(scope="module")

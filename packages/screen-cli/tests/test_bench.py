@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 
@@ -16,9 +17,11 @@ from screen_cli.bench.comparison import bootstrap_interval, compare_results
 from screen_cli.bench.materials import iterate_materials
 from screen_cli.bench.reference import pick_reference, read_references
 from screen_cli.bench.results import BenchResult
-from screen_cli.bench.score import MaterialScore, frequency_error_percent, spectrum_distance_thz, summarise
+from screen_cli.bench.score import MaterialScore, frequency_error_percent, score_run, spectrum_distance_thz, summarise
 from screen_cli.errors import ConfigError
-from screen_cli.structure import RejectedStructure
+from screen_cli.run_directory import RunDirectory
+from screen_cli.settings import RunSettings
+from screen_cli.structure import RejectedStructure, Structure
 
 BINARIES = (("NaCl", "rocksalt", 5.64), ("ZnS", "zincblende", 5.41))
 
@@ -231,6 +234,30 @@ def test_failures_count_two_and_the_unscored_not_at_all():
     assert summary.srme_scored == pytest.approx(0.3)
     assert summary.imaginary_rate == pytest.approx(0.5)
     assert summarise(scores[2:]) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "broken"),
+    [
+        ("SymmetryLostError: the space group changed from 225 to 166 in relaxation.", True),
+        ("CalculatorError: the largest force component is 4e5 eV/Å: the model exploded.", False),
+    ],
+)
+def test_broken_symmetry_and_explosion_score_two(tmp_path, reason, broken):
+    run = RunDirectory.create(tmp_path / "run", RunSettings())
+    structure = Structure.from_atoms(crystal(), provider="benchmark", provider_id="mp-1", metadata={"name": "NaCl"})
+    run.store.write_structure(structure.id, structure.to_dict())
+    with contextlib.closing(run.index()) as index:
+        index.add_structures([{"id": structure.id, "formula": "NaCl", "provider_id": "mp-1"}])
+        index.update(structure.id, "failed", stage="relax", reason=reason)
+    references, _ = read_references(table(tmp_path / "r.json.gz", [row()]), 300.0)
+    (score,) = score_run(run, references)
+    assert (score.verdict, score.sre, score.srme) == ("failed", 2.0, 2.0)
+    assert score.symmetry_broken is broken
+    assert score.reason == f"relax: {reason.partition(': ')[2]}"
+    (unscored,) = score_run(run, {})
+    assert unscored.verdict == "not scored"
+    assert "the reference has no mp-1" in unscored.reason
 
 
 def result(label, srme, prototype="x", sha="1"):
