@@ -67,6 +67,11 @@ class HarmonicCrystal:
         values, vectors = np.linalg.eigh(matrix)
         return np.sign(values) * np.sqrt(np.abs(values)) * self.frequency_factor, vectors
 
+    def phonons(self, qpoint: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+        """Return frequencies and eigenvectors at one q point as :meth:`diagonalize` does, without any derivative."""
+        self.dynamical_matrix.run(qpoint)
+        return self.diagonalize(self.dynamical_matrix.dynamical_matrix)
+
     def grid(self, mesh: Sequence[int]) -> Any:
         """Return phonopy's BZGrid of a mesh with the symmetry of the primitive cell."""
         from phonopy.phonon.grid import BZGrid

@@ -32,7 +32,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.degeneracy import average_over_blocks, degenerate_blocks
-from phon_wigner.dynamical_derivative import DynamicalMatrixDerivative
 from phon_wigner.errors import GridMismatchError
 from phon_wigner.harmonic import HarmonicCrystal
 from phon_wigner.linewidths import Linewidths
@@ -94,17 +93,16 @@ def isotope_linewidths(
         from phono3py.other.isotope import get_mass_variances
 
         mass_variances = get_mass_variances(primitive)
-    engine = DynamicalMatrixDerivative(crystal.dynamical_matrix)
     grid = crystal.grid(mesh)
     ir, star_sizes, to_ir = get_ir_grid_points(grid)
     swept = np.asarray(ir if irreducible else np.arange(len(to_ir)), dtype=np.int64)
     phonons = {}
     for g in swept:
         q = get_qpoints_from_bz_grid_points(grid.grg2bzg[g], grid)
-        phonons[int(g)] = crystal.diagonalize(engine.run_with_matrix(q)[0])
+        phonons[int(g)] = crystal.phonons(q)
     on_mesh = np.array([phonons[int(to_ir[g] if irreducible else g)][0] for g in range(len(to_ir))])
     sweep = _Sweep(grid, on_mesh[grid.bzg2grg], symmetrize_tetrahedra, average_degenerate, cutoff_frequency)
-    modes = [crystal.diagonalize(engine.run_with_matrix(q)[0]) for q in qpoints]
+    modes = [crystal.phonons(q) for q in qpoints]
     frequencies = np.array([m[0] for m in modes])
     # degenerate modes ask for the density at one and the same frequency
     points, where = np.unique(np.round(frequencies.ravel(), 9), return_inverse=True)
@@ -297,12 +295,12 @@ def _restore_star(density: NDArray[np.float64], primitive: Any, symprec: float) 
     lattice = np.asarray(primitive.cell).T
     positions = np.asarray(primitive.scaled_positions)
     operations = Symmetry(primitive, symprec).symmetry_operations
-    tensors = density.reshape(len(density), -1, 3, 3)
-    result = np.zeros_like(tensors)
+    n_atoms = len(primitive)
+    average = np.zeros((n_atoms, 9, n_atoms, 9))
     for rotation, translation in zip(operations["rotations"], operations["translations"], strict=True):
         image = positions @ rotation.T + translation
         difference = image[:, None, :] - positions[None, :, :]
         target = np.abs(difference - np.rint(difference)).sum(axis=2).argmin(axis=1)
         cartesian = lattice @ rotation @ np.linalg.inv(lattice)
-        result[:, target] += cartesian @ tensors @ cartesian.T
-    return np.asarray(result.reshape(density.shape) / len(operations["rotations"]))
+        average[np.arange(n_atoms), :, target] += np.kron(cartesian, cartesian).T  # R A R^T of every atom
+    return np.asarray(density @ average.reshape(9 * n_atoms, -1) / len(operations["rotations"]))
