@@ -6,6 +6,7 @@ import functools
 import hashlib
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,6 +19,7 @@ from ase.spacegroup import crystal
 from screen_cli.config import settings_from_dict
 from screen_cli.record import Record
 from screen_cli.run_directory import RunDirectory
+from screen_cli.store import RecordStore
 
 PROTOTYPES: dict[str, tuple[int, list[tuple[float, float, float]], float]] = {
     # name: space group, one position per element, lattice constant
@@ -44,11 +46,18 @@ _TEMPERATURES = np.array([100.0, 200.0, 300.0, 400.0, 600.0, 800.0])
 
 
 def write_synthetic_run(
-    root: Path, n_crystals: int, *, seed: int = 0, descriptors: bool = True, bonding: bool = True
+    root: Path,
+    n_crystals: int,
+    *,
+    n_records: int | None = None,
+    seed: int = 0,
+    descriptors: bool = True,
+    bonding: bool = True,
 ) -> RunDirectory:
     """Write a run of ``n_crystals`` in every state the report knows.
 
-    About 2 % filtered, 3 % failed, 1 % pending, 40 % unstable; κ falls with MSD to the power −1.7.
+    About 2 % filtered, 3 % failed, 1 % pending, 40 % unstable; κ falls with MSD to the power −1.7. Only the first
+    ``n_records`` have records, the rest a row in the index.
     """
     settings = settings_from_dict(
         {"title": f"{n_crystals} made-up crystals", "calculator": {"name": "emt"}}, origin="the synthetic run"
@@ -62,7 +71,8 @@ def write_synthetic_run(
         rows = [_base_row(number, name, atoms) for number, (name, atoms) in enumerate(crystals)]
         index.add_structures(rows)
         for number, (name, atoms) in enumerate(crystals):
-            _write_crystal(run, index, rows[number], name, atoms, random, descriptors=descriptors, bonding=bonding)
+            store = run.store if n_records is None or number < n_records else None
+            _write_crystal(store, index, rows[number], name, atoms, random, descriptors=descriptors, bonding=bonding)
         index.close()
     return run
 
@@ -99,7 +109,7 @@ def _base_row(number: int, name: str, atoms: Atoms) -> dict[str, Any]:
 
 
 def _write_crystal(
-    run: RunDirectory,
+    store: RecordStore | None,
     index: Any,
     row: dict[str, Any],
     name: str,
@@ -118,7 +128,8 @@ def _write_crystal(
         "positions": atoms.positions.tolist(),
         "metadata": {"prototype": name},
     }
-    run.store.write_structure(identity, structure)
+    if store:
+        store.write_structure(identity, structure)
     luck = random.random()
     if luck < 0.01:
         return  # pending
@@ -129,22 +140,20 @@ def _write_crystal(
         reason = (
             f"CalculatorError: the largest force component is {random.uniform(100, 900):.3g} eV/Å, above the limit 100"
         )
-        run.store.quarantine(identity, {"id": identity, "stage": "forces", "reason": reason, "traceback": "Traceback"})
+        if store:
+            store.quarantine(identity, {"id": identity, "stage": "forces", "reason": reason, "traceback": "Traceback"})
         index.update(identity, "failed", stage="forces", reason=reason)
         return
     softness = float(np.mean([_SOFT.get(int(number), 1.0) for number in atoms.numbers]))
     max_msd = 0.022 * softness**2.2 * random.lognormal(0, 0.35)
-    keys = {"relax": "aa", "harmonic": "bb"}
     unstable = luck < 0.45
     lowest = -random.lognormal(-0.5, 0.8) if unstable else -1e-8
-    harmonic = _harmonic(atoms, max_msd, lowest, random)
     scalars: dict[str, Any] = {
         "a": float(atoms.cell.cellpar()[0]),
         "trusted": bool(random.random() > 0.03),
         "residual": float(random.lognormal(-6, 0.5)),
         "stable": not unstable,
         "min_frequency_thz": lowest,
-        "max_frequency_thz": float(harmonic.arrays["band_frequencies"].max()),
         "cv_j_mol_k": 24.5 * len(atoms),
         "vs_m_s": float(2500 / softness * random.lognormal(0, 0.2)),
         "p3": float(0.004 * random.lognormal(0, 0.5)),
@@ -152,30 +161,36 @@ def _write_crystal(
         "passed_gate": not unstable,
         "gate_audited": False,
     }
-    relax = {"cell": atoms.cell.array.copy(), "positions": atoms.positions.copy(), "numbers": atoms.numbers}
-    run.store.write(identity, "relax", "aa", Record({}, relax), seconds=1.0)
-    run.store.write(identity, "harmonic", "bb", harmonic, seconds=2.0)
+    records: dict[str, Callable[[], Record]] = {
+        "relax": lambda: Record(
+            {}, {"cell": atoms.cell.array.copy(), "positions": atoms.positions.copy(), "numbers": atoms.numbers}
+        ),
+        "harmonic": lambda: _harmonic(atoms, max_msd, lowest, random),
+    }
     state, stage, reason = "done", "", ""
     if unstable:
         state, stage, reason = "skipped", "gate", f"unstable: lowest frequency {lowest:.3f} THz"
     elif luck < 0.46:
         state, stage, reason = "failed", "conductivity", "PhysicsError: kappa_p has 6 values that are not finite"
     else:
-        conductivity = _conductivity(harmonic, max_msd, random)
-        run.store.write(identity, "conductivity", "cc", conductivity, seconds=9.0)
-        keys["conductivity"] = "cc"
-        scalars |= {key: value for key, value in conductivity.data.items() if not isinstance(value, (list, dict))}
+        particle = float(1.8 * (max_msd / 0.076) ** -1.7 * random.lognormal(0, 0.55))
+        wave = float(0.09 * particle**0.35 * random.lognormal(0, 0.6))
+        values = {"kappa_p_w_mk": particle, "kappa_c_w_mk": wave, "kappa_total_w_mk": particle + wave}
+        values["kappa_temperature_k"] = 300.0
+        scalars |= values
+        records["conductivity"] = lambda: Record(values, _conductivity(len(atoms), max_msd, values, random))
         if descriptors:
             vector = np.concatenate([_prototype_vector(name), [softness, max_msd], random.normal(0, 0.3, 20)])
-            record = Record({"descriptor": [float(value) for value in vector]})
-            run.store.write(identity, "property_descriptor", "dd", record, seconds=0.1)
-            keys["property_descriptor"] = "dd"
+            records["property_descriptor"] = lambda: Record({}, {"descriptor": vector})
         if bonding:
             scalars["cohp_bonding_ev"] = float(random.lognormal(1.2, 0.5) / softness)
             scalars["cohp_antibonding_ev"] = float(random.lognormal(-2, 0.6) * softness)
-    index.update(
-        identity, state, stage=stage, reason=reason, scalars=scalars, keys=keys, stage_times={"relax": (1.0, 900)}
-    )
+    if store:
+        for record_stage, make in records.items():
+            store.write(identity, record_stage, "00", make(), seconds=1.0)
+    keys = dict.fromkeys(records, "00") if store else {}
+    times = dict.fromkeys(records, (1.0, 900))
+    index.update(identity, state, stage=stage, reason=reason, scalars=scalars, keys=keys, stage_times=times)
 
 
 def _harmonic(atoms: Atoms, max_msd: float, lowest: float, random: np.random.Generator) -> Record:
@@ -224,38 +239,26 @@ def _harmonic(atoms: Atoms, max_msd: float, lowest: float, random: np.random.Gen
     return Record(data, arrays)
 
 
-def _conductivity(harmonic: Record, max_msd: float, random: np.random.Generator) -> Record:
-    """Make up κ(T) and modes."""
-    n_qpoints, bands = 35, harmonic.arrays["band_frequencies"]
-    frequency = np.abs(bands[np.linspace(1, len(bands) - 2, n_qpoints).astype(int)]) + 0.05
-    gamma = (
-        0.004
-        * (1 + max_msd / 0.05)
-        * (1 + frequency / frequency.max()) ** 2
-        * random.lognormal(0, 0.4, frequency.shape)
-    )
-    particle = float(1.8 * (max_msd / 0.076) ** -1.7 * random.lognormal(0, 0.55))
-    wave = float(0.09 * particle**0.35 * random.lognormal(0, 0.6))
+def _conductivity(
+    n_atoms: int, max_msd: float, values: dict[str, float], random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Make up κ(T) and modes on 35 points."""
+    frequency = np.sort(random.uniform(0.4, 10.0, (35, 3 * n_atoms)), axis=1)
+    gamma = 0.004 * (1 + max_msd / 0.05) * (1 + frequency / 10) ** 2 * random.lognormal(0, 0.4, frequency.shape)
     kelvin = _TEMPERATURES[:, None] / 300
     diagonal = np.array([1.0, 1, 1, 0, 0, 0])
     share = random.dirichlet(np.ones(frequency.size)).reshape(frequency.shape)
+    particle, wave = values["kappa_p_w_mk"], values["kappa_c_w_mk"]
     arrays = {
         "temperatures": _TEMPERATURES,
         "kappa_p": particle / kelvin * diagonal,
         "kappa_c": wave * kelvin**0.5 * diagonal,
         "frequency": frequency,
-        "gamma": np.repeat(gamma[None], len(_TEMPERATURES), axis=0) * kelvin[:, :, None],
+        "gamma": gamma[None] * kelvin[:, :, None],
         "mode_kappa_p": (particle / kelvin[:, :, None, None]) * share[None, :, :, None] * diagonal,
         "mode_kappa_c": wave * np.full((len(_TEMPERATURES), *frequency.shape, 1), 1 / frequency.size) * diagonal,
     }
-    arrays["kappa_total"] = arrays["kappa_p"] + arrays["kappa_c"]
-    data = {
-        "kappa_p_w_mk": particle,
-        "kappa_c_w_mk": wave,
-        "kappa_total_w_mk": particle + wave,
-        "kappa_temperature_k": 300.0,
-    }
-    return Record(data, arrays)
+    return {**arrays, "kappa_total": arrays["kappa_p"] + arrays["kappa_c"]}
 
 
 def _prototype_vector(name: str) -> np.ndarray:

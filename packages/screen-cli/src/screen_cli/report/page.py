@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
-from ase.data.colors import jmol_colors
-from matplotlib.colors import to_hex
 
 from screen_cli.report import palette
 from screen_cli.report.figure import ElementMap, Figure, Missing, Scatter, table_position
@@ -83,13 +81,7 @@ def _payload(material: Material, figures: Sequence[Figure], title: str, folder: 
             "other": palette.OTHER,
             "sequential": palette.sequential(),
         },
-        "look": {
-            symbol: {
-                "colour": to_hex(jmol_colors[atomic_numbers[symbol]]),
-                "radius": round(float(covalent_radii[atomic_numbers[symbol]]), 2),
-            }
-            for symbol in symbols
-        },
+        "radii": {symbol: round(float(covalent_radii[atomic_numbers[symbol]]), 2) for symbol in symbols},
         "symbols": {atomic_numbers[symbol]: symbol for symbol in symbols},
         "columns": columns,
         "data": {

@@ -2,7 +2,7 @@
 "use strict";
 
 class CrystalPage {
-  // host: element to fill; app: {data, columns, palette, look, symbols, root, table, details(id)}.
+  // host: element to fill; app: {data, columns, palette, radii, symbols, root, table, details(id)}.
   constructor(host, app) {
     this.host = host;
     this.app = app;
@@ -14,7 +14,7 @@ class CrystalPage {
     document.title = `${name} · ${this.app.title}`;
     this.figures = [];
     const cards = [];
-    if (view.structure) cards.push(h("figure.card-structure", {}, h("div.figure-head", {}, h("h3", {}, "Structure")), new StructureView(view.structure, this.app.look, this.app.symbols).element));
+    if (view.structure) cards.push(h("figure.card-structure", {}, h("div.figure-head", {}, h("h3", {}, "Structure")), new StructureView(view.structure, this.app).element));
     if (view.bands) cards.push(bandFigure(view.bands, this.app.palette));
     if (view.kappa) cards.push(kappaFigure(view.kappa, this.app.palette));
     if (view.modes) { const modes = modeFigure(view.modes, this.app); this.figures.push(modes); cards.push(modes.element); }

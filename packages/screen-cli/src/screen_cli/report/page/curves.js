@@ -21,7 +21,7 @@ function path(points) {
 }
 
 function bandFigure(view, palette) {
-  const bands = view.f.map(band => sums(band, view.step)), low = Math.min(0, ...bands.flat()), high = Math.max(...bands.flat());
+  const bands = view.f.map(band => sums(band, view.step)), low = Math.min(0, ...bands.map(band => Math.min(...band))), high = Math.max(...bands.map(band => Math.max(...band)));
   const floor = low < -0.02 * high ? low * 1.08 : 0;
   const y = new Scale({ label: "frequency (THz)", low: floor, high: high * 1.05 }, [0]);
   const parts = Object.entries(view.dos?.parts ?? {});

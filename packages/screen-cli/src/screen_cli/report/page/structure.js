@@ -2,18 +2,19 @@
 "use strict";
 
 class StructureView {
-  // cell: {n, c, p} of details.py; look: {symbol: {colour, radius}}; symbols: atomic number to symbol.
-  constructor(cell, look, symbols) {
-    this.look = look;
-    this.symbols = symbols;
+  // cell: {n, c, p} of details.py; app: {radii: symbol to Å, symbols: atomic number to symbol, palette}. Elements have
+  // the colours they have in the density of states: by atomic number.
+  constructor(cell, app) {
+    this.symbols = app.symbols;
+    const species = [...new Set(cell.n)].sort((a, b) => a - b).map(number => this.symbols[number]);
+    this.look = Object.fromEntries(species.map((symbol, rank) => [symbol, { colour: app.palette.categories[rank] ?? app.palette.other, radius: app.radii[symbol] }]));
     this.turn = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
     this.rotate(-0.42, 0.3);
     this.setUp(cell);
     this.canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": "Crystal structure; drag or use the arrow keys to turn it" });
-    const species = [...new Set(cell.n)].map(number => symbols[number]);
     const lengths = cell.c.map(row => Math.hypot(...row));
     const cubic = Math.max(...lengths) - Math.min(...lengths) < 1e-3;
-    this.element = h("div.structure", {}, this.canvas, h("div.legend", {}, species.map(symbol => h("span.chip", {}, h("i", { style: `background:${look[symbol].colour}` }), symbol)),
+    this.element = h("div.structure", {}, this.canvas, h("div.legend", {}, species.map(symbol => h("span.chip", {}, h("i", { style: `background:${this.look[symbol].colour}` }), symbol)),
       h("span.soft", {}, cubic ? `a = ${lengths[0].toFixed(3)} Å` : `a, b, c = ${lengths.map(x => x.toFixed(3)).join(", ")} Å`)));
     this.listen();
     new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
