@@ -52,7 +52,7 @@ class Comparison:
     Parameters
     ----------
     rows : list of dict
-        One for each crystal both runs read: ``id formula space_group``, then ``state``, ``stable`` and
+        One for each crystal both runs read: ``id formula space_group``, then ``state``, ``stable``, ``trusted`` and
         :data:`COMPARED` with ``_a`` and ``_b``, and ``log10_ratio`` of κ.
     only_a, only_b : int
         Crystals that one run alone has.
@@ -149,7 +149,7 @@ def _is_crystal(row: Row) -> bool:
 def _join(a: Row, b: Row) -> dict[str, Any]:
     """One row for a crystal of both runs."""
     joint = {name: a.get(name) for name in ("id", "formula", "space_group", "prototype")}
-    for name in ("state", "stable", *COMPARED):
+    for name in ("state", "stable", "trusted", *COMPARED):
         joint |= {f"{name}_a": a.get(name), f"{name}_b": b.get(name)}
     kappa_a, kappa_b = a.get("kappa_total_w_mk") or 0.0, b.get("kappa_total_w_mk") or 0.0
     joint["log10_ratio"] = math.log10(kappa_b / kappa_a) if kappa_a > 0 and kappa_b > 0 else None
