@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from screen_cli.conductivity_solvers import StandardSolver
 from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.record import Record
 from screen_cli.settings import ConductivitySettings
 from screen_cli.stages.conductivity import choose_mesh, compute_conductivity
+from screen_cli.stages.mesh_ladder import mesh_error, rungs
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -143,3 +146,52 @@ def test_sodium_chloride_by_dft() -> None:
     reference.init_phph_interaction()
     reference.run_thermal_conductivity(temperatures=[300.0])
     assert ours == pytest.approx(float(reference.thermal_conductivity.kappa[0, 0, :3].mean()), rel=0.02)
+
+
+# -- mesh ladder -----------------------------------------------------------------------------------
+
+
+def test_the_ladder_stops_when_it_is_good_enough(aluminium: tuple[Record, Record]) -> None:
+    ladder = {"mesh": [9, 9, 9], "ladder": [0.5, 0.75]}
+    stopped = run(aluminium, **ladder, ladder_tolerance=1e3)
+    assert stopped.data["kappa_mesh"] == [7, 7, 7]
+    assert stopped.data["kappa_on_final_mesh"] is False
+    direct = run(aluminium)
+    np.testing.assert_array_equal(stopped.arrays["kappa"], direct.arrays["kappa"])
+    assert [rung["mesh"] for rung in stopped.data["kappa_ladder"]] == [[5, 5, 5], [7, 7, 7]]
+    fine = run(aluminium, mesh=[9, 9, 9])
+    true_error = abs(stopped.data["kappa_total_w_mk"] / fine.data["kappa_total_w_mk"] - 1)
+    assert 0 < stopped.data["kappa_mesh_error"]
+    assert true_error < 3 * stopped.data["kappa_mesh_error"]  # an estimate, not a bound
+
+
+def test_the_ladder_ends_on_the_final_mesh(aluminium: tuple[Record, Record]) -> None:
+    ladder: dict[str, Any] = {"ladder": [0.5, 0.75]}
+    direct = run(aluminium)
+    never = run(aluminium, **ladder, ladder_tolerance=1e-12)
+    matters = run(aluminium, **ladder, ladder_tolerance=1e3, refine_where="kappa_total_w_mk > 0")
+    for record in (never, matters):
+        assert record.data["kappa_on_final_mesh"] is True
+        np.testing.assert_array_equal(record.arrays["kappa"], direct.arrays["kappa"])
+    assert "kappa_mesh_error" not in direct.data
+
+
+def test_rungs_keep_the_parity() -> None:
+    assert rungs([19, 19, 15], [0.4, 0.55]) == [[7, 7, 5], [11, 11, 9], [19, 19, 15]]
+    assert rungs([8, 8, 8], [0.5]) == [[4, 4, 4], [8, 8, 8]]
+    assert rungs([3, 3, 3], [0.5, 0.7]) == [[3, 3, 3]]
+    for shares in ([0.5, 0.5], [0.7, 0.5], [1.0], [0.0]):
+        with pytest.raises(ConfigError, match="ascending"):
+            rungs([9, 9, 9], shares)
+
+
+@given(limit=st.floats(0.1, 100), slope=st.floats(-1, 1))
+def test_the_error_of_a_clean_trend_is_the_distance_to_the_final_mesh(limit: float, slope: float) -> None:
+    def kappa(n: int) -> np.ndarray:
+        return np.array([limit * (1 + slope / n)])
+
+    meshes = [[5] * 3, [7] * 3, [9] * 3]
+    error = mesh_error(meshes, [kappa(mesh[0]) for mesh in meshes], [19] * 3)
+    distance = abs(kappa(19) / kappa(9) - 1)[0]
+    assert error >= distance - 1e-12
+    assert error == pytest.approx(max(distance, abs(kappa(7) / kappa(9) - 1)[0]), abs=1e-9)

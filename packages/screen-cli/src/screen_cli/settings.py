@@ -184,6 +184,16 @@ class ConductivitySettings:
     method: Literal["rta", "lbte"] = setting("rta", "Relaxation-time approximation or direct solution of the LBTE.")
     mesh: list[int] = setting([], "q mesh; empty: from q_spacing.")
     q_spacing: float = setting(0.15, "Largest distance of neighbouring q points, 1/Å (2π included).")
+    ladder: list[float] = setting(
+        [],
+        "Coarser meshes tried first, as shares of the final one, e.g. [0.5, 0.6, 0.75]; empty: the final one at once.",
+    )
+    ladder_tolerance: float = setting(
+        0.03, "A coarser mesh is enough when the estimate of its relative error (kappa_mesh_error) is below this."
+    )
+    refine_where: str = setting(
+        "", 'Crystals that go to the final mesh in any case, e.g. "kappa_total_w_mk < 1"; columns of this stage.'
+    )
     temperatures: list[float] = setting([300.0], "Temperatures, K.")
     isotope: bool = setting(True, "Scattering by the natural isotope mixture.")
     boundary_mfp: float | None = setting(None, "Boundary mean free path, μm; empty: none.")

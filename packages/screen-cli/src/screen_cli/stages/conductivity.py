@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.expression import evaluate
 from screen_cli.lattice import load_phono3py
 from screen_cli.record import Record
 from screen_cli.settings import ConductivitySettings
+from screen_cli.stages.mesh_ladder import mesh_error, rungs
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,10 @@ def compute_conductivity(
     Record
         data: ``kappa_p_w_mk``, ``kappa_total_w_mk`` and, with coherences, ``kappa_c_w_mk``: a third of the trace
         at 300 K, or at the first temperature (``kappa_temperature_k``); ``kappa_mesh``; ``method``;
-        ``n_imaginary_modes_ignored``; ``kappa_warnings`` (text, empty when there is none); ``kappa_trusted``.
+        ``n_imaginary_modes_ignored``; ``kappa_warnings`` (text, empty when there is none); ``kappa_trusted``;
+        ``kappa_ladder``, κ at every temperature on each mesh that was tried; ``kappa_final_mesh`` and
+        ``kappa_on_final_mesh``; with more than one mesh ``kappa_mesh_error`` (see
+        :mod:`screen_cli.stages.mesh_ladder`).
 
         arrays: ``temperatures`` (n_temps,) K, ``kappa_p``, ``kappa_total`` and ``kappa_c`` (n_temps, 6) W/(m K),
         components xx yy zz yz xz xy; ``kappa``, the same as ``kappa_total``, for phono3py's tools;
@@ -77,10 +82,34 @@ def compute_conductivity(
         raise ConfigError("κ needs fc3, but only fc2 was fitted. Set force_constants.third_order = true.")
     temperatures = _checked_temperatures(settings.temperatures)
     phono3py = load_phono3py(displace_record, force_constants=force_constants, born=born, nac_method=nac_method)
-    mesh = choose_mesh(settings, np.asarray(phono3py.primitive.cell))
-    phono3py.mesh_numbers = mesh
+    final = choose_mesh(settings, np.asarray(phono3py.primitive.cell))
+    meshes: list[list[int]] = []
+    kappas: list[NDArray[np.float64]] = []
+    for mesh in rungs(final, settings.ladder):
+        phono3py.mesh_numbers = mesh
+        try:
+            record = _to_record(_solve(phono3py, temperatures, settings, solver), mesh, settings, force_constants)
+        except PhysicsError:
+            if mesh == final:
+                raise
+            continue  # too coarse for this crystal
+        meshes.append(mesh)
+        kappas.append(record.arrays["kappa_total"][:, :3].mean(axis=1))
+        error = mesh_error(meshes, kappas, final)
+        if error < settings.ladder_tolerance and not _matters(record.data, settings):
+            break
+    ladder = [{"mesh": mesh, "kappa_total_w_mk": kappa.tolist()} for mesh, kappa in zip(meshes, kappas, strict=True)]
+    known = {"kappa_mesh_error": error} if len(meshes) > 1 else {}
+    on_mesh = {"kappa_ladder": ladder, "kappa_final_mesh": final, "kappa_on_final_mesh": mesh == final}
+    return Record(record.data | known | on_mesh, record.arrays)
+
+
+def _solve(
+    phono3py: Any, temperatures: NDArray[np.float64], settings: ConductivitySettings, solver: Any
+) -> dict[str, NDArray[Any]]:
+    """Run the solver on the mesh that is set; what it prints goes to the log."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        result = solver(
+        result: dict[str, NDArray[Any]] = solver(
             phono3py,
             temperatures,
             lbte=settings.method == "lbte",
@@ -89,7 +118,12 @@ def compute_conductivity(
         )
     if printed.getvalue():
         logger.debug("%s", printed.getvalue())
-    return _to_record(result, mesh, settings, force_constants)
+    return result
+
+
+def _matters(data: dict[str, Any], settings: ConductivitySettings) -> bool:
+    """Whether the crystal goes to the final mesh in any case."""
+    return bool(settings.refine_where) and bool(evaluate(settings.refine_where, data))
 
 
 def choose_mesh(settings: ConductivitySettings, cell: NDArray[np.float64]) -> list[int]:
