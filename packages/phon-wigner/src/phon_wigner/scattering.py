@@ -49,28 +49,35 @@ class PhaseTable:
         images = np.exp(2j * np.pi * (qpoints @ np.asarray(vectors).T))  # (n_grid, n_vectors)
         counts = multiplicity.reshape(-1, 2)
         phases = np.add.reduceat(images, counts[:, 1], axis=1) / counts[:, 0]
-        self.phases = phases.reshape(len(qpoints), n_atoms, n_primitive)  # gjκ
+        phases = phases.reshape(len(qpoints), n_atoms, n_primitive)  # gjκ
         self.qpoints = qpoints
         self.positions = np.asarray(primitive.scaled_positions)
         s2p, p2s = np.asarray(primitive.s2p_map), np.asarray(primitive.p2s_map)
-        self.members = [np.flatnonzero(s2p == atom) for atom in p2s]
+        members = [np.flatnonzero(s2p == atom) for atom in p2s]
+        self.n_images = len(members[0])
+        order = np.concatenate(members)  # images of one primitive atom side by side: every block is contiguous
         fc3 = np.asarray(interaction.fc3)
-        self.fc3 = fc3 if len(fc3) == n_primitive else fc3[p2s]
+        fc3 = fc3 if len(fc3) == n_primitive else fc3[p2s]
+        # [origin κ][atom c]: phases (n_grid, n_images), and fc3 with the images of c first, (n_images, n_atoms * 27)
+        self.phases = [[np.ascontiguousarray(phases[:, last, k]) for last in members] for k in range(n_primitive)]
+        self.fc3 = [
+            [np.ascontiguousarray(fc3[k][np.ix_(middle, order)]).reshape(len(middle), -1) for middle in members]
+            for k in range(n_primitive)
+        ]
 
     def origin_first(self, second: NDArray[np.int64], third: NDArray[np.int64]) -> NDArray[np.complex128]:
         """Φ with the origin on the first atom, shape (n_triplets, κ, κ', κ'', 3, 3, 3)."""
-        n = self.n_primitive
+        n, m = self.n_primitive, self.n_images
         result = np.empty((len(second), n, n, n, 27), dtype=np.complex128)
         for kappa in range(n):
-            for c, last in enumerate(self.members):
-                table = self.fc3[kappa][:, last].transpose(1, 0, 2, 3, 4).reshape(len(last), -1)  # k, (j αβγ)
+            for b in range(n):
                 for start in range(0, len(second), _BLOCK):
                     rows = slice(start, start + _BLOCK)
-                    weights = self.phases[third[rows]][:, last, kappa]
-                    inner = (weights.real @ table + 1j * (weights.imag @ table)).reshape(len(weights), -1, 27)
-                    for b, middle in enumerate(self.members):
-                        phases = self.phases[second[rows]][:, None, middle, kappa]
-                        result[rows, kappa, b, c] = (phases @ inner[:, middle])[:, 0]
+                    weights = self.phases[kappa][b][second[rows]]
+                    inner = _real_product(weights, self.fc3[kappa][b]).reshape(len(weights), n, m, 27)
+                    for c in range(n):
+                        phases = self.phases[kappa][c][third[rows]]
+                        result[rows, kappa, b, c] = np.matmul(phases[:, None], inner[:, c])[:, 0]
         return result.reshape(-1, n, n, n, 3, 3, 3)
 
     def origin_shared(self, fixed: int, *running: NDArray[np.int64]) -> list[NDArray[np.complex128]]:
@@ -79,28 +86,28 @@ class PhaseTable:
         First index the origin, second the atom of the fixed q, third that of the running q. The sum over the
         images of the fixed atom is done once for all sets of running points.
         """
-        n = self.n_primitive
-        results = [np.empty((len(points), n, n, n, 27), dtype=np.complex128) for points in running]
+        n, m = self.n_primitive, self.n_images
+        points = np.concatenate(running)
+        result = np.empty((len(points), n, n, n, 27), dtype=np.complex128)
         for kappa in range(n):
-            rows = [
-                phases.real @ table + 1j * (phases.imag @ table)
-                for middle in self.members
-                for phases, table in [
-                    (self.phases[fixed, middle, kappa], self.fc3[kappa][middle].reshape(len(middle), -1))
-                ]
-            ]
-            shared = np.stack(rows).reshape(n, -1, 27).transpose(1, 0, 2)  # kbx
-            for points, result in zip(running, results, strict=True):
-                phases = self.phases[points, :, kappa]
-                for c, last in enumerate(self.members):
-                    product = phases[:, last] @ shared[last].reshape(len(last), -1)
-                    result[:, kappa, :, c] = product.reshape(-1, n, 27)
-        return [result.reshape(-1, n, n, n, 3, 3, 3) for result in results]
+            rows = [_real_product(self.phases[kappa][b][fixed][None], self.fc3[kappa][b])[0] for b in range(n)]
+            shared = np.stack(rows).reshape(n, n, m, 27)  # bckx
+            for c in range(n):
+                table = np.ascontiguousarray(shared[:, c].transpose(1, 0, 2)).reshape(m, -1)
+                result[:, kappa, :, c] = (self.phases[kappa][c][points] @ table).reshape(-1, n, 27)
+        result = result.reshape(-1, n, n, n, 3, 3, 3)
+        return np.split(result, np.cumsum([len(part) for part in running])[:-1])
 
     def home_phase(self, triplets: NDArray[np.int64]) -> NDArray[np.complex128]:
         """Phase of the origin's own position, e^{iG·r}, shape (n_triplets, n_primitive)."""
         umklapp = self.qpoints[triplets].sum(axis=1)
         return np.asarray(np.exp(2j * np.pi * (umklapp @ self.positions.T)))
+
+
+def _real_product(phases: NDArray[np.complex128], table: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Complex rows times a real matrix, without a complex copy of the matrix."""
+    product = np.vstack([phases.real, phases.imag]) @ table
+    return np.asarray(product[: len(phases)] + 1j * product[len(phases) :])
 
 
 def interaction_strength(
