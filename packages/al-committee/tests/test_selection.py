@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from al_committee.config import PoolSettings
 from al_committee.content_key import settings_key, structure_key
 from al_committee.descriptors import describe_radially
-from al_committee.diversity import farthest_points, principal_components, representative_points
+from al_committee.diversity import cover_elements, farthest_points, principal_components, representative_points
 from al_committee.errors import ConfigError, FactoryError, UnknownNameError
 from al_committee.pool import Crystal, Pool, SupercellSettings
 from al_committee.selection import (
@@ -23,7 +23,7 @@ from al_committee.selection import (
     recommend,
     select_supercells,
 )
-from al_committee.start_set import choose_start_set, cover_elements
+from al_committee.start_set import choose_start_set
 
 
 def cell(structure, index, score, key=None, n_atoms=8):
@@ -103,6 +103,13 @@ def test_unseen_elements_come_first_and_pass_the_bound():
     unseen = ScoredSupercell("U", 0, "u", 0.0, 8, unseen=True)
     picked = choose([cell("A", 0, 0.9), unseen, cell("B", 0, 9.0)], upper_bound=5.0, threshold=0.05)
     assert [s.structure_id for s in picked.selected] == ["U", "A"]
+
+
+def test_few_labels_bring_all_unknown_elements():
+    unknown = {"a": ("As",), "b": ("As",), "c": ("As", "Br"), "d": ("Cl",), "e": ("Cl",)}
+    scored = [ScoredSupercell(name, 0, name, 0.0, 8, True, found) for name, found in unknown.items()]
+    scored.append(cell("known", 0, 9.0))
+    assert [s.structure_id for s in recommend(scored, 0.05)] == ["c", "d", "a", "b", "e", "known"]
 
 
 def test_diverse_strategy_prefers_the_far_one():

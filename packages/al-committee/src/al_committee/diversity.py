@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["farthest_points", "principal_components", "representative_points", "standardise"]
+__all__ = ["cover_elements", "farthest_points", "principal_components", "representative_points", "standardise"]
 
 FloatArray = NDArray[np.float64]
 
@@ -141,3 +143,28 @@ def _settle_centres(points: FloatArray, centres: FloatArray, iterations: int = 5
             break
         centres = moved
     return centres
+
+
+def cover_elements(compositions: Sequence[set[str]], count: int) -> list[int]:
+    """Take the set with the most new elements, again and again; once all are covered, go on in the order given.
+
+    Parameters
+    ----------
+    compositions
+        Elements of every candidate.
+    count
+        How many to take.
+
+    Returns
+    -------
+    list of int
+        Indices, at most `count`.
+    """
+    taken: list[int] = []
+    missing = set().union(*compositions)
+    while missing and len(taken) < count:
+        best = max(range(len(compositions)), key=lambda k: (len(compositions[k] & missing), -k))
+        taken.append(best)
+        missing -= compositions[best]
+    held = set(taken)
+    return [*taken, *(k for k in range(len(compositions)) if k not in held)][:count]

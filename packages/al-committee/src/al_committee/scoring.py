@@ -92,7 +92,7 @@ def score_pool(
             record = _score_chunk(pool, structure_ids[start : start + CHUNK], committee, percentile)
             write_json(path, record)
         advance(len(structure_ids[start : start + CHUNK]))
-        supercells += [ScoredSupercell(*row) for row in record["rows"]]
+        supercells += [ScoredSupercell(*row[:6], unknown=tuple(*row[6:])) for row in record["rows"]]
         histogram += np.asarray(record["histogram"], dtype=int)
         unscorable.update(record["unscorable"])
     if structure_ids and not supercells and unscorable:
@@ -108,10 +108,12 @@ def _score_chunk(
     rows: list[list[Any]] = []
     histogram = np.zeros(len(HISTOGRAM_EDGES) - 1, dtype=int)
     unscorable: dict[str, str] = {}
-    unseen = [name for name in structure_ids if _has_unseen_elements(pool, name, committee)]
-    for name in unseen:
-        rows += [[e.structure_id, e.index, e.key, 0.0, len(e.atoms), True] for e in pool.supercells([name])]
-    structure_ids = [name for name in structure_ids if name not in set(unseen)]
+    unknown = {name: _unknown_elements(pool, name, committee) for name in structure_ids}
+    for name in (name for name in structure_ids if unknown[name]):
+        rows += [
+            [e.structure_id, e.index, e.key, 0.0, len(e.atoms), True, unknown[name]] for e in pool.supercells([name])
+        ]
+    structure_ids = [name for name in structure_ids if not unknown[name]]
     entries = list(pool.supercells(structure_ids))
     try:
         scored = _evaluate(entries, committee)
@@ -146,8 +148,8 @@ def _evaluate(
     return [(entry, p.force_deviation) for entry, p in zip(entries, predictions, strict=True)]
 
 
-def _has_unseen_elements(pool: Pool, structure_id: str, committee: CommitteeCalculator) -> bool:
-    """Whether the committee says that it does not know an element of a crystal."""
+def _unknown_elements(pool: Pool, structure_id: str, committee: CommitteeCalculator) -> list[str]:
+    """Elements of a crystal that the committee says it does not know."""
     if committee.elements is None:
-        return False
-    return not set(pool.supercell(structure_id, 0).atoms.get_chemical_symbols()) <= committee.elements
+        return []
+    return sorted(set(pool.supercell(structure_id, 0).atoms.get_chemical_symbols()) - committee.elements)

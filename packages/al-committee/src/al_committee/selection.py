@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from al_committee.diversity import farthest_points, standardise
+from al_committee.diversity import cover_elements, farthest_points, standardise
 from al_committee.registry import Registry
 
 __all__ = [
@@ -55,6 +55,8 @@ class ScoredSupercell:
     unseen
         It holds an element the committee was never trained on: no disagreement can be computed, and it is
         recommended first, whatever the upper bound.
+    unknown
+        Those elements.
     """
 
     structure_id: str
@@ -63,6 +65,7 @@ class ScoredSupercell:
     score: float
     n_atoms: int
     unseen: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -220,9 +223,13 @@ def recommend(scored: Sequence[ScoredSupercell], threshold: float, per_structure
     Returns
     -------
     list of ScoredSupercell
-        Largest score first; ties in the order of structure and index.
+        Crystals with unknown elements, those first that together hold all of them; then the largest score first.
+        Ties in the order of structure and index.
     """
     ordered = sorted(scored, key=lambda s: (not s.unseen, -s.score, s.structure_id, s.index))
+    n_unseen = sum(s.unseen for s in ordered)
+    covering = cover_elements([set(s.unknown) for s in ordered[:n_unseen]], n_unseen)
+    ordered = [*(ordered[k] for k in covering), *ordered[n_unseen:]]
     taken: dict[str, int] = {}
     kept = []
     for supercell in ordered:

@@ -13,36 +13,11 @@ import numpy as np
 
 from al_committee.config import PoolSettings
 from al_committee.descriptors import DESCRIPTORS
-from al_committee.diversity import representative_points
+from al_committee.diversity import cover_elements, representative_points
 from al_committee.pool import Pool
 from al_committee.selection import ScoredSupercell
 
-__all__ = ["choose_start_set", "cover_elements"]
-
-
-def cover_elements(compositions: Sequence[set[str]], count: int) -> list[int]:
-    """Take the set with the most new elements, again and again; once all are covered, go on in the order given.
-
-    Parameters
-    ----------
-    compositions
-        Elements of every candidate, in random order.
-    count
-        How many to take.
-
-    Returns
-    -------
-    list of int
-        Indices, at most `count`.
-    """
-    taken: list[int] = []
-    missing = set().union(*compositions)
-    while missing and len(taken) < count:
-        best = max(range(len(compositions)), key=lambda k: (len(compositions[k] & missing), -k))
-        taken.append(best)
-        missing -= compositions[best]
-    held = set(taken)
-    return [*taken, *(k for k in range(len(compositions)) if k not in held)][:count]
+__all__ = ["choose_start_set"]
 
 
 def choose_start_set(
