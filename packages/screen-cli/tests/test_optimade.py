@@ -156,6 +156,12 @@ def test_lasting_faults_keep_what_was_fetched_and_the_next_run_goes_on(ask):
     assert len(ask.log()) - before == 2, "the first page came from the disk"
 
 
+def test_a_provider_that_is_not_there_is_told(tmp_path):
+    options = {**QUICK, "first_wait": 0.01, "tries": 2, "cache": str(tmp_path)}
+    with pytest.raises(SourceError, match=r"failed 2 times.*ConnectionError"):
+        list(iterate_optimade(url="http://127.0.0.1:9", **options))
+
+
 def test_the_words_of_a_refusal_are_passed_on(ask):
     with pytest.raises(SourceError, match="400, Bad Request: no such property"):
         ask("400")

@@ -155,7 +155,7 @@ class PageReader:
             if self._offline:
                 raise SourceError(
                     f"{self.query.name}: {number} pages are on the disk ({self.folder}), which is not all, and this "
-                    "call may not use the network. Start the download with: screen-cli run CONFIG"
+                    "call may not use the network. Download with: screen-cli structures preview CONFIG --download"
                 )
             page = self._fetch(cursor["next"])
             if not isinstance(page.get("data"), list):
