@@ -38,8 +38,8 @@ def read_descriptors(path: Path, rows: Sequence[dict[str, Any]]) -> list[NDArray
     Parameters
     ----------
     path : Path
-        ``.npz`` with ``ids`` (n,) and ``vectors`` (n, n_features), or CSV without header as ``sdnnff embed`` prints
-        it: id, provider id or formula first, then the numbers.
+        ``.npz`` with ``ids`` (n,) and ``vectors`` (n, n_features), or CSV without header: id, provider id or formula
+        first, then the numbers.
     rows : sequence of dict
 
     Raises

@@ -230,7 +230,7 @@ def descriptor_map(material: Material) -> list[Figure]:
     if not shapes:
         reason = (
             "No descriptor vectors. Add the property 'descriptor' to the run (properties.names), or give "
-            "--descriptors FILE, e.g. made by sdnnff embed."
+            "--descriptors FILE."
         )
         return [Missing(name, title, reason)]
     common = max(set(shapes), key=shapes.count)

@@ -80,6 +80,7 @@ def _payload(material: Material, figures: Sequence[Figure], title: str, folder: 
             "categories": palette.CATEGORIES,
             "other": palette.OTHER,
             "sequential": palette.sequential(),
+            "sequential_dark": palette.sequential(dark=True),
         },
         "radii": {symbol: round(float(covalent_radii[atomic_numbers[symbol]]), 2) for symbol in symbols},
         "symbols": {atomic_numbers[symbol]: symbol for symbol in symbols},

@@ -9,10 +9,14 @@ OTHER = "#8A929C"
 """Categories beyond the list, and points without a value."""
 
 
-def sequential(n_colours: int = 24) -> list[str]:
-    """Return viridis, dark to light, without its palest tenth (which white paper swallows), as hex strings."""
+def sequential(n_colours: int = 24, *, dark: bool = False) -> list[str]:
+    """Return viridis, dark to light, as hex strings.
+
+    Without its palest tenth, which white paper swallows, or (``dark``) without its darkest fifth.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
     viridis = colormaps["viridis"]
-    return [to_hex(viridis(0.92 * index / (n_colours - 1))) for index in range(n_colours)]
+    low, high = (0.22, 1.0) if dark else (0.0, 0.92)
+    return [to_hex(viridis(low + (high - low) * index / (n_colours - 1))) for index in range(n_colours)]

@@ -70,6 +70,16 @@ function styleOf(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
+function isDark() {
+  const theme = document.documentElement.dataset.theme;
+  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+// The sequential colours that stand out from the present background.
+function ramp(palette) {
+  return isDark() ? palette.sequential_dark : palette.sequential;
+}
+
 // Colour of t in [0, 1] on the sequential scale.
 function shade(scale, t) {
   return scale[Math.max(0, Math.min(scale.length - 1, Math.round(t * (scale.length - 1))))];

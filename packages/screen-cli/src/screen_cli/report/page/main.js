@@ -61,10 +61,9 @@ async function start() {
 // Light, dark, or as the system; printing is always light.
 function setUpTheme(redraw) {
   const root = document.documentElement, button = document.getElementById("theme");
-  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
-  const name = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  const name = () => { button.textContent = isDark() ? "Light" : "Dark"; };
   let kept;
-  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; name(); redraw(); });
+  button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; name(); redraw(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { name(); redraw(); });
   addEventListener("beforeprint", () => { kept = root.dataset.theme; root.dataset.theme = "light"; });
   addEventListener("afterprint", () => { if (kept) root.dataset.theme = kept; else delete root.dataset.theme; redraw(); });

@@ -149,7 +149,7 @@ class Scatter {
   // -- colours ----------------------------------------------------------------------------------
 
   colours() {
-    const { categories, other, sequential } = this.app.palette, colouring = this.colouring;
+    const { categories, other } = this.app.palette, sequential = ramp(this.app.palette), colouring = this.colouring;
     if (!colouring) return Array(this.count).fill(categories[0]);
     if (colouring.kind === "category") {
       const known = new Map(this.categories().map(([name], rank) => [name, categories[rank] ?? other]));
@@ -177,7 +177,7 @@ class Scatter {
 
   drawLegend() {
     this.legend.replaceChildren();
-    const colouring = this.colouring, { categories, other, sequential } = this.app.palette;
+    const colouring = this.colouring, { categories, other } = this.app.palette, sequential = ramp(this.app.palette);
     if (colouring?.kind === "category") {
       const all = this.categories(), shown = all.slice(0, categories.length);
       for (const [rank, [name, count]] of shown.entries())
