@@ -11,7 +11,7 @@ from ase.build import bulk
 
 from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
-from screen_cli.errors import FilterError, StoreError, UnknownNameError
+from screen_cli.errors import ConfigError, FilterError, StoreError, UnknownNameError
 from screen_cli.filters import FilteredStructure, apply_filters, count_reasons
 from screen_cli.reading import JOURNAL, _append, filtered_rows
 from screen_cli.run_directory import RunDirectory
@@ -118,6 +118,10 @@ def test_missing_pymatgen_is_told():
 def test_bad_settings_are_told():
     with pytest.raises(UnknownNameError, match="rocksalt"):
         list(apply_filters(CRYSTALS, FilterSettings(prototypes=["rocksal"])))
+    with pytest.raises(ConfigError, match="'Nacl' are no chemical symbols"):
+        list(apply_filters(CRYSTALS, FilterSettings(elements=["Nacl"])))
+    with pytest.raises(FilterError, match="no crystal has natoms.*Did you mean 'n_atoms'"):
+        list(apply_filters(CRYSTALS, FilterSettings(expression="natoms < 5")))
     with pytest.raises(FilterError, match="cannot parse"):
         list(apply_filters(CRYSTALS, FilterSettings(expression="n_atoms <")))
 

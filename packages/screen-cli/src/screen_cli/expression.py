@@ -55,6 +55,17 @@ def evaluate(expression: str, row: Mapping[str, Any]) -> bool:
         raise FilterError(f"cannot evaluate '{expression}': {error}.") from error
 
 
+def names_in(expression: str) -> tuple[str, ...]:
+    """Names that an expression uses.
+
+    Raises
+    ------
+    FilterError
+        Syntax outside the grammar.
+    """
+    return _compiled(expression)[0]
+
+
 @functools.lru_cache(maxsize=64)
 def _compiled(expression: str) -> tuple[tuple[str, ...], CodeType]:
     """Names an expression uses, and its code, once the grammar is checked."""

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from screen_cli.errors import FilterError, MissingExtraError, unknown_name
-from screen_cli.expression import evaluate
-from screen_cli.structure import RejectedStructure, Structure, source_columns
+from ase.data import atomic_numbers
+
+from screen_cli.errors import ConfigError, FilterError, MissingExtraError, unknown_name
+from screen_cli.expression import evaluate, names_in
+from screen_cli.structure import SOURCE_COLUMNS, RejectedStructure, Structure, source_columns
 
 if TYPE_CHECKING:
     from screen_cli.settings import FilterSettings
@@ -75,16 +77,24 @@ def apply_filters(crystals: Iterable[Found], settings: FilterSettings) -> Iterat
     Raises
     ------
     FilterError
-        The expression cannot be parsed; a prototype is unknown.
+        The expression cannot be parsed, or uses a name that no crystal of the source has (told when all were read).
+    ConfigError, UnknownNameError
+        An element or prototype that does not exist.
     MissingExtraError
         ``duplicates = "similar"`` without pymatgen.
     """
     criteria = list(_criteria(settings))
     seen = _Seen(settings.duplicates)
+    unknown_names = set(names_in(settings.expression) if settings.expression else ()) - set(SOURCE_COLUMNS)
+    offered: set[str] = set()
     for crystal in crystals:
         if isinstance(crystal, RejectedStructure):
             yield crystal
             continue
+        if unknown_names:
+            row = _row(crystal)
+            offered |= row.keys()
+            unknown_names -= row.keys()
         twin = seen.same(crystal)
         if twin:
             yield FilteredStructure(crystal, _name_of_duplicate(crystal), "duplicate", f"the same crystal as {twin}")
@@ -102,6 +112,9 @@ def apply_filters(crystals: Iterable[Found], settings: FilterSettings) -> Iterat
                 yield FilteredStructure(crystal, crystal.id, "duplicate", f"pymatgen matches it with {twin}")
             else:
                 yield crystal
+    if offered and unknown_names:
+        error = unknown_name("column", min(unknown_names), offered)
+        raise FilterError(f"filter.expression: no crystal has {', '.join(sorted(unknown_names))}; {error}")
 
 
 def count_reasons(crystals: Iterable[Kept]) -> Counter[str]:
@@ -118,6 +131,9 @@ def count_reasons(crystals: Iterable[Kept]) -> Counter[str]:
 
 def _criteria(settings: FilterSettings) -> Iterator[tuple[str, Callable[[Structure], str]]]:
     """Yield (name, function that returns a reason or an empty string), cheap ones first."""
+    strange = [symbol for symbol in (*settings.elements, *settings.exclude_elements) if symbol not in atomic_numbers]
+    if strange:
+        raise ConfigError(f"filter: {', '.join(map(repr, strange))} are no chemical symbols; write them like 'Na'.")
     if settings.elements or settings.exclude_elements:
         yield "elements", lambda crystal: _elements(crystal, settings)
     if settings.min_atoms or settings.max_atoms:
@@ -186,8 +202,18 @@ def _energy(crystal: Structure, name: str, limit: float, unknown: str) -> str:
 
 def _expression(crystal: Structure, expression: str) -> str:
     """Reason to drop for the user's own condition; a missing value drops, as in SQL."""
+    try:
+        return "" if evaluate(expression, _row(crystal)) else f"not ({expression})"
+    except FilterError as error:
+        if "unknown column" not in str(error):
+            raise
+        return f"not ({expression}): {error}"
+
+
+def _row(crystal: Structure) -> dict[str, Any]:
+    """Names and values that an expression may use."""
     scalars = {key: value for key, value in crystal.metadata.items() if isinstance(value, (int, float, str, bool))}
-    row = {
+    return {
         "formula": crystal.formula,
         "space_group": crystal.space_group,
         "n_atoms": len(crystal.atoms),
@@ -196,12 +222,6 @@ def _expression(crystal: Structure, expression: str) -> str:
         **scalars,
         "prototype": crystal.prototype,
     }
-    try:
-        return "" if evaluate(expression, row) else f"not ({expression})"
-    except FilterError as error:
-        if "unknown column" not in str(error):
-            raise
-        return f"not ({expression}): {error}"
 
 
 class _Seen:
