@@ -92,7 +92,7 @@ def score_pool(
             record = _score_chunk(pool, structure_ids[start : start + CHUNK], committee, percentile)
             write_json(path, record)
         advance(len(structure_ids[start : start + CHUNK]))
-        supercells += [ScoredSupercell(*row[:6], unknown=tuple(*row[6:])) for row in record["rows"]]
+        supercells += [_supercell_of(row) for row in record["rows"]]
         histogram += np.asarray(record["histogram"], dtype=int)
         unscorable.update(record["unscorable"])
     if structure_ids and not supercells and unscorable:
@@ -138,6 +138,13 @@ def _score_chunk(
         clipped = np.clip(deviation, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1] * (1 - 1e-12))
         histogram += np.histogram(clipped, HISTOGRAM_EDGES)[0]
     return json.loads(json.dumps({"rows": rows, "histogram": [int(n) for n in histogram], "unscorable": unscorable}))  # type: ignore[no-any-return]
+
+
+def _supercell_of(row: Sequence[Any]) -> ScoredSupercell:
+    """A row of a chunk; one that could not be scored ends with True and the elements that are not known."""
+    structure_id, index, key, score, n_atoms, *unseen = row
+    unknown = tuple(unseen[1]) if len(unseen) > 1 else ()
+    return ScoredSupercell(structure_id, index, key, score, n_atoms, bool(unseen), unknown)
 
 
 def _evaluate(
