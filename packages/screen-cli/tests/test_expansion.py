@@ -18,7 +18,7 @@ from ase.units import GPa
 
 from screen_cli.errors import CalculatorError, ConfigError, PhysicsError
 from screen_cli.expansion.elastic import ElasticTensor, compute_elastic_tensor, stiffness_from_list
-from screen_cli.expansion.gruneisen import fold_fc2, gruneisen_from_fc3, gruneisen_from_strains
+from screen_cli.expansion.gruneisen import deformed_phonopy, fold_fc2, gruneisen_from_fc3, gruneisen_from_strains
 from screen_cli.expansion.quasi_harmonic import scan_volumes
 from screen_cli.expansion.strain import (
     ase_cell,
@@ -211,6 +211,22 @@ def test_third_order_and_strained_crystals_agree_mode_by_mode() -> None:
     assert np.abs(clamped.tensors[single] - from_fc3.tensors[single]).max() > 0.05 * scale  # the ions matter here
 
 
+def test_origin_does_not_matter() -> None:
+    """Ions on the face of the cell leave it under one sign of the strain and not under the other."""
+    from phonopy import Phonopy
+
+    found = []
+    for origin in (0.0, 0.2):
+        atoms = relaxed("hcp").copy()
+        atoms.set_scaled_positions(atoms.get_scaled_positions() - atoms.get_scaled_positions()[0] + origin)
+        cell = Phonopy(phonopy_cell(atoms), supercell_matrix=np.diag([3, 3, 2]), log_level=0)
+        phonopy = deformed_phonopy(ase_cell(cell.unitcell), cell, Short(), 0.005)
+        found.append(gruneisen_from_strains(phonopy, Short(), [2, 2, 1], unit_strains(), distance=0.005))
+    single = _single(found[0].frequencies) & ~found[0].translations
+    assert single.any()
+    np.testing.assert_allclose(found[0].tensors[single], found[1].tensors[single], atol=1e-3)
+
+
 def _single(frequencies: np.ndarray) -> np.ndarray:
     """Modes at least 0.02 THz from their neighbours."""
     gaps = np.diff(frequencies, axis=1, prepend=-np.inf, append=np.inf)
@@ -280,8 +296,6 @@ def test_expansion_tensor_turns_with_the_crystal() -> None:
         atoms = relaxed("AuCu").copy()
         atoms.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
         phonopy = Phonopy(phonopy_cell(atoms), supercell_matrix=np.diag([3, 3, 2]), log_level=0)
-        from screen_cli.expansion.gruneisen import deformed_phonopy
-
         phonopy = deformed_phonopy(ase_cell(phonopy.unitcell), phonopy, EMT(), 0.01)
         rotations = cartesian_rotations(phonopy.primitive)
         modes = gruneisen_from_strains(phonopy, EMT(), [4, 4, 3], invariant_strains(rotations))
@@ -345,8 +359,6 @@ def test_volume_scan_meets_the_grueneisen_formula_when_cold() -> None:
     found = scan_volumes(phonopy, EMT(), mesh, np.arange(10.0, 140.0, 10.0), volumes=(0.98, 0.99, 1, 1.01, 1.02, 1.03))
     rotations = cartesian_rotations(phonopy.primitive)
     atoms = strained(relaxed("Al"), ((found.volume[5] / phonopy.primitive.volume) ** (1 / 3) - 1) * np.eye(3))
-    from screen_cli.expansion.gruneisen import deformed_phonopy
-
     at_volume = deformed_phonopy(
         strained(
             ase_cell(phonopy.unitcell),

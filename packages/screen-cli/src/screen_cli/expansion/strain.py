@@ -142,7 +142,8 @@ def ase_cell(cell: Any) -> Atoms:
 
 
 def phonopy_cell(atoms: Atoms) -> Any:
-    """Return phonopy's view of an ASE crystal."""
+    """Return phonopy's view of an ASE crystal; an atom just below the origin stays there, so no index changes."""
     from phonopy.structure.atoms import PhonopyAtoms
 
-    return PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions())
+    scaled = atoms.get_scaled_positions(wrap=False)
+    return PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=scaled)
