@@ -16,14 +16,14 @@ STEPS = ("candidates", "passed the filters", "stable", "with κ", f"κ < {LOW_KA
 _LOSSES = {
     # name: step it is lost before, wording, expression for the table of the page
     "filtered": (1, "filtered out", "state:filtered"),
-    "failed_early": (2, "failed before stability was known", "state:failed stable:none"),
+    "failed_early": (2, "failed before stability was known", "!state:filtered,pending,running stable:none"),
     "pending_early": (2, "still to do", "state:pending,running stable:none"),
-    "unstable": (2, "unstable", "stable=0"),
+    "unstable": (2, "unstable", "stable=0 !state:filtered"),
     "gated": (3, "stable, not let past the gate", "state:skipped stable=1"),
     "failed_late": (3, "stable, failed in a later stage", "state:failed stable=1 kappa_total_w_mk:none"),
     "pending_late": (3, "stable, κ still to do", "state:pending,running stable=1 kappa_total_w_mk:none"),
     "no_kappa": (3, "stable, κ not asked for", "state:done stable=1 kappa_total_w_mk:none"),
-    "high": (4, f"κ ≥ {LOW_KAPPA:g} W/mK", f"stable=1 kappa_total_w_mk>={LOW_KAPPA:g}"),
+    "high": (4, f"κ ≥ {LOW_KAPPA:g} W/mK", f"stable=1 !state:filtered kappa_total_w_mk>={LOW_KAPPA:g}"),
 }
 
 
@@ -94,13 +94,9 @@ def count_funnel(rows: Sequence[Row]) -> list[Step]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(fate(row), []).append(row)
-    queries = (
-        "",
-        "!state:filtered",
-        "stable=1",
-        "stable=1 kappa_total_w_mk>=0",
-        f"stable=1 kappa_total_w_mk<{LOW_KAPPA:g}",
-    )
+    stable = "stable=1 !state:filtered"
+    with_kappa = f"{stable} !kappa_total_w_mk:none"
+    queries = ("", "!state:filtered", stable, with_kappa, f"{stable} kappa_total_w_mk<{LOW_KAPPA:g}")
     steps, remaining = [], len(rows)
     for number, (label, query) in enumerate(zip(STEPS, queries, strict=True)):
         losses = [

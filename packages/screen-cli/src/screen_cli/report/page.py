@@ -27,6 +27,7 @@ from screen_cli.table import MAIN_COLUMNS
 
 _SCRIPTS = ("base", "axes", "scatter", "elements", "query", "table", "structure", "curves", "crystal", "main")
 _MOST_REASONS = 60
+_ALWAYS = ("id", "formula", "state", "stable", "kappa_total_w_mk")  # the funnel's buttons search for them
 
 
 def render_page(material: Material, figures: Sequence[Figure], folder: Path) -> str:
@@ -109,7 +110,7 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
     )
     usual = {column.name: column for column in MAIN_COLUMNS}
     names = [name for name in usual if name in filled] + [name for name in filled if name not in (*usual, "keys")]
-    names += [name for name in ("id", "state", "formula") if name not in names]
+    names += [name for name in _ALWAYS if name not in names]
     columns = []
     for name in names:
         values = [row.get(name) for row in material.rows]
@@ -121,7 +122,7 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
                 "title": usual[name].title if name in usual else name,
                 "format": form,
                 "hint": hints.get(name, name),
-                "shown": name in usual or name in hints,
+                "shown": name in filled and (name in usual or name in hints),
             }
         )
     return columns
