@@ -280,17 +280,14 @@ def test_as_many_crystals_as_the_paper_in_flat_memory():
     assert peak < 30e6, "the ids alone take half of that"
 
 
-@pytest.mark.parametrize(
-    ("name", "elements", "a"),
-    [
-        ("rocksalt", ("Na", "Cl"), 5.64),
-        ("zincblende", ("Ga", "As"), 5.653),
-        ("perovskite", ("K", "Mg", "F"), 3.989),
-        ("cu3au", ("Au", "Cu"), 3.748),
-    ],
-)
-def test_lattice_constants_are_guessed_to_fifteen_per_cent(name, elements, a):
-    assert guess_lattice_constant(name, elements) == pytest.approx(a, rel=0.15)
+def test_lattice_constants_are_guessed_to_some_per_cent():
+    """Against the measured ones of the demonstration set."""
+    ratio = [
+        guess_lattice_constant(crystal.metadata["prototype"], crystal.metadata["elements"]) / crystal.metadata["a"]
+        for crystal in iterate_demo()
+    ]
+    assert np.mean(np.abs(np.array(ratio) - 1)) < 0.05
+    assert np.max(np.abs(np.array(ratio) - 1)) < 0.13
 
 
 def test_entries_become_structures_or_reasons():

@@ -155,7 +155,7 @@ def _from_entries(
         name = f"{entry['prototype']}-{''.join(entry['elements'])}"
         free = prototypes().get(entry["prototype"], {}).get("parameters", {})
         parameters = {key: float(entry[key]) for key in free if key in entry}
-        metadata = {key: entry[key] for key in entry.keys() - {"elements"}}
+        metadata = dict(entry)
         try:
             a = entry.get("a") or guess_lattice_constant(entry["prototype"], entry["elements"], **parameters)
             atoms = build(entry["prototype"], entry["elements"], float(a), **parameters)
