@@ -48,7 +48,7 @@ ACTIONS = """
     document.querySelector(".scroll").scrollTop = 0;
     await next();
     location.hash = document.querySelector("#crystals tbody a").getAttribute("href");
-    while (!document.querySelectorAll("#crystal figure").length) await next();
+    while (!document.querySelector("#crystal h2")) await next();
   });
   await time("and back", async () => {
     location.hash = "#crystals-section";

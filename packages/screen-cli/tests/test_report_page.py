@@ -152,6 +152,38 @@ def test_an_empty_run_still_has_a_report(tmp_path):
     assert "0 crystals" in (tmp_path / "report.html").read_text()
 
 
+def test_damaged_and_missing_records_leave_gaps_only(tmp_path):
+    from synthetic_run import write_synthetic_run
+
+    run = write_synthetic_run(tmp_path / "run", 12, seed=3)
+    row, other = run.rows("kappa_total_w_mk > 0")[:2]
+    run.store.path(row["id"], "harmonic", "00", "hdf5").write_bytes(b"damaged")
+    (run.store.folder(other["id"]) / "structure.json").unlink()
+    report = Report(run)
+    crystals = {one["id"]: crystal for one, crystal in zip(report.material.rows, report.material.crystals, strict=True)}
+    view = unpack(crystals[row["id"]].packed)
+    assert "bands" not in view
+    assert view["kappa"]["t"] == [100, 200, 300, 400, 600, 800]
+    assert crystals[other["id"]].packed == ""
+    report.write_page(tmp_path / "report.html")
+
+
+def test_command(made_up_run, tmp_path, capsys):
+    from screen_cli.cli import main
+
+    page = tmp_path / "page.html"
+    reference = tmp_path / "reference.csv"
+    reference.write_text("id,kappa\nelsewhere,1\n")
+    arguments = ["report", str(made_up_run.root), "--output", str(page), "-f", "kappa_total_w_mk < 3"]
+    assert main([*arguments, "--figures", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split()[0] == str(page)
+    assert str(tmp_path / "kappa-msd.svg") in printed.out
+    assert len(payload_of(page.read_text())["data"]["id"]) == len(made_up_run.rows("kappa_total_w_mk < 3"))
+    assert main([*arguments, "--reference", str(reference)]) == 2
+    assert "names none of the run's crystals" in capsys.readouterr().err
+
+
 # -- in a browser ----------------------------------------------------------------------------------
 
 
