@@ -43,34 +43,34 @@ def numbers_of(context, n):
     return np.random.default_rng(int(context.structure.id, 16)).random(n)
 
 
-def instant_relax(context):
+def instant_relax(context, **_):
     atoms = context.structure.atoms
     data = {"volume": float(atoms.get_volume()), "energy_ev": -1.0, "n_steps": 12, "relax_converged": True}
     return Record(data, {"positions": atoms.positions, "cell": atoms.cell.array, "numbers": atoms.numbers})
 
 
-def instant_displace(context):
+def instant_displace(context, **_):
     displacements = np.zeros((12, 64, 3))
     return Record(
         {"n_supercells": 12, "n_supercell_atoms": 64}, {"displacements": displacements}, {"yaml": "a: 1\n" * 400}
     )
 
 
-def instant_forces(context):
+def instant_forces(context, **_):
     return Record({"max_force": 0.3}, {"forces": np.zeros((12, 64, 3))})
 
 
-def instant_force_constants(context):
+def instant_force_constants(context, **_):
     return Record({"fc2_norm": 1.0, "residual": 0.01, "trusted": True}, {"fc2": np.zeros((2, 64, 3, 3))})
 
 
-def instant_harmonic(context):
+def instant_harmonic(context, **_):
     frequency, msd, cv = numbers_of(context, 3)
     data = {"stable": bool(frequency > 0.65), "min_frequency_thz": float(frequency - 0.65), "max_msd": float(msd) / 5}
     return Record(data | {"cv_j_mol_k": float(cv) * 50}, {"dos": np.zeros((2, 201)), "bands": np.zeros((6, 51, 6))})
 
 
-def instant_conductivity(context):
+def instant_conductivity(context, **_):
     kappa = float(10 ** (2 * numbers_of(context, 4)[3] - 1))
     data = {"kappa_p_w_mk": 0.9 * kappa, "kappa_c_w_mk": 0.1 * kappa, "kappa_total_w_mk": kappa, "kappa_trusted": True}
     return Record(data, {"kappa": np.zeros((1, 6)), "mode_kappa_p": np.zeros((1, 20, 6, 6))})

@@ -26,7 +26,8 @@ def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) ->
         counts, reasons, costs = index.counts(), index.reasons(), index.stage_costs()
     finally:
         index.close()
-    quarantined = list(run.store.quarantined())
+    # thousands of small files: read only when they are shown
+    quarantined = list(run.store.quarantined()) if failed or as_json else []
     if as_json:
         status = {
             "counts": counts,
@@ -63,7 +64,7 @@ def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) ->
             console.print(f"{name} failed in {report['stage']}: {report['reason']}")
             if with_traceback and report.get("traceback"):
                 console.print(report["traceback"], style="dim")
-    elif quarantined:
+    elif counts["failed"]:
         console.print("  reasons: screen-cli status --failed " + str(run_dir))
 
 

@@ -12,6 +12,7 @@ change.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +37,7 @@ def rungs(final: Sequence[int], shares: Sequence[float]) -> list[list[int]]:
         Shares that are not ascending between 0 and 1.
     """
     values = [0.0, *shares, 1.0]
-    if any(low >= high for low, high in zip(values, values[1:], strict=False)):
+    if any(low >= high for low, high in itertools.pairwise(values)):
         raise ConfigError(f"conductivity.ladder is {list(shares)}, expected ascending shares, e.g. [0.5, 0.6, 0.75].")
     meshes: list[list[int]] = []
     for share in (*shares, 1.0):
