@@ -105,7 +105,9 @@ class DisplaceSettings:
     max_atoms: int = setting(200, "Largest fc3 supercell, atoms; the edge shrinks to fit.")
     dim: list[int] = setting([], "fc3 supercell as diagonal multiples of the conventional cell; empty: automatic.")
     dim_fc2: list[int] = setting([], "fc2 supercell likewise; empty: the fc3 supercell serves both.")
-    n_supercells_fc2: int | None = setting(None, "Displaced fc2 supercells when dim_fc2 is given; empty: rank guard.")
+    n_supercells_fc2: int | None = setting(
+        None, "Displaced fc2 supercells when dim_fc2 is given; empty: rank guard; 0: finite differences there."
+    )
     seed: int = setting(0, "Seed of the random directions (combined with the structure's id).")
 
 

@@ -3,9 +3,11 @@
 ``exact`` is the published one (Póta et al., arXiv:2408.00755): two-stage relaxation with FIRE, finite differences of
 0.03 Å solved traditionally, relaxation times and coherences at 300 K with isotopes, no Born charges.
 
-``fast`` fits random ± pairs in the same supercells, as many as the rank guard asks for, and sums the scattering by
-matrix products. It keeps the q mesh of the reference: linewidths of single modes scatter by some ten per cent from mesh
-to mesh, so that interpolating them from a coarser one costs more SRME (NaCl, 13³ for 19³: 0.17) than models differ by.
+``fast`` fits fc3 to random ± pairs in the same supercell, as many as the rank guard asks for, and sums the scattering
+by matrix products. fc2 stays with finite differences, two calls where all-atom displacements would shift frequencies by
+the fourth order (MgO: fc2 by 0.7 %, κ by 3 %). It keeps the q mesh of the reference: linewidths of single modes scatter
+by some ten per cent from mesh to mesh, so that interpolating them from a coarser one costs more SRME (NaCl: 0.17) than
+good models differ by.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ _OWN: dict[Protocol, dict[str, dict[str, Any]]] = {
         "force_constants": {"solver": "finite-difference", "holdout": 0.0},
     },
     "fast": {
-        "displace": {"paired": True, "margin": 1.1, "min_pairs": 5, "n_supercells_fc2": 2},
+        "displace": {"paired": True, "margin": 1.1, "min_pairs": 5, "n_supercells_fc2": 0},
         "force_constants": {"solver": "symfc"},
         "conductivity": {"options": {"scattering": "products"}},
     },

@@ -262,6 +262,9 @@ def _displace_randomly(
     phono3py.dataset = {"displacements": directions}
     if not separate_fc2:
         return
+    if settings.n_supercells_fc2 == 0:
+        phono3py.generate_fc2_displacements(distance=settings.distance)
+        return
     n_atoms_fc2 = len(phono3py.phonon_supercell)
     only_fc2 = {2: count_free_parameters(phono3py.phonon_supercell)[2]}
     n_fc2 = settings.n_supercells_fc2

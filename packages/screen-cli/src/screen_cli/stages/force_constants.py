@@ -130,7 +130,7 @@ def _judge(
     if forces_fc2 is not None and len(forces_fc2):
         displacements = np.asarray(phono3py.phonon_displacements)
         predicted = predict_forces(phono3py.phonon_primitive, displacements, fitted["fc2"])
-        if paired:  # fc2 explains the odd part alone
+        if paired and "displacements" in phono3py.phonon_dataset:  # fc2 explains the odd part alone
             predicted, forces_fc2 = _odd_part(predicted), _odd_part(forces_fc2)
         data["residual_fc2_supercell"] = _relative(predicted - forces_fc2, forces_fc2)
         data.setdefault("residual", data["residual_fc2_supercell"])
