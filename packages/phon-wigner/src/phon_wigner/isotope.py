@@ -96,13 +96,12 @@ def isotope_linewidths(
     grid = crystal.grid(mesh)
     ir, star_sizes, to_ir = get_ir_grid_points(grid)
     swept = np.asarray(ir if irreducible else np.arange(len(to_ir)), dtype=np.int64)
-    phonons = {}
-    for g in swept:
-        q = get_qpoints_from_bz_grid_points(grid.grg2bzg[g], grid)
-        phonons[int(g)] = crystal.phonons(q)
+    swept_qpoints = [get_qpoints_from_bz_grid_points(grid.grg2bzg[g], grid) for g in swept]
+    phonons = {int(g): crystal.phonons(q) for g, q in zip(swept, swept_qpoints, strict=True)}
     on_mesh = np.array([phonons[int(to_ir[g] if irreducible else g)][0] for g in range(len(to_ir))])
     sweep = _Sweep(grid, on_mesh[grid.bzg2grg], symmetrize_tetrahedra, average_degenerate, cutoff_frequency)
-    modes = [crystal.phonons(q) for q in qpoints]
+    known = {_key(point): phonons[int(g)] for g, point in zip(swept, swept_qpoints, strict=True)}
+    modes = [known.get(_key(q)) or crystal.phonons(q) for q in qpoints]
     frequencies = np.array([m[0] for m in modes])
     # degenerate modes ask for the density at one and the same frequency
     points, where = np.unique(np.round(frequencies.ravel(), 9), return_inverse=True)
@@ -271,6 +270,12 @@ class _Sweep:
         address = (self.grid.addresses[g] + step) % self.grid.D_diag
         index = address @ np.array([1, self.grid.D_diag[0], self.grid.D_diag[0] * self.grid.D_diag[1]])
         return np.asarray(self.grid.grg2bzg[index])
+
+
+def _key(qpoint: NDArray[np.float64]) -> tuple[int, ...]:
+    """Return what equal q points share, reciprocal lattice vectors aside."""
+    steps = 10**8
+    return tuple(int(x) % steps for x in np.rint(np.asarray(qpoint) * steps))
 
 
 def _contract(

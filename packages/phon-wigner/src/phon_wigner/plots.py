@@ -72,7 +72,8 @@ def plot_crossover(diagnosis: Crossover, axes: Any = None, largest: float = 80.0
     axes.axhline(diagnosis.wigner_limit_ps, color="k", lw=0.8, label=r"Wigner, $\tau=1/\Delta\omega_{avg}$")
     axes.set(yscale="log", xlabel="Frequency (THz)", ylabel="Relaxation time (ps)")
     axes.figure.colorbar(points, ax=axes, label=r"$\kappa_C/\kappa_{total}$ of the mode")
-    axes.legend(frameon=False, fontsize=6, title=f"{diagnosis.temperature:g} K", title_fontsize=6)
+    axes.legend(frameon=False, fontsize=6, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
+    axes.text(0.98, 0.98, f"{diagnosis.temperature:g} K", transform=axes.transAxes, ha="right", va="top", fontsize=6)
     return axes
 
 
