@@ -349,8 +349,11 @@ OVERLAPS = """
 
 def test_themes_widths_and_labels(overview):
     for width in (1280, 1920, 700):
-        overview.resize(width, 900)
-        overview.wait_for("document.querySelector('#figure-kappa-msd canvas').width > 100")
+        overview.resize(width, 5000)  # everything in view, so everything drawn
+        overview.wait_for(
+            "[...document.querySelectorAll('#figure-list svg.axes')].every(layer =>"
+            " layer.querySelector('text') && Math.abs(layer.viewBox.baseVal.width - layer.clientWidth) < 2)"
+        )
         assert overview.run("document.documentElement.scrollWidth - innerWidth") <= 0, f"sideways scrolling at {width}"
         assert overview.run(OVERLAPS) == [], f"labels touch at {width}"
     overview.resize(1280, 900)

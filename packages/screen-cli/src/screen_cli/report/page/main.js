@@ -52,7 +52,7 @@ async function start() {
   for (const button of document.querySelectorAll("[data-query]"))
     button.addEventListener("click", () => app.search(button.dataset.query));
   setUpTheme(() => { redraw(); if (!page.hidden) follow(); });
-  addEventListener("beforeprint", () => { app.table.draw(true); figures.forEach(figure => figure.draw()); });
+  addEventListener("beforeprint", () => { app.table.draw(true); figures.forEach(figure => figure.draw(true)); });
   addEventListener("afterprint", () => app.table.draw());
   await follow();
   document.documentElement.dataset.ready = "yes";

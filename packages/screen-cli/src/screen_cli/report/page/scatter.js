@@ -15,6 +15,10 @@ class Scatter {
     this.y = new Scale(spec.y, [...spec.y_values, ...ends("y")]);
     this.build();
     new ResizeObserver(() => this.draw()).observe(this.plot);
+    new IntersectionObserver(entries => {
+      this.near = entries[entries.length - 1].isIntersecting;
+      if (this.near && this.stale) this.draw();
+    }, { rootMargin: "400px" }).observe(this.element);
   }
 
   build() {
@@ -49,9 +53,11 @@ class Scatter {
 
   // -- drawing -------------------------------------------------------------------------------
 
-  draw() {
+  // Far from the window nothing is drawn until it comes near, unless forced.
+  draw(forced = false) {
     const width = this.plot.clientWidth;
-    if (!width) return;
+    this.stale = !width || !(this.near || forced);
+    if (this.stale) return;
     const height = Math.round(Math.max(260, Math.min(430, width * (this.spec.aspect ?? 0.68))));
     const bare = this.spec.x.ticks === false;
     this.box = { left: bare ? 28 : 58, top: 8, width: width - (bare ? 40 : 70), height: height - (bare ? 36 : 54) };
@@ -248,6 +254,7 @@ class Scatter {
 
   hover(index) {
     if (index === this.hovered) return;
+    if (!this.box) this.draw(true);
     this.hovered = index;
     this.drawPoints(this.plot.clientWidth, this.plot.clientHeight);
     this.tip.hidden = index < 0;
@@ -265,6 +272,7 @@ class Scatter {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
+    if (!this.box) this.draw(true);
     this.order ??= [...this.spec.x_values.keys()].sort((a, b) => this.spec.x_values[a] - this.spec.x_values[b]);
     const seen = this.order.filter(index => this.visible(index) && this.inside(index));
     if (!seen.length) return;
