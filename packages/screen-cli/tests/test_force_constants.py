@@ -200,6 +200,22 @@ def test_separate_fc2_supercell() -> None:
     assert kappa(displaced, fitted) > 0
 
 
+def test_finite_differences_for_fc2_beside_a_random_fc3_set() -> None:
+    """Random displacements of all atoms shift fc2 by the fourth order; one atom at a time does not."""
+    settings = {"dim_fc2": [3, 3, 3], "distance": 0.03}
+    exact = displaced_argon("finite-difference", **settings)
+    fc2 = fit_force_constants(exact, forces_of(exact, calculator()), SETTINGS, FiniteDifferenceSolver()).arrays["fc2"]
+    errors = {}
+    for n_supercells in (0, 2):
+        displaced = displaced_argon(n_supercells_fc2=n_supercells, **settings)
+        assert displaced.data["n_supercells_fc2"] == (n_supercells or 1)
+        fitted = fit_force_constants(displaced, forces_of(displaced, calculator()), SETTINGS, SymfcSolver())
+        assert fitted.data["residual_fc2_supercell"] < 0.05  # one-sided differences leave the even part
+        errors[n_supercells] = relative(fitted.arrays["fc2"], fc2)
+    assert errors[0] < 2e-4
+    assert errors[0] < 0.3 * errors[2]
+
+
 def test_underdetermined_fit_is_refused() -> None:
     """One pair of rocksalt in 64 atoms: 192 equations for 758 parameters of fc3."""
     from ase.spacegroup import crystal as build
