@@ -31,13 +31,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
 from al_committee.committee import CommitteeCalculator
-from al_committee.config import read_config
 from al_committee.label_cache import LabelCache
 from al_committee.labelling import CalculatorLabeller
 from al_committee.loop import ActiveLearningLoop
 from al_committee.pool import Crystal, Pool
 from al_committee.run_directory import RunDirectory
-from screen_cli.sources.prototypes import build, guess_lattice_constant
+from screen_cli.prototypes import build, guess_lattice_constant
 
 logger = logging.getLogger("active-learning benchmark")
 
@@ -135,16 +134,18 @@ n_members = {members}
 warm_start = {warm}
 [stop]
 max_rounds = {rounds}
+max_labels = {most}
 constant_rounds = 0
 below_threshold = false
 """
 
 
-def run_one(out: Path, strategy: str, seed: int, crystals: list[Crystal], options: argparse.Namespace) -> dict:
-    """One loop to its end; returns its rounds."""
-    folder = out / f"{strategy}-{seed}"
+def write_run(
+    folder: Path, strategy: str, seed: int, options: argparse.Namespace, budget: int, rounds: int, most: int
+) -> RunDirectory:
+    """Make or open a run directory; other budgets and limits than before continue a finished run."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder.with_suffix(".toml")
+    config = folder / "config.toml"
     config.write_text(
         CONFIG.format(
             seed=seed,
@@ -153,27 +154,37 @@ def run_one(out: Path, strategy: str, seed: int, crystals: list[Crystal], option
             cells=options.supercells,
             length=options.min_length,
             strategy=strategy,
-            budget=options.budget,
+            budget=budget,
             members=options.members,
-            rounds=options.rounds,
+            rounds=rounds,
+            most=most,
             warm=str(options.warm_start).lower(),
         )
     )
-    if (folder / "manifest.json").exists():
-        run = RunDirectory(folder)
-        run.check_config(read_config(config), accept_changes=True)  # more rounds continue a finished run
-    else:
-        run = RunDirectory.create(folder, config)
+    run = RunDirectory.create(folder, config) if not (folder / "manifest.json").exists() else RunDirectory(folder)
+    run.check_config(accept_changes=True)
+    return run
+
+
+def run_one(out: Path, strategy: str, seed: int, crystals: list[Crystal], options: argparse.Namespace) -> dict:
+    """One loop to its end, then one large round; returns its rounds."""
+    folder = out / f"{strategy}-{seed}"
+    labels = options.start + options.rounds * options.budget
+    run = write_run(folder, strategy, seed, options, options.budget, options.rounds, 0)
     labeller = CalculatorLabeller(options.teacher, {"model": "7net-l3i5", "package": "sevenn"})
-    loop = ActiveLearningLoop(
-        run,
-        Pool(crystals, run.config.supercells),
-        labeller,
-        make_trainer(options),
-        LabelCache(out / "labels", labeller.settings),
-    )
-    with run.locked():
-        loop.drive()
+    cache = LabelCache(out / "labels", labeller.settings)
+
+    def drive(run: RunDirectory) -> None:
+        pool = Pool(crystals, run.config.supercells)
+        with run.locked():
+            ActiveLearningLoop(run, pool, labeller, make_trainer(options), cache).drive()
+
+    if not (folder / f"rounds/{options.rounds + 1:03d}").exists():
+        drive(run)
+    if options.last:
+        most = labels + options.last  # the loop scores the pool once more, then finds its budget spent
+        drive(write_run(folder, strategy, seed, options, options.last, options.rounds + 2, most))
+        run = RunDirectory(folder)
     return {"strategy": strategy, "seed": seed, "rounds": [run.summary(n) for n in run.rounds()]}
 
 
@@ -195,18 +206,18 @@ def make_teacher(device: str):
 
 
 def summarise(results: list[dict]) -> tuple[str, dict]:
-    """Mean and spread over seeds of the RMSE at each number of labels, and of the number recommended."""
+    """Mean and spread over seeds of the RMSE after each round, and of the number its committee recommends."""
     lines, numbers = [f"{'strategy':12s} {'labels':>6s} {'RMSE meV/Å':>18s} {'recommended':>12s}  seeds"], {}
     for strategy in dict.fromkeys(r["strategy"] for r in results):
         own = [r["rounds"] for r in results if r["strategy"] == strategy]
-        for rows in zip(*own, strict=False):
+        for n, rows in enumerate(zip(*own, strict=False)):
             if any(row["force_rmse"] is None for row in rows):
                 continue
             rmse = 1e3 * np.array([row["force_rmse"] for row in rows])
-            asked = [row["recommended"] for row in rows if row["recommended"] is not None]
+            after = [rounds[n + 1]["recommended"] for rounds in own if len(rounds) > n + 1]
             labels = int(np.mean([row["training_labels"] for row in rows]))
-            numbers.setdefault(strategy, []).append({"labels": labels, "rmse_mev": rmse.tolist(), "recommended": asked})
-            mean = f"{np.mean(asked):12.1f}" if asked else " " * 11 + "–"
+            numbers.setdefault(strategy, []).append({"labels": labels, "rmse_mev": rmse.tolist(), "recommended": after})
+            mean = f"{np.mean(after):12.1f}" if after else " " * 11 + "–"
             lines.append(f"{strategy:12s} {labels:6d} {rmse.mean():10.1f} ± {rmse.std():5.1f} {mean}  {len(rows)}")
     return "\n".join(lines), numbers
 
@@ -222,9 +233,9 @@ def draw(numbers: dict, path: Path) -> None:
         name = "random" if strategy == "random" else "committee"
         left.plot(labels, [row["rmse_mev"] for row in rows], color=colour, lw=0.6, alpha=0.6)
         left.plot(labels, [np.mean(row["rmse_mev"]) for row in rows], "o-", color=colour, label=name)
-        asked = rows[1:]  # scored by the committee of the round before
+        asked = [row for row in rows if len(row["recommended"]) == len(row["rmse_mev"])]
         if asked:
-            labels = [row["labels"] for row in rows[:-1]]
+            labels = [row["labels"] for row in asked]
             right.plot(labels, [row["recommended"] for row in asked], color=colour, lw=0.6, alpha=0.6)
             right.plot(labels, [np.mean(row["recommended"]) for row in asked], "o-", color=colour, label=name)
     left.set(xlabel="labels", ylabel="force RMSE, unseen crystals (meV/Å)")
@@ -286,6 +297,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=28)
     parser.add_argument("--budget", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--last", type=int, default=40, help="labels of one large round at the end; 0: none")
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch-atoms", type=int, default=128)
@@ -303,7 +315,7 @@ def main() -> None:
         return
     if options.quick:
         options.crystals, options.test, options.supercells, options.min_length = 14, 3, 2, 0.0
-        options.start, options.budget, options.rounds = 4, 2, 2
+        options.start, options.budget, options.rounds, options.last = 4, 2, 2, 2
         options.members, options.epochs, options.seeds = 3, 15, 1
     options.out.mkdir(parents=True, exist_ok=True)
     options.teacher = make_teacher(options.device)
