@@ -17,6 +17,8 @@ from screen_cli.bench.results import BenchResult
 from screen_cli.errors import ConfigError
 
 N_RESAMPLES = 20_000
+FEW = 5
+"""Below so many materials a bootstrap interval says nothing."""
 QUANTITIES = ("srme", "sre", "frequency_error_percent", "spectrum_distance_thz")
 _COUNTED = ("scored", "failed")
 
@@ -56,8 +58,8 @@ class PairedDifference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval of the difference leaves out zero."""
-        return self.interval[0] > 0 or self.interval[1] < 0
+        """Whether the interval of the difference leaves out zero, over enough materials for an interval."""
+        return self.n >= FEW and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 def compare_results(a: BenchResult, b: BenchResult, seed: int = 0) -> tuple[list[PairedDifference], list[str]]:
@@ -98,6 +100,8 @@ def compare_results(a: BenchResult, b: BenchResult, seed: int = 0) -> tuple[list
     for side, other, keys in ((a, b, counted[0] - counted[1]), (b, a, counted[1] - counted[0])):
         if keys:
             problems.append(f"{len(keys)} materials of '{side.label}' are not in '{other.label}' and left out.")
+    if len(common) < FEW:
+        problems.append(f"only {len(common)} common materials: intervals need at least {FEW} to mean anything.")
     groups = {"all": common}
     for key in common:
         groups.setdefault(str(a.scores[key]["prototype"]), []).append(key)

@@ -28,6 +28,7 @@ def plot_parity(scores: Sequence[MaterialScore], *, title: str = "") -> Figure:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     counted = [score for score in scores if score.verdict in ("scored", "failed")]
     prototypes = sorted({score.prototype for score in counted})
@@ -47,6 +48,10 @@ def plot_parity(scores: Sequence[MaterialScore], *, title: str = "") -> Figure:
         limits = (0.7 * min(values), 1.4 * max(values))
         parity.plot(limits, limits, "-", color="#666666", lw=0.8)
         parity.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
+        for axis in (parity.xaxis, parity.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
         parity.legend(frameon=False)
     parity.set(xlabel="κ of the reference (W/mK)", ylabel="κ (W/mK)", aspect="equal")
     ordered = sorted(counted, key=lambda score: (score.srme or 0.0, score.name))
