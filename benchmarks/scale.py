@@ -88,7 +88,7 @@ def source(n):
     from screen_cli.sources.decoration import _element_data
 
     elements = [symbol for symbol in chemical_symbols[1:84] if symbol in _element_data()][:63]
-    return {"name": "prototypes", "options": {"elements": elements, "limit": n, "shares": "paper"}}
+    return {"name": "prototypes", "options": {"elements": elements, "limit": n, "shares": "paper", "rule": "none"}}
 
 
 # -- measuring -------------------------------------------------------------------------------------
