@@ -1,9 +1,10 @@
 """κ by the mesh ladder against κ on the final mesh at once: what it costs, how far it is off.
 
     screen-cli run examples/demo.toml --run-dir demo-run
-    python benchmarks/mesh_ladder.py demo-run [--mesh 19] [--ladder 0.4 0.6 0.7] [--output mesh_ladder.json]
+    python benchmarks/mesh_ladder.py demo-run --mesh 19 --ladder 0.4 0.6 0.7 --options '{"scattering": "products"}'
 
-Force constants come from the run; both ways use its solver. CPU time of this process, so run with one thread
+Force constants come from the run; both ways use its solver, the ladder with --options. An empty --ladder compares the
+options alone. CPU time of this process, so run with one thread
 (RAYON_NUM_THREADS=1). What has been computed is kept in the output file and not computed again.
 """
 
@@ -27,7 +28,7 @@ from screen_cli.stages.conductivity import compute_conductivity
 from screen_cli.stages.mesh_ladder import mesh_error, rungs
 
 
-def kappa_on(run, row, mesh):
+def kappa_on(run, row, mesh, options):
     """κ at 300 K (or the first temperature) on one mesh, and its CPU time."""
     import numpy as np
 
@@ -36,7 +37,7 @@ def kappa_on(run, row, mesh):
     settings = dataclasses.replace(
         run.settings.conductivity, mesh=mesh, ladder=[], temperatures=[300.0], keep_modes=False
     )
-    solver = installed_plugins().get("conductivity_solvers", settings.solver).load()()
+    solver = installed_plugins().get("conductivity_solvers", settings.solver).load()(**options)
     start = time.process_time()
     record = compute_conductivity(displaced, fitted, settings, solver)
     return {"kappa": float(np.mean(record.arrays["kappa"][0, :3])), "cpu_s": time.process_time() - start}
@@ -60,7 +61,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--mesh", type=int, default=19)
-    parser.add_argument("--ladder", type=float, nargs="+", default=[0.4, 0.6, 0.7])
+    parser.add_argument("--ladder", type=float, nargs="*", default=[0.4, 0.6, 0.7])
+    parser.add_argument("--options", type=json.loads, default={}, help="solver options of the ladder, JSON")
     parser.add_argument("--tolerance", type=float, default=0.03)
     parser.add_argument("--crystals", type=int, default=10)
     parser.add_argument("--output", type=Path, default=Path("mesh_ladder.json"))
@@ -75,13 +77,15 @@ def main() -> int:
     worst = 0.0
     for row in rows:
         values = known.setdefault(row["formula"], {})
-        for mesh in meshes:
-            if str(mesh[0]) not in values:
-                values[str(mesh[0])] = kappa_on(run, row, mesh)
+        label = json.dumps(arguments.options) if arguments.options else ""
+        wanted = {f"{mesh[0]}{label}": (mesh, arguments.options) for mesh in meshes}
+        for name, (mesh, options) in (wanted | {str(arguments.mesh): (meshes[-1], {})}).items():
+            if name not in values:
+                values[name] = kappa_on(run, row, mesh, options)
                 arguments.output.write_text(json.dumps(known, indent=1))
-        numbers = {int(n): value for n, value in values.items()}
+        numbers = {mesh[0]: values[name] for name, (mesh, _) in wanted.items()}
         rung, error, seconds = climb(numbers, meshes, arguments.tolerance)
-        kappa, direct = numbers[rung]["kappa"], numbers[arguments.mesh]
+        kappa, direct = numbers[rung]["kappa"], values[str(arguments.mesh)]
         off = kappa / direct["kappa"] - 1
         worst = max(worst, abs(off))
         total, direct_total = total + seconds, direct_total + direct["cpu_s"]
