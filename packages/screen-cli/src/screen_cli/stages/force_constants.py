@@ -130,10 +130,12 @@ def _judge(
     if forces_fc2 is not None and len(forces_fc2):
         displacements = np.asarray(phono3py.phonon_displacements)
         predicted = predict_forces(phono3py.phonon_primitive, displacements, fitted["fc2"])
-        if paired and "displacements" in phono3py.phonon_dataset:  # fc2 explains the odd part alone
+        one_by_one = "displacements" not in phono3py.phonon_dataset
+        if paired and not one_by_one:  # fc2 explains the odd part alone
             predicted, forces_fc2 = _odd_part(predicted), _odd_part(forces_fc2)
         data["residual_fc2_supercell"] = _relative(predicted - forces_fc2, forces_fc2)
-        data.setdefault("residual", data["residual_fc2_supercell"])
+        if not one_by_one:  # one-sided differences keep the even part, which is no fault of the fit
+            data.setdefault("residual", data["residual_fc2_supercell"])
         data.setdefault("force_scale", float(np.sqrt(np.mean(forces_fc2**2))))
     return data
 
