@@ -115,8 +115,8 @@ def disagreement(row: Mapping[str, Any]) -> str:
         return ""
     return (
         f"{row['formula']}: the mean Grüneisen parameter is {first:.3f} from fc3 and {second:.3f} from strained "
-        "crystals. The supercell is most likely too small for the range of the model: raise displace.supercell_length "
-        "and displace.max_atoms, or give displace.dim."
+        "crystals. Often the supercell is too small for the range of the model: try a larger displace.supercell_length "
+        "and displace.max_atoms, or displace.dim; where modes of both signs cancel (silicon), trust neither."
     )
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STRAIN = 0.003
-DISTANCE = 0.03  # Å; a third of it makes single-precision models noisy in the softest modes
+DISTANCE = 0.03  # Å; silicon's softest modes still move with it: docs/theory/thermal-expansion.md
 _ACOUSTIC_THZ = 0.01
 
 

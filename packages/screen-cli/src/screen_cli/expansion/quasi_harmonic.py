@@ -41,7 +41,7 @@ VOLUMES = (0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.035, 1.05, 1.065)
 _FEWEST = 5  # of phonopy's fit
 _CUBIC = 195
 _SMALL_THZ = 0.01
-_JUMP = 1.0  # in γ between neighbouring intervals; smooth models stay below 0.6 even for soft crystals
+_JUMP = 1.0  # in γ between neighbouring intervals; a judgement: NaCl at a model's cutoff jumps by 3.6
 
 
 @dataclass(frozen=True)
