@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.errors import ConfigError, PhysicsError, PluginError
 from screen_cli.expansion.elastic import SYMPREC
 from screen_cli.expansion.gruneisen import DISTANCE, deformed_phonopy
 from screen_cli.expansion.strain import ase_cell, strained
@@ -125,8 +125,10 @@ def scan_volumes(
     CalculatorError
         The calculator failed.
     """
-    from phonopy import run_qha
-
+    try:
+        from phonopy import run_qha
+    except ImportError as error:
+        raise PluginError("the volume scan needs phonopy 4.5 or newer: pip install -U phonopy.") from error
     ratios = np.sort(np.array(volumes, dtype=np.float64))
     if len(ratios) < _FEWEST or ratios.min() < 0.5 or ratios.max() > 2:
         raise ConfigError(f"volumes are {list(volumes)}, expected at least {_FEWEST} ratios near 1, e.g. 0.97 to 1.06.")
