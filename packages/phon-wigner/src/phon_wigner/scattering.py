@@ -12,7 +12,7 @@ phono3py sums the pairs (j, k) anew for each triplet, N² terms, and that is mos
 index is done once, by matrix products, and shared: with the origin on the second or third atom one of the two phases
 is that of the *fixed* q, so a triplet costs N terms instead of N². phono3py averages the three choices of the origin
 (``make_r0_average``). The first alone still needs N² terms, so the default here is the mean of the other two; it
-differs by the pairs that see more than one shortest image (NaCl in 64 atoms: κ by 0.1 %, single modes by 1 %).
+differs by the pairs that see more than one shortest image (κ of NaCl in 64 atoms by 0.1 %, of ZnS and Si by 2 to 3 %).
 Grid, triplets, tetrahedron weights and the final sum are phono3py's own.
 
 References
