@@ -86,7 +86,9 @@ def test_two_stages_keep_the_space_group():
     record = relax(bulk("Cu", a=3.75), EMT(), settings)
     assert record.data["space_group"] == 225
     assert record.data["relax_converged"]
-    assert record.data["volume"] == pytest.approx(relax(bulk("Cu", a=3.75), EMT(), RelaxSettings()).data["volume"], rel=1e-4)
+    assert record.data["volume"] == pytest.approx(
+        relax(bulk("Cu", a=3.75), EMT(), RelaxSettings()).data["volume"], rel=1e-4
+    )
 
 
 class Slanted(EMT):
@@ -110,7 +112,7 @@ def test_broken_space_group_falls_back_to_the_symmetric_stage():
 
 
 def test_unconverged_relaxation_is_accepted_only_when_asked():
-    short = dict(max_steps=1, fmax=1e-9)
+    short = {"max_steps": 1, "fmax": 1e-9}
     with pytest.raises(CalculatorError, match="did not reach"):
         relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(**short))
     record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(accept_unconverged=True, **short))

@@ -36,7 +36,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from pymatgen.core import Element
 
-from screen_cli.sources.prototypes import build, guess_lattice_constant, prototypes
+from screen_cli.prototypes import build, guess_lattice_constant, prototypes
 from sdnnff_calc import SDNNFF, load_model, save_model
 from sdnnff_calc.data import iterate_structures
 from sdnnff_calc.evaluation import OneByOne, evaluate_forces

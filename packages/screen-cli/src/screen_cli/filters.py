@@ -154,7 +154,7 @@ def _criteria(settings: FilterSettings) -> Iterator[tuple[str, Callable[[Structu
             ),
         )
     if settings.prototypes:
-        from screen_cli.sources.prototypes import prototypes
+        from screen_cli.prototypes import prototypes
 
         for name in settings.prototypes:
             if name not in prototypes():

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import StructureError
 from screen_cli.settings import ReadSettings
+from screen_cli.wyckoff import prototype_of
 
 ID_LENGTH = 12
 SOURCE_COLUMNS = ("formation_energy_ev_atom", "energy_above_hull_ev_atom", "band_gap_ev")
@@ -132,10 +133,10 @@ class Structure:
 
     @property
     def prototype(self) -> str:
-        """Name of its prototype among those of :mod:`screen_cli.sources.prototypes`, or empty."""
-        from screen_cli.sources.wyckoff import prototype_of
-
-        return prototype_of(self)
+        """Name of its prototype among those of :mod:`screen_cli.prototypes`, or empty."""
+        orbits = sorted(set(self.symmetry.equivalent_atoms.tolist()))
+        occupied = [(int(self.atoms.numbers[atom]), self.symmetry.wyckoffs[atom]) for atom in orbits]
+        return prototype_of(self.space_group, occupied)
 
     @property
     def formula(self) -> str:

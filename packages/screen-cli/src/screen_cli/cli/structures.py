@@ -25,7 +25,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with sites and free parameters.")
 def list_prototypes(as_json: bool) -> None:
     """List the cubic prototypes: the sixteen of the SDNNFF paper, and a few more."""
-    from screen_cli.sources.prototypes import prototypes
+    from screen_cli.prototypes import prototypes
 
     table = prototypes()
     if as_json:
@@ -137,7 +137,7 @@ def _type_of(crystal: Any) -> str:
 
 def _with_the_papers_counts(groups: Counter[tuple[int, str, str]]) -> list[tuple[Any, ...]]:
     """Rows (space group, type, prototype, count, paper's count); prototypes in the table's order, others behind."""
-    from screen_cli.sources.prototypes import prototypes
+    from screen_cli.prototypes import prototypes
 
     rows: list[tuple[Any, ...]] = []
     for name, entry in prototypes().items():

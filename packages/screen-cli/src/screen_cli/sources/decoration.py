@@ -22,9 +22,9 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError, unknown_name
-from screen_cli.sources.prototypes import build, prototypes
-from screen_cli.sources.wyckoff import interchangeable
+from screen_cli.prototypes import build, contacts, prototypes
 from screen_cli.structure import Structure, Symmetry
+from screen_cli.wyckoff import interchangeable
 
 RULES = ("none", "charge-balance", "electronegativity")
 SHARES = ("equal", "paper")
@@ -335,7 +335,6 @@ class _Template:
 @cache
 def _template(name: str) -> _Template:
     """Standardise a prototype once, with placeholder elements."""
-    from screen_cli.sources.prototypes import contacts
 
     scale = 10.0
     placeholders = chemical_symbols[1 : 1 + prototypes()[name]["elements"]]

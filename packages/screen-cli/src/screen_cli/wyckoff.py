@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from screen_cli.sources.prototypes import prototypes
-from screen_cli.structure import Structure
+from screen_cli.prototypes import prototypes
 
 Sites = tuple[str, ...]
 """Wyckoff letters of each element, sorted: ``("a", "b")`` is rocksalt, ``("a", "bc")`` BiF3."""
@@ -21,20 +20,25 @@ _CYCLES = {
 }
 
 
-def prototype_of(structure: Structure) -> str:
+def prototype_of(space_group: int, occupied: Iterable[tuple[int, str]]) -> str:
     """Name the prototype of a crystal.
+
+    Parameters
+    ----------
+    space_group : int
+        International number.
+    occupied : iterable of (int, str)
+        Atomic number and Wyckoff letter of each orbit.
 
     Returns
     -------
     str
         Name in the table of prototypes; empty when there is none. Free coordinates are not compared.
     """
-    symmetry = structure.symmetry
     letters: dict[int, str] = {}
-    for atom in sorted(set(symmetry.equivalent_atoms.tolist())):
-        number = int(structure.atoms.numbers[atom])
-        letters[number] = letters.get(number, "") + symmetry.wyckoffs[atom]
-    return _names().get((symmetry.space_group, _canonical(symmetry.space_group, letters.values())), "")
+    for number, letter in occupied:
+        letters[number] = letters.get(number, "") + letter
+    return _names().get((space_group, _canonical(space_group, letters.values())), "")
 
 
 def interchangeable(name: str) -> tuple[tuple[int, ...], ...]:
