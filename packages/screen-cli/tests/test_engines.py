@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import psutil
 
@@ -59,6 +60,26 @@ def test_a_task_that_always_kills_is_reported_and_the_rest_goes_on():
     results = {result.task: result for result in LocalEngine(EngineSettings(workers=2)).run(kill_self, tasks)}
     assert results["kill"].kind == "crash"
     assert "died" in results["kill"].error
+    assert all(results[name].kind == "ok" for name in "abc")
+
+
+def test_a_broken_pool_is_replaced_and_its_tasks_tried_again(monkeypatch):
+    from pebble.pool.process import PoolManager
+
+    find = PoolManager.find_expired_task
+    broken = []
+
+    def find_nothing_once(manager, worker_id):
+        if not broken:
+            broken.append(worker_id)
+            raise BrokenProcessPool("All workers expired")  # what pebble says when a worker dies too early
+        return find(manager, worker_id)
+
+    monkeypatch.setattr(PoolManager, "find_expired_task", find_nothing_once)
+    tasks = ["a", "kill", "b", "c"]
+    results = {result.task: result for result in LocalEngine(EngineSettings(workers=2)).run(kill_self, tasks)}
+    assert broken
+    assert results["kill"].kind == "crash"
     assert all(results[name].kind == "ok" for name in "abc")
 
 

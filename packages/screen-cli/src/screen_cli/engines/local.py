@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -25,6 +26,9 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+
+
+_BROKEN_POOLS = 3  # further tries of a task that was only in the pool when another may have broken it
 
 
 class LocalEngine:
@@ -60,17 +64,18 @@ class LocalEngine:
         n_threads = self._threads or (int(preset) if preset else max(1, physical_cores() // self.workers))
         before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(n_threads)))  # inherited by spawned workers
-        pool = self._pool or ProcessPool(
-            max_workers=self.workers,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(os.getpid(),),
-        )
+        pool = self._pool or _make_pool(self.workers)
         self._pool = pool if self._keep else None
         waiting = iter(tasks)
         in_flight: dict[Any, tuple[Task, int]] = {}
 
         def submit(task: Task, attempt: int) -> None:
+            nonlocal pool
+            if not pool.active:  # broken, see _result
+                pool.stop()
+                pool.join()
+                pool = _make_pool(self.workers)
+                self._pool = pool if self._keep else None
             in_flight[pool.schedule(function, args=(task,), timeout=self._time_limit)] = (task, attempt)
 
         finished = False
@@ -88,7 +93,8 @@ class LocalEngine:
                 for future in done:
                     task, attempt = in_flight.pop(future)
                     result = _result(task, future, self._time_limit)
-                    if result.kind == "crash" and attempt < self._retries and not self._stopped:
+                    retries = self._retries + (_BROKEN_POOLS if isinstance(result.exception, BrokenProcessPool) else 0)
+                    if result.kind == "crash" and attempt < retries and not self._stopped:
                         logger.warning("%s: %s; trying again", task, result.error)
                         submit(task, attempt + 1)
                     elif result.kind != "cancelled":
@@ -124,6 +130,16 @@ def physical_cores() -> int:
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
 
 
+def _make_pool(workers: int) -> ProcessPool:
+    """Start a pool of spawned workers that die with this process."""
+    return ProcessPool(
+        max_workers=workers,
+        context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+
+
 def _result(task: Task, future: Any, time_limit: float) -> TaskResult:
     """Translate a finished future."""
     try:
@@ -137,6 +153,14 @@ def _result(task: Task, future: Any, time_limit: float) -> TaskResult:
             task,
             error=f"its worker process died (exit code {error.exitcode}; -9 is a kill, often for lack of memory)",
             kind="crash",
+        )
+    except BrokenProcessPool as error:
+        # a worker killed before pebble saw which task it had taken: every task in the pool ends like this
+        return TaskResult(
+            task,
+            error="a worker died and took the pool with it, perhaps on another task",
+            kind="crash",
+            exception=error,
         )
     except CancelledError:
         return TaskResult(task, error="cancelled", kind="cancelled")

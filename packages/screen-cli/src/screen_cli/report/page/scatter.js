@@ -53,22 +53,22 @@ class Scatter {
 
   // -- drawing -------------------------------------------------------------------------------
 
-  // Far from the window nothing is drawn until it comes near, unless forced.
+  // Far from the window nothing is drawn until it comes near, unless forced; its place is kept, so that nothing jumps.
   draw(forced = false) {
     const width = this.plot.clientWidth;
+    const height = Math.round(Math.max(260, Math.min(430, width * (this.spec.aspect ?? 0.68))));
+    if (width) this.plot.style.height = `${height}px`;
+    this.drawLegend();
     this.stale = !width || !(this.near || forced);
     if (this.stale) return;
-    const height = Math.round(Math.max(260, Math.min(430, width * (this.spec.aspect ?? 0.68))));
     const bare = this.spec.x.ticks === false;
     this.box = { left: bare ? 28 : 58, top: 8, width: width - (bare ? 40 : 70), height: height - (bare ? 36 : 54) };
-    this.plot.style.height = `${height}px`;
     this.axes.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.axes.replaceChildren();
     drawAxes(this.axes, this.x, this.y, this.box);
     if (bare) for (const text of this.axes.querySelectorAll("text.axis")) text.setAttribute("y", text.hasAttribute("x") ? height - 8 : 0);
     this.drawGuides();
     this.drawPoints(width, height);
-    this.drawLegend();
   }
 
   place(index) {
