@@ -128,7 +128,7 @@ def scan_volumes(
     try:
         from phonopy import run_qha
     except ImportError as error:
-        raise PluginError("the volume scan needs phonopy 4.5 or newer: pip install -U phonopy.") from error
+        raise PluginError("the volume scan needs phonopy 4.4 or newer: pip install -U phonopy.") from error
     ratios = np.sort(np.array(volumes, dtype=np.float64))
     if len(ratios) < _FEWEST or ratios.min() < 0.5 or ratios.max() > 2:
         raise ConfigError(f"volumes are {list(volumes)}, expected at least {_FEWEST} ratios near 1, e.g. 0.97 to 1.06.")
