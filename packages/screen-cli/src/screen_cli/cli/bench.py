@@ -61,6 +61,7 @@ def kappa(
     from screen_cli.bench.campaign import campaign_settings, open_campaign
     from screen_cli.bench.protocol import TEMPERATURE
     from screen_cli.bench.reference import read_references
+    from screen_cli.cli.run import execute_watched
     from screen_cli.config import parse_options
 
     references, problems = read_references(reference, TEMPERATURE) if reference is not None else (None, [])
@@ -80,33 +81,11 @@ def kappa(
     run = open_campaign(run_dir or Path(name), settings, must_exist=score_only)
     drained = False
     if not score_only:
-        drained = _execute(run, walltime=walltime, retry_failed=retry_failed, quiet=quiet)
+        drained = execute_watched(run, quiet=quiet, retry_failed=retry_failed, time_limit=walltime).drained
     _report(run, protocol, TEMPERATURE, reference, references, problems, exact_result)
     if drained:
         click.echo("stopped before the end: run the same command to go on", err=True)
     return 3 if drained else 0
-
-
-def _execute(run: Any, *, walltime: float | None, retry_failed: bool, quiet: bool) -> bool:
-    """Bring every material to its end; return whether the run was drained before."""
-    from screen_cli.cli.run import drain_on_interrupt
-    from screen_cli.driver import SilentObserver, execute
-    from screen_cli.progress import progress_observer
-
-    with drain_on_interrupt() as stop_requested:
-        watching = None if quiet else progress_observer(run)
-        try:
-            summary = execute(
-                run,
-                observer=watching or SilentObserver(),
-                retry_failed=retry_failed,
-                time_limit=walltime,
-                stop_requested=stop_requested,
-            )
-        finally:
-            if watching is not None:
-                watching.close()
-    return bool(summary.drained)
 
 
 def _report(

@@ -67,11 +67,9 @@ def command(
       screen-cli expansion POSCAR -c sevennet -o model=l3i5 --route all --mesh 8 8 8
       screen-cli expansion Al.cif -c emt -s displace.dim=[3,3,3]
     """
-    from screen_cli.cli.run import drain_on_interrupt
+    from screen_cli.cli.run import execute_watched
     from screen_cli.config import parse_options
-    from screen_cli.driver import SilentObserver, execute
     from screen_cli.expansion.campaign import COLUMNS, disagreement, expansion_settings, write_results
-    from screen_cli.progress import progress_observer
     from screen_cli.run_directory import RunDirectory
     from screen_cli.table import print_table
 
@@ -88,15 +86,7 @@ def command(
     )
     root = run_dir or Path(f"expansion-{calculator.split('.')[-1]}-{Path(structures[0]).stem}")
     run = RunDirectory.create(root, settings, accept_changes=True)  # content keys keep old and new results apart
-    with drain_on_interrupt() as stop_requested:
-        watching = None if quiet else progress_observer(run)
-        try:
-            summary = execute(
-                run, observer=watching or SilentObserver(), retry_failed=retry_failed, stop_requested=stop_requested
-            )
-        finally:
-            if watching is not None:
-                watching.close()
+    summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, time_limit=None)
     rows = run.rows()
     print_table(rows, COLUMNS)
     for row in rows:

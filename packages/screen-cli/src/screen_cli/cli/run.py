@@ -8,11 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from screen_cli.cli import run_command
+
+if TYPE_CHECKING:
+    from screen_cli.driver import RunSummary
+    from screen_cli.run_directory import RunDirectory
 
 _ROWS_SHOWN = 200
 
@@ -46,7 +50,7 @@ def command(
     work finish, the rest stays pending; a second Ctrl-C stops at once. Nothing finished is ever repeated.
     """
     from screen_cli.config import load_settings
-    from screen_cli.driver import SilentObserver, execute, resolve
+    from screen_cli.driver import resolve
     from screen_cli.run_directory import RunDirectory
     from screen_cli.table import print_table
 
@@ -57,21 +61,7 @@ def command(
     default = config.with_suffix("")
     directory = run_dir or (default if part is None else Path(f"{default}-{part[0]}of{part[1]}"))
     run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
-    from screen_cli.progress import progress_observer
-
-    with drain_on_interrupt() as stop_requested:
-        watching = progress_observer(run) if not quiet else None
-        try:
-            summary = execute(
-                run,
-                observer=watching or SilentObserver(),
-                retry_failed=retry_failed,
-                time_limit=walltime,
-                stop_requested=stop_requested,
-            )
-        finally:
-            if watching is not None:
-                watching.close()
+    summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, time_limit=walltime)
     print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN))
     click.echo(f"run directory: {run.root}", err=True)
     if report:
@@ -101,6 +91,34 @@ def _read_shard(text: str | None) -> tuple[int, int] | None:
     if not (slash and number.isdigit() and n_shards.isdigit() and 1 <= int(number) <= int(n_shards)):
         raise ConfigError(f"--shard is '{text}', expected K/N with K from 1 to N, e.g. 2/8.")
     return int(number), int(n_shards)
+
+
+def execute_watched(run: RunDirectory, *, quiet: bool, retry_failed: bool, time_limit: float | None) -> RunSummary:
+    """Bring every crystal to its end, with progress unless quiet; Ctrl-C and SIGTERM drain.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    quiet : bool
+    retry_failed, time_limit
+        As :func:`screen_cli.driver.execute` takes them.
+    """
+    from screen_cli.driver import SilentObserver, execute
+    from screen_cli.progress import progress_observer
+
+    with drain_on_interrupt() as stop_requested:
+        watching = None if quiet else progress_observer(run)
+        try:
+            return execute(
+                run,
+                observer=watching or SilentObserver(),
+                retry_failed=retry_failed,
+                time_limit=time_limit,
+                stop_requested=stop_requested,
+            )
+        finally:
+            if watching is not None:
+                watching.close()
 
 
 @contextmanager
