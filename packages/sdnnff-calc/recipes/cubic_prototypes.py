@@ -10,7 +10,7 @@ formation energy against the teacher's own elements is below 0.5 eV/atom (crysta
 survives. Labels, in supercells of about 24 atoms: all atoms displaced by 0.03 Å; the same in a cell strained by up to
 ±4 %; and by 0.12 Å in a cell sheared by up to 2 %.
 
-Needs ``pip install screen-cli sevenn pymatgen`` (SevenNet: MIT, weights in its wheel), and chgnet for the card.
+Needs ``pip install screen-cli sevenn`` (SevenNet: MIT, weights in its wheel), and chgnet for the card.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import json
 import logging
 import sys
 import time
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,9 @@ from ase.constraints import FixSymmetry
 from ase.data import atomic_numbers, covalent_radii
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
-from pymatgen.core import Element
 
 from screen_cli.prototypes import build, guess_lattice_constant, prototypes
+from screen_cli.sources.decoration import is_charge_balanced
 from sdnnff_calc import SDNNFF, load_model, save_model
 from sdnnff_calc.data import iterate_structures
 from sdnnff_calc.evaluation import OneByOne, evaluate_forces
@@ -65,13 +64,9 @@ def teacher() -> Any:
 
 
 def is_charge_neutral(conventional: Atoms) -> bool:
-    """Tell whether common oxidation states, the anion's lowest, sum to zero."""
-    symbols, counts = np.unique(conventional.get_chemical_symbols(), return_counts=True)
-    states = [
-        [min(Element(s).common_oxidation_states)] if s in ANIONS else Element(s).common_oxidation_states
-        for s in symbols
-    ]
-    return any(np.dot(choice, counts) == 0 for choice in product(*states))
+    """Tell whether common oxidation states sum to zero, the anions the more electronegative ones."""
+    numbers, counts = np.unique(conventional.numbers, return_counts=True)
+    return bool(is_charge_balanced(numbers[None], counts.tolist())[0])
 
 
 def propose(rng: np.random.Generator) -> tuple[str, Atoms]:

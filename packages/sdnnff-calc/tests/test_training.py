@@ -16,7 +16,7 @@ from sdnnff_calc import SDNNFF
 from sdnnff_calc.adaptation import add_adapters, merge_adapters
 from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.committee import Committee
-from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
+from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.errors import ConfigError, TrainingError
 from sdnnff_calc.heads import Prediction, Statistics
@@ -293,3 +293,8 @@ def test_structure_scaling_weighs_structures_by_their_own_force_scale(scaling: f
 
     # ten per cent wrong: the square of the forces decides at p = 0, nothing at p = 1
     assert share(1) / share(0) == pytest.approx(100.0 ** (1.0 - scaling), rel=1e-6)
+
+
+def test_one_bond_scaled_function_is_refused() -> None:
+    with pytest.raises(ConfigError, match="n_radial is 1, expected at least 2"):
+        EquivariantConfig(radial_basis="bond-scaled", n_radial=1)

@@ -56,17 +56,15 @@ class EquivariantConfig:
 
     def __post_init__(self) -> None:
         _require(self.head in ("direct", "conservative"), "head", self.head, "'direct' or 'conservative'")
-        _require(
-            self.radial_basis in ("bessel", "bond-scaled"),
-            "radial_basis",
-            self.radial_basis,
-            "'bessel' or 'bond-scaled'",
-        )
+        bases = ("bessel", "bond-scaled")
+        _require(self.radial_basis in bases, "radial_basis", self.radial_basis, "'bessel' or 'bond-scaled'")
+        fewest = 2 if self.radial_basis == "bond-scaled" else 1
+        _require(self.n_radial >= fewest, "n_radial", self.n_radial, f"at least {fewest} with this radial_basis")
         _require(self.n_factors in (1, 2, 3), "n_factors", self.n_factors, "1, 2 or 3")
         _require(self.n_layers in (1, 2), "n_layers", self.n_layers, "1 or 2")
         _require(1 <= self.l_max <= 8, "l_max", self.l_max, "1 to 8")
         _require(self.cutoff > 1.0, "cutoff", self.cutoff, "above 1 Å")
-        for name in ("n_radial", "n_element_channels", "n_channels", "n_hidden"):
+        for name in ("n_element_channels", "n_channels", "n_hidden"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
