@@ -11,6 +11,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from phon_wigner.cli import main
 from phon_wigner.errors import (
@@ -317,6 +318,30 @@ def test_command_line_writes_json_and_hdf5(crystal, sample, cell_files, tmp_path
     n = result.weights.sum()
     np.testing.assert_allclose(result.mode_kappa_p.sum(axis=(1, 2)) / n, result.kappa_p, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(result.mode_kappa_c.sum(axis=(1, 2)) / n, result.kappa_c, rtol=1e-9, atol=1e-12)
+
+
+def test_analyze_keeps_to_one_blas_thread_and_gives_the_others_back(sample, cell_files, tmp_path, monkeypatch):
+    """Threads wait for one another over matrices of 3 n_atoms and burn the time of ten."""
+    kappa = write_kappa_file(tmp_path / "kappa-m555.hdf5", sample)
+    seen = []
+
+    def watched(*arguments):
+        seen.append(blas_threads())
+        return analyze(*arguments)
+
+    monkeypatch.setattr("phon_wigner.postprocess.analyze", watched)
+    with threadpool_limits(limits=2, user_api="blas"):
+        if set(blas_threads()) != {2}:
+            pytest.skip("this BLAS does not let its threads be set")
+        assert main(["analyze", str(kappa), *options(cell_files), "--ts", "100"]) == 0
+        assert set(blas_threads()) == {2}
+    assert seen
+    assert set(seen[0]) == {1}
+
+
+def blas_threads():
+    """Threads of each BLAS that is loaded."""
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 def test_command_line_writes_spectra_and_tables(crystal, sample, cell_files, tmp_path):

@@ -117,6 +117,8 @@ def _run_analyze(arguments: argparse.Namespace) -> int:
 
 def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: Any, isotopes: bool) -> int:
     """Compute, print one block per temperature, write the files asked for."""
+    from threadpoolctl import threadpool_limits
+
     from phon_wigner.degeneracy import DEGENERACY_TOLERANCE_THZ
     from phon_wigner.exports import write_spectra, write_tables
     from phon_wigner.postprocess import AnalysisSettings, analyze
@@ -130,7 +132,8 @@ def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: 
         keep_modes=detailed,
         map_bins=arguments.map_bins if detailed else 0,
     )
-    result = analyze(crystal, linewidths, arguments.ts, settings)
+    with threadpool_limits(limits=1, user_api="blas"):  # matrices of 3 n_atoms: threads wait for one another
+        result = analyze(crystal, linewidths, arguments.ts, settings)
     result.metadata["phon_wigner"] = __version__
     print_table(result)
     if arguments.json:
