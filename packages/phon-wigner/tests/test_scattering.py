@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import phono3py
 import pytest
 from phonopy.phonon.grid import get_ir_grid_points
 
+from phon_wigner import _solver, scattering
 from phon_wigner._solver import WignerSolver
 from phon_wigner.errors import ShapeError
-from phon_wigner.scattering import PhaseTable, interaction_strength, three_phonon_linewidths
+from phon_wigner.scattering import PhaseTable, asymmetry, interaction_strength, three_phonon_linewidths
 
 TEMPERATURES = [100.0, 400.0]
 
@@ -36,16 +39,38 @@ def theirs(toy):
     return np.array(toy.thermal_conductivity.gamma[0])
 
 
-def test_three_origins_are_phono3py(toy, irreducible, theirs):
-    gamma = three_phonon_linewidths(toy.phph_interaction, irreducible, TEMPERATURES, all_origins=True)
+@pytest.mark.parametrize("memory", [scattering.MEMORY, 20_000_000, 0])
+def test_linewidths_are_those_of_phono3py(toy, irreducible, theirs, memory, monkeypatch):
+    """Mode by mode, whether all half-done sums fit into memory, some or none."""
+    monkeypatch.setattr(scattering, "MEMORY", memory)
+    gamma = three_phonon_linewidths(toy.phph_interaction, irreducible, TEMPERATURES)
     assert theirs.max() > 1e-3
     np.testing.assert_allclose(gamma, theirs, rtol=1e-7, atol=1e-9 * theirs.max())
 
 
-def test_two_origins_are_close(toy, irreducible, theirs):
-    gamma = three_phonon_linewidths(toy.phph_interaction, irreducible, np.array(TEMPERATURES))
-    difference = np.abs(gamma - theirs).sum() / theirs.sum()
-    assert 1e-6 < difference < 0.05  # not the same numbers, or the cheap origins would not be what runs
+def test_half_done_sums_stay_within_their_memory(toy, irreducible, monkeypatch):
+    monkeypatch.setattr(scattering, "MEMORY", 1_000_000)
+    interaction = toy.phph_interaction
+    table = PhaseTable(interaction)
+    for point in irreducible:
+        interaction.set_grid_point(int(point))
+        interaction_strength(interaction, table, np.asarray(interaction.get_triplets_at_q()[0]))
+    assert 0 < sum(half.nbytes for half in table.kept) <= scattering.MEMORY
+
+
+def test_force_constants_that_depend_on_the_order_of_atoms(phono3py_yaml, monkeypatch):
+    """The products would be wrong for them: refused when asked for, left to phono3py otherwise."""
+    crystal = phono3py.load(phono3py_yaml, log_level=0)
+    crystal.symmetrize_fc3()
+    assert asymmetry(crystal.fc3, crystal.primitive) < 1e-12
+    noise = np.random.default_rng(0).normal(size=crystal.fc3.shape)
+    crystal.fc3 = crystal.fc3 + 1e-3 * np.abs(crystal.fc3).max() * noise
+    assert asymmetry(crystal.fc3, crystal.primitive) > 1e-3
+    crystal.mesh_numbers = [2, 2, 2]
+    with pytest.raises(ShapeError, match="symmetrize_fc3"):
+        WignerSolver(scattering="products")(crystal, TEMPERATURES)
+    monkeypatch.setattr(_solver, "_by_products", lambda *_, **__: pytest.fail("left to phono3py"))
+    assert np.isfinite(WignerSolver()(crystal, TEMPERATURES)["kappa_total"]).all()
 
 
 def test_strength_is_that_of_one_triplet_after_another(toy, irreducible):
@@ -61,19 +86,40 @@ def test_strength_is_that_of_one_triplet_after_another(toy, irreducible):
 
 
 def test_solver_with_products(toy):
-    usual = WignerSolver()(toy, TEMPERATURES, boundary_mfp=1.0)
-    products = WignerSolver(scattering="products")(toy, TEMPERATURES, boundary_mfp=1.0)
+    """The same arrays; isotopes and boundaries but for the choice among degenerate modes of the toy."""
+    usual, products = (
+        WignerSolver(scattering=who)(toy, TEMPERATURES, isotope=False) for who in ("phono3py", "products")
+    )
     assert set(usual) <= set(products)
     np.testing.assert_allclose(products["qpoints"], usual["qpoints"])
     np.testing.assert_array_equal(products["weights"], usual["weights"])
-    for name in ("kappa_p", "kappa_c", "kappa_total"):
-        np.testing.assert_allclose(products[name], usual[name], rtol=0.03, atol=1e-9 * usual["kappa_total"].max())
-    bare = WignerSolver(scattering="products")(toy, TEMPERATURES, isotope=False)
-    assert (bare["kappa_total"][:, 0] > products["kappa_total"][:, 0]).all()
+    for name in ("kappa_p", "kappa_c", "kappa_total", "gamma"):
+        np.testing.assert_allclose(products[name], usual[name], rtol=1e-6, atol=1e-9 * usual[name].max())
+    usual, products = (
+        WignerSolver(scattering=who)(toy, TEMPERATURES, boundary_mfp=1.0)["kappa_total"]
+        for who in ("phono3py", "products")
+    )
+    np.testing.assert_allclose(products, usual, rtol=0.01, atol=1e-9 * usual.max())
+
+
+def test_auto_takes_products_where_they_can(toy, monkeypatch):
+    ran = []
+    monkeypatch.setattr(_solver, "_by_products", lambda *_, **__: ran.append("products"))
+    WignerSolver()(toy, TEMPERATURES)
+    assert ran == ["products"]
+    direct = WignerSolver()(toy, [300.0], lbte=True)
+    assert ran == ["products"]
+    assert np.isfinite(direct["kappa_p"]).all()
+
+
+def test_auto_leaves_big_cells_to_phono3py(toy):
+    cell = [None] * 14
+    assert _solver._fits(SimpleNamespace(mesh_numbers=[7, 7, 7], primitive=cell))
+    assert not _solver._fits(SimpleNamespace(mesh_numbers=[13, 13, 13], primitive=cell))
 
 
 def test_what_products_cannot_do(toy):
     with pytest.raises(ShapeError, match="method = 'rta'"):
         WignerSolver(scattering="products")(toy, TEMPERATURES, lbte=True)
-    with pytest.raises(ShapeError, match="'phono3py' or 'products'"):
+    with pytest.raises(ShapeError, match="'auto', 'products' or 'phono3py'"):
         WignerSolver(scattering="fast")

@@ -21,14 +21,16 @@ class WignerSolver:
 
     Parameters
     ----------
-    scattering : {"phono3py", "products"}
-        Who sums the three-phonon scattering: phono3py, or :mod:`phon_wigner.scattering`, several times faster where
-        the sum over supercell atoms dominates (small primitive cells) and close to 0.1 % of κ.
+    scattering : {"auto", "products", "phono3py"}
+        Who sums the three-phonon scattering: phono3py, or :mod:`phon_wigner.scattering`, the same numbers in a fifth
+        of the time where the sum over supercell atoms dominates (small primitive cells). "auto" takes the products
+        wherever they can do the job: relaxation times, fc3 symmetric under exchange of its atoms, and arrays of less
+        than 1 GiB per q point.
     """
 
-    def __init__(self, *, scattering: str = "phono3py") -> None:
-        if scattering not in ("phono3py", "products"):
-            raise ShapeError(f"scattering is {scattering!r}, expected 'phono3py' or 'products'.")
+    def __init__(self, *, scattering: str = "auto") -> None:
+        if scattering not in ("auto", "products", "phono3py"):
+            raise ShapeError(f"scattering is {scattering!r}, expected 'auto', 'products' or 'phono3py'.")
         self.scattering = scattering
 
     def __call__(
@@ -67,9 +69,12 @@ class WignerSolver:
         Raises
         ------
         WignerError
-            phono3py does not offer the variant, or ``lbte`` was asked of ``scattering="products"``.
+            phono3py does not offer the variant; or ``scattering="products"`` was asked for the collision matrix, or
+            with an fc3 that is not symmetric.
         """
-        if self.scattering == "products":
+        if self.scattering == "products" or (
+            self.scattering == "auto" and not lbte and _fits(phono3py) and _is_symmetric(phono3py)
+        ):
             return _by_products(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
         require_variant()
         phono3py.init_phph_interaction()
@@ -98,6 +103,19 @@ class WignerSolver:
         }
 
 
+def _fits(phono3py: Any) -> bool:
+    """Whether strength and weights of all triplets of one q, which the products hold at once, are below 1 GiB."""
+    n_triplets = int(np.prod(phono3py.mesh_numbers)) // 2
+    return n_triplets * (3 * len(phono3py.primitive)) ** 3 * 24 < 2**30
+
+
+def _is_symmetric(phono3py: Any) -> bool:
+    """Whether fc3 does not depend on the order of its atoms, but for rounding."""
+    from phon_wigner.scattering import asymmetry
+
+    return asymmetry(phono3py.fc3, phono3py.primitive) < 1e-6
+
+
 def _by_products(
     phono3py: Any,
     temperatures: Sequence[float] | NDArray[np.float64],
@@ -119,6 +137,11 @@ def _by_products(
 
     if lbte:
         raise ShapeError("scattering='products' gives linewidths, no collision matrix; use it with method = 'rta'.")
+    if not _is_symmetric(phono3py):
+        raise ShapeError(
+            "fc3 depends on the order of its atoms, expected one that does not. Call symmetrize_fc3() of phono3py, or "
+            "leave the sum to it with scattering = 'phono3py'."
+        )
     phono3py.init_phph_interaction()
     interaction = phono3py.phph_interaction
     grid = interaction.bz_grid

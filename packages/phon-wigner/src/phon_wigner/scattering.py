@@ -8,11 +8,11 @@ For the triplets (q, q', q'') of one q the interaction in phonon coordinates is
     \tilde\Phi_{\kappa\kappa'\kappa''}(q', q'') = \sum_{jk} \Phi_{0\kappa, j, k}\, f_{j\kappa}(q')\, f_{k\kappa}(q''),
 
 with :math:`f_{j\kappa}(q)` the mean of :math:`e^{iq \cdot r}` over the shortest vectors from atom κ to the images of j.
-phono3py sums the pairs (j, k) anew for each triplet, N² terms, and that is most of its time. Here the sum over one
-index is done once, by matrix products, and shared: with the origin on the second or third atom one of the two phases
-is that of the *fixed* q, so a triplet costs N terms instead of N². phono3py averages the three choices of the origin
-(``make_r0_average``). The first alone still needs N² terms, so the default here is the mean of the other two; it
-differs by the pairs that see more than one shortest image (κ of NaCl in 64 atoms by 0.1 %, of ZnS and Si by 2 to 3 %).
+phono3py sums the pairs (j, k) anew for each triplet, N² terms, and that is most of its time; and it averages the
+three choices of the origin (``make_r0_average``). Here the sum over one index is done once, by matrix products, and
+shared, so that a triplet costs N terms. With the origin on the second or third atom one of the two phases is that of
+the *fixed* q, which all its triplets share. With the origin on the first atom neither is; but each q' stands in
+triplets of many q, so its half-done sum is kept in memory, as far as ``MEMORY`` reaches. The numbers are phono3py's.
 Grid, triplets, tetrahedron weights and the final sum are phono3py's own.
 
 References
@@ -28,7 +28,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 128  # triplets per matrix product: the intermediate of the first origin stays in the cache
+MEMORY = 512 * 2**20
+"""Bytes of half-done sums kept; what does not fit is computed again."""
+_BLOCK_MEMORY = 2**26  # bytes of one array in a block of points or triplets
+_LEAST_BLOCK = 32
+
+
+def asymmetry(fc3: NDArray[np.float64], primitive: Any) -> float:
+    """How far fc3 is from Φ_{ij} = Φ_{ji} for its three atoms: norm of the change by symmetrisation over its norm.
+
+    phono3py reads Φ the same way round for each choice of the origin; the products agree with it when this is zero.
+
+    Parameters
+    ----------
+    fc3 : NDArray[np.float64], shape (n_primitive or n_atoms, n_atoms, n_atoms, 3, 3, 3)
+    primitive : phonopy.structure.cells.Primitive
+    """
+    from phono3py.phonon3.fc3 import set_permutation_symmetry_compact_fc3
+
+    rows = np.asarray(primitive.p2s_map)
+    compact = np.array(fc3 if len(fc3) == len(rows) else fc3[rows], dtype=np.float64, order="C")
+    symmetric = compact.copy()
+    set_permutation_symmetry_compact_fc3(symmetric, primitive)
+    return float(np.linalg.norm(symmetric - compact) / np.linalg.norm(compact))
 
 
 class PhaseTable:
@@ -37,7 +59,7 @@ class PhaseTable:
     Parameters
     ----------
     interaction : phono3py.phonon3.interaction.Interaction
-        With grid, and fc3 that is symmetric under exchange of its atoms (every solver here makes it so).
+        With grid, and fc3 that is symmetric under exchange of its atoms; see :func:`asymmetry`.
     """
 
     def __init__(self, interaction: Any) -> None:
@@ -64,21 +86,43 @@ class PhaseTable:
             [np.ascontiguousarray(fc3[k][np.ix_(middle, order)]).reshape(len(middle), -1) for middle in members]
             for k in range(n_primitive)
         ]
+        self.ordered_phases = np.ascontiguousarray(  # gκcm
+            phases[:, order].reshape(-1, n_primitive, self.n_images, n_primitive).transpose(0, 3, 1, 2)
+        )
+        self.slots = np.full(len(qpoints), -1)  # where the half-done sum of a grid point is kept
+        self.kept: list[NDArray[np.complex128]] = []  # κcm(b27)
+
+    def half_sums(self, points: NDArray[np.int64]) -> NDArray[np.complex128]:
+        """Sum over the images of the second atom, shape (n_points, κ, κ'', n_images, κ' * 27)."""
+        n, m = self.n_primitive, self.n_images
+        result = np.empty((len(points), n, n, m, n, 27), dtype=np.complex128)
+        for kappa in range(n):
+            for b in range(n):
+                inner = _real_product(self.phases[kappa][b][points], self.fc3[kappa][b])
+                result[:, kappa, :, :, b] = inner.reshape(len(points), n, m, 27)
+        return result.reshape(len(points), n, n, m, n * 27)
 
     def origin_first(self, second: NDArray[np.int64], third: NDArray[np.int64]) -> NDArray[np.complex128]:
         """Φ with the origin on the first atom, shape (n_triplets, κ, κ', κ'', 3, 3, 3)."""
-        n, m = self.n_primitive, self.n_images
-        result = np.empty((len(second), n, n, n, 27), dtype=np.complex128)
-        for kappa in range(n):
-            for b in range(n):
-                for start in range(0, len(second), _BLOCK):
-                    rows = slice(start, start + _BLOCK)
-                    weights = self.phases[kappa][b][second[rows]]
-                    inner = _real_product(weights, self.fc3[kappa][b]).reshape(len(weights), n, m, 27)
-                    for c in range(n):
-                        phases = self.phases[kappa][c][third[rows]]
-                        result[rows, kappa, b, c] = np.matmul(phases[:, None], inner[:, c])[:, 0]
-        return result.reshape(-1, n, n, n, 3, 3, 3)
+        n = self.n_primitive
+        result = np.empty((len(second), n, n, 1, n * 27), dtype=np.complex128)
+        known = self.slots[second] >= 0
+        for row in np.flatnonzero(known):
+            phases = self.ordered_phases[third[row]][:, :, None]
+            np.matmul(phases, self.kept[self.slots[second[row]]], out=result[row])
+        missing = np.flatnonzero(~known)
+        bytes_per_point = self.ordered_phases[0].nbytes * n * 27
+        for rows in _blocks(missing, bytes_per_point):
+            points, where = np.unique(second[rows], return_inverse=True)
+            halves = self.half_sums(points)
+            for row, half in zip(rows, where, strict=True):
+                np.matmul(self.ordered_phases[third[row]][:, :, None], halves[half], out=result[row])
+            room = max(0, MEMORY // bytes_per_point - len(self.kept))
+            for point, half in zip(points[:room], halves[:room], strict=True):
+                if self.slots[point] < 0:  # not from an earlier block
+                    self.slots[point] = len(self.kept)
+                    self.kept.append(half.copy())
+        return result.reshape(-1, n, n, n, 3, 3, 3).transpose(0, 1, 3, 2, 4, 5, 6)
 
     def origin_shared(self, fixed: int, *running: NDArray[np.int64]) -> list[NDArray[np.complex128]]:
         """Φ with the origin on the atom of the eliminated q, each (n_triplets, κ, κ', κ'', 3, 3, 3).
@@ -104,15 +148,19 @@ class PhaseTable:
         return np.asarray(np.exp(2j * np.pi * (umklapp @ self.positions.T)))
 
 
+def _blocks(rows: NDArray[np.int64], bytes_per_row: int) -> list[NDArray[np.int64]]:
+    """Cut rows into blocks of bounded memory, of at least ``_LEAST_BLOCK`` rows each but the last."""
+    size = max(_LEAST_BLOCK, _BLOCK_MEMORY // bytes_per_row)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
 def _real_product(phases: NDArray[np.complex128], table: NDArray[np.float64]) -> NDArray[np.complex128]:
     """Complex rows times a real matrix, without a complex copy of the matrix."""
     product = np.vstack([phases.real, phases.imag]) @ table
     return np.asarray(product[: len(phases)] + 1j * product[len(phases) :])
 
 
-def interaction_strength(
-    interaction: Any, table: PhaseTable, triplets: NDArray[np.int64], *, all_origins: bool = False
-) -> NDArray[np.float64]:
+def interaction_strength(interaction: Any, table: PhaseTable, triplets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Squared interaction of every triplet of one q, in phono3py's unit (eV²).
 
     Parameters
@@ -122,31 +170,30 @@ def interaction_strength(
     table : PhaseTable
     triplets : NDArray[np.int64], shape (n_triplets, 3)
         Grid points; the first column is q, or one of its images in other zones.
-    all_origins : bool
-        Average over the three origins as phono3py does; else over the two that cost N terms.
 
     Returns
     -------
     NDArray[np.float64], shape (n_triplets, n_bands, n_bands, n_bands)
     """
-    images = np.unique(triplets[:, 0])  # a q on the zone boundary stands in for its images
-    if len(images) > 1:
-        n_bands = 3 * table.n_primitive
-        strength = np.empty((len(triplets), n_bands, n_bands, n_bands))
-        for image in images:
-            rows = triplets[:, 0] == image
-            strength[rows] = interaction_strength(interaction, table, triplets[rows], all_origins=all_origins)
-        return strength
+    n_bands = 3 * table.n_primitive
+    strength = np.empty((len(triplets), n_bands, n_bands, n_bands))
+    for image in np.unique(triplets[:, 0]):  # a q on the zone boundary stands in for its images
+        for rows in _blocks(np.flatnonzero(triplets[:, 0] == image), 16 * n_bands**3):
+            strength[rows] = _strength_of_block(interaction, table, triplets[rows])
+    return strength
+
+
+def _strength_of_block(interaction: Any, table: PhaseTable, triplets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Squared interaction of triplets whose first point is the same."""
     first, second, third = triplets.T
-    home = table.home_phase(triplets)
+    home = table.home_phase(triplets)[:, :, None, None, None, None, None]
     middle, last = table.origin_shared(int(first[0]), third, second)
-    middle *= home[:, :, None, None, None, None, None]
-    last *= home[:, :, None, None, None, None, None]
+    middle *= home
+    last *= home
     # tκ'κκ''βαγ and tκ''κκ'γαβ to tκκ'κ''αβγ
     total = middle.transpose(0, 2, 1, 3, 5, 4, 6) + last.transpose(0, 2, 3, 1, 5, 6, 4)
-    if all_origins:
-        total = total + table.origin_first(second, third) * home[:, :, None, None, None, None, None]
-    total /= 3 if all_origins else 2
+    total += table.origin_first(second, third) * home
+    total /= 3
     n_bands = 3 * table.n_primitive
     matrix = total.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), n_bands, n_bands, n_bands)
     phonons = interaction.phonons
@@ -158,7 +205,7 @@ def interaction_strength(
     frequencies = [phonons.frequencies[points] for points in (first, second, third)]
     carried = [np.where(values > interaction.cutoff_frequency, 1 / values, 0.0) for values in frequencies]
     strength = (matrix.real**2 + matrix.imag**2) * interaction.unit_conversion_factor
-    return np.ascontiguousarray(
+    return np.asarray(
         strength * carried[0][:, :, None, None] * carried[1][:, None, :, None] * carried[2][:, None, None, :]
     )
 
@@ -168,7 +215,6 @@ def three_phonon_linewidths(
     grid_points: NDArray[np.int64],
     temperatures: Sequence[float] | NDArray[np.float64],
     *,
-    all_origins: bool = False,
     on_qpoint: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
     """Half widths from phonon-phonon scattering at grid points.
@@ -180,8 +226,6 @@ def three_phonon_linewidths(
     grid_points : NDArray[np.int64]
         BZ grid points.
     temperatures : sequence of float, K
-    all_origins : bool
-        See :func:`interaction_strength`.
     on_qpoint : callable, optional
         Called with the index of each finished point.
 
@@ -201,7 +245,7 @@ def three_phonon_linewidths(
         collision.set_grid_point(int(point))
         collision.run_integration_weights()
         triplets = np.asarray(interaction.get_triplets_at_q()[0])
-        collision.set_interaction_strength(interaction_strength(interaction, table, triplets, all_origins=all_origins))
+        collision.set_interaction_strength(interaction_strength(interaction, table, triplets))
         for row, temperature in enumerate(temperatures):
             collision.temperature = float(temperature)
             collision.run()
