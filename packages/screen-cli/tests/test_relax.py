@@ -111,6 +111,15 @@ def test_broken_space_group_falls_back_to_the_symmetric_stage():
     assert not free.data["fell_back_to_symmetric"]
 
 
+def test_discarded_free_stage_does_not_count_as_unconverged():
+    """The symmetric crystal that stays has converged, however its discarded successor ended."""
+    settings = RelaxSettings(two_stage=True, max_steps=12)
+    record = relax(bulk("Cu", a=3.65), Slanted(), settings)
+    assert record.data["fell_back_to_symmetric"]
+    assert record.data["relax_converged"]
+    assert record.data["n_relax_steps"] >= settings.max_steps  # the free stage did run out of steps
+
+
 def test_unconverged_relaxation_is_accepted_only_when_asked():
     short = {"max_steps": 1, "fmax": 1e-9}
     with pytest.raises(CalculatorError, match="did not reach"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,14 +130,19 @@ def check_forces(forces: Any, max_force: float, where: str) -> None:
 
 
 def _relax_freely(atoms: Atoms, settings: RelaxSettings, symprec: float) -> tuple[int, bool, bool]:
-    """Relax in place without symmetry; go back where the space group breaks. Steps, converged, went back."""
+    """Relax in place without symmetry; go back where the space group breaks. Steps, converged, went back.
+
+    What is gone back from does not count as unconverged.
+    """
     symmetric = atoms.copy()
-    n_steps, converged = optimise(atoms, settings, symprec, keep_symmetry=False, shear=False)
+    lenient = replace(settings, accept_unconverged=True)
+    n_steps, converged = optimise(atoms, lenient, symprec, keep_symmetry=False, shear=False)
     if space_group_number(atoms, symprec) == space_group_number(symmetric, symprec):
+        _require_converged(converged, settings)
         return n_steps, converged, False
     atoms.set_cell(symmetric.cell)
     atoms.set_positions(symmetric.positions)
-    return n_steps, converged, True
+    return n_steps, True, True
 
 
 def optimise(
@@ -166,9 +172,14 @@ def optimise(
             check_forces(np.asarray(atoms.calc.results.get("forces", 0.0)), settings.max_force, "a relaxation step")
         converged = bool(optimiser.converged(optimiser.optimizable.get_gradient()))
     atoms.set_constraint()
+    _require_converged(converged, settings)
+    return int(optimiser.get_number_of_steps()), converged
+
+
+def _require_converged(converged: bool, settings: RelaxSettings) -> None:
+    """Refuse a relaxation that ran out of steps, unless the settings accept it."""
     if not (converged or settings.accept_unconverged):
         raise CalculatorError(
             f"relaxation did not reach fmax = {settings.fmax:g} eV/Å in {settings.max_steps} steps. Raise "
             "relax.max_steps or relax.fmax; a rough potential may never get there."
         )
-    return int(optimiser.get_number_of_steps()), converged
