@@ -45,6 +45,7 @@ def integrate_bonding(energies: NDArray[np.float64], cohp: NDArray[np.float64]) 
     value = np.append(cohp[occupied], np.interp(0.0, energies, cohp))
     changes = np.nonzero(value[:-1] * value[1:] < 0)[0]  # a straight piece through zero is cut there
     crossing = energy[changes] - value[changes] * np.diff(energy)[changes] / np.diff(value)[changes]
+    crossing = np.clip(crossing, energy[changes], energy[changes + 1])  # rounding must not pass a neighbour
     energy = np.insert(energy, changes + 1, crossing)
     value = np.insert(value, changes + 1, 0.0)
     bonding = trapezoid(np.clip(-value, 0.0, None), energy)
