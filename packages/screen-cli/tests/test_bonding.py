@@ -169,12 +169,12 @@ def test_output_that_comes_later_is_read_after_a_rebuild_and_nothing_else_runs_a
     assert all(after[path] == time for path, time in before.items())
 
 
-REAL_LISTS = {  # lines of LOBSTER's own output, as in the test files of pymatgen and LobsterPy; mean and strongest by hand
+# lines of LOBSTER's own output, from the test files of pymatgen and LobsterPy, with mean and strongest by hand
+REAL_LISTS = {
     "NaCl, orbital by orbital": (
         """  COHP#       atomMU       atomNU     distance     translation      ICOHP (at) eF   for spin  1
       1          Na1          Na1      5.69169       1  -1  -1           -0.00034
       1       Na1_3s       Na1_3s      5.69169       1  -1  -1            0.00044
-      1     Na1_2p_y       Na1_3s      5.69169       1  -1  -1           -0.00000
       2          Na1          Na1      4.02464       0   0  -1           -0.02923
       2       Na1_3s       Na1_3s      4.02464       0   0  -1           -0.02574
 """,
@@ -186,9 +186,11 @@ REAL_LISTS = {  # lines of LOBSTER's own output, as in the test files of pymatge
                                                           for spin 1       for spin 2
       1       Al1       Al1    3.12859    -1  -1   0        -0.21490         -0.21497
       1    Al1_3s    Al1_3s    3.12859    -1  -1   0        -0.00181         -0.00181
+      1    Al1_3s  Al1_3p_y    3.12859    -1  -1   0         0.00102          0.00104
       2       Al1       Al1    3.12859     0  -1   0        -0.21482         -0.21493
       7       Al1       Al2    3.09114     0  -1  -1        -0.20710         -0.20742
       7    Al1_3s    Al2_3s    3.09114     0  -1  -1        -0.00255         -0.00255
+      7    Al1_3s  Al2_3p_y    3.09114     0  -1  -1        -0.00345         -0.00345
 """,
         -(0.42987 + 0.42975 + 0.41452) / 3,
         -0.42987,
