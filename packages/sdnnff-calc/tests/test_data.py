@@ -18,6 +18,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
 from sdnnff_calc.errors import DataError
+from sdnnff_calc.losses import read_force_constants
+from sdnnff_calc.phonon_files import units_of
 from sdnnff_calc.runs import load_stores
 from sdnnff_calc.samples import Sample, ShardedStore, batch_indices, collate_samples, measure_statistics
 from sdnnff_calc.testing import label_with_emt
@@ -93,6 +95,34 @@ def test_phonopy_reads_what_phonopy_writes(tmp_path: Path) -> None:
         assert np.allclose(atoms.positions, supercell.positions, atol=1e-8)
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_units_of_other_calculators_are_converted(stated: bool, tmp_path: Path) -> None:
+    """What phonopy saves for Quantum ESPRESSO is in bohr and Ry/bohr; by its unit block or by the calculator's name."""
+    phonopy = pytest.importorskip("phonopy")
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(symbols=["Na", "Cl"], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=6.6 * np.eye(3))
+    phonon = phonopy.Phonopy(cell, np.eye(3), primitive_matrix=np.eye(3), calculator="qe", log_level=0)
+    displacements = np.random.default_rng(0).normal(scale=0.05, size=(2, 2, 3))
+    phonon.dataset = {"displacements": displacements, "forces": np.full((2, 2, 3), 0.01)}
+    phonon.save(tmp_path / "phonopy_params.yaml", settings={"force_sets": True, "displacements": True})
+    if not stated:
+        content = yaml.safe_load((tmp_path / "phonopy_params.yaml").read_text())
+        del content["physical_unit"]
+        (tmp_path / "phonopy_params.yaml").write_text(yaml.safe_dump(content))
+    atoms = next(iterate_structures([tmp_path / "phonopy_params.yaml"]))
+    assert atoms.cell.lengths() == pytest.approx(6.6 * 0.52917721, rel=1e-7)
+    assert atoms.positions[0] == pytest.approx(0.52917721 * displacements[0, 0], rel=1e-6)
+    assert atoms.get_forces() == pytest.approx(0.01 * 25.711045, rel=1e-6)
+
+
+def test_an_unknown_unit_is_refused(tmp_path: Path) -> None:
+    content = {**phono_yaml(), "physical_unit": {"length": "nm", "force": "eV/angstrom"}}
+    (tmp_path / "phono3py_params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(DataError, match="unit 'nm' in physical_unit is not known"):
+        list(iterate_structures([tmp_path / "phono3py_params.yaml"]))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -154,6 +184,48 @@ def test_folder_of_vasp_outputs(tmp_path: Path) -> None:
     assert sample.stress[1, 1] == pytest.approx(2 * sample.stress[0, 0])  # kB and sign converted by ASE
 
 
+ESPRESSO = Path(__file__).parent / "data" / "espresso"
+
+
+def test_folder_of_espresso_outputs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Real output of pw.x beside an unconverged run, one without forces and one of another program."""
+    text = (ESPRESSO / "converged.out").read_text()
+    without = text[: text.index("     Forces acting")]
+    others = {"disp-002": (ESPRESSO / "unconverged.out").read_text(), "disp-003": without, "ph": "Program PHONON v.6.7"}
+    for name, content in {"disp-001": text, **others}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "supercell.out").write_text(content)
+    (atoms,) = iterate_structures([tmp_path])
+    results = atoms.calc.results
+    assert "disp-001" in atoms.info["origin"]
+    assert atoms.get_chemical_formula() == "C4Si4"
+    # read off the file, with Ry = 13.605693 eV and bohr = 0.52917721 Å
+    assert atoms.cell.lengths() == pytest.approx(8.239206 * 0.52917721, rel=1e-6)
+    assert results["forces"][0] == pytest.approx(np.array([-0.02920136, 0.00421342, -0.00482955]) * 25.711045, rel=1e-5)
+    assert results["energy"] == pytest.approx(-76.20981996 * 13.605693, rel=1e-6)
+    # pw.x prints minus the stress; 1 Ry/bohr³ = 91.81576 eV/Å³
+    assert results["stress"][0] == pytest.approx(0.00023816 * 91.81576, rel=1e-4)
+    assert ["not converged" in r.message for r in caplog.records] == [True, False]
+    assert "1 frames have no forces. Set tprnfor" in caplog.records[1].message
+    with pytest.raises(DataError, match=r"electrons not converged\. Raise electron_maxstep"):
+        list(iterate_structures([tmp_path / "disp-002" / "supercell.out"]))
+    with pytest.raises(DataError, match="no output below .* can be used"):
+        list(iterate_structures([tmp_path / "disp-002"]))
+
+
+@pytest.mark.parametrize(("nelm", "converged"), [(2, False), (3, True)])
+def test_unconverged_vasp_runs_are_left_out(nelm: int, converged: bool, tmp_path: Path) -> None:
+    step = VASPRUN[VASPRUN.index("<scstep>") : VASPRUN.index("</scstep>") + len("</scstep>")]
+    text = VASPRUN.replace(step, step + "\n" + step).format(structure=STRUCTURE)
+    text = text.replace("<kpoints>", f'<parameters><i type="int" name="NELM">{nelm}</i></parameters>\n<kpoints>')
+    (tmp_path / "vasprun.xml").write_text(text)
+    if converged:
+        assert len(list(iterate_structures([tmp_path]))) == 1
+    else:
+        with pytest.raises(DataError, match="not converged in NELM = 2 steps"):
+            list(iterate_structures([tmp_path]))
+
+
 def test_nan_and_outliers_are_reported_not_used(emt_copper: list[Atoms]) -> None:
     bad, huge = emt_copper[0].copy(), emt_copper[1].copy()
     bad.calc = SinglePointCalculator(bad, forces=np.full((8, 3), np.nan))
@@ -163,6 +235,26 @@ def test_nan_and_outliers_are_reported_not_used(emt_copper: list[Atoms]) -> None
     assert len(kept) == report.n_structures == 1
     assert [("NaN" in r, "10000.0 eV/Å" in r) for r in report.rejected] == [(True, False), (False, True)]
     assert any("2 structures left out" in line for line in report.lines())
+
+
+def test_nan_stress_overlaps_and_empty_structures_are_reported_not_used(emt_copper: list[Atoms]) -> None:
+    stressed, overlapping, empty = emt_copper[0].copy(), emt_copper[1].copy(), Atoms()
+    overlapping.positions[1] = overlapping.positions[0] + [0.0, 0.0, 0.2]
+    stressed.calc = SinglePointCalculator(stressed, forces=np.ones((8, 3)), stress=np.full(6, np.nan))
+    overlapping.calc = SinglePointCalculator(overlapping, forces=np.ones((8, 3)))
+    empty.calc = SinglePointCalculator(empty, forces=np.ones((0, 3)))
+    report = DataReport()
+    assert len(list(check_labels([stressed, overlapping, empty, emt_copper[2]], 100.0, report))) == 1
+    for reason, expected in zip(report.rejected, ("or stress", "0.200 Å apart", "0 atoms"), strict=True):
+        assert expected in reason
+
+
+def test_stress_of_a_wrong_shape_is_refused(emt_copper: list[Atoms]) -> None:
+    atoms = emt_copper[0].copy()
+    atoms.calc = SinglePointCalculator(atoms, forces=np.ones((8, 3)))
+    atoms.calc.results["stress"] = np.ones(3)
+    with pytest.raises(DataError, match=r"stress has shape \(3,\)"):
+        list(check_labels([atoms], 100.0, DataReport()))
 
 
 def test_structures_without_forces_are_refused(emt_copper: list[Atoms]) -> None:
@@ -272,3 +364,32 @@ def test_one_structure_in_two_batches_gives_the_same_numbers(emt_copper: list[At
     inside = (batch.env.centre >= 8) & (batch.env.centre < 16)
     assert int(inside.sum()) == len(samples[1].edges.centre)
     assert bool(((batch.env.neighbour[inside] >= 8) & (batch.env.neighbour[inside] < 16)).all())
+
+
+def test_units_are_those_of_phonopy() -> None:
+    """Our table, by which a file without a unit block is read, against phonopy's own."""
+    physical_units = pytest.importorskip("phonopy.physical_units")
+    if not hasattr(physical_units, "get_calculator_physical_units"):
+        pytest.skip("this phonopy keeps its table of units elsewhere")
+    for name in ("vasp", "qe", "qlm", "wien2k", "abinit", "siesta", "abacus", "elk", "exciting", "dftbp", "turbomole",
+                 "fleur", "octopus", "cp2k", "aims", "lammps", "castep", "crystal", "pwmat"):  # fmt: skip
+        theirs = physical_units.get_calculator_physical_units(name)
+        ours = units_of({"phonopy": {"calculator": name}}, Path("phonopy.yaml"))
+        assert ours.length == pytest.approx(theirs.distance_to_A, rel=1e-6), name
+        assert ours.force == pytest.approx(theirs.force_to_eVperA, rel=1e-6), name
+
+
+def test_force_constants_of_other_calculators_are_converted(tmp_path: Path) -> None:
+    phonopy = pytest.importorskip("phonopy")
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(symbols=["Na", "Cl"], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=6.6 * np.eye(3))
+    phonon = phonopy.Phonopy(cell, np.eye(3), primitive_matrix=np.eye(3), calculator="qe", log_level=0)
+    fc2 = np.random.default_rng(0).normal(size=(2, 2, 3, 3))
+    phonon.force_constants = fc2
+    phonon.save(tmp_path / "phonopy_params.yaml", settings={"force_constants": True})
+    target = read_force_constants(tmp_path / "phonopy_params.yaml", 4.0, torch.float64, "cpu")
+    expected = fc2.transpose(0, 2, 1, 3).reshape(6, 6) * 13.605693 / 0.52917721**2
+    assert np.allclose(target.matrix.numpy(), expected, rtol=1e-6)
+    shortest = float(target.env.vector.norm(dim=1).min())
+    assert shortest == pytest.approx(3.3 * np.sqrt(3) * 0.52917721, rel=1e-6)

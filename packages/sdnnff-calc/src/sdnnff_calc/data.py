@@ -6,31 +6,22 @@ the source has them, energy (eV) and stress (eV/Å³, Voigt order).
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import logging
-import lzma
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import ase.db
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
-from sdnnff_calc.errors import DataError, MissingExtraError
+from sdnnff_calc.dft_outputs import read_folder, read_frames
+from sdnnff_calc.errors import DataError, SdnnffError
+from sdnnff_calc.neighbours import MIN_DISTANCE, find_edges
+from sdnnff_calc.phonon_files import read_phonon_yaml
 
 __all__ = ["DataReport", "check_labels", "group_of", "iterate_structures", "split_groups"]
-
-_log = logging.getLogger(__name__)
-
-_OUTPUT_NAMES = ("vasprun.xml*", "OUTCAR*", "*.pwo", "espresso*.out", "pw*.out")
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 
 def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
@@ -54,30 +45,15 @@ def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            yield from _read_folder(path)
+            yield from read_folder(path)
         elif not path.is_file():
             raise DataError(f"no such file or folder: {path}.")
         elif ".yaml" in path.name or ".yml" in path.name:
-            yield from _read_phono_yaml(path)
+            yield from read_phonon_yaml(path)
         elif path.suffix == ".db":
             yield from _read_database(path)
         else:
-            yield from _read_with_ase(path)
-
-
-def _read_with_ase(path: Path) -> Iterator[Atoms]:
-    """Read every frame of a file ASE knows."""
-    index = -1
-    try:
-        for index, atoms in enumerate(ase.io.iread(path, index=":")):
-            atoms.info["origin"] = f"{path}@{index}"
-            yield atoms
-    except DataError:
-        raise
-    except Exception as error:  # ASE's readers raise many kinds
-        raise DataError(
-            f"{path}, after frame {index}: ASE cannot read it ({type(error).__name__}: {error})."
-        ) from error
+            yield from read_frames(path)
 
 
 def _read_database(path: Path) -> Iterator[Atoms]:
@@ -88,103 +64,6 @@ def _read_database(path: Path) -> Iterator[Atoms]:
             atoms.info.update(row.key_value_pairs)
             atoms.info["origin"] = f"{path}@{row.id}"
             yield atoms
-
-
-def _read_folder(path: Path) -> Iterator[Atoms]:
-    """Read all VASP and Quantum ESPRESSO outputs below a folder."""
-    files: dict[Path, list[Path]] = {}
-    for pattern in _OUTPUT_NAMES:
-        for file in sorted(path.rglob(pattern)):
-            files.setdefault(file.parent, []).append(file)
-    if not files:
-        raise DataError(f"no VASP or Quantum ESPRESSO output below {path}; looked for {', '.join(_OUTPUT_NAMES)}.")
-    for folder in sorted(files):
-        found = files[folder]
-        runs = [f for f in found if f.name.startswith("vasprun.xml")]
-        for file in runs or found:
-            yield from _read_with_ase(file)
-
-
-def _read_phono_yaml(path: Path) -> Iterator[Atoms]:
-    """Read the displaced supercells and forces of a phonopy or phono3py YAML file."""
-    content = _load_yaml(path)
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not a phonopy or phono3py YAML file.")
-    count = 0
-    phonon_cell = content.get("phonon_supercell") or content.get("supercell")
-    for dataset, cell in (
-        (content.get("dataset"), content.get("supercell")),
-        (content.get("phonon_dataset"), phonon_cell),
-        (content if "displacements" in content else None, content.get("supercell")),
-    ):
-        if dataset is None:
-            continue
-        if cell is None:
-            raise DataError(f"{path} has displacements but no supercell; save it with the supercell included.")
-        for atoms in _supercells(dataset, cell, path):
-            atoms.info["origin"] = f"{path}@{count}"
-            count += 1
-            yield atoms
-    if count == 0:
-        raise DataError(f"{path} holds no displacement–force set. Save it with forces included.")
-
-
-def _load_yaml(path: Path) -> Any:
-    """Parse YAML, compressed or not, with the C parser when there is one."""
-    try:
-        import yaml  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError("reading phonopy YAML needs PyYAML: pip install 'sdnnff-calc[phonopy]'.") from error
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    opener = _OPENERS.get(path.suffix, open)
-    try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=loader)
-    except (yaml.YAMLError, OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as YAML ({error}).") from error
-
-
-def _supercells(dataset: Any, cell: dict[str, Any], path: Path) -> Iterator[Atoms]:
-    """Displace a supercell by each set of a type-1 (one atom) or type-2 (all atoms) dataset."""
-    ideal = Atoms(
-        symbols=[point["symbol"] for point in cell["points"]],
-        scaled_positions=[point["coordinates"] for point in cell["points"]],
-        cell=cell["lattice"],
-        pbc=True,
-    )
-    if isinstance(dataset, dict) and isinstance(dataset.get("displacements"), list) and "forces" in dataset:
-        energies = dataset.get("supercell_energies") or [None] * len(dataset["displacements"])
-        if len(dataset["forces"]) != len(dataset["displacements"]):
-            raise DataError(
-                f"{path}: {len(dataset['displacements'])} displaced supercells but "
-                f"{len(dataset['forces'])} force sets. Collect the forces of all supercells."
-            )
-        for index, (u, f) in enumerate(zip(dataset["displacements"], dataset["forces"], strict=True)):
-            yield _displaced(ideal, u, f, energies[index], f"{path}@{index}")
-        return
-    entries = dataset if isinstance(dataset, list) else dataset.get("first_atoms") or dataset.get("displacements") or []
-    for index, entry in enumerate(entries):
-        if "forces" not in entry:
-            continue
-        u = np.zeros((len(ideal), 3))
-        u[int(entry.get("atom", entry.get("number", 1))) - 1] = entry["displacement"]
-        yield _displaced(ideal, u, entry["forces"], entry.get("supercell_energy"), f"{path}@{index}")
-
-
-def _displaced(ideal: Atoms, displacements: Any, forces: Any, energy: float | None, origin: str) -> Atoms:
-    """Make one labelled supercell, its shapes checked."""
-    u, f = np.asarray(displacements, dtype=float), np.asarray(forces, dtype=float)
-    for name, array in (("displacements", u), ("forces", f)):
-        if array.shape != (len(ideal), 3):
-            raise DataError(
-                f"{origin}: {name} have shape {array.shape}, expected {(len(ideal), 3)}. Rebuild the set "
-                "from the YAML file that made these supercells."
-            )
-    atoms = ideal.copy()
-    atoms.positions += u
-    results = {"forces": f} if energy is None else {"forces": f, "energy": float(energy)}
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    return atoms
 
 
 def group_of(atoms: Atoms, split_by: str, index: int) -> str:
@@ -300,9 +179,17 @@ def check_labels(structures: Iterable[Atoms], max_force: float, report: DataRepo
         forces = np.asarray(results["forces"])
         if forces.shape != (len(atoms), 3):
             raise DataError(f"{origin}: forces have shape {forces.shape}, expected {(len(atoms), 3)}.")
-        values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(results.get("energy", 0.0))]
+        stress = np.asarray(results.get("stress", np.zeros(6)))
+        if stress.size not in (6, 9):
+            raise DataError(f"{origin}: the stress has shape {stress.shape}, expected (6,) or (3, 3).")
+        values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(results.get("energy", 0.0)), stress]
         if not all(np.isfinite(v).all() for v in values):
-            report.rejected.append(f"{origin}: NaN or infinity in positions, cell, energy or forces")
+            report.rejected.append(f"{origin}: NaN or infinity in positions, cell, energy, forces or stress")
+            continue
+        try:
+            find_edges(atoms, 2 * MIN_DISTANCE)  # raises below MIN_DISTANCE
+        except SdnnffError as error:
+            report.rejected.append(f"{origin}: {error}")
             continue
         largest = float(np.abs(forces).max())
         if largest > max_force:

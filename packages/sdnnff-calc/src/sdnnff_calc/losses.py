@@ -27,6 +27,7 @@ from sdnnff_calc.config import TrainingConfig
 from sdnnff_calc.environments import Environments, build_environments
 from sdnnff_calc.errors import DataError, MissingExtraError
 from sdnnff_calc.heads import Prediction, Statistics, force_constant_product
+from sdnnff_calc.phonon_files import units_of
 from sdnnff_calc.samples import LabelledBatch
 
 __all__ = [
@@ -131,9 +132,13 @@ def read_force_constants(
         raise DataError(f"{path}: phonopy cannot load it ({error}).") from error
     if phonon.force_constants is None:
         raise DataError(f"{path} holds neither force constants nor forces.")
+    units = units_of({"phonopy": {"calculator": phonon.calculator}}, Path(path))
     cell = phonon.supercell
-    atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
-    return force_constant_target(atoms, np.asarray(phonon.force_constants), cutoff, dtype, device)
+    atoms = Atoms(
+        numbers=cell.numbers, positions=units.length * cell.positions, cell=units.length * cell.cell, pbc=True
+    )
+    fc2 = units.force / units.length * np.asarray(phonon.force_constants)
+    return force_constant_target(atoms, fc2, cutoff, dtype, device)
 
 
 def force_constant_loss(
