@@ -20,6 +20,7 @@ from sdnnff_calc.errors import (
     OverlappingAtomsError,
     UnknownElementError,
 )
+from sdnnff_calc.evaluation import embed, evaluate_forces
 from sdnnff_calc.neighbours import VerletList, find_edges
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 
@@ -60,6 +61,12 @@ def test_empty_input_is_refused(any_model: Model) -> None:
         calculator.predict([])
     with pytest.raises(EmptyInputError):
         calculator.predict([Atoms()])
+    with pytest.raises(EmptyInputError):
+        evaluate_forces(calculator, [])
+    with pytest.raises(EmptyInputError):
+        embed(calculator, [])
+    with pytest.raises(ConfigError, match=r"give \[atoms\]"):
+        calculator.predict(bulk("Cu"))
 
 
 @pytest.mark.parametrize("where", ["positions", "cell"])
@@ -164,6 +171,8 @@ def test_wrong_device_and_dtype_are_explained() -> None:
         SDNNFF(toy_model("direct-1"), device="warp")
     with pytest.raises(ConfigError, match="float16"):
         SDNNFF(toy_model("direct-1"), dtype="float16")
+    with pytest.raises(ConfigError, match=r"skin is -0\.1"):
+        SDNNFF(toy_model("direct-1"), skin=-0.1)
 
 
 def test_model_survives_pickling(salt: Atoms) -> None:

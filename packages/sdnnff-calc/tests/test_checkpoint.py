@@ -64,6 +64,29 @@ def test_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None:
         load_model(path)
 
 
+@pytest.mark.parametrize("version", [0, -1, "2", None])
+def test_a_version_that_never_was_is_refused(tmp_path: Path, version: object) -> None:
+    path = save_model(toy_model("direct-1"), tmp_path / "m.pt")
+    content = torch.load(path, weights_only=True)
+    content["format_version"] = version
+    torch.save(content, path)
+    with pytest.raises(CheckpointVersionError, match="reads 1 to"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_or_changed_entry_is_found(tmp_path: Path, key: str) -> None:
+    path = save_model(toy_model("direct-1"), tmp_path / "m.pt")
+    content = torch.load(path, weights_only=True)
+    torch.save({k: v for k, v in content.items() if k != key}, path)
+    with pytest.raises(CheckpointError):
+        load_model(path)
+    if key in ("config", "elements", "statistics", "weights", "checksum"):
+        torch.save({**content, key: [1]}, path)
+        with pytest.raises(CheckpointError):
+            load_model(path)
+
+
 def test_other_torch_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="no sdnnff-calc checkpoint"):

@@ -99,6 +99,14 @@ def test_members_agree_with_their_own_calculators(name: str, elements: list[str]
                 np.testing.assert_allclose(found["stresses"][k][index], result["stress"], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", list(SMALL_CONFIGS))
+def test_a_committee_of_isolated_atoms_feels_nothing(name: str) -> None:
+    committee = Committee([toy_model(name, seed=0), toy_model(name, seed=1)], "cpu")
+    results = committee.predict_committee([Atoms("Cu"), Atoms("NaCl", [[0, 0, 0], [0, 0, 30.0]])])
+    assert [f.shape for f in results["forces"]] == [(2, 1, 3), (2, 2, 3)]
+    assert not np.concatenate(results["forces"], axis=1).any()
+
+
 def test_a_committee_offers_stress_when_its_members_do() -> None:
     """What relaxing a cell with a committee needs; members of two architectures too."""
     names = ["conservative-1", "conservative-2"]

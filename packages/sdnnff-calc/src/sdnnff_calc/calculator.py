@@ -82,6 +82,8 @@ class SDNNFF(Calculator):
         super().__init__(**kwargs)
         if dtype not in (None, "float32", "float64"):
             raise ConfigError(f"dtype is {dtype!r}, expected 'float32', 'float64' or None.")
+        if not skin >= 0.0:
+            raise ConfigError(f"skin is {skin!r}, expected 0 Å or more.")
         self.device = choose_device(device)
         self.model = path if isinstance(path, Model) else load_model(path, self.device, dtype)
         self.network = self.model.network.to(self.device).eval()
@@ -161,6 +163,8 @@ class SDNNFF(Calculator):
         EmptyInputError
             For an empty list.
         """
+        if isinstance(structures, Atoms):
+            raise ConfigError("predict takes a list of structures, got one structure: give [atoms].")
         results: list[dict[str, Any]] = []
         batch: list[EdgeArrays] = []
         used = 0.0

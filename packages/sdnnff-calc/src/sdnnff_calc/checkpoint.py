@@ -261,6 +261,8 @@ def load_model(path: str | Path | None = None, device: str | torch.device = "cpu
 def _build(content: dict[str, Any], file: Path, device: str | torch.device, dtype: str | None) -> Model:
     """Check and assemble what was read."""
     header = {key: content[key] for key in ("config", "elements", "statistics")}
+    if not isinstance(content["weights"], dict):
+        raise CheckpointError(f"{file}: the weights are no table of tensors. Copy the file again.")
     if _digest(header, content["weights"]) != content["checksum"]:
         raise CheckpointError(f"{file}: the checksum does not match its content. Copy the file again.")
     try:

@@ -146,7 +146,7 @@ def share_geometry(
     present, which = torch.unique(env.row_number, return_inverse=True)
     n_present, n_m, n_radial = len(present), rows.shape[1], rows.shape[2]
     centre = torch.div(env.row_place, env.n_species, rounding_mode="floor")
-    flat = pad_to_rows(rows.reshape(env.n_rows, -1), centre * n_present + which, env.n_atoms * n_present, 1)
+    flat = pad_to_rows(rows.flatten(1), centre * n_present + which, env.n_atoms * n_present, 1)
     by_element = flat.view(env.n_atoms, n_present, n_m, n_radial).permute(2, 0, 1, 3).reshape(n_m, env.n_atoms, -1)
     slot, width = _slots_by_neighbour(env)
     towards = pad_to_rows(angular[:, :4], slot, env.n_atoms, width)
