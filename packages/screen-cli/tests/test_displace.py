@@ -8,6 +8,7 @@ from ase.build import bulk
 from ase.spacegroup import crystal
 
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
+from screen_cli.force_constant_solvers.symfc import SymfcSolver
 from screen_cli.settings import DisplaceSettings
 from screen_cli.stages.displace import choose_supercell, displace
 
@@ -99,6 +100,24 @@ def test_separate_fc2_supercell_is_small_in_number():
 def test_too_few_supercells_are_refused():
     with pytest.raises(UnderdeterminedFitError, match="n_supercells = 12"):
         displace(NACL, DisplaceSettings(n_supercells=8))
+
+
+def test_a_cutoff_of_the_fit_saves_supercells():
+    """Wurtzite in 72 atoms: 7752 third-order constants, of which the fit has 569 within 4.5 Å."""
+    zincite = bulk("ZnO", "wurtzite", a=3.25, c=5.21)
+    solver = SymfcSolver(cutoff=4.5)
+    cut = displace(zincite, DisplaceSettings(dim=[3, 3, 2], margin=2.0), count=solver.count_parameters)
+    assert (cut.data["n_params_fc2"], cut.data["n_params_fc3"]) == (126, 569)
+    assert cut.data["n_supercells"] == 12  # 144 without
+    assert cut.data["equations_ratio"] == pytest.approx(6 * 216 / 569)
+    few = DisplaceSettings(dim=[3, 3, 2], margin=2.0, n_supercells=4)
+    with pytest.raises(UnderdeterminedFitError, match="569 of fc3"):
+        displace(zincite, few, count=solver.count_parameters)
+
+
+def test_a_cutoff_below_the_bonds_is_refused():
+    with pytest.raises(ConfigError, match=r"cutoff.*leaves no force constant"):
+        displace(NACL, DisplaceSettings(dim=[2, 2, 2]), count=SymfcSolver(cutoff=1.0).count_parameters)
 
 
 def test_elpasolite_stays_feasible():

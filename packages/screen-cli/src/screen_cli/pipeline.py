@@ -102,14 +102,17 @@ def _displace(context: Context, prefix: str = "") -> Record:
     from screen_cli.stages.displace import displace, harmonic_settings
     from screen_cli.stages.relax import relaxed_atoms
 
-    plugin = installed_plugins().get("force_constant_solvers", context.settings.force_constants.solver)
+    fit = context.settings.force_constants
+    plugin = installed_plugins().get("force_constant_solvers", fit.solver)
     settings = context.settings.displace
+    solver = _make_solver(plugin, fit.options) if fit.options and not prefix else None
     return displace(
         relaxed_atoms(context.records["relax"]),
         harmonic_settings(settings) if prefix else settings,
         kind=plugin.displacements,
-        third_order=context.settings.force_constants.third_order and not prefix,
+        third_order=fit.third_order and not prefix,
         seed_text=context.structure.id,
+        count=getattr(solver, "count_parameters", None),
     )
 
 
@@ -315,7 +318,13 @@ def _fit_stages(settings: RunSettings, prefix: str) -> list[Stage]:
             displaced,
             ("relax",),
             runs[0],
-            lambda c: [asdict(c.settings.displace), solver.displacements, third_order, c.structure.id],
+            lambda c: [
+                asdict(c.settings.displace),
+                solver.displacements,
+                third_order,
+                c.structure.id,
+                *([fit.options, _identity(solver)] if fit.options and third_order else []),  # cutoffs count
+            ],
         ),
         Stage(forced, names[:1], runs[1], lambda c: [asdict(c.settings.forces), _depends_calculator(c)]),
         Stage(fitted, names[:2], runs[2], lambda c: [asdict(fit), _identity(solver)]),

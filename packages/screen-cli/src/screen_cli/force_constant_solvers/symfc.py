@@ -126,6 +126,14 @@ class SymfcSolver:
             cutoff=self.cutoff or None,
             log_level=0,
         )
-        symfc.compute_basis_set(orders=list(orders))
+        try:
+            symfc.compute_basis_set(orders=list(orders))
+        except (AssertionError, ValueError) as error:
+            if not self.cutoff:
+                raise
+            raise ConfigError(
+                f"symfc finds no basis with the cutoffs {self.cutoff} (order: Å): that leaves no force constant "
+                "but those of an atom with itself. Raise force_constants.options.cutoff above the bonds."
+            ) from error
         self._bases = [*self._bases[-1:], (supercell, orders, symfc)]
         return symfc

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +43,7 @@ def displace(
     third_order: bool = True,
     seed_text: str = "",
     symprec: float = 1e-3,
+    count: Callable[[Phono3py], dict[int, int]] | None = None,
 ) -> Record:
     """Choose the supercell and displace it.
 
@@ -60,6 +61,9 @@ def displace(
         Combined with ``settings.seed``: the same pair gives the same displacements, bit for bit.
     symprec : float
         Symmetry tolerance of the standardisation, Å.
+    count : callable, optional
+        ``count(phono3py) -> {2: n, 3: n}``: the free parameters of a solver with cutoffs, which has fewer than
+        symmetry leaves. Default: those of the whole supercell.
 
     Returns
     -------
@@ -95,10 +99,12 @@ def displace(
         )
     phono3py = _make_phono3py(unitcell, dim, dim_fc2)
     n_params = count_free_parameters(phono3py.supercell)
+    if third_order and count is not None:
+        n_params = n_params | count(phono3py)
     if third_order and n_params[3] == 0:
         raise StructureError(
-            f"the supercell {list(dim)} of {len(phono3py.supercell)} atoms is so small that symmetry leaves no "
-            "third-order force constant. Raise displace.dim or displace.max_atoms."
+            f"the supercell {list(dim)} of {len(phono3py.supercell)} atoms is so small that symmetry, or the solver's "
+            "cutoff, leaves no third-order force constant. Raise displace.dim, displace.max_atoms or the cutoff."
         )
     data: dict[str, Any] = {
         "kind": kind,
