@@ -108,6 +108,28 @@ def test_refit_of_the_readout_is_a_least_squares_solution(emt_copper: list[Atoms
     assert same(weights, direct.network.state_dict())
 
 
+def test_refit_in_fine_tuning_leaves_earlier_forces_alone(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    """The new error falls, and forces on earlier data change by less than the bound, far less than without them."""
+    stores = stores_of(emt_copper)
+    (path,) = train_committee(run_config(tmp_path, epochs=15, learning_rate=1e-2, refit_atoms=0), stores)
+    new = stores_of(label_with_emt(12, seed=1, symbol="Al"))
+    old = SDNNFF(path).predict(emt_copper)
+
+    def refit(earlier: Any) -> tuple[float, float, float]:
+        model = load_model(path, dtype="float64")
+        before = force_errors(model, new.validation)[0]
+        after = refit_readout(model, new.train, new.validation, earlier=earlier)
+        now = SDNNFF(model).predict(emt_copper)
+        moved = [a["forces"] - b["forces"] for a, b in zip(now, old, strict=True)]
+        return before, after, float(np.sqrt(np.mean(np.square(moved))))
+
+    before, after, moved = refit(stores.train)
+    _, _, moved_freely = refit(None)
+    assert after < 0.9 * before
+    assert moved < 100.0 * before
+    assert moved < 0.5 * moved_freely
+
+
 class _Killed(BaseException):
     """Stands for a kill in the middle of an epoch."""
 

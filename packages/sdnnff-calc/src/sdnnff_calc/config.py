@@ -171,7 +171,7 @@ class TrainingConfig:
     """Train a direct head for so many epochs first, then the conservative head on the same features."""
     refit_atoms: int = 5000
     """Atoms used to solve for the readout's last layer at the end; 0: no refit. Conservative models trained on
-    forces alone only."""
+    forces alone only; in fine-tuning, only with replay data, of which it uses as many atoms."""
     mixed_precision: bool = True
     """bfloat16 matrix products on a GPU; never used on a CPU."""
     dtype: Literal["float32", "float64"] = "float32"

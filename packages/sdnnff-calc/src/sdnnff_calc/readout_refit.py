@@ -7,8 +7,14 @@ minimises
 
 .. math:: |F^* − F(w)|² + λ |w − w_0|²
 
-from the trained w₀, with λ chosen on the validation set; it is kept only where that set improves. This step is
-our own.
+from the trained w₀, with λ chosen on the validation set; it is kept only where that set improves. In fine-tuning
+the penalty is the mean square change of the forces on earlier data instead,
+
+.. math:: |F^* − F(w)|² + λ (n/n_0) |F_0(w) − F_0(w_0)|²
+
+with the largest λ that costs at most 5 % on the validation set, and at least 10⁻⁴: the forces on earlier data then
+change by at most 100 times what the error on the new data falls.
+This step is our own.
 """
 
 from __future__ import annotations
@@ -31,6 +37,9 @@ __all__ = ["refit_readout"]
 _log = logging.getLogger(__name__)
 
 _RIDGES = tuple(10.0**k for k in range(-12, 1))
+_RIDGES_EARLIER = tuple(10.0**k for k in range(-4, 3))
+_TOLERANCE = 1.05
+"""Validation error, over the smallest one, that is accepted to leave earlier data as they were."""
 
 
 @dataclass
@@ -90,7 +99,13 @@ def _weights(network: EquivariantModel) -> NDArray[np.float64]:
     return joined
 
 
-def refit_readout(model: Model, train: SampleStore, validation: SampleStore, batch_atoms: int = 512) -> float:
+def refit_readout(
+    model: Model,
+    train: SampleStore,
+    validation: SampleStore,
+    batch_atoms: int = 512,
+    earlier: SampleStore | None = None,
+) -> float:
     """Solve for the readout's last layer; keep the result where the validation error falls.
 
     Parameters
@@ -101,6 +116,8 @@ def refit_readout(model: Model, train: SampleStore, validation: SampleStore, bat
         Labelled samples.
     batch_atoms
         Atoms per batch.
+    earlier
+        Samples whose predicted forces should change as little as possible; their labels are not used.
 
     Returns
     -------
@@ -116,18 +133,25 @@ def refit_readout(model: Model, train: SampleStore, validation: SampleStore, bat
     n = len(fit.vector)
     diagonal = np.sqrt(np.diag(fit.matrix)) + 1e-30
     scaled = fit.matrix / np.outer(diagonal, diagonal)
-    best, best_error = np.zeros(n), check.error(np.zeros(n))
-    before = best_error
-    for ridge in _RIDGES:
-        change = np.linalg.solve(scaled + ridge * np.eye(n), fit.vector / diagonal) / diagonal
-        error = check.error(change)
-        if error < best_error:
-            best, best_error = change, error
+    penalty = np.eye(n)
+    if earlier is not None:
+        before = _normal_equations(model, earlier, batch_atoms)
+        penalty = before.matrix / np.outer(diagonal, diagonal) * fit.count / before.count
+    start = check.error(np.zeros(n))
+    found = []
+    for ridge in _RIDGES if earlier is None else _RIDGES_EARLIER:
+        change = np.linalg.solve(scaled + ridge * penalty + 1e-12 * np.eye(n), fit.vector / diagonal) / diagonal
+        found.append((check.error(change), change))
+    smallest = min(error for error, _ in found)
+    accepted = smallest if earlier is None else _TOLERANCE * smallest
+    error, best = next((e, c) for e, c in reversed(found) if e <= accepted)
+    if error >= start:
+        error, best = start, np.zeros(n)
     scale = model.statistics.force_scale
-    _log.info("readout refit: validation RMSE %.4g -> %.4g meV/Å", 1e3 * scale * before, 1e3 * scale * best_error)
+    _log.info("readout refit: validation RMSE %.4g -> %.4g meV/Å", 1e3 * scale * start, 1e3 * scale * error)
     change_tensor = torch.from_numpy(best).to(network.skip.weight)
     n_last = network.network[-1].weight.numel()
     with torch.no_grad():
         network.network[-1].weight += change_tensor[:n_last].view(1, -1)
         network.skip.weight += change_tensor[n_last:].view(1, -1)
-    return scale * best_error
+    return scale * error

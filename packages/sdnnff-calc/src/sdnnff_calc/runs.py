@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import NDArray
 
 from sdnnff_calc.adaptation import add_adapters, freeze_all_but_readout, merge_adapters
 from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
-from sdnnff_calc.config import EquivariantConfig, FinetuneConfig, ModelConfig, RunConfig
+from sdnnff_calc.config import EquivariantConfig, FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
 from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.errors import ConfigError, DataError
@@ -188,18 +189,32 @@ def train_member(
     fit = Fit(model, stores.train, stores.validation, training, workdir, stage=model_config.head, progress=progress)
     trained = fit.run()
     records += fit.state.records
-    if training.refit_atoms > 0 and training.energy_weight == 0.0 and training.stress_weight == 0.0:
-        n_kept = max(1, int(np.searchsorted(np.cumsum(stores.train.sizes), training.refit_atoms, side="right")))
-        subset = MemoryStore(stores.train[k] for k in range(min(n_kept, len(stores.train))))
-        rmse = refit_readout(trained, subset, stores.validation)
-        if np.isfinite(rmse):
-            trained.card["validation_force_rmse"] = float(rmse)
+    _refit(trained, stores, training)
     path = save_model(trained, workdir / "model.pt")
     try:
         plot_learning_curve(records, workdir / "learning-curve.svg")
     except ImportError as error:
         _log.info("%s", error)
     return path
+
+
+def _refit(model: Model, stores: Stores, training: TrainingConfig, replay: SampleStore | None = None) -> None:
+    """Solve for the readout's last layer, where forces are all that is trained on."""
+    if training.refit_atoms == 0 or training.energy_weight > 0.0 or training.stress_weight > 0.0:
+        return
+    earlier = None
+    if replay is not None:
+        earlier = _subset(replay, training.refit_atoms, np.random.default_rng(training.seed).permutation(len(replay)))
+    train = _subset(stores.train, training.refit_atoms, np.arange(len(stores.train)))
+    rmse = refit_readout(model, train, stores.validation, earlier=earlier)
+    if np.isfinite(rmse):
+        model.card["validation_force_rmse"] = float(rmse)
+
+
+def _subset(store: SampleStore, n_atoms: int, order: NDArray[np.int64]) -> MemoryStore:
+    """Take samples in an order until they hold n atoms; at least one."""
+    count = int(np.searchsorted(np.cumsum(store.sizes[order]), n_atoms, side="right"))
+    return MemoryStore(store[int(k)] for k in order[: max(1, count)])
 
 
 def _copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> int:
@@ -250,6 +265,8 @@ def train_committee(
 def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress | None = None) -> Path:
     """Adapt an existing model to new data as the table ``finetune`` says.
 
+    With replay data, and where forces alone are trained on, the last layer is refitted at the end.
+
     Returns
     -------
     Path
@@ -288,4 +305,6 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
     trained = fit.run()
     if settings.method == "adapters":
         merge_adapters(trained.network)
+    if replay is not None:  # without earlier data to hold on to, the refit would forget all but the new ones
+        _refit(trained, stores, config.training, replay)
     return save_model(trained, workdir / "model.pt")
