@@ -49,6 +49,17 @@ class Fixed(Calculator):
         self.results = {"forces": np.array(self._forces, dtype=float)}
 
 
+def test_descriptors_are_those_of_the_first_member_that_has_them(copper):
+    """A map of crystals needs one space; a committee without any has no such method."""
+
+    class Describing(EMT):
+        def descriptors(self, atoms):
+            return np.ones((len(atoms), 4))
+
+    assert CommitteeCalculator([EMT(), Describing()]).descriptors(copper).shape == (len(copper), 4)
+    assert not hasattr(CommitteeCalculator([EMT()]), "descriptors")
+
+
 def test_mean_and_spread_are_those_of_the_members(copper):
     members = [EMT(), lennard_jones(), lennard_jones(0.5)]
     expected = []

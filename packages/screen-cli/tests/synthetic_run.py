@@ -53,6 +53,7 @@ def write_synthetic_run(
     seed: int = 0,
     descriptors: bool = True,
     bonding: bool = True,
+    committee: bool = False,
 ) -> RunDirectory:
     """Write a run of ``n_crystals`` in every state the report knows.
 
@@ -72,7 +73,8 @@ def write_synthetic_run(
         index.add_structures(rows)
         for number, (name, atoms) in enumerate(crystals):
             store = run.store if n_records is None or number < n_records else None
-            _write_crystal(store, index, rows[number], name, atoms, random, descriptors=descriptors, bonding=bonding)
+            extras = {"descriptors": descriptors, "bonding": bonding, "committee": committee}
+            _write_crystal(store, index, rows[number], name, atoms, random, **extras)
         index.close()
     return run
 
@@ -118,6 +120,7 @@ def _write_crystal(
     *,
     descriptors: bool,
     bonding: bool,
+    committee: bool,
 ) -> None:
     """Write structure, records and row of one crystal."""
     identity = row["id"]
@@ -177,6 +180,9 @@ def _write_crystal(
         wave = float(0.09 * particle**0.35 * random.lognormal(0, 0.6))
         values = {"kappa_p_w_mk": particle, "kappa_c_w_mk": wave, "kappa_total_w_mk": particle + wave}
         values["kappa_temperature_k"] = 300.0
+        if committee and luck < 0.9:
+            factor = float(1.05 + random.random())
+            scalars |= {"kappa_interval_factor": factor, "kappa_total_sigma_w_mk": (particle + wave) * np.log(factor)}
         scalars |= values
         records["conductivity"] = lambda: Record(values, _conductivity(len(atoms), max_msd, values, random))
         if descriptors:

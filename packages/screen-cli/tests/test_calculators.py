@@ -83,6 +83,11 @@ def test_sevennet_models_of_the_wheel(model):
     atoms.calc = make_calculator("sevennet", {"model": model, "device": "cpu"})
     assert atoms.get_potential_energy() / 2 == pytest.approx(-3.39, abs=0.1)  # MPtrj reference energies
     assert np.abs(atoms.get_forces()).max() < 1e-5
+    sodium, chlorine = atoms.calc.descriptors(atoms)
+    turned = atoms.copy()
+    turned.rotate(33, (1, 2, 3), rotate_cell=True)
+    np.testing.assert_allclose(atoms.calc.descriptors(turned), [sodium, chlorine], rtol=1e-3, atol=1e-4)
+    assert np.abs(sodium - chlorine).max() > 0.1
 
 
 def test_chgnet_of_the_wheel():

@@ -94,6 +94,38 @@ def test_figures_for_papers(made_up_report, tmp_path):
         assert path.read_bytes()[:4] == (b"\x89PNG" if path.suffix == ".png" else b"<?xm")
 
 
+def test_kappa_of_a_committee_has_bars_on_page_and_paper(tmp_path):
+    from synthetic_run import write_synthetic_run
+
+    run = write_synthetic_run(tmp_path / "run", 60, committee=True, descriptors=False)
+    rows = run.rows("kappa_total_w_mk > 0")
+    reference = tmp_path / "reference.csv"
+    reference.write_text("id,kappa,max_msd\n" + "".join(f"{one['id']},1.0,0.05\n" for one in rows))
+    report = Report(run, ReportOptions(reference=reference, max_details=0))
+    report.write_page(tmp_path / "report.html")
+    drawn = {spec["name"]: spec for spec in payload_of((tmp_path / "report.html").read_text())["figures"]}
+    assert {name for name, spec in drawn.items() if spec.get("y_bars")} == {"kappa-msd", "parity"}
+    for name in ("kappa-msd", "parity"):
+        made = figure(report, name)
+        expected = [
+            [
+                one["kappa_total_w_mk"] / one["kappa_interval_factor"],
+                one["kappa_total_w_mk"] * one["kappa_interval_factor"],
+            ]
+            if one.get("kappa_interval_factor")
+            else [np.nan, np.nan]
+            for one in rows
+        ]
+        np.testing.assert_allclose(made.y_bars, expected)
+        assert np.isnan(made.y_bars).any()
+        assert np.isfinite(made.y_bars).any()
+        assert made.caption.endswith("Bars: one standard deviation of ln κ over the committee.")
+        assert len(drawn[name]["y_bars"]) == len(rows)
+        lines = [c for c in draw(made, ["x"] * 60).axes[0].collections if type(c).__name__ == "LineCollection"]
+        ends = np.array([segment[:, 1] for segment in lines[0].get_segments()])
+        np.testing.assert_allclose(ends, np.array(expected)[np.isfinite(expected).all(axis=1)])
+
+
 def test_parity_counts_what_it_compares(made_up_run, tmp_path):
     rows = made_up_run.rows("kappa_total_w_mk > 0")
     path = tmp_path / "reference.csv"

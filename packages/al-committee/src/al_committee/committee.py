@@ -152,6 +152,10 @@ class CommitteeCalculator(Calculator):
         self.has_energy = all(source.has_energy for source in self.sources)
         self.has_stress = all(source.has_stress for source in self.sources)
         self.implemented_properties = self._list_properties()  # type: ignore[misc]
+        for member in members:  # what a map of crystals is drawn from; members' spaces differ, so one must do
+            if callable(getattr(member, "descriptors", None)):
+                self.descriptors = member.descriptors
+                break
 
     def _list_properties(self) -> list[str]:
         """Properties that every member can give, and what the committee adds to them."""

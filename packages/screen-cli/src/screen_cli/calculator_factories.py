@@ -7,6 +7,7 @@ Forces feed finite derivatives, so models that offer a choice run in double prec
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,21 @@ def make_sevennet(model: str = "0", device: str = "auto", modal: str | None = No
         modal = "PBE"
     from sevenn.calculator import SevenNetCalculator
 
-    return SevenNetCalculator(source, device=device, modal=modal, **options)
+    calculator = SevenNetCalculator(source, device=device, modal=modal, **options)
+    calculator.descriptors = functools.partial(_sevennet_descriptors, calculator)
+    return calculator
+
+
+def _sevennet_descriptors(calculator: Any, atoms: Any) -> Any:
+    """Scalar features of each atom as SevenNet's readout gets them, float32 (n_atoms, n_features)."""
+    found: list[Any] = []
+    readout = calculator.model._modules["reduce_input_to_hidden"]
+    hook = readout.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]["x"].detach().cpu().numpy()))
+    try:
+        calculator.calculate(atoms, ["energy"])
+    finally:
+        hook.remove()
+    return found[0]
 
 
 def make_chgnet(model: str = "0.3.0", device: str = "cpu", **options: Any) -> Any:

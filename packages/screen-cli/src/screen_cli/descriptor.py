@@ -19,7 +19,8 @@ def descriptor(records: Any, *, calculator: Any) -> Record:
     records : mapping of str to Record
         ``relax``.
     calculator : ase.calculators.calculator.Calculator
-        With a method ``descriptors(atoms)`` that returns (n_atoms, n_features), as sdnnff's.
+        With a method ``descriptors(atoms)`` that returns (n_atoms, n_features), as sdnnff's and SevenNet's, or
+        ``get_descriptors(atoms)`` as MACE's; a committee passes its first member's on.
 
     Returns
     -------
@@ -31,10 +32,10 @@ def descriptor(records: Any, *, calculator: Any) -> Record:
     ConfigError
         The run's calculator gives no descriptors.
     """
-    describe = getattr(calculator, "descriptors", None)
+    describe = getattr(calculator, "descriptors", None) or getattr(calculator, "get_descriptors", None)
     if describe is None:
         raise ConfigError(
-            "property 'descriptor' needs a calculator that gives descriptors, such as sdnnff; "
+            "property 'descriptor' needs a calculator that gives descriptors, such as sdnnff, sevennet or mace; "
             f"{type(calculator).__name__} does not. Leave it out of properties.names, and give the report "
             "--descriptors FILE."
         )

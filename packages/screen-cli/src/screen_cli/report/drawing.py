@@ -71,6 +71,10 @@ def _draw_points(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
         _draw_shaded(canvas, axes, figure, colouring, size)
     else:
         _draw_categories(axes, figure, colouring, size, opened)
+    if figure.y_bars is not None:
+        known = np.isfinite(figure.y_bars).all(axis=1)
+        low, high = figure.y_bars[known].T
+        axes.vlines(figure.x_values[known], low, high, colors=palette.OTHER, lw=0.8, zorder=0.9)
     for number, guide in enumerate(figure.guides):
         style: dict[str, Any] = {
             "color": _GUIDES[number % len(_GUIDES)],

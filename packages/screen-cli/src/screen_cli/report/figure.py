@@ -105,6 +105,8 @@ class Scatter:
     facts : list of Fact
     open_points : ndarray of bool, optional
         (n_points,): crystals whose fit is not trusted.
+    y_bars : ndarray, optional
+        float64 (n_points, 2): lower and upper end of one standard deviation of a committee; NaN where there is none.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Scatter:
     guides: list[Guide] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     open_points: NDArray[np.bool_] | None = None
+    y_bars: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

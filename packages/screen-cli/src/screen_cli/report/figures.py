@@ -15,6 +15,7 @@ from screen_cli.report.descriptors import FEWEST, embed_in_plane
 from screen_cli.report.figure import Axis, Colouring, ElementMap, Fact, Figure, Guide, Missing, Scatter
 from screen_cli.report.material import Material
 
+_BARS = " Bars: one standard deviation of ln κ over the committee."
 _MOST_MAPPED = 10_000  # minutes of t-SNE
 _PARITY = (
     ("kappa_total_w_mk", "κ", "W m⁻¹ K⁻¹", True),
@@ -67,11 +68,12 @@ def kappa_against_msd(material: Material) -> list[Figure]:
         "One point is one crystal; open ones have a fit that is not trusted and count in no number. "
         f"MSD at {kelvin:g} K, largest over the atoms; κ is κ_P + κ_C at {_kappa_kelvin(material):g} K."
     )
+    bars = _kappa_bars(material, points)
     return [
         Scatter(
             name,
             title,
-            caption,
+            caption + (_BARS if bars is not None else ""),
             Axis(f"largest mean square displacement at {kelvin:g} K (Å²)", log=True),
             Axis(f"κ at {_kappa_kelvin(material):g} K (W m⁻¹ K⁻¹)", log=True),
             points,
@@ -81,6 +83,7 @@ def kappa_against_msd(material: Material) -> list[Figure]:
             guides,
             facts,
             ~trusted,
+            bars,
         )
     ]
 
@@ -166,12 +169,12 @@ def _parity_of(
     if material.reference.n_unmatched:
         facts.append(Fact("entries of the file without a crystal here", str(material.reference.n_unmatched)))
     name = "parity" if column == "kappa_total_w_mk" else f"parity-{column.replace('_', '-')}"
+    bars = _kappa_bars(material, points) if column == "kappa_total_w_mk" else None
+    caption = f"Reference: {material.reference.path.name}.{' Dashed: a factor of two.' if log else ''}"
     return Scatter(
         name,
         f"{symbol} against a reference",
-        f"Reference: {material.reference.path.name}. Dashed: a factor of two."
-        if log
-        else f"Reference: {material.reference.path.name}.",
+        caption + (_BARS if bars is not None else ""),
         Axis(f"{symbol}, reference ({unit})", log=log),
         Axis(f"{symbol}, this run ({unit})", log=log),
         points,
@@ -181,6 +184,7 @@ def _parity_of(
         guides,
         facts,
         ~trusted,
+        bars,
     )
 
 
@@ -321,6 +325,12 @@ def _is_untrusted(row: dict[str, Any]) -> bool:
 def _untrusted(material: Material, points: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Apply :func:`_is_untrusted` to each point."""
     return np.array([_is_untrusted(material.rows[index]) for index in points], dtype=bool)
+
+
+def _kappa_bars(material: Material, points: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """κ/f and κ·f of each point, f one standard deviation of ln κ over the committee; None without a committee."""
+    kappa, factor = (material.column(name)[points] for name in ("kappa_total_w_mk", "kappa_interval_factor"))
+    return np.column_stack([kappa / factor, kappa * factor]) if np.isfinite(factor).any() else None
 
 
 def _kappa_kelvin(material: Material) -> float:

@@ -23,6 +23,7 @@ async function start() {
       const row = spec.points[index], colouring = spec.colourings.map(one => [one.name, one.values[index]]);
       return [h("b", {}, formula(payload.data.formula[row])), h("div.soft", {}, payload.data.provider_id?.[row] ?? ""),
         spec.x.ticks === false ? null : h("div", {}, `x ${format(spec.x_values[index], ".3g")}, y ${format(spec.y_values[index], ".3g")}`),
+        spec.y_bars?.[index]?.[0] ? h("div", {}, `y from ${format(spec.y_bars[index][0], ".3g")} to ${format(spec.y_bars[index][1], ".3g")} (one σ)`) : null,
         ...colouring.filter(([, value]) => value !== null).map(([name, value]) => h("div", {}, `${name}: ${format(value, ".3g")}`))].filter(Boolean);
     },
   };

@@ -12,7 +12,7 @@ class Scatter {
     this.hovered = -1;
     const ends = axis => spec.guides.filter(guide => guide[axis] && guide.in_view !== false).flatMap(guide => guide[axis]);
     this.x = new Scale(spec.x, [...spec.x_values, ...ends("x")]);
-    this.y = new Scale(spec.y, [...spec.y_values, ...ends("y")]);
+    this.y = new Scale(spec.y, [...spec.y_values, ...ends("y"), ...(spec.y_bars ?? []).flat()]);
     this.build();
     new ResizeObserver(() => this.draw()).observe(this.plot);
     new IntersectionObserver(entries => {
@@ -100,6 +100,7 @@ class Scatter {
     this.radius = this.count > 2000 ? 2.4 : this.count > 300 ? 3.2 : this.count > 40 ? 4.2 : 5.5;
     const colours = this.colours(), faded = styleOf("--faded"), paper = styleOf("--paper");
     const dimmed = index => !this.visible(index);
+    this.drawBars(pen, styleOf("--soft"), faded);
     for (const pass of [true, false])
       for (let index = 0; index < this.count; index++) {
         if (dimmed(index) !== pass) continue;
@@ -129,6 +130,24 @@ class Scatter {
       pen.lineWidth = 2;
       pen.stroke();
     }
+  }
+
+  // One standard deviation of a committee, under the points.
+  drawBars(pen, colour, faded) {
+    const { top, height } = this.box;
+    pen.lineWidth = 1.2;
+    (this.spec.y_bars ?? []).forEach((ends, index) => {
+      if (ends.some(end => end === null)) return;
+      const [x] = this.place(index), [low, high] = ends.map(end => top + height - this.y.at(end) * height);
+      pen.globalAlpha = this.visible(index) ? 0.8 : 0.4;
+      pen.strokeStyle = this.visible(index) ? colour : faded;
+      pen.beginPath();
+      for (const y of [low, high]) { pen.moveTo(x - 3, y); pen.lineTo(x + 3, y); }
+      pen.moveTo(x, low);
+      pen.lineTo(x, high);
+      pen.stroke();
+    });
+    pen.globalAlpha = 1;
   }
 
   // Write names beside points where they touch neither a point nor another name.
