@@ -320,10 +320,29 @@ def test_cache_is_reused_and_rebuilt_when_the_data_change(emt_copper: list[Atoms
     first = load_stores(config)
     assert (len(first.train), len(first.validation)) == (8, 2)
     stamp = (tmp_path / "cache" / "train" / "index.json").stat().st_mtime_ns
-    load_stores(config)
+    again = load_stores(config)
     assert (tmp_path / "cache" / "train" / "index.json").stat().st_mtime_ns == stamp
+    assert again.report.lines()[:2] == [
+        "10 structures, 80 atomic environments",
+        "10 structures from the cache, checked when it was written",
+    ]
     ase.io.write(tmp_path / "a.extxyz", emt_copper[:15])
     assert len(load_stores(config).train) == 12
+
+
+def test_cache_of_a_folder_is_rebuilt_when_a_run_is_added(tmp_path: Path) -> None:
+    config = RunConfig(
+        model=EquivariantConfig(cutoff=4.5),
+        data=DataConfig(train=(str(tmp_path / "runs"),), split_by="supercell", cache=str(tmp_path / "cache")),
+        training=TrainingConfig(),
+    )
+    for n_runs in (2, 3):
+        for k in range(n_runs):
+            folder = tmp_path / "runs" / f"run-{k}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "vasprun.xml").write_text(VASPRUN.format(structure=STRUCTURE))
+        stores = load_stores(config)
+        assert len(stores.train) + len(stores.validation) == n_runs
 
 
 def test_damaged_cache_is_named(tmp_path: Path) -> None:

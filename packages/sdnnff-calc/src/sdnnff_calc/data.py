@@ -132,6 +132,8 @@ class DataReport:
         Reasons, each with the origin of the structure.
     largest_force
         eV/Å.
+    n_cached
+        Accepted earlier and taken from the cache: their elements and forces are not in this report.
     """
 
     n_structures: int = 0
@@ -139,15 +141,17 @@ class DataReport:
     element_counts: Counter[str] = field(default_factory=Counter)
     rejected: list[str] = field(default_factory=list)
     largest_force: float = 0.0
+    n_cached: int = 0
 
     def lines(self) -> list[str]:
         """Say it in words, one line per fact."""
         elements = ", ".join(f"{symbol} {n}" for symbol, n in self.element_counts.most_common())
-        lines = [
-            f"{self.n_structures} structures, {self.n_atoms} atomic environments",
-            f"atoms by element: {elements}",
-            f"largest force component {self.largest_force:.3f} eV/Å",
-        ]
+        lines = [f"{self.n_structures} structures, {self.n_atoms} atomic environments"]
+        if self.n_cached:
+            lines.append(f"{self.n_cached} structures from the cache, checked when it was written")
+        if elements:
+            lines.append(f"atoms by element: {elements}")
+            lines.append(f"largest force component {self.largest_force:.3f} eV/Å")
         if self.rejected:
             lines.append(f"{len(self.rejected)} structures left out:")
             lines += [f"  {reason}" for reason in self.rejected[:20]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -60,8 +61,9 @@ def store_of(structures: Sequence[Atoms], cutoff: float, max_force: float = np.i
 def _cache_key(config: RunConfig) -> str:
     """Hash what a cache depends on: files, their times and sizes, cutoff and split."""
     data = config.data
-    files = [p for name in (*data.train, *data.validation) for p in [Path(name)]]
-    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    files = [Path(name) for name in (*data.train, *data.validation)]
+    inside = [p for path in files for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in inside if p.is_file()]
     content = [stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
     text = json.dumps([*content, config.training.seed, [str(p) for p in files]])
     return hashlib.sha256(text.encode()).hexdigest()
@@ -83,25 +85,31 @@ def load_stores(config: RunConfig) -> Stores:
     def groups(names: tuple[str, ...]) -> list[str]:
         return [group_of(atoms, data.split_by, k) for k, atoms in enumerate(iterate_structures(names))]
 
-    held = None
-    if not data.validation:
-        held = split_groups(groups(data.train), data.validation_fraction, config.training.seed)
+    @functools.cache  # not asked for when both caches are there: it reads all the data
+    def held() -> Sequence[bool] | None:
+        if data.validation:
+            return None
+        return list(split_groups(groups(data.train), data.validation_fraction, config.training.seed))
 
-    def samples(names: tuple[str, ...], want: bool | None) -> MemoryStore | ShardedStore:
+    def samples(names: tuple[str, ...], want: bool) -> MemoryStore | ShardedStore:
         def chosen() -> object:
             for k, atoms in enumerate(iterate_structures(names)):
-                if held is None or want is None or bool(held[k]) == want:
+                split = held()
+                if split is None or bool(split[k]) == want:
                     yield atoms
 
         checked = check_labels(chosen(), data.max_force, report)  # type: ignore[arg-type]
         stream = (Sample.from_atoms(atoms, cutoff) for atoms in checked)
         if not data.cache:
             return MemoryStore(stream)
-        folder = Path(data.cache) / ("validation" if want is True or (want is None and held is None) else "train")
+        folder = Path(data.cache) / ("validation" if want else "train")
         key = _cache_key(config)
         if (folder / "index.json").is_file():
             store = ShardedStore(folder)
             if store.key == key:
+                report.n_structures += len(store)
+                report.n_atoms += int(store.sizes.sum())
+                report.n_cached += len(store)
                 return store
         folder.parent.mkdir(parents=True, exist_ok=True)
         return ShardedStore.write(folder, stream, cutoff=cutoff, key=key, shard_atoms=data.shard_atoms)
