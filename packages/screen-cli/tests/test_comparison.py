@@ -44,6 +44,22 @@ def test_stability_is_counted_from_both_sides():
     assert swapped.agreements[0].mean_log10_ratio == -result.agreements[0].mean_log10_ratio
 
 
+def test_two_models_give_a_mean_a_factor_and_doubts():
+    rough = row("x", 1.0, trusted=False)
+    result = compare_rows([rough, *A[1:]], B)
+    joint = {item["id"]: item for item in result.rows}
+    assert joint["x"]["kappa_mean_w_mk"] == pytest.approx(math.sqrt(2))
+    assert joint["x"]["kappa_factor"] == pytest.approx(math.sqrt(2))
+    for name, factor in (("x", 2**0.5), ("z", 2.0), ("y", 1.0)):  # either model is the mean times or over the factor
+        values = {joint[name]["kappa_total_w_mk_a"], joint[name]["kappa_total_w_mk_b"]}
+        mean = joint[name]["kappa_mean_w_mk"]
+        assert sorted(values) == pytest.approx(sorted({mean / factor, mean * factor}))
+    assert joint["x"]["doubts"] == "rough fit in A"
+    assert joint["u"]["doubts"] == "unstable in A, no κ in A"
+    assert joint["y"]["doubts"] == ""
+    assert joint["u"]["kappa_mean_w_mk"] is None
+
+
 def test_filtered_and_unreadable_rows_take_no_part():
     dropped = [row("x", None, state="filtered"), {"id": "rejected-1", "state": "failed", "formula": None}]
     result = compare_rows(A, dropped)
@@ -72,6 +88,8 @@ def test_command_writes_table_plot_and_numbers(runs, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "mean log10(B/A) -0.100" in printed.out
     assert "agree on 75.0 % of 4" in printed.out
+    order = [line.split()[0] for line in printed.out.splitlines() if line.split()[:1] in (["x"], ["y"], ["z"], ["u"])]
+    assert order == ["z", "x", "y", "u"]
     assert "settings differ besides the force field: conductivity.mesh" in printed.err
     assert "calculator" not in printed.err
     with table.open() as file:
@@ -79,6 +97,10 @@ def test_command_writes_table_plot_and_numbers(runs, tmp_path, capsys):
     assert float(rows["z"]["kappa_total_w_mk_a"]) == 4.0
     assert float(rows["z"]["kappa_total_w_mk_b"]) == 1.0
     assert "a (emt)" in plot.read_text()
+    assert main(["compare", *runs, "--sort", "kappa"]) == 0
+    printed = capsys.readouterr().out
+    order = [line.split()[0] for line in printed.splitlines() if line.split()[:1] in (["x"], ["y"], ["z"], ["u"])]
+    assert order == ["x", "z", "u", "y"]
     assert main(["compare", *runs, "--json", "--filter", "kappa_total_w_mk < 5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {item["id"] for item in found["rows"]} == {"x", "z"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-COMPARED = ("kappa_total_w_mk", "min_frequency_thz", "max_frequency_thz", "max_msd", "vs_m_s", "cv_j_mol_k", "p3")
+COMPARED = (
+    "kappa_total_w_mk",
+    "kappa_p_w_mk",
+    "kappa_c_w_mk",
+    "min_frequency_thz",
+    "max_frequency_thz",
+    "max_msd",
+    "vs_m_s",
+    "cv_j_mol_k",
+    "p3",
+)
 """Columns that the joint table holds for both runs, as far as they have them."""
 
 
@@ -53,7 +63,10 @@ class Comparison:
     ----------
     rows : list of dict
         One for each crystal both runs read: ``id formula space_group``, then ``state``, ``stable``, ``trusted`` and
-        :data:`COMPARED` with ``_a`` and ``_b``, and ``log10_ratio`` of κ.
+        :data:`COMPARED` with ``_a`` and ``_b``, and of κ ``log10_ratio``, ``kappa_mean_w_mk`` (geometric mean of
+        both) and ``kappa_factor`` (A and B are this mean times and over it: how much the models leave open, a lower
+        bound of the error). ``doubts`` says what else speaks against a number: models that disagree about stability,
+        a fit that is not trusted, κ in one run alone.
     only_a, only_b : int
         Crystals that one run alone has.
     stability : dict of str to int
@@ -152,8 +165,25 @@ def _join(a: Row, b: Row) -> dict[str, Any]:
     for name in ("state", "stable", "trusted", *COMPARED):
         joint |= {f"{name}_a": a.get(name), f"{name}_b": b.get(name)}
     kappa_a, kappa_b = a.get("kappa_total_w_mk") or 0.0, b.get("kappa_total_w_mk") or 0.0
-    joint["log10_ratio"] = math.log10(kappa_b / kappa_a) if kappa_a > 0 and kappa_b > 0 else None
+    both = kappa_a > 0 and kappa_b > 0
+    joint["log10_ratio"] = math.log10(kappa_b / kappa_a) if both else None
+    joint["kappa_mean_w_mk"] = math.sqrt(kappa_a * kappa_b) if both else None
+    joint["kappa_factor"] = math.sqrt(max(kappa_a, kappa_b) / min(kappa_a, kappa_b)) if both else None
+    joint["doubts"] = ", ".join(_doubts(joint, kappa_a, kappa_b))
     return joint
+
+
+def _doubts(joint: Row, kappa_a: float, kappa_b: float) -> Iterator[str]:
+    """Say what speaks against the κ of a crystal besides the distance of the models."""
+    for name in "ab":
+        other = joint["stable_b" if name == "a" else "stable_a"]
+        if other and joint[f"stable_{name}"] in (False, 0):
+            yield f"unstable in {name.upper()}"
+    if (kappa_a > 0) != (kappa_b > 0):
+        yield f"no κ in {'B' if kappa_a > 0 else 'A'}"
+    for name, kappa in (("a", kappa_a), ("b", kappa_b)):
+        if kappa > 0 and joint[f"trusted_{name}"] in (False, 0):
+            yield f"rough fit in {name.upper()}"
 
 
 def _pairs(rows: list[dict[str, Any]], column: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,29 @@ if TYPE_CHECKING:
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the joint table.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the parity plot (.png .svg .pdf).")
 @click.option(
-    "--limit", "-n", default=40, show_default=True, help="Rows of the table to show, largest difference first."
+    "--sort",
+    "order",
+    type=click.Choice(["difference", "kappa"]),
+    default="difference",
+    show_default=True,
+    help="Largest ratio of κ first, or lowest κ first.",
 )
+@click.option("--limit", "-n", default=40, show_default=True, help="Rows of the table to show.")
 def command(
-    run_a: Path, run_b: Path, where: str, as_json: bool, csv_path: Path | None, plot: Path | None, limit: int
+    run_a: Path,
+    run_b: Path,
+    where: str,
+    as_json: bool,
+    csv_path: Path | None,
+    plot: Path | None,
+    order: str,
+    limit: int,
 ) -> None:
     """Compare RUN_B with RUN_A, crystal by crystal (matched by id).
 
-    Prints the crystals with the largest ratio of κ first, the mean log10 ratio of every compared column, and on how
-    many crystals both agree about stability. Settings that differ besides the force field are named.
+    Prints κ_P and κ_C of both runs, their geometric mean κ and the factor by which each is off it, what else speaks
+    against the number, the mean log10 ratio of every compared column, and on how many crystals both agree about
+    stability. Settings that differ besides the force field are named.
     """
     from screen_cli.comparison import compare_rows, draw_parity
     from screen_cli.errors import FilterError
@@ -58,10 +73,10 @@ def command(
         names = {"a": _name(first), "b": _name(second)}
         click.echo(json.dumps({"runs": names, "settings_differ": others, **comparison.to_dict()}, indent=1))
         return
-    _print(comparison, _name(first), _name(second), limit)
+    _print(comparison, _name(first), _name(second), order, limit)
 
 
-def _print(comparison: Comparison, name_a: str, name_b: str, limit: int) -> None:
+def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: int) -> None:
     """Print table and statistics."""
     from screen_cli.table import Column, print_table
 
@@ -74,11 +89,16 @@ def _print(comparison: Comparison, name_a: str, name_b: str, limit: int) -> None
         Column("min_frequency_thz_b", "ν min B\nTHz", ".2f"),
         Column("max_msd_a", "max MSD A\nÅ²", ".4f"),
         Column("max_msd_b", "max MSD B\nÅ²", ".4f"),
-        Column("kappa_total_w_mk_a", "κ A\nW/mK", ".4g"),
-        Column("kappa_total_w_mk_b", "κ B\nW/mK", ".4g"),
+        Column("kappa_p_w_mk_a", "κ_P A\nW/mK", ".3g"),
+        Column("kappa_c_w_mk_a", "κ_C A\nW/mK", ".2g"),
+        Column("kappa_p_w_mk_b", "κ_P B\nW/mK", ".3g"),
+        Column("kappa_c_w_mk_b", "κ_C B\nW/mK", ".2g"),
+        Column("kappa_mean_w_mk", "κ mean\nW/mK", ".3g"),
+        Column("kappa_factor", "×÷", ".2f"),
         Column("log10_ratio", "log10 B/A", "+.3f"),
+        Column("doubts", "doubts", ""),
     ]
-    rows = sorted(comparison.rows, key=lambda row: -abs(row["log10_ratio"] or 0.0))[:limit]
+    rows = sorted(comparison.rows, key=_by_kappa if order == "kappa" else _by_difference)[:limit]
     print_table([row | {"stability": _stability(row)} for row in rows], columns)
     if len(comparison.rows) > limit:
         click.echo(f"... and {len(comparison.rows) - limit} more (--limit)")
@@ -98,6 +118,17 @@ def _print(comparison: Comparison, name_a: str, name_b: str, limit: int) -> None
     click.echo(
         f"{len(comparison.rows)} crystals in common; only in A {comparison.only_a}, only in B {comparison.only_b}"
     )
+
+
+def _by_difference(row: dict[str, Any]) -> float:
+    """Largest ratio of κ first."""
+    return -abs(row["log10_ratio"] or 0.0)
+
+
+def _by_kappa(row: dict[str, Any]) -> float:
+    """Lowest κ first: the mean, or the one there is; crystals without κ last."""
+    known = [row["kappa_mean_w_mk"], row["kappa_total_w_mk_a"], row["kappa_total_w_mk_b"], math.inf]
+    return float(next(value for value in known if value is not None))
 
 
 def _stability(row: dict[str, Any]) -> str:
