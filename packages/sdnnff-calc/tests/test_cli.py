@@ -58,6 +58,7 @@ def test_train_evaluate_info_embed(project: Path, capsys: pytest.CaptureFixture[
     paths = [Path(line) for line in done.stdout.split()]
     assert paths == [project / "run" / f"member-{k}" / "model.pt" for k in (0, 1)]
     assert "atoms by element: Cu 192" in done.stderr
+    assert re.search(r"epoch 3/3: force RMSE .* meV/Å, [1-9]\d* atoms/s, 0:00:00 left", done.stderr)
 
     assert (
         main(

@@ -6,9 +6,11 @@ Data go to stdout, everything else to stderr.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,8 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _progress() -> Iterator[object]:
     """Show a bar with rate and remaining time where rich and a terminal are there, else plain lines."""
 
+    begin, first = time.monotonic(), 0.0
+
     def plain(share: float, line: str) -> None:
-        print(f"{100 * share:5.1f} % {line}", file=sys.stderr)
+        nonlocal begin, first
+        elapsed, done = time.monotonic() - begin, share - first
+        if done <= 0.0:  # the next member of a committee, or the next stage
+            begin, first, left = time.monotonic(), share, "?"
+        else:
+            left = str(datetime.timedelta(seconds=round(elapsed * (1.0 - share) / done)))
+        print(f"{100 * share:5.1f} % {line}, {left} left", file=sys.stderr)
 
     if not sys.stderr.isatty():
         yield plain

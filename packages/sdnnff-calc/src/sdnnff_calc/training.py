@@ -127,6 +127,8 @@ class Fit:
                 raise TrainingError("force_constant_weight is set, but force_constants names no file.")
         self._resume_path = workdir / f"resume-{stage}.pt"
         self._session_start = time.monotonic()
+        self._step_seconds = 0.0
+        self._step_atoms = 0
 
     def run(self, on_step: Callable[[int], None] | None = None) -> Model:
         """Train to the end, from the last resume point if there is one.
@@ -207,6 +209,7 @@ class Fit:
     def _step(self, batch: LabelledBatch) -> None:
         """Do one optimiser step."""
         config, state = self.config, self.state
+        begin = time.monotonic()
         rate = learning_rate(config, state.step, self._progress_share())
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -241,6 +244,8 @@ class Fit:
         state.loss_sum += float(loss.detach())
         state.square_sum += float(error.square().sum())
         state.component_sum += error.numel()
+        self._step_seconds += time.monotonic() - begin
+        self._step_atoms += batch.env.n_atoms
 
     def _close_epoch(self) -> None:
         """Validate with the averaged weights, keep the best ones, write the log."""
@@ -275,7 +280,8 @@ class Fit:
         write_log(state.records, self.workdir / f"log-{self.stage}.csv")
         line = (
             f"{self.stage} epoch {record.epoch}/{self.epochs}: force RMSE "
-            f"{1000 * record.train_force_rmse:.2f} (train) {1000 * rmse:.2f} (validation) meV/Å"
+            f"{1000 * record.train_force_rmse:.2f} (train) {1000 * rmse:.2f} (validation) meV/Å, "
+            f"{self._step_atoms / max(self._step_seconds, 1e-9):.0f} atoms/s"
         )
         _log.info(line)
         if self.progress is not None:
