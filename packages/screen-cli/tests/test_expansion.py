@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from functools import cache
 from typing import Any
@@ -209,6 +210,65 @@ def test_third_order_and_strained_crystals_agree_mode_by_mode() -> None:
     np.testing.assert_allclose(from_strains.tensors[single], from_fc3.tensors[single], atol=0.02 * scale)
     clamped = gruneisen_from_fc3(phono3py_of("hcp", dim), mesh, ion_clamped=True)
     assert np.abs(clamped.tensors[single] - from_fc3.tensors[single]).max() > 0.05 * scale  # the ions matter here
+
+
+def test_routes_agree_in_wurtzite() -> None:
+    """Silicon carbide, double precision, forces that end at second neighbours: tensors, mode by mode, within 0.5 %."""
+    atoms = relaxed_atoms(relax(bulk("SiC", "wurtzite", a=3.055, c=4.99), bonds_of_sic(), RelaxSettings(fmax=1e-5)))
+    solver = SymfcSolver(cutoff=3.5)
+    settings = DisplaceSettings(dim=[3, 3, 2], distance=0.005)
+    displaced = displace(atoms, settings, seed_text="SiC", count=solver.count_parameters)
+    forces = compute_forces(displaced, bonds_of_sic(), ForcesSettings())
+    fitted = fit_force_constants(displaced, forces, ForceConstantsSettings(holdout=0), solver)
+    phonopy, mesh = load_phonopy(displaced, fitted), [4, 4, 3]
+    rotations = cartesian_rotations(phonopy.primitive)
+    strains = invariant_strains(rotations)
+    from_fc3 = gruneisen_from_fc3(load_phono3py(displaced, force_constants=fitted), mesh)
+    from_strains = gruneisen_from_strains(phonopy, bonds_of_sic(), mesh, strains, amplitude=0.001, distance=0.005)
+    averages = [
+        compute_expansion(modes, np.eye(6), 1.0, rotations, [300.0]).gamma[0] for modes in (from_fc3, from_strains)
+    ]
+    np.testing.assert_allclose(averages[0], averages[1], rtol=2e-3, atol=1e-9)
+    assert averages[0][0, 0] == pytest.approx(0.83, abs=0.02)
+    single = _single(from_fc3.frequencies) & ~from_fc3.translations
+    assert single.sum() > 50
+    known = np.einsum("qskl,nkl->qsn", from_fc3.tensors, strains)[single]
+    clamped = gruneisen_from_fc3(load_phono3py(displaced, force_constants=fitted), mesh, ion_clamped=True)
+    without = np.einsum("qskl,nkl->qsn", clamped.tensors, strains)[single]
+    assert np.abs(without - known).max() > 0.05 * np.abs(known).max()  # the ions' own answer is in it
+    np.testing.assert_allclose(
+        np.einsum("qskl,nkl->qsn", from_strains.tensors, strains)[single], known, atol=0.005 * np.abs(known).max()
+    )
+
+
+def bonds_of_sic() -> Calculator:
+    """J. Tersoff, Phys. Rev. B 39, 5566 (1989), cut off between first and second neighbours."""
+    from ase.calculators.tersoff import Tersoff, TersoffParameters
+
+    silicon = {"A": 1830.8, "B": 471.18, "lambda1": 2.4799, "lambda2": 1.7322, "beta": 1.1e-6, "n": 0.78734}
+    carbon = {"A": 1393.6, "B": 346.74, "lambda1": 3.4879, "lambda2": 2.2119, "beta": 1.5724e-7, "n": 0.72751}
+    elements = {
+        "Si": (silicon, {"c": 1.0039e5, "d": 16.217, "h": -0.59825}),
+        "C": (carbon, {"c": 3.8049e4, "d": 4.3484, "h": -0.57058}),
+    }
+    table = {}
+    for i, j, k in itertools.product(elements, repeat=3):
+        (own, angles), (other, _) = elements[i], elements[j]
+        table[i, j, k] = TersoffParameters(
+            m=3,
+            gamma=1,
+            lambda3=0,
+            n=own["n"],
+            beta=own["beta"],
+            A=(own["A"] * other["A"]) ** 0.5,
+            B=(1.0 if i == j else 0.9776) * (own["B"] * other["B"]) ** 0.5,
+            lambda1=(own["lambda1"] + other["lambda1"]) / 2,
+            lambda2=(own["lambda2"] + other["lambda2"]) / 2,
+            R=2.3,
+            D=0.1,
+            **angles,
+        )
+    return Tersoff(table)
 
 
 def test_origin_does_not_matter() -> None:

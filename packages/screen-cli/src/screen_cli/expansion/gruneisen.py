@@ -154,7 +154,7 @@ def gruneisen_from_strains(
 
     if not 0 < amplitude < 0.1:
         raise ConfigError(f"the strain is {amplitude}, expected a small positive number such as {STRAIN}.")
-    points = _irreducible_points(phonopy, mesh)
+    _irreducible_points(phonopy, mesh)  # imaginary modes are told before forces are spent
     unitcell, primitive = ase_cell(phonopy.unitcell), ase_cell(phonopy.primitive)
     ions = InternalStrain.of(primitive, calculator)
     images = primitive_atom_of_unitcell(phonopy)
@@ -168,7 +168,32 @@ def gruneisen_from_strains(
             pair.append(force_constants_of(deformed, phonopy, calculator, distance))
         derivatives.append((pair[0] - pair[1]) / (2 * size))
         logger.info("strained crystals: strain %d of %d", number + 1, len(strains))
-    along = _expectation_values(phonopy, points, np.array(derivatives))  # (n_irr, n_bands, n_strains)
+    return gruneisen_from_derivatives(phonopy, mesh, strains, np.array(derivatives))
+
+
+def gruneisen_from_derivatives(
+    phonopy: Phonopy, mesh: list[int], strains: NDArray[np.float64], derivatives: NDArray[np.float64]
+) -> ModeGruneisen:
+    """Mode Grüneisen tensors from derivatives of the force constants, wherever they come from.
+
+    Parameters
+    ----------
+    phonopy : Phonopy
+        Of the unstrained crystal, with force constants.
+    mesh : list of int
+        Γ-centred mesh.
+    strains : ndarray
+        float64 (n_strains, 3, 3), orthonormal.
+    derivatives : ndarray
+        float64 (n_strains, n_primitive, n_atoms, 3, 3), eV/Å²: ∂Φ by the size of each strain, ions relaxed.
+
+    Raises
+    ------
+    PhysicsError
+        A mode of the unstrained crystal is imaginary.
+    """
+    points = _irreducible_points(phonopy, mesh)
+    along = _expectation_values(phonopy, points, derivatives)  # (n_irr, n_bands, n_strains)
     return _finish(points, np.einsum("qsn,nkl->qskl", along, strains))
 
 

@@ -88,7 +88,7 @@ def plot_gruneisen(records: dict[str, Record], *, title: str = "") -> Figure:
         axes.axhline(0.0, color=_GREY, linewidth=0.5)
         axes.set_xlabel("Frequency (THz)")
         axes.set_ylabel("Mode Grüneisen parameter")
-        axes.legend(frameon=False)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, columnspacing=1.0)
         axes.set_title(title)
     return figure
 
