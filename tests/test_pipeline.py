@@ -126,6 +126,32 @@ def test_harmonic_only_run_trusts_a_harmonic_fit(fast_config, tmp_path, capsys):
     assert row.get("kappa_p_w_mk") is None
 
 
+@pytest.mark.parametrize("single_atoms", [False, True])
+def test_forces_of_the_fc2_supercell_before_the_gate_are_used_again_after_it(
+    fast_config, tmp_path, capsys, single_atoms
+):
+    config = fast_config("Al", extra="[gate]\nbefore_third_order = true\n")
+    fc2 = "dim_fc2 = [3, 3, 3]\n" + ("n_supercells_fc2 = 0\n" if single_atoms else "")
+    config.write_text(config.read_text().replace("[harmonic]", f"{fc2}[harmonic]"))
+    assert main(["run", str(config), "--quiet"]) == 0
+    (row,) = show(capsys, tmp_path / "screen", "--columns", "all")
+    assert row["state"] == "done", row["reason"]
+    assert row["n_force_calls"] == row["n_supercells"] + 1
+    run = RunDirectory.open(tmp_path / "screen")
+    keys = json.loads(run.rows()[0]["keys"])
+    before, after, displaced = (
+        run.store.read(row["id"], stage, keys[stage]).arrays for stage in ("harmonic_forces", "forces", "displace")
+    )
+    assert len(after["forces_fc2"]) == len(displaced["displacements_fc2"]) > 0
+    np.testing.assert_array_equal(after["forces_fc2"], before["forces_fc2" if single_atoms else "forces"])
+    if single_atoms:  # the very same displacements as in a run that does both at once
+        config.write_text(config.read_text().replace("before_third_order = true", ""))
+        assert main(["run", str(config), "--run-dir", str(tmp_path / "at-once"), "--quiet"]) == 0
+        (joint,) = show(capsys, tmp_path / "at-once", "--columns", "all")
+        assert row["kappa_total_w_mk"] == pytest.approx(joint["kappa_total_w_mk"], rel=1e-6)
+        assert joint["n_force_calls"] > row["n_force_calls"]
+
+
 def test_fc2_alone_before_the_gate_spares_third_order_forces(fast_config, tmp_path, capsys):
     config = fast_config("Al", "Cu")
     assert main(["run", str(config), "--run-dir", str(tmp_path / "joint"), "--quiet"]) == 0

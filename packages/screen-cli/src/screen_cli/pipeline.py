@@ -106,20 +106,28 @@ def _displace(context: Context, prefix: str = "") -> Record:
     plugin = installed_plugins().get("force_constant_solvers", fit.solver)
     settings = context.settings.displace
     solver = _make_solver(plugin, fit.options) if fit.options and not prefix else None
+    kind = plugin.displacements
+    if prefix and settings.dim_fc2 and settings.n_supercells_fc2 == 0:
+        kind = "finite-difference"  # as the fc2 supercells beside fc3
+    earlier = context.records.get(f"{HARMONIC_PREFIX}displace")
     return displace(
         relaxed_atoms(context.records["relax"]),
         harmonic_settings(settings) if prefix else settings,
-        kind=plugin.displacements,
+        kind=kind,
         third_order=fit.third_order and not prefix,
         seed_text=context.structure.id,
         count=getattr(solver, "count_parameters", None),
+        displacements_fc2=earlier.arrays["displacements"] if earlier and kind == "random" else None,
     )
 
 
 def _forces(context: Context, prefix: str = "") -> Record:
     from screen_cli.stages.forces import compute_forces
 
-    return compute_forces(context.records[f"{prefix}displace"], context.calculator, context.settings.forces)
+    names = (f"{HARMONIC_PREFIX}displace", f"{HARMONIC_PREFIX}forces")
+    known = (context.records[names[0]], context.records[names[1]]) if names[1] in context.records else None
+    displaced = context.records[f"{prefix}displace"]
+    return compute_forces(displaced, context.calculator, context.settings.forces, known=known)
 
 
 def _force_constants(context: Context, prefix: str = "") -> Record:
@@ -272,7 +280,7 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
     if has_gate:
         stages.append(Stage("gate", ("relax", *harmonic_needs, "harmonic"), _gate, _gate_dependence))
         if prefix:
-            stages += _fit_stages(settings, "")
+            stages += _fit_stages(settings, "", known_fc2=bool(settings.displace.dim_fc2))
         transport = registry.get("conductivity_solvers", settings.conductivity.solver)
         stages.append(
             Stage(
@@ -280,6 +288,7 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
                 ("displace", "force_constants"),
                 _conductivity,
                 lambda c: [asdict(c.settings.conductivity), _identity(transport), _born_dependence(c)],
+                version=2,  # scattering = "products" averages all three origins
             )
         )
     known = {stage.name for stage in stages}
@@ -306,8 +315,11 @@ def stages_for(settings: RunSettings) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def _fit_stages(settings: RunSettings, prefix: str) -> list[Stage]:
-    """The three stages from relaxed crystal to force constants; with a prefix, of second order only."""
+def _fit_stages(settings: RunSettings, prefix: str, *, known_fc2: bool = False) -> list[Stage]:
+    """The three stages from relaxed crystal to force constants; with a prefix, of second order only.
+
+    With ``known_fc2`` the forces in the fc2 supercell are those of the fit before the gate.
+    """
     fit = settings.force_constants
     solver = installed_plugins().get("force_constant_solvers", fit.solver)
     third_order = fit.third_order and not prefix
@@ -316,7 +328,7 @@ def _fit_stages(settings: RunSettings, prefix: str) -> list[Stage]:
     return [
         Stage(
             displaced,
-            ("relax",),
+            ("relax", f"{HARMONIC_PREFIX}displace") if known_fc2 else ("relax",),
             runs[0],
             lambda c: [
                 asdict(c.settings.displace),
@@ -326,7 +338,12 @@ def _fit_stages(settings: RunSettings, prefix: str) -> list[Stage]:
                 *([fit.options, _identity(solver)] if fit.options and third_order else []),  # cutoffs count
             ],
         ),
-        Stage(forced, names[:1], runs[1], lambda c: [asdict(c.settings.forces), _depends_calculator(c)]),
+        Stage(
+            forced,
+            (*names[:1], f"{HARMONIC_PREFIX}displace", f"{HARMONIC_PREFIX}forces") if known_fc2 else names[:1],
+            runs[1],
+            lambda c: [asdict(c.settings.forces), _depends_calculator(c)],
+        ),
         Stage(fitted, names[:2], runs[2], lambda c: [asdict(fit), _identity(solver)]),
     ]
 

@@ -44,6 +44,7 @@ def displace(
     seed_text: str = "",
     symprec: float = 1e-3,
     count: Callable[[Phono3py], dict[int, int]] | None = None,
+    displacements_fc2: NDArray[np.float64] | None = None,
 ) -> Record:
     """Choose the supercell and displace it.
 
@@ -64,6 +65,9 @@ def displace(
     count : callable, optional
         ``count(phono3py) -> {2: n, 3: n}``: the free parameters of a solver with cutoffs, which has fewer than
         symmetry leaves. Default: those of the whole supercell.
+    displacements_fc2 : ndarray, optional
+        float64 (n_supercells_fc2, n_atoms_fc2, 3), Å: random displacements of the fc2 supercell whose forces are
+        known from an earlier fit of fc2 alone, taken instead of new ones.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def displace(
         "supercell_length": _shortest_translation(phono3py.supercell.cell),
     }
     if kind == "random":
-        _displace_randomly(phono3py, settings, n_params, third_order, seed_text, data)
+        _displace_randomly(phono3py, settings, n_params, third_order, seed_text, data, displacements_fc2)
     else:
         _displace_one_by_one(phono3py, settings, third_order)
     arrays = supercell_arrays(phono3py.supercell)
@@ -249,6 +253,7 @@ def _displace_randomly(
     third_order: bool,
     seed_text: str,
     data: dict[str, Any],
+    known_fc2: NDArray[np.float64] | None,
 ) -> None:
     """Set random displacements of all atoms; the rank guard chooses or checks their number."""
     separate_fc2 = phono3py.phonon_supercell_matrix is not None
@@ -273,6 +278,10 @@ def _displace_randomly(
         return
     n_atoms_fc2 = len(phono3py.phonon_supercell)
     only_fc2 = {2: count_free_parameters(phono3py.phonon_supercell)[2]}
+    data["n_params_fc2_supercell"] = only_fc2[2]
+    if known_fc2 is not None and known_fc2.shape[1] == n_atoms_fc2:
+        phono3py.phonon_dataset = {"displacements": known_fc2}
+        return
     n_fc2 = settings.n_supercells_fc2
     if n_fc2 is None:
         n_fc2 = required_supercells(only_fc2, n_atoms_fc2, margin=margin, paired=paired, min_pairs=_MIN_PAIRS_FC2)
@@ -283,7 +292,6 @@ def _displace_randomly(
     phono3py.phonon_dataset = {
         "displacements": random_displacements(n_fc2, n_atoms_fc2, settings.distance, paired=paired, rng=rng)
     }
-    data["n_params_fc2_supercell"] = only_fc2[2]
 
 
 def _displace_one_by_one(phono3py: Phono3py, settings: DisplaceSettings, third_order: bool) -> None:

@@ -18,7 +18,13 @@ from screen_cli.stages.relax import check_forces, first_forces
 _KEPT = ("forces", "forces_committee", "force_deviation")
 
 
-def compute_forces(displace_record: Record, calculator: Any, settings: ForcesSettings) -> Record:
+def compute_forces(
+    displace_record: Record,
+    calculator: Any,
+    settings: ForcesSettings,
+    *,
+    known: tuple[Record, Record] | None = None,
+) -> Record:
     """Evaluate the forces of every displaced supercell.
 
     A calculator with ``predict(list of Atoms)`` (as sdnnff-calc's) is asked for batches, any other for one
@@ -31,6 +37,9 @@ def compute_forces(displace_record: Record, calculator: Any, settings: ForcesSet
         Of :func:`screen_cli.stages.displace.displace`.
     calculator : ase.calculators.calculator.Calculator
     settings : ForcesSettings
+    known : (Record, Record), optional
+        Displacements and forces of an earlier fit of fc2 alone: where its supercells are the fc2 supercells of this
+        record, its forces are taken and no call is made for them.
 
     Returns
     -------
@@ -54,6 +63,12 @@ def compute_forces(displace_record: Record, calculator: Any, settings: ForcesSet
         displacements = displace_record.arrays.get(f"displacements{suffix}")
         if displacements is None or len(displacements) == 0:
             continue
+        taken = _known_fc2(displace_record, *known) if known and suffix else None
+        if taken is not None:
+            arrays |= taken.arrays
+            deviation = max(data.get("force_deviation_max", 0.0), taken.data.get("force_deviation_max", 0.0))
+            data = taken.data | data | ({"force_deviation_max": deviation} if deviation else {})
+            continue
         perfect = _supercell(displace_record, suffix)
         residual = _evaluate([perfect], calculator, settings, f"the undisplaced supercell{suffix}")
         supercells = [_displaced(perfect, vectors) for vectors in displacements]
@@ -72,6 +87,21 @@ def compute_forces(displace_record: Record, calculator: Any, settings: ForcesSet
             arrays[f"forces_committee{suffix}"] = members.swapaxes(0, 1)
             data["n_models"] = members.shape[1]
     return Record(data, arrays)
+
+
+def _known_fc2(record: Record, displaced: Record, forces: Record) -> Record | None:
+    """Forces of an earlier fit under the names of fc2 forces; None where its supercells are others."""
+    for suffix in ("", "_fc2"):
+        if not len(displaced.arrays.get(f"displacements{suffix}", ())):
+            continue
+        names = ("displacements", "supercell_positions", "supercell_numbers", "supercell_cell")
+        if not all(np.array_equal(displaced.arrays[f"{name}{suffix}"], record.arrays[f"{name}_fc2"]) for name in names):
+            return None
+        arrays = {f"{name.removesuffix('_fc2')}_fc2": array for name, array in forces.arrays.items()}
+        renamed = {f"{name}_fc2": forces.data[f"{name}{suffix}"] for name in ("residual_force_max", "force_rms")}
+        shared = {name: forces.data[name] for name in ("n_models", "force_deviation_max") if name in forces.data}
+        return Record(renamed | shared, arrays)
+    return None
 
 
 def _without_residual(
