@@ -32,6 +32,7 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from phon_wigner._solver import WignerSolver
+from screen_cli.calculators import make_calculator
 from screen_cli.force_constant_solvers.symfc import SymfcSolver
 
 from sdnnff_calc import SDNNFF, load_model
@@ -88,35 +89,36 @@ class Crystal:
         for cell, label in zip(self.cells, self.forces, strict=True):
             cell.calc = SinglePointCalculator(cell, forces=label)
         self.order = np.random.default_rng(0).permutation(len(self.cells))
-        self.small = self.phono3py
-        if self.large:
-            self.small = Phono3py(
-                self.phono3py.unitcell,
-                supercell_matrix=self.phono3py.supercell_matrix,
-                primitive_matrix=self.phono3py.primitive_matrix,
-                log_level=0,
-            )
-        self.large_fc2_dft = None
+        self.small = Phono3py(
+            self.phono3py.unitcell,
+            supercell_matrix=self.phono3py.supercell_matrix,
+            primitive_matrix=self.phono3py.primitive_matrix,
+            log_level=0,
+        )
+        self.small.dataset = {"displacements": np.array(self.phono3py.displacements), "forces": self.forces}
+        self.large_fc2_dft = self._large_fc2(self.large_forces) if self.large else None
         self.kappas_dft = self.kappas(self.forces, self.large_forces)
 
     def chosen(self, n: int) -> tuple[list[Atoms], list[Atoms]]:
         """The first n supercells of the order, and all the others."""
         return [self.cells[k] for k in self.order[:n]], [self.cells[k] for k in self.order[n:]]
 
-    def kappas(self, forces: Any, large_forces: Any) -> dict[str, float]:
-        """κ at 300 K, W/(m K), from the forces of all supercells.
+    def kappas(self, forces: Any, large_forces: Any = None, subset: Any = None) -> dict[str, float]:
+        """κ at 300 K, W/(m K), from the forces of all supercells, or of a subset.
 
         ``kappa``: fc2 and fc3 from the small supercells. ``kappa_large``: fc2 from the large ones, by the model, too.
         ``kappa_large_dft``: fc2 from the large ones, by DFT.
         """
-        fitted = self.solver.solve(self.phono3py, forces, large_forces)
-        found = {"kappa": self._kappa(self.small, fitted.get("fc2_of_fc3_supercell", fitted["fc2"]), fitted["fc3"])}
-        if self.large:
-            if self.large_fc2_dft is None:
-                self.large_fc2_dft = fitted["fc2"]
-            found["kappa_large"] = self._kappa(self.phono3py, fitted["fc2"], fitted["fc3"])
+        fitted = self.solver.solve(self.small, forces, subset=subset)
+        found = {"kappa": self._kappa(self.small, fitted["fc2"], fitted["fc3"])}
+        if large_forces is not None:
+            found["kappa_large"] = self._kappa(self.phono3py, self._large_fc2(large_forces), fitted["fc3"])
             found["kappa_large_dft"] = self._kappa(self.phono3py, self.large_fc2_dft, fitted["fc3"])
         return found
+
+    def _large_fc2(self, forces: Any) -> Any:
+        """fc2 of the large supercell."""
+        return self.solver.solve(self.phono3py, None, forces, third_order=False)["fc2"]
 
     def _kappa(self, phono3py: Any, fc2: Any, fc3: Any) -> float:
         """κ at 300 K, W/(m K)."""
@@ -130,16 +132,15 @@ class Crystal:
         large = np.array([r["forces"] for r in calculator.predict(self.large)]) if self.large else None
         return self.kappas(np.array([r["forces"] for r in calculator.predict(self.cells)]), large)
 
-    def write_force_constants(self, n: int, path: Path) -> str:
-        """Write the displacements and forces of the chosen supercells for the force-constant loss."""
+    def write_phonopy(self, n: int, path: Path) -> str:
+        """Write the first n supercells with forces as phonopy's file: its reader fits fc2, the recipe trains on it."""
         from phonopy import Phonopy
 
         chosen = self.order[:n]
-        phonon = Phonopy(self.phono3py.unitcell, self.phono3py.supercell_matrix, log_level=0)
+        phonon = Phonopy(self.phono3py.unitcell, self.phono3py.supercell_matrix, primitive_matrix="P", log_level=0)
         displacements = np.asarray(self.phono3py.displacements)[chosen]
         phonon.dataset = {"displacements": displacements, "forces": self.forces[chosen]}
-        phonon.produce_force_constants(fc_calculator="symfc")
-        phonon.save(path, settings={"force_constants": True})
+        phonon.save(path, settings={"force_sets": True, "displacements": True})
         return str(path)
 
 
@@ -164,10 +165,10 @@ def train(crystal: Crystal, method: str, n: int, model: Path, replay: Path, seed
         batch_atoms=64,
         ema_decay=0.99,
         structure_scaling=1.0,
-        refit_atoms=700,
+        refit_atoms=1000,
         learning_rate=LEARNING_RATE[settings.get("method", "scratch")],
         force_constant_weight=0.3 if settings.get("fc2") else 0.0,
-        force_constants=(crystal.write_force_constants(n, workdir / "fc2.yaml"),) if settings.get("fc2") else (),
+        force_constants=(crystal.write_phonopy(n, workdir / "fc2.yaml"),) if settings.get("fc2") else (),
         seed=seed,
         device="cpu",
     )
@@ -187,15 +188,10 @@ def measure(crystal: Crystal, calculator: SDNNFF, n: int, left_out: list[Atoms])
     """All numbers of one model."""
     _, unseen = crystal.chosen(n)
     own = evaluate_forces(calculator, unseen)
-    small = [a for a in left_out if str(a.info.get("kind", "")).endswith("none 0.03")] or left_out
-    elsewhere, displaced = evaluate_forces(calculator, left_out), evaluate_forces(calculator, small)
-    row = {
-        "force_rmse_mev": 1000 * own.rmse,
-        "force_scale_mev": 1000 * own.scale,
-        "left_out_rmse_mev": 1000 * elsewhere.rmse,
-        "left_out_displaced_rmse_mev": 1000 * displaced.rmse,
-        "left_out_scale_mev": 1000 * elsewhere.scale,
-    }
+    row: dict[str, float] = {"force_rmse_mev": 1000 * own.rmse, "force_scale_mev": 1000 * own.scale}
+    if left_out:
+        elsewhere = evaluate_forces(calculator, left_out)
+        row |= {"left_out_rmse_mev": 1000 * elsewhere.rmse, "left_out_scale_mev": 1000 * elsewhere.scale}
     for key, value in crystal.kappas_of(calculator).items():
         row |= {
             key: value,
@@ -203,6 +199,25 @@ def measure(crystal: Crystal, calculator: SDNNFF, n: int, left_out: list[Atoms])
             f"{key}_error_percent": 100 * (value / crystal.kappas_dft[key] - 1),
         }
     return row
+
+
+SEVENNET_CELLS = 20
+
+
+def measure_sevennet(crystal: Crystal, checkpoint: str) -> dict[str, float]:
+    """Force error and κ of a SevenNet model on the last supercells of the order, against DFT on the same ones."""
+    calculator = make_calculator("sevennet", {"model": checkpoint, "device": "cpu"})
+    subset = crystal.order[-SEVENNET_CELLS:]
+    forces = np.zeros_like(crystal.forces)
+    for k in subset:
+        forces[k] = calculator.get_forces(crystal.cells[k].copy())
+    kappa, reference = (crystal.kappas(f, subset=subset)["kappa"] for f in (forces, crystal.forces))
+    return {
+        "force_rmse_mev": 1000 * float(np.sqrt(np.mean((forces - crystal.forces)[subset] ** 2))),
+        "kappa": kappa,
+        "kappa_reference": reference,
+        "kappa_error_percent": 100 * (kappa / reference - 1),
+    }
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
@@ -242,14 +257,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="the general model, a checkpoint")
     parser.add_argument("--replay", type=Path, help="labelled structures of its training")
     parser.add_argument("--left-out", type=Path, help="labelled crystals that it has not seen")
+    parser.add_argument("--export", type=Path, help="write the first --train supercells for the recipe and stop")
+    parser.add_argument("--sevennet", nargs="+", default=[], help="measure checkpoints of SevenNet, nothing else")
     parser.add_argument("--crystals", nargs="+", choices=["nacl", "si"], default=["nacl", "si"])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--train", type=int, nargs="+", default=[1, 2, 5, 10, 20])
     parser.add_argument("--minutes", type=float, default=1e9, help="start no further row after so long")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--json", type=Path, default=Path("fine_tuning.json"))
     arguments = parser.parse_args(argv)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if arguments.export:
+        print(Crystal(arguments.crystals[0]).write_phonopy(arguments.train[0], arguments.export))
+        return 0
+    for checkpoint in arguments.sevennet:
+        print(checkpoint, json.dumps(measure_sevennet(Crystal(arguments.crystals[0]), checkpoint)), flush=True)
+    if arguments.sevennet:
+        return 0
     rows: list[dict[str, Any]] = json.loads(arguments.json.read_text()) if arguments.json.exists() else []
     if arguments.model is not None:
         end = time.monotonic() + 60 * arguments.minutes
@@ -270,12 +294,12 @@ def main(argv: list[str] | None = None) -> int:
                     path = train(crystal, method, n, arguments.model, arguments.replay, arguments.seed)
                 seconds = time.process_time() - begin
                 row = {"crystal": name, "method": method, "n": n, "cpu_seconds": seconds}
-                row |= measure(crystal, SDNNFF(path, device="cpu"), n, left_out)
+                row |= measure(crystal, SDNNFF(path, device="cpu"), n, [] if method == "scratch" else left_out)
                 rows.append(row)
                 arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
                 print(
                     f"{name} {method:18s} N={n:2d} {seconds:5.1f} s  RMSE {row['force_rmse_mev']:.3f} meV/Å  κ "
-                    f"{row['kappa_error_percent']:+.1f} %  left out {row['left_out_rmse_mev']:.0f} meV/Å",
+                    f"{row['kappa_error_percent']:+.1f} %  left out {row.get('left_out_rmse_mev', math.nan):.0f} meV/Å",
                     flush=True,
                 )
     print(tables(rows))
