@@ -105,6 +105,25 @@ def print_committees(repeats: int) -> dict[str, float]:
     return ratios
 
 
+MATRIX_PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
+
+
+def print_profile(n_atoms: int, repeats: int) -> None:
+    """Print each model's share of time in matrix products, and the five costliest operations."""
+    for name, config in CONFIGS.items():
+        calculator, atoms = SDNNFF(random_model(config), device="cpu"), salt(n_atoms)
+        calculator.predict([atoms])
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            for _ in range(repeats):
+                calculator.predict([atoms])
+        times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+        total = sum(times.values())
+        costliest = sorted(times, key=times.__getitem__, reverse=True)[:5]
+        share = 100 * sum(times.get(key, 0.0) for key in MATRIX_PRODUCTS) / total
+        text = ", ".join(f"{key.removeprefix('aten::')} {100 * times[key] / total:.0f} %" for key in costliest)
+        print(f"{name}, {len(atoms)} atoms: matrix products {share:.0f} %; {text}", flush=True)
+
+
 def own_peak_mb() -> float:
     """Peak resident memory of this process, MB; ru_maxrss would count the parent before exec."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -128,6 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--committee-only", action="store_true", help="measure committees of five against one, no peers"
     )
+    parser.add_argument("--profile-only", action="store_true", help="measure where the time goes, no peers")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one-memory", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -140,6 +160,10 @@ def main(argv: list[str] | None = None) -> int:
         print(own_peak_mb())
         return 0
 
+    if arguments.profile_only:
+        torch.set_num_threads(1)
+        print_profile(arguments.atoms[-1], arguments.repeats)
+        return 0
     if arguments.committee_only:
         torch.set_num_threads(1)
         print_committees(arguments.repeats)
