@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
 
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.adaptation import add_adapters, merge_adapters
@@ -20,7 +22,7 @@ from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, Ru
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.errors import ConfigError, TrainingError
 from sdnnff_calc.heads import Prediction, Statistics
-from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss
+from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
 from sdnnff_calc.readout_refit import refit_readout
 from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_committee
 from sdnnff_calc.samples import Sample, collate_samples
@@ -72,6 +74,52 @@ def test_energies_and_stresses_are_learned(emt_copper: list[Atoms], tmp_path: Pa
     stress = np.array([r["stress"] for r in results])
     stress_label = np.array([a.calc.results["stress"] for a in emt_copper])
     assert np.corrcoef(stress.ravel(), stress_label.ravel())[0, 1] > 0.9
+
+
+@pytest.fixture(scope="session")
+def copper_force_constants(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phonopy file with EMT force constants of the 8-atom cell."""
+    phonopy = pytest.importorskip("phonopy")
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = bulk("Cu")
+    unit = PhonopyAtoms(symbols=["Cu"], cell=cell.cell.array, scaled_positions=[[0, 0, 0]])
+    phonon = phonopy.Phonopy(unit, np.diag([2, 2, 2]), primitive_matrix=np.eye(3), log_level=0)
+    phonon.generate_displacements(distance=0.01)
+    displaced = [
+        Atoms(s.symbols, cell=s.cell, positions=s.positions, pbc=True) for s in phonon.supercells_with_displacements
+    ]
+    phonon.forces = np.array([EMT().get_forces(atoms) for atoms in displaced])
+    phonon.produce_force_constants()
+    path = tmp_path_factory.mktemp("fc2") / "phonopy_params.yaml"
+    phonon.save(path, settings={"force_constants": True})
+    return path
+
+
+@pytest.mark.parametrize("name", ["conservative-1", "direct-1"])
+def test_the_force_constant_loss_alone_teaches_fc2(
+    name: str, emt_copper: list[Atoms], copper_force_constants: Path, tmp_path: Path
+) -> None:
+    stores = stores_of(emt_copper[:6])
+    settings: dict[str, Any] = {"force_weight": 0.0, "force_constant_weight": 1.0, "refit_atoms": 0}
+    settings |= {"force_constants": (str(copper_force_constants),), "epochs": 30, "learning_rate": 1e-2}
+    config = run_config(tmp_path, name, **settings)
+    model = new_model(config.model, stores.train, "float32", 3, False)
+    target = read_force_constants(copper_force_constants, model.config.cutoff, model.dtype, "cpu")
+
+    def error() -> float:
+        draw = torch.Generator().manual_seed(0)
+        loss = force_constant_loss(model.network, target, model.statistics, model.config.head, draw)
+        return float(loss.detach()) ** 0.5
+
+    before = error()
+    Fit(model, stores.train, stores.validation, config.training, tmp_path, stage="fc2").run()
+    assert error() < 0.5 * before
+
+
+def test_the_force_constant_loss_needs_a_file(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="force_constants names no file"):
+        train_committee(run_config(tmp_path, force_constant_weight=1.0), stores_of(emt_copper))
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
