@@ -60,7 +60,7 @@ DEFAULT_STEPS = 400
 class Crystal:
     """The DFT supercells of one crystal, in a fixed random order, and what κ needs."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, with_large: bool = True) -> None:
         import phono3py
         from phono3py import Phono3py
 
@@ -84,7 +84,9 @@ class Crystal:
             moved = np.array([cell.positions - ideal for cell in self.cells])
             self.phono3py.dataset = {"displacements": moved, "forces": np.array(forces)}
         self.forces = np.array(forces)
-        self.large = [_atoms(cell) for cell in self.phono3py.phonon_supercells_with_displacements or []]
+        with_large = with_large and self.phono3py.phonon_supercell_matrix is not None
+        large = self.phono3py.phonon_supercells_with_displacements if with_large else None
+        self.large = [_atoms(cell) for cell in large or []]
         self.large_forces = np.array(self.phono3py.phonon_forces) if self.large else None
         for cell, label in zip(self.cells, self.forces, strict=True):
             cell.calc = SinglePointCalculator(cell, forces=label)
@@ -262,16 +264,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--crystals", nargs="+", choices=["nacl", "si"], default=["nacl", "si"])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--train", type=int, nargs="+", default=[1, 2, 5, 10, 20])
+    parser.add_argument("--no-large", action="store_true", help="leave out κ with fc2 of NaCl's 512-atom supercell")
     parser.add_argument("--minutes", type=float, default=1e9, help="start no further row after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=Path("fine_tuning.json"))
     arguments = parser.parse_args(argv)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if arguments.export:
-        print(Crystal(arguments.crystals[0]).write_phonopy(arguments.train[0], arguments.export))
+        print(Crystal(arguments.crystals[0], with_large=False).write_phonopy(arguments.train[0], arguments.export))
         return 0
     for checkpoint in arguments.sevennet:
-        print(checkpoint, json.dumps(measure_sevennet(Crystal(arguments.crystals[0]), checkpoint)), flush=True)
+        print(
+            checkpoint,
+            json.dumps(measure_sevennet(Crystal(arguments.crystals[0], with_large=False), checkpoint)),
+            flush=True,
+        )
     if arguments.sevennet:
         return 0
     rows: list[dict[str, Any]] = json.loads(arguments.json.read_text()) if arguments.json.exists() else []
@@ -284,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
             missing = [(m, n) for m, n in wanted if (name, m, n) not in done]
             if not missing:
                 continue
-            crystal = Crystal(name)
+            crystal = Crystal(name, not arguments.no_large)
             for method, n in missing:
                 if time.monotonic() > end:
                     return 0

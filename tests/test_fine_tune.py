@@ -125,3 +125,24 @@ def test_wrong_names_say_what_is_there(recipe, labelled) -> None:
         recipe.main(["tune", *common, "--methods", "half"])
     with pytest.raises(SystemExit, match="needs --replay"):
         recipe.main(["tune", *common, "--methods", "head-replay"])
+
+
+@pytest.mark.slow
+def test_sevennet_is_trained_by_its_own_trainer(recipe, labelled, capsys) -> None:
+    """Twice: the second call finds the checkpoint. Forces of EMT are far from DFT's, so a step must lower the error."""
+    pytest.importorskip("sevenn")
+    out = labelled / "out"
+    common = ["--out", str(out), "--leave-out", "Ag", "Au"]
+    recipe.main(["sevennet", *common, "--epochs", "4", "--replay", str(labelled / "copper.extxyz")])
+    best = out / "sevennet" / "checkpoint_best.pth"
+    stamp = best.stat().st_mtime_ns
+    recipe.main(["sevennet", *common, "--epochs", "4"])
+    assert best.stat().st_mtime_ns == stamp
+    unseen = read(out / "sevennet" / "valid.extxyz", ":")
+    assert len(read(out / "sevennet" / "train.extxyz", ":")) == 3
+    error = []
+    for options in ({"model": "0"}, {"model": str(best)}):
+        calculator = recipe.make_calculator("sevennet", {**options, "device": "cpu"})
+        assert unseen[0].get_potential_energy() == pytest.approx(calculator.get_potential_energy(unseen[0]), abs=0.5)
+        error.append(evaluate_forces(recipe.OneByOne(calculator), unseen).rmse)
+    assert error[1] < 0.9 * error[0]

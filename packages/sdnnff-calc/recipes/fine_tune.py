@@ -231,12 +231,13 @@ def tune(arguments: argparse.Namespace) -> None:
 # -- SevenNet --------------------------------------------------------------------------------------
 
 
-def forces_only(structures: list[Atoms]) -> list[Atoms]:
-    """Copies with forces and, for SevenNet's reader, an unknown energy: that of another method has another zero."""
+def with_energies_of(calculator: Any, structures: list[Atoms]) -> list[Atoms]:
+    """Copies with their forces and the energies of the model to start from: those of another method differ in zero."""
     copies = []
     for atoms in structures:
         copy = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-        copy.calc = SinglePointCalculator(copy, energy=np.nan, forces=atoms.get_forces())
+        energy = calculator.get_potential_energy(copy)
+        copy.calc = SinglePointCalculator(copy, energy=energy, forces=atoms.get_forces())
         copies.append(copy)
     return copies
 
@@ -244,6 +245,7 @@ def forces_only(structures: list[Atoms]) -> list[Atoms]:
 def sevennet(arguments: argparse.Namespace) -> None:
     """Write the data and input.yaml of ``sevenn train`` and run it."""
     import yaml
+    from sevenn.calculator import SevenNetCalculator
     from sevenn.util import load_checkpoint
 
     folder = arguments.out / "sevennet"
@@ -251,10 +253,12 @@ def sevennet(arguments: argparse.Namespace) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     train, _ = chosen(arguments)
-    cells = forces_only(list(iterate_structures(train)))
-    n_held = max(1, len(cells) // 5)
-    if len(cells) < 2:
+    labelled = list(iterate_structures(train))
+    if len(labelled) < 2:
         raise SystemExit("SevenNet's trainer needs a supercell for validation: label at least 2.")
+    n_held = max(1, len(labelled) // 5)
+    calculator = SevenNetCalculator(arguments.start, device="auto")
+    cells = with_energies_of(calculator, labelled)
     ase.io.write(folder / "train.extxyz", cells[n_held:])
     ase.io.write(folder / "valid.extxyz", cells[:n_held])
     start = load_checkpoint(arguments.start).config
@@ -263,13 +267,13 @@ def sevennet(arguments: argparse.Namespace) -> None:
     model = {key: start[key] for key in keys} | {"chemical_species": "Auto"}
     data: dict[str, Any] = {
         "batch_size": 1,
-        "data_format_args": {"index": ":", "allow_unlabeled": True},
-        "compute_statistics": False,
+        "data_format_args": {"index": ":"},
         "load_trainset_path": ["train.extxyz"],
         "load_validset_path": ["valid.extxyz"],
     }
     if arguments.replay:
-        ase.io.write(folder / "replay.extxyz", forces_only(list(iterate_structures(arguments.replay))))
+        replay = with_energies_of(calculator, list(iterate_structures(arguments.replay)))
+        ase.io.write(folder / "replay.extxyz", replay)
         data |= {"rehearsal": True, "load_memory_path": ["replay.extxyz"], "mem_batch_size": 1}
     training = {
         "random_seed": arguments.seed,
