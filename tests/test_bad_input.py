@@ -87,6 +87,17 @@ Au1 Au 0 0 0 0.5
         ("partial.cif", PARTIAL_CIF, "partial occupancy"),
         ("overlap.xyz", Atoms("Cu2", [[0, 0, 0], [0, 0, 0.1]], cell=[4, 4, 4], pbc=True), "overlap"),
         ("flat.xyz", Atoms("Cu", cell=[4, 4, 0], pbc=True), "must span a volume"),
+        (
+            "nanometres.xyz",
+            Atoms("Cu", cell=0.361 * np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]), pbc=True),
+            "in Å",
+        ),
+        ("picometres.xyz", Atoms("Cu", cell=[255, 255, 255], pbc=True), "in Å"),
+        (
+            "cut.xyz",
+            '4\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T T" Properties=species:S:1:pos:R:3\nCu 0 0 0\nCu 0 2',
+            "cannot be read",
+        ),
     ],
 )
 def test_unusable_files_are_quarantined(fast_config, tmp_path, name, content, reason):

@@ -210,6 +210,10 @@ class RejectedStructure:
     reason: str
 
 
+VOLUME_PER_ATOM = (2.0, 500.0)
+"""Å³: what lies outside was not written in Å."""
+
+
 def check_atoms(atoms: Atoms, min_distance: float = _DEFAULTS.min_distance) -> None:
     """Refuse what is no ordered three-dimensional crystal.
 
@@ -248,6 +252,22 @@ def check_atoms(atoms: Atoms, min_distance: float = _DEFAULTS.min_distance) -> N
             f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) overlap: {distances[nearest]:.3f} Å "
             f"apart with periodic images, at least {min_distance} Å expected. Remove duplicate sites or lower "
             "read.min_distance."
+        )
+
+
+def check_units(atoms: Atoms) -> None:
+    """Refuse a crystal whose lengths cannot be in Å.
+
+    Raises
+    ------
+    StructureError
+        Less or more volume per atom than any solid has.
+    """
+    volume = atoms.cell.volume / max(len(atoms), 1)
+    if volume > 0 and not VOLUME_PER_ATOM[0] < volume < VOLUME_PER_ATOM[1]:
+        raise StructureError(
+            f"{volume:.3g} Å³ per atom is no solid, expected {VOLUME_PER_ATOM[0]:g} to {VOLUME_PER_ATOM[1]:g}. Give "
+            "lengths in Å."
         )
 
 

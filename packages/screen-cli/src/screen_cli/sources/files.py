@@ -10,7 +10,7 @@ from typing import Any
 
 from screen_cli.errors import ConfigError, StructureError
 from screen_cli.settings import ReadSettings
-from screen_cli.structure import RejectedStructure, Structure
+from screen_cli.structure import RejectedStructure, Structure, check_units
 
 _SKIPPED_SUFFIXES = {".md", ".toml", ".py", ".json", ".log", ".html", ".yaml", ".gz"}
 
@@ -75,6 +75,7 @@ def _read(path: Path, settings: ReadSettings) -> Iterator[Structure | RejectedSt
             yield RejectedStructure("files", f"{path}#{number}", atoms)
             continue
         try:
+            check_units(atoms)
             yield Structure.from_atoms(atoms, provider="files", provider_id=name, metadata=metadata, settings=settings)
         except StructureError as error:
             yield RejectedStructure("files", f"{path}#{number}", str(error))

@@ -20,7 +20,7 @@ from ase.data import chemical_symbols
 from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.settings import ReadSettings
 from screen_cli.sources.optimade_pages import Manners, PageReader, Query
-from screen_cli.structure import SOURCE_COLUMNS, RejectedStructure, Structure
+from screen_cli.structure import SOURCE_COLUMNS, VOLUME_PER_ATOM, RejectedStructure, Structure
 
 STRUCTURE_FIELDS = (
     "lattice_vectors",
@@ -31,9 +31,6 @@ STRUCTURE_FIELDS = (
     "nperiodic_dimensions",
     "structure_features",
 )
-VOLUME_PER_ATOM = (2.0, 500.0)
-"""Å³: what lies outside was not written in Å."""
-
 _ENERGY = {
     "ev": 1.0,
     "mev": 1e-3,
