@@ -113,6 +113,19 @@ class Memory:
             self.samples.append((self.n, psutil.Process().memory_info().rss / 1e6))
 
 
+class FirstCrystal:
+    """When a resumed run hands its first crystal to the engine, and when that one is back."""
+
+    def reading(self, n_read):
+        pass
+
+    def started(self, n_total, n_finished):
+        self.start = time.perf_counter()
+
+    def finished(self, row):
+        self.end = time.perf_counter()
+
+
 @contextlib.contextmanager
 def timed(result, name):
     """Wall and CPU seconds, children included."""
@@ -180,6 +193,18 @@ def measure(root, n, workers):
     with timed(result, "resume of a finished run"):
         again = execute(RunDirectory.open(root))
     assert again.n_processed == 0
+    first = FirstCrystal()
+    index = Index(root / "index.sqlite")
+    index.update(next(iter(index.rows("state == 'done'", limit=1)))["id"], "pending")
+    index.close()
+    start = time.perf_counter()
+    again = execute(RunDirectory.open(root), observer=first)
+    assert again.n_processed == 1
+    result["resume with one crystal pending"] = {"start_s": first.start - start, "first_back_s": first.end - start}
+    print(
+        f"resume with one crystal pending: engine after {first.start - start:.2f} s, its result after "
+        f"{first.end - start:.2f} s"
+    )
     with timed(result, "rebuild of the index"):
         rebuilt = rebuild_index(RunDirectory.open(root))
     assert rebuilt == summary.counts, rebuilt
