@@ -200,7 +200,7 @@ class ConductivitySettings:
     isotope: bool = setting(True, "Scattering by the natural isotope mixture.")
     boundary_mfp: float | None = setting(None, "Boundary mean free path, μm; empty: none.")
     keep_modes: bool = setting(True, "Keep mode-resolved arrays in the store.")
-    options: dict[str, Any] = setting({}, "Options of the solver, e.g. linewidth_mesh = [13, 13, 13] of wigner.")
+    options: dict[str, Any] = setting({}, 'Options of the solver, e.g. scattering = "phono3py" of wigner.')
 
 
 @dataclass(frozen=True)
