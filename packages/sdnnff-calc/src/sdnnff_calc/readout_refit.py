@@ -12,8 +12,8 @@ the penalty is the mean square change of the forces on earlier data instead,
 
 .. math:: |F^* − F(w)|² + λ (n/n_0) |F_0(w) − F_0(w_0)|²
 
-with the largest λ that costs at most 5 % on the validation set, and at least 10⁻³: the forces on earlier data then
-change by at most 32 times what the error on the new data falls.
+with the largest λ that costs at most 5 % on the validation set, and at least 10⁻²: the forces on earlier data then
+change by at most 10 times what the error on the new data falls.
 This step is our own.
 """
 
@@ -37,7 +37,7 @@ __all__ = ["refit_readout"]
 _log = logging.getLogger(__name__)
 
 _RIDGES = tuple(10.0**k for k in range(-12, 1))
-_RIDGES_EARLIER = tuple(10.0**k for k in range(-3, 3))
+_RIDGES_EARLIER = tuple(10.0**k for k in range(-2, 3))
 _TOLERANCE = 1.05
 """Validation error, over the smallest one, that is accepted to leave earlier data as they were."""
 
