@@ -178,6 +178,12 @@ def _write_names(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
     renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
     places = axes.transData.transform(np.column_stack([figure.x_values, figure.y_values]))
     taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    if figure.y_bars is not None:
+        ends = [axes.transData.transform(np.column_stack([figure.x_values, end])) for end in figure.y_bars.T]
+        known = np.isfinite(figure.y_bars).all(axis=1)
+        taken += [
+            Bbox.from_extents(x - 1, y0, x + 1, y1) for (x, y0), (_, y1) in zip(*np.array(ends)[:, known], strict=True)
+        ]
     frame = axes.get_window_extent(renderer)
     offsets = (
         (5, -2.5, "left"),

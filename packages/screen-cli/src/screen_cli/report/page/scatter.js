@@ -158,6 +158,11 @@ class Scatter {
     for (let index = 0; index < this.count; index++) {
       const [x, y] = this.place(index);
       taken.push([x - r, y - r, x + r, y + r]);
+      const ends = this.spec.y_bars?.[index] ?? [null];
+      if (!ends.includes(null)) {
+        const [low, high] = ends.map(end => top + this.box.height * (1 - this.y.at(end)));
+        taken.push([x - 1, high, x + 1, low]);
+      }
     }
     const free = ([a, b, c, d]) => a >= left + 2 && c <= left + this.box.width - 2 && b >= top + 2 && d <= top + this.box.height - 2 &&
       taken.every(([e, f, g, i]) => a > g || c < e || b > i || d < f);
