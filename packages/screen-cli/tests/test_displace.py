@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.spacegroup import crystal
 
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
 from screen_cli.force_constant_solvers.symfc import SymfcSolver
+from screen_cli.rank_guard import displacements_span
 from screen_cli.settings import DisplaceSettings
-from screen_cli.stages.displace import choose_supercell, displace
+from screen_cli.stages.displace import choose_supercell, displace, harmonic_settings
 
 NACL = bulk("NaCl", "rocksalt", a=5.64)
 
@@ -113,6 +118,76 @@ def test_a_cutoff_of_the_fit_saves_supercells():
     few = DisplaceSettings(dim=[3, 3, 2], margin=2.0, n_supercells=4)
     with pytest.raises(UnderdeterminedFitError, match="569 of fc3"):
         displace(zincite, few, count=solver.count_parameters)
+
+
+MG3SB2 = crystal(
+    ["Mg", "Mg", "Sb"],
+    [(0, 0, 0), (1 / 3, 2 / 3, 0.634), (1 / 3, 2 / 3, 0.228)],
+    spacegroup=164,
+    cellpar=[4.568, 4.568, 7.229, 90, 90, 120],
+)
+
+
+def test_equations_enough_but_a_direction_unseen():
+    """Mg3Sb2: three modes along c share a representation, so two pairs leave one of them out at ratio 2.2."""
+    settings = harmonic_settings(DisplaceSettings(dim=[2, 2, 2], margin=2.0))
+    chosen = displace(MG3SB2, settings, third_order=False)
+    assert chosen.data["n_supercells"] == 6
+    vectors = chosen.arrays["displacements"][::2]
+    cell = Atoms(
+        numbers=chosen.arrays["supercell_numbers"],
+        positions=chosen.arrays["supercell_positions"],
+        cell=chosen.arrays["supercell_cell"],
+        pbc=True,
+    )
+    assert not displacements_span(cell, vectors[:2])
+    assert displacements_span(cell, vectors)
+    with pytest.raises(UnderdeterminedFitError, match="leave directions out"):
+        displace(MG3SB2, replace(settings, n_supercells=4), third_order=False)
+
+
+@pytest.mark.parametrize("n_pairs", [2, 3])
+def test_force_constants_are_found_where_displacements_span(n_pairs):
+    """Forces of springs: the fit returns them with three pairs; with two it fits the forces as well, and is wrong."""
+    from symfc import Symfc
+    from symfc.utils.utils import SymfcAtoms
+
+    settings = harmonic_settings(DisplaceSettings(dim=[1, 1, 2], margin=1.0))
+    record = displace(MG3SB2, settings, third_order=False)
+    arrays = record.arrays
+    cell = SymfcAtoms(
+        cell=arrays["supercell_cell"],
+        scaled_positions=arrays["supercell_positions"] @ np.linalg.inv(arrays["supercell_cell"]),
+        numbers=arrays["supercell_numbers"],
+    )
+    springs = _springs(cell)
+    rng = np.random.default_rng(3)
+    displacements = 0.03 * rng.normal(size=(n_pairs, len(cell.numbers), 3))
+    forces = -np.einsum("ijab,njb->nia", springs, displacements)
+    symfc = Symfc(cell, log_level=0)
+    symfc.displacements, symfc.forces = displacements, forces
+    symfc.run(max_order=2, is_compact_fc=False)
+    error = np.abs(symfc.force_constants[2] - springs).max() / np.abs(springs).max()
+    ase_cell = Atoms(numbers=cell.numbers, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
+    assert displacements_span(ase_cell, displacements) == (error < 1e-6)
+    assert (error < 1e-6) == (n_pairs == 3)
+
+
+def _springs(cell):
+    """fc2 (n_atoms, n_atoms, 3, 3) of springs between all pairs of a periodic cell, exp(-r) along the bond."""
+    n_atoms = len(cell.numbers)
+    fc2 = np.zeros((n_atoms, n_atoms, 3, 3))
+    shifts = np.array(list(itertools.product(range(-3, 4), repeat=3))) @ cell.cell
+    positions = cell.scaled_positions @ cell.cell
+    for i, j in itertools.product(range(n_atoms), repeat=2):
+        bonds = positions[j] - positions[i] + shifts
+        lengths = np.linalg.norm(bonds, axis=1)
+        near = (lengths > 1e-6) & (lengths < 8.0)
+        units = bonds[near] / lengths[near, None]
+        block = np.einsum("n,na,nb->ab", np.exp(-lengths[near]), units, units)
+        fc2[i, j] -= block
+        fc2[i, i] += block
+    return fc2
 
 
 def test_a_cutoff_below_the_bonds_is_refused():

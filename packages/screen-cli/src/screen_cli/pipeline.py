@@ -337,6 +337,7 @@ def _fit_stages(settings: RunSettings, prefix: str, *, known_fc2: bool = False) 
                 c.structure.id,
                 *([fit.options, _identity(solver)] if fit.options and third_order else []),  # cutoffs count
             ],
+            version=2 if prefix else 1,  # 2: displacements span every direction
         ),
         Stage(
             forced,

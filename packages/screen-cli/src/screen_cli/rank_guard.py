@@ -143,6 +143,38 @@ def check_determined(
     return ratio
 
 
+def displacements_span(supercell: Any, displacements: NDArray[np.float64], *, symprec: float = 1e-5) -> bool:
+    r"""Whether displacements determine second-order force constants, beyond the count of equations.
+
+    A symmetric, invariant :math:`\Phi` with :math:`\Phi u_i = 0` also vanishes on every symmetry image of the
+    :math:`u_i` and on translations. Such a :math:`\Phi \neq 0` exists, the projector onto what is left, exactly when
+    these do not span :math:`\mathbb{R}^{3N}`. In low symmetry two pairs may leave a direction out although equations
+    outnumber parameters: least squares then invents imaginary modes.
+
+    Parameters
+    ----------
+    supercell : phonopy PhonopyAtoms or ase.Atoms
+        Undisplaced supercell.
+    displacements : ndarray
+        float64 (n_supercells, n_atoms, 3), Å, Cartesian.
+    symprec : float
+        Distance tolerance of the symmetry search, Å.
+    """
+    permutations, rotations = _symmetry_action(supercell, symprec)
+    lattice = np.asarray(supercell.cell).T
+    cartesian = np.einsum("ij,gjk,kl->gil", lattice, rotations, np.linalg.inv(lattice))
+    n_atoms = displacements.shape[1]
+    scale = float(np.abs(displacements).max()) or 1.0
+    gram = np.kron(np.ones((n_atoms, n_atoms)), np.eye(3)) / n_atoms
+    for permutation, rotation in zip(permutations, cartesian, strict=True):
+        images = np.empty_like(displacements)
+        images[:, permutation] = displacements @ rotation.T / scale
+        rows = images.reshape(len(images), -1)
+        gram += rows.T @ rows
+    values = np.linalg.eigvalsh(gram)
+    return bool(values[0] > 1e-8 * values[-1])
+
+
 def _symmetry_action(supercell: Any, symprec: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return permutations (n_ops, n_atoms) and rotations (n_ops, 3, 3) of the supercell's space group."""
     from phonopy.structure.atoms import PhonopyAtoms

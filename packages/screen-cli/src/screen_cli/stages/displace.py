@@ -20,8 +20,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from screen_cli.errors import ConfigError, StructureError
-from screen_cli.rank_guard import check_determined, count_free_parameters, required_supercells
+from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
+from screen_cli.rank_guard import (
+    check_determined,
+    count_free_parameters,
+    displacements_span,
+    required_supercells,
+)
 from screen_cli.record import Record
 from screen_cli.settings import DisplaceSettings
 from screen_cli.structure import standardise
@@ -267,9 +272,9 @@ def _displace_randomly(
         n_supercells = required_supercells(fitted, n_atoms, margin=margin, paired=paired, min_pairs=settings.min_pairs)
     if paired and n_supercells % 2:
         n_supercells += 1
-    data["equations_ratio"] = check_determined(n_supercells, fitted, n_atoms, margin=margin, paired=paired)
-    rng = _generator(settings.seed, seed_text)
-    directions = random_displacements(n_supercells, n_atoms, settings.distance, paired=paired, rng=rng)
+    check_determined(n_supercells, fitted, n_atoms, margin=margin, paired=paired)
+    directions = _spanning_displacements(phono3py.supercell, settings, seed_text, n_supercells)
+    data["equations_ratio"] = check_determined(len(directions), fitted, n_atoms, margin=margin, paired=paired)
     phono3py.dataset = {"displacements": directions}
     if not separate_fc2:
         return
@@ -292,6 +297,25 @@ def _displace_randomly(
     phono3py.phonon_dataset = {
         "displacements": random_displacements(n_fc2, n_atoms_fc2, settings.distance, paired=paired, rng=rng)
     }
+
+
+def _spanning_displacements(
+    supercell: Any, settings: DisplaceSettings, seed_text: str, n_supercells: int
+) -> NDArray[np.float64]:
+    """Random displacements; as many more than counting asks for as symmetry needs to see every direction."""
+    n_atoms = len(supercell)
+    while True:
+        rng = _generator(settings.seed, seed_text)
+        found = random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
+        if displacements_span(supercell, found[:: 2 if settings.paired else 1]):
+            return found
+        if settings.n_supercells is not None:
+            raise UnderdeterminedFitError(
+                f"{n_supercells} supercells of {n_atoms} atoms have equations enough, but their displacements and the "
+                "symmetry images of these leave directions out, in which force constants would be invented. Raise "
+                "displace.n_supercells or leave it empty."
+            )
+        n_supercells += 2 if settings.paired else 1
 
 
 def _displace_one_by_one(phono3py: Phono3py, settings: DisplaceSettings, third_order: bool) -> None:
