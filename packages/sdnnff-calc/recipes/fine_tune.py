@@ -243,13 +243,13 @@ def with_energies_of(calculator: Any, structures: list[Atoms]) -> list[Atoms]:
 
 
 def sevennet(arguments: argparse.Namespace) -> None:
-    """Write the data and input.yaml of ``sevenn train`` and run it."""
+    """Write the data and input.yaml of ``sevenn train`` and run it; a broken run begins again."""
     import yaml
     from sevenn.calculator import SevenNetCalculator
     from sevenn.util import load_checkpoint
 
     folder = arguments.out / "sevennet"
-    if (folder / "checkpoint_best.pth").exists():
+    if (folder / f"checkpoint_{arguments.epochs}.pth").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     train, _ = chosen(arguments)

@@ -193,28 +193,24 @@ def save_model(model: Model, path: str | Path) -> Path:
 
 def bundled_models() -> dict[str, Path]:
     """List the models that come inside this package, by name."""
-    return {p.stem: p for p in sorted(_BUNDLED.glob("*.pt"))} if _BUNDLED.is_dir() else {}
+    return {p.stem: p for p in sorted(_BUNDLED.glob("*.pt"))}
 
 
 def _resolve(path: str | Path | None) -> Path:
     """Turn a path, a bundled name or nothing into a file."""
     bundled = bundled_models()
     if path is None:
-        if not bundled:
-            raise ModelNotFoundError(
-                "this version of sdnnff-calc brings no weights of its own, and no model was given. Train one "
-                "with 'sdnnff train CONFIG.toml' (docs/howto/train-a-force-field.md), then "
-                "SDNNFF('path/to/model.pt')."
-            )
-        return bundled.get("default", next(iter(bundled.values())))
+        return bundled["default"]
     if str(path) in bundled:
         return bundled[str(path)]
     found = Path(path).expanduser()
     if found.is_dir() and (found / "model.pt").is_file():
         return found / "model.pt"
     if not found.is_file():
-        names = f" Bundled models: {nearest_hint(str(path), bundled)}" if bundled else ""
-        raise ModelNotFoundError(f"no model file '{path}', expected a checkpoint written by 'sdnnff train'.{names}")
+        raise ModelNotFoundError(
+            f"no model file '{path}', expected a checkpoint written by 'sdnnff train'. "
+            f"Bundled models: {nearest_hint(str(path), bundled)}"
+        )
     return found
 
 
