@@ -152,17 +152,24 @@ def test_sodium_chloride_by_dft() -> None:
 
 
 def test_the_ladder_stops_when_it_is_good_enough(aluminium: tuple[Record, Record]) -> None:
-    ladder = {"mesh": [9, 9, 9], "ladder": [0.5, 0.75]}
+    ladder = {"mesh": [9, 9, 9], "ladder": [0.35, 0.55, 0.75]}
     stopped = run(aluminium, **ladder, ladder_tolerance=1e3)
     assert stopped.data["kappa_mesh"] == [7, 7, 7]
     assert stopped.data["kappa_on_final_mesh"] is False
     direct = run(aluminium)
     np.testing.assert_array_equal(stopped.arrays["kappa"], direct.arrays["kappa"])
-    assert [rung["mesh"] for rung in stopped.data["kappa_ladder"]] == [[5, 5, 5], [7, 7, 7]]
+    assert [rung["mesh"] for rung in stopped.data["kappa_ladder"]] == [[3, 3, 3], [5, 5, 5], [7, 7, 7]]
     fine = run(aluminium, mesh=[9, 9, 9])
     true_error = abs(stopped.data["kappa_total_w_mk"] / fine.data["kappa_total_w_mk"] - 1)
     assert stopped.data["kappa_mesh_error"] > 0
     assert true_error < 3 * stopped.data["kappa_mesh_error"]  # an estimate, not a bound
+
+
+def test_two_meshes_that_agree_by_chance_are_not_enough():
+    """κ of NaCl on 7³ and 11³ (SevenNet-0): 0.1 % apart, 4 % off 19³."""
+    meshes, kappas = [[7] * 3, [11] * 3], [np.array([5.600]), np.array([5.606])]
+    assert mesh_error(meshes, kappas, [19] * 3) == np.inf
+    assert mesh_error([*meshes, [13] * 3], [*kappas, np.array([5.487])], [19] * 3) > 0.03
 
 
 def test_the_ladder_ends_on_the_final_mesh(aluminium: tuple[Record, Record]) -> None:

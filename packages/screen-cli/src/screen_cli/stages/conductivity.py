@@ -64,7 +64,7 @@ def compute_conductivity(
         at 300 K, or at the first temperature (``kappa_temperature_k``); ``kappa_mesh``; ``method``;
         ``n_imaginary_modes_ignored``; ``kappa_warnings`` (text, empty when there is none); ``kappa_trusted``;
         ``kappa_ladder``, κ at every temperature on each mesh that was tried; ``kappa_final_mesh`` and
-        ``kappa_on_final_mesh``; with more than one mesh ``kappa_mesh_error`` (see
+        ``kappa_on_final_mesh``; with three meshes or more ``kappa_mesh_error`` (see
         :mod:`screen_cli.stages.mesh_ladder`).
 
         arrays: ``temperatures`` (n_temps,) K, ``kappa_p``, ``kappa_total`` and ``kappa_c`` (n_temps, 6) W/(m K),
@@ -99,7 +99,7 @@ def compute_conductivity(
         if error < settings.ladder_tolerance and not _matters(record.data, settings):
             break
     ladder = [{"mesh": mesh, "kappa_total_w_mk": kappa.tolist()} for mesh, kappa in zip(meshes, kappas, strict=True)]
-    known = {"kappa_mesh_error": error} if len(meshes) > 1 else {}
+    known = {"kappa_mesh_error": error} if math.isfinite(error) else {}
     on_mesh = {"kappa_ladder": ladder, "kappa_final_mesh": final, "kappa_on_final_mesh": mesh == final}
     return Record(record.data | known | on_mesh, record.arrays)
 

@@ -6,8 +6,8 @@ shrinks with the mesh, with a scatter from the tetrahedron sum on top. The error
 
     |κ_n − κ_{n−1}|,   |p_n − κ_n|,   |p_n − p_{n−1}|,    p_n: κ at the final mesh, from the last two rungs and c/N
 
-over κ_n: a trend shows in the second, scatter in the third. With fewer than three rungs nothing is known but the
-change.
+over κ_n: a trend shows in the second, scatter in the third. From fewer than three rungs nothing is concluded: κ of
+NaCl on 7³ and 11³ agrees to 0.1 %, and is 4 % off 19³.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def mesh_error(meshes: Sequence[Sequence[int]], kappas: Sequence[NDArray[np.floa
     Returns
     -------
     float
-        Largest over the temperatures; inf from a single mesh.
+        Largest over the temperatures; inf from fewer than three meshes, of which two may agree by chance.
     """
-    if len(kappas) < 2:
+    if len(kappas) < 3:
         return float("inf")
     spacing = [1.0 / np.prod(mesh) ** (1 / 3) for mesh in (*meshes, final)]
 
@@ -73,9 +73,11 @@ def mesh_error(meshes: Sequence[Sequence[int]], kappas: Sequence[NDArray[np.floa
         return value
 
     last = len(kappas) - 1
-    errors = [kappas[last] - kappas[last - 1], predicted(last) - kappas[last]]
-    if last >= 2:
-        errors.append(predicted(last) - predicted(last - 1))
+    errors = [
+        kappas[last] - kappas[last - 1],
+        predicted(last) - kappas[last],
+        predicted(last) - predicted(last - 1),
+    ]
     return float(np.max(np.abs(errors) / np.abs(kappas[last])))
 
 
