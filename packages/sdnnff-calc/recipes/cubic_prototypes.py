@@ -1,10 +1,14 @@
-"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, trained with ``sdnnff train``.
+r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, trained with ``sdnnff train``.
 
     python cubic_prototypes.py label  --out data --minutes 60          # killed, resumed, run twice at once at will
     python cubic_prototypes.py split  --out data                       # whole crystals held out
     sdnnff train cubic_prototypes_train.toml                           # forces first
     sdnnff finetune cubic_prototypes_finetune.toml                     # then energies and stresses weigh as much
     python cubic_prototypes.py card   --out data --model run-2/model.pt  # errors on unseen crystals, and CHGNet's
+    python cubic_prototypes.py unseen --out data                       # crystals for the next two
+    screen-cli run cubic_prototypes_kappa.toml --run-dir teacher && screen-cli run cubic_prototypes_kappa.toml \
+        --run-dir student --set calculator.name=sdnnff --set 'calculator.options={}'
+    screen-cli compare teacher student                                 # κ and stability, teacher against student
 
 Each crystal is a prototype filled with random elements: at most one of them forms anions (no oxyhalides, no sulphur
 as a cation), and with a halogen or chalcogen the oxidation states sum to zero. It is relaxed with its symmetry kept,
@@ -18,6 +22,7 @@ Needs ``pip install screen-cli sevenn`` (SevenNet: MIT, weights in its wheel), a
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import sys
@@ -53,6 +58,8 @@ ELEMENTS = [
 ANIONS = ["O", "F", "S", "Cl", "Se", "Br", "Te", "I", "P", "As", "Sb"]
 IONIC = {"O", "F", "S", "Cl", "Se", "Br", "Te", "I"}
 """At most one of these and P in a crystal, and then it is charge neutral."""
+SMALL = {"rocksalt", "zincblende", "cscl", "fluorite", "perovskite", "bif3"}
+"""Prototypes whose κ is checked against the teacher's."""
 DIMERS = {"O", "F", "Cl", "Br", "I"}
 """Their dense forms are not what the teacher knows (fcc oxygen falls into a hole of it)."""
 ANION_LAST = {"zincblende", "rocksalt", "perovskite", "elpasolite", "spinel", "ca3ascl3", "ab3c12", "abc2-227"}
@@ -233,6 +240,24 @@ def split(arguments: argparse.Namespace) -> None:
         print(f"{part}: {len(chosen)} crystals, {sum(map(len, chosen))} supercells")
 
 
+def unseen(arguments: argparse.Namespace) -> None:
+    """Write the unseen crystals with at most five atoms as ideal cells for screen-cli: unseen.extxyz."""
+    cells = []
+    for crystal in ase.io.iread(arguments.out / "test.extxyz", ":"):
+        name = crystal.info["prototype"]
+        if not crystal.info["kind"].startswith("none") or name not in SMALL:
+            continue
+        symbols = crystal.info["structure_id"].removeprefix(f"{name}-").split("-")
+        for order in itertools.permutations(symbols):
+            cell = build(name, list(order), guess_lattice_constant(name, list(order)))
+            if cell.symbols.formula.reduce()[0].count() == crystal.symbols.formula.reduce()[0].count():
+                cell.info = {"name": crystal.info["structure_id"]}
+                cells.append(cell)
+                break
+    ase.io.write(arguments.out / "unseen.extxyz", cells)
+    print(f"{len(cells)} crystals in {arguments.out / 'unseen.extxyz'}")
+
+
 def card(arguments: argparse.Namespace) -> None:
     """Measure the model and CHGNet on the unseen crystals and write the card into the checkpoint."""
     from chgnet.model.dynamics import CHGNetCalculator
@@ -266,14 +291,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run one step of the recipe."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=["label", "split", "card"])
+    parser.add_argument("step", choices=["label", "split", "card", "unseen"])
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the label step")
     parser.add_argument("--fmax", type=float, default=0.1, help="eV/Å; rough is enough to learn from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", type=Path, default=Path("run-2/model.pt"))
     arguments = parser.parse_args(argv)
-    {"label": label, "split": split, "card": card}[arguments.step](arguments)
+    {"label": label, "split": split, "card": card, "unseen": unseen}[arguments.step](arguments)
     return 0
 
 
