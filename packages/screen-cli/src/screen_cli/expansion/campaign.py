@@ -116,8 +116,8 @@ def disagreement(row: Mapping[str, Any]) -> str:
     return (
         f"{row['formula']}: the mean Grüneisen parameter is {first:.3f} from fc3 and {second:.3f} from strained "
         "crystals. Often the supercell is too small for the range of the model: try a larger displace.supercell_length "
-        "and displace.max_atoms, or displace.dim. A shell of neighbours within 0.1 Å of the model's cutoff does it too; "
-        "and where modes of both signs cancel (silicon), trust neither."
+        "and displace.max_atoms, or displace.dim. A shell of neighbours within 0.1 Å of the model's cutoff does it "
+        "too; and where modes of both signs cancel (silicon), trust neither."
     )
 
 
