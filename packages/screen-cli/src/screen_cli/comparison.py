@@ -129,6 +129,7 @@ def draw_parity(comparison: Comparison, name_a: str, name_b: str, column: str = 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     agreement = next((item for item in comparison.agreements if item.column == column), None)
     if agreement is None:
@@ -144,8 +145,13 @@ def draw_parity(comparison: Comparison, name_a: str, name_b: str, column: str = 
     axes.plot(pairs[:, 0], pairs[:, 1], "o", color="#24527a", alpha=0.7, markersize=4)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     label = "κ (W m⁻¹ K⁻¹)" if column == "kappa_total_w_mk" else column
-    axes.set_xlabel(f"{label}, {name_a}")
-    axes.set_ylabel(f"{label}, {name_b}")
+    axes.set_xlabel(f"{label}, {name_a}", fontsize=8)
+    axes.set_ylabel(f"{label}, {name_b}", fontsize=8)
+    if high < 100 * low:  # less than two decades: matplotlib would label every minor tick
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     axes.set_title(
         f"{agreement.n} crystals, mean log₁₀ ratio {agreement.mean_log10_ratio:+.3f}, "
         f"size {agreement.mean_abs_log10_ratio:.3f}",
