@@ -1,11 +1,11 @@
-"""What each approximation costs in κ, on NaCl: DFT forces, and SevenNet-0 where forces must be computed.
+"""What each approximation costs in κ: DFT forces of NaCl and Si, and SevenNet-0 NaCl where forces must be computed.
 
-    SDNNFF_REFERENCE_DATA=... python benchmarks/accuracy.py --output accuracy.json [--only mesh --only nac]
+    SDNNFF_REFERENCE_DATA=... python benchmarks/accuracy.py --output accuracy.json [--only mesh --only isotopes]
 
 Each section changes one setting and compares κ at 300 K with the best one of that section (marked 'best'); everything
-else stays at the defaults here: 11³ mesh, RTA with coherences, isotopes, no NAC, all 100 DFT supercells. Sections that
-are already in the JSON are not repeated, so the work can be cut into pieces. Needs the public NaCl set in
-``$SDNNFF_REFERENCE_DATA/nacl-dft``, phon-wigner, and sevenn for the sections of the force field.
+else stays at the defaults here: 11³ mesh, RTA with coherences, isotopes, no NAC, all DFT supercells. Sections that
+are already in the JSON are not repeated, so the work can be cut into pieces. Needs the public sets ``nacl-dft`` and
+``si-dft`` in ``$SDNNFF_REFERENCE_DATA``, phon-wigner, and sevenn for the sections of the force field.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np
 from ase.build import bulk
+from grueneisen_identity import sevennet
 from phon_wigner._solver import WignerSolver
-from screen_cli.calculators import make_calculator
 from screen_cli.conductivity_solvers import StandardSolver
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.force_constant_solvers.finite_difference import FiniteDifferenceSolver
@@ -58,13 +58,17 @@ def kappa(phono3py: Any, *, mesh: int = MESH, isotope: bool = True, lbte: bool =
 # -- DFT -------------------------------------------------------------------------------------------
 
 
-def dft(n_supercells: int = 100, *, nac: bool = False, solver: Any = None) -> Any:
-    """Force constants of the DFT set."""
+def dft(n_supercells: int = 100, *, nac: bool = False, solver: Any = None, large: bool = True) -> Any:
+    """Force constants of NaCl; ``large`` takes fc2 from 512 atoms, else from the 64 atoms of fc3."""
     import phono3py
 
     path = Path(os.environ["SDNNFF_REFERENCE_DATA"]) / "nacl-dft" / "phono3py_params_NaCl.yaml.xz"
     crystal = phono3py.load(path, produce_fc=False, log_level=0)
-    forces, forces_fc2 = np.array(crystal.forces), np.array(crystal.phonon_forces)
+    forces: Any = np.array(crystal.forces)
+    forces_fc2: Any = np.array(crystal.phonon_forces)
+    if not large:
+        small = phono3py.Phono3py(crystal.unitcell, crystal.supercell_matrix, primitive_matrix=crystal.primitive_matrix)
+        small.dataset, small.nac_params, crystal, forces_fc2 = crystal.dataset, crystal.nac_params, small, None
     fitted = (solver or SymfcSolver()).solve(crystal, forces, forces_fc2, subset=range(n_supercells))
     crystal.fc2, crystal.fc3 = fitted["fc2"], fitted["fc3"]
     if not nac:
@@ -72,35 +76,73 @@ def dft(n_supercells: int = 100, *, nac: bool = False, solver: Any = None) -> An
     return crystal
 
 
+def dft_silicon() -> Any:
+    """Force constants of Si, 64 atoms, finite differences."""
+    import phono3py
+
+    folder = Path(os.environ["SDNNFF_REFERENCE_DATA"]) / "si-dft"
+    forces = folder / "FORCES_FC3.xz"
+    return phono3py.load(folder / "phono3py_disp.yaml", forces_fc3_filename=forces, log_level=0)
+
+
+MESHES = (5, 7, 9, 11, 13, 15, 19)
+
+
 def mesh() -> Iterator[Case]:
-    """Mesh."""
+    """Mesh, NaCl."""
     crystal = dft()
-    for number in (5, 7, 9, 11, 13, 15, 19):
+    for number in MESHES:
+        yield f"{number}³", kappa(crystal, mesh=number)
+
+
+def mesh_si() -> Iterator[Case]:
+    """Mesh, Si."""
+    crystal = dft_silicon()
+    for number in (*MESHES, 25):
         yield f"{number}³", kappa(crystal, mesh=number)
 
 
 def supercells() -> Iterator[Case]:
     """Number of random supercells (DFT, 64 atoms)."""
-    for number in (4, 6, 10, 20, 40, 100):
+    for number in (6, 10, 20, 40, 100):
         yield str(number), kappa(dft(number))
 
 
-def nac() -> Iterator[Case]:
-    """Non-analytical correction."""
-    yield "off", kappa(dft())
-    yield "on", kappa(dft(nac=True))
+def harmonic_supercell() -> Iterator[Case]:
+    """Supercell of fc2 (DFT), without and with NAC."""
+    yield "64 atoms", kappa(dft(large=False))
+    yield "64 atoms, NAC", kappa(dft(large=False, nac=True))
+    yield "512 atoms", kappa(dft())
+    yield "512 atoms, NAC", kappa(dft(nac=True))
 
 
 def isotopes() -> Iterator[Case]:
-    """Isotopes."""
+    """Isotopes, NaCl."""
     crystal = dft()
     yield "off", kappa(crystal, isotope=False)
     yield "on", kappa(crystal)
 
 
+def isotopes_si() -> Iterator[Case]:
+    """Isotopes, Si."""
+    crystal = dft_silicon()
+    yield "off", kappa(crystal, isotope=False)
+    yield "on", kappa(crystal)
+
+
 def boltzmann() -> Iterator[Case]:
-    """RTA against the direct solution (9³, without coherences)."""
-    found = kappa(dft(), mesh=9, lbte=True)
+    """RTA against the direct solution, NaCl (9³, without coherences)."""
+    yield from _boltzmann(dft())
+
+
+def boltzmann_si() -> Iterator[Case]:
+    """RTA against the direct solution, Si (9³, without coherences)."""
+    yield from _boltzmann(dft_silicon())
+
+
+def _boltzmann(crystal: Any) -> Iterator[Case]:
+    """Both solutions from one run."""
+    found = kappa(crystal, mesh=9, lbte=True)
     yield "RTA", {"kappa": found["kappa_rta"]}
     yield "LBTE", {"kappa": found["kappa"]}
 
@@ -140,18 +182,6 @@ def degeneracy() -> Iterator[Case]:
 # -- SevenNet-0 ------------------------------------------------------------------------------------
 
 
-def model(double: bool = False) -> Any:
-    """SevenNet-0 on one core."""
-    import torch
-
-    torch.set_num_threads(1)
-    calculator = make_calculator("sevennet", {"device": "cpu"})
-    if double:
-        torch.set_default_dtype(torch.float64)
-        calculator.model.double()
-    return calculator
-
-
 def fitted(calculator: Any, *, kind: str = "random", n_supercells: int | None = None, distance: float = 0.03) -> Any:
     """Force constants of NaCl from the calculator, 64 atoms."""
     relaxed = relaxed_atoms(relax(bulk("NaCl", "rocksalt", a=5.69), calculator, RelaxSettings()))
@@ -165,14 +195,14 @@ def fitted(calculator: Any, *, kind: str = "random", n_supercells: int | None = 
 
 def displacement() -> Iterator[Case]:
     """Length of the random displacements (SevenNet-0, 12 supercells in ± pairs)."""
-    calculator = model()
+    calculator = sevennet()
     for length in (0.003, 0.01, 0.06, 0.1, 0.03):
         yield f"{length:g} Å", kappa(fitted(calculator, distance=length))
 
 
 def pairs() -> Iterator[Case]:
     """Number of ± paired supercells (SevenNet-0)."""
-    calculator = model()
+    calculator = sevennet()
     for number in (6, 8, 12, 24, 48):
         try:
             yield str(number), kappa(fitted(calculator, n_supercells=number))
@@ -182,19 +212,22 @@ def pairs() -> Iterator[Case]:
 
 def solver() -> Iterator[Case]:
     """Solver (SevenNet-0, 64 atoms)."""
-    calculator = model()
+    calculator = sevennet()
     yield "symfc, 12 random supercells", kappa(fitted(calculator))
     yield "finite differences, 146 supercells", kappa(fitted(calculator, kind="finite-difference"))
 
 
 def precision() -> Iterator[Case]:
     """Precision of the model (SevenNet-0, 12 supercells)."""
-    yield "float32", kappa(fitted(model()))
-    yield "float64", kappa(fitted(model(double=True)))
+    yield "float32", kappa(fitted(sevennet()))
+    yield "float64", kappa(fitted(sevennet(double=True)))
 
 
-_ALL = (mesh, supercells, nac, isotopes, boltzmann, cutoff, degeneracy, displacement, pairs, solver, precision)
-SECTIONS: dict[str, Callable[[], Iterator[Case]]] = {function.__name__: function for function in _ALL}
+_OF_FORCES = (displacement, pairs, supercells, harmonic_supercell, cutoff, solver, precision)
+_OF_TRANSPORT = (mesh, mesh_si, boltzmann, boltzmann_si, isotopes, isotopes_si, degeneracy)
+SECTIONS: dict[str, Callable[[], Iterator[Case]]] = {
+    function.__name__: function for function in _OF_FORCES + _OF_TRANSPORT
+}
 
 
 def table(results: dict[str, Any]) -> str:

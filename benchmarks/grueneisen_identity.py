@@ -114,14 +114,17 @@ def tersoff_sic(silicon_cutoff: float) -> Tersoff:
 
 def model(setup: Setup) -> Any:
     """Tersoff for SiC, SevenNet-0 for everything else."""
-    if setup.crystal == "SiC":
-        return tersoff_sic(setup.silicon_cutoff)
+    return tersoff_sic(setup.silicon_cutoff) if setup.crystal == "SiC" else sevennet(setup.double)
+
+
+def sevennet(double: bool = False) -> Any:
+    """SevenNet-0 on one core, in single or double precision."""
     import torch
 
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
     calculator = make_calculator("sevennet", {"device": "cpu"})
-    if setup.double:
+    if double:
         torch.set_default_dtype(torch.float64)
         calculator.model.double()
         for module in calculator.model.modules():
