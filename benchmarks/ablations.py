@@ -223,6 +223,7 @@ def flat(crystals: Sequence[Sequence[Atoms]]) -> list[Atoms]:
 def run_crystals(arguments: argparse.Namespace, todo: Callable[[str], bool], keep: Callable[..., None]) -> None:
     crystals = crystals_of(arguments.train)
     test = flat(crystals_of(arguments.test)[:N_UNSEEN])
+    all_elements = {int(z) for atoms in test for z in atoms.numbers}
     rng = np.random.default_rng(0)
     crystals = [crystals[k] for k in rng.permutation(len(crystals))]
     held, crystals = flat(crystals[:N_VALIDATION]), crystals[N_VALIDATION:]
@@ -234,6 +235,8 @@ def run_crystals(arguments: argparse.Namespace, todo: Callable[[str], bool], kee
         begin = time.process_time()
         calculator = fit(variant, flat(chosen), held, epochs, batch=160)
         seconds = time.process_time() - begin
+        # fewer crystals may lack an element: the table of properties speaks for it
+        calculator.model.elements = tuple(sorted({*calculator.model.elements, *all_elements}))
         keep(name, cpu_seconds=seconds, n_train=len(chosen), n_test=len(test), **forces_row(calculator, test))
 
 

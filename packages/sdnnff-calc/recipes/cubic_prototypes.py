@@ -28,6 +28,7 @@ import logging
 import sys
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from ase.constraints import FixSymmetry
 from ase.data import atomic_numbers, covalent_radii
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from vesin import ase_neighbor_list
 
 from screen_cli.prototypes import build, guess_lattice_constant, prototypes
 from screen_cli.sources.decoration import is_charge_balanced
@@ -67,6 +69,10 @@ TRAIN_MARGIN, TEST_MARGIN = 0.5, 0.1
 """Highest formation energy, eV/atom: training also learns from what is only just bound."""
 COLLAPSED = 3.0
 """eV/Å; 0.03 Å of displacement never gives so much, except where the teacher let atoms fall into each other."""
+ISOLATED = 5.0
+"""Å; the teacher's cutoff: an atom with no neighbour within it feels exactly nothing."""
+SWOLLEN = 3.0
+"""Volume over that of the starting guess; some nineteen crystals in twenty stay below 2."""
 STRAIN_AND_DISPLACEMENT = [("none", 0.03), ("volume", 0.03), ("shear", 0.12)]
 
 
@@ -219,15 +225,41 @@ def formation_energy(atoms: Atoms, elements: Path) -> float:
     return float(atoms.get_potential_energy() - total) / len(atoms)
 
 
+def starting_guess(crystal: Atoms) -> Atoms:
+    """Build the ideal cell of a labelled crystal's prototype, elements and composition, from covalent radii."""
+    name = crystal.info["prototype"]
+    symbols = crystal.info["structure_id"].removeprefix(f"{name}-").split("-")
+    composition = crystal.symbols.formula.reduce()[0].count()
+    for order in itertools.permutations(symbols):
+        cell = build(name, list(order), guess_lattice_constant(name, list(order)))
+        if cell.symbols.formula.reduce()[0].count() == composition:
+            return cell
+    raise ValueError(f"{crystal.info['structure_id']}: {crystal.symbols} is no {name}.")
+
+
+def fell_apart(crystal: Atoms) -> str:
+    """Say whether a relaxed crystal is one no more: an atom on its own, or far too large; else an empty string."""
+    (centre,) = ase_neighbor_list("i", crystal, ISOLATED)
+    if len(np.unique(centre)) < len(crystal):
+        return "with isolated atoms"
+    guess = starting_guess(crystal)
+    too_large = crystal.get_volume() / len(crystal) > SWOLLEN * guess.get_volume() / len(guess)
+    return "swollen" if too_large else ""
+
+
 def split(arguments: argparse.Namespace) -> None:
     """Write train.extxyz and test.extxyz: one bound crystal in ten is unseen, with all its supercells.
 
-    The name of a crystal decides, so that it stays on its side when more are labelled.
+    The name of a crystal decides, so that it stays on its side when more are labelled. Crystals that fell apart as they
+    relaxed are left out of both.
     """
     parts: dict[str, list[list[Atoms]]] = {"train": [], "test": []}
+    broken: Counter[str] = Counter()
     for file in sorted((arguments.out / "crystals").glob("*.extxyz")):
         cells = ase.io.read(file, ":")
-        if np.abs(cells[0].get_forces()).max() > COLLAPSED:
+        reason = "collapsed" if np.abs(cells[0].get_forces()).max() > COLLAPSED else fell_apart(cells[0])
+        if reason:
+            broken[reason] += 1
             continue
         if zlib.crc32(file.stem.encode()) % 10:
             parts["train"].append(cells)
@@ -238,6 +270,7 @@ def split(arguments: argparse.Namespace) -> None:
     for part, chosen in parts.items():
         ase.io.write(arguments.out / f"{part}.extxyz", [atoms for cells in chosen for atoms in cells])
         print(f"{part}: {len(chosen)} crystals, {sum(map(len, chosen))} supercells")
+    print("left out:", ", ".join(f"{count} {reason}" for reason, count in broken.items()) or "none")
 
 
 def unseen(arguments: argparse.Namespace) -> None:
@@ -247,13 +280,9 @@ def unseen(arguments: argparse.Namespace) -> None:
         name = crystal.info["prototype"]
         if not crystal.info["kind"].startswith("none") or name not in SMALL:
             continue
-        symbols = crystal.info["structure_id"].removeprefix(f"{name}-").split("-")
-        for order in itertools.permutations(symbols):
-            cell = build(name, list(order), guess_lattice_constant(name, list(order)))
-            if cell.symbols.formula.reduce()[0].count() == crystal.symbols.formula.reduce()[0].count():
-                cell.info = {"name": crystal.info["structure_id"]}
-                cells.append(cell)
-                break
+        cell = starting_guess(crystal)
+        cell.info = {"name": crystal.info["structure_id"]}
+        cells.append(cell)
     ase.io.write(arguments.out / "unseen.extxyz", cells)
     print(f"{len(cells)} crystals in {arguments.out / 'unseen.extxyz'}")
 

@@ -1,0 +1,80 @@
+"""The recipe of the bundled weights: what its split step lets through."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+
+RECIPE = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes" / "cubic_prototypes.py"
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    spec = importlib.util.spec_from_file_location("cubic_prototypes", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LATTICES = {"rocksalt": "rocksalt", "cscl": "cesiumchloride"}
+
+
+def labelled(symbols: str, prototype: str, a: float) -> Atoms:
+    """A crystal as the label step leaves it, displaced and with small forces."""
+    atoms = bulk(symbols, LATTICES[prototype], a=a, cubic=True)
+    atoms.rattle(0.01, seed=0)
+    forces = np.full((len(atoms), 3), 0.01)
+    atoms.calc = SinglePointCalculator(atoms, energy=-3.0 * len(atoms), forces=forces, stress=np.zeros(6))
+    elements = "-".join(dict.fromkeys(atoms.get_chemical_symbols()))
+    atoms.info |= {"prototype": prototype, "structure_id": f"{prototype}-{elements}", "kind": "none 0.03"}
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("symbols", "prototype", "a", "reason"),
+    [
+        ("NaCl", "rocksalt", 5.64, ""),
+        ("CsI", "rocksalt", 7.6, ""),
+        ("CsCl", "cscl", 4.12, ""),
+        ("NaCl", "rocksalt", 8.2, "swollen"),  # 3.6 times the volume of touching spheres
+        ("NaCl", "rocksalt", 10.6, "with isolated atoms"),  # nearest neighbours at 5.3 Å
+    ],
+)
+def test_a_crystal_that_fell_apart_is_named(recipe, symbols: str, prototype: str, a: float, reason: str) -> None:
+    assert recipe.fell_apart(labelled(symbols, prototype, a)) == reason
+
+
+def test_one_isolated_atom_among_bonded_ones_is_enough(recipe) -> None:
+    """Laves F-Cs: the fluorine atoms hold together, the caesium atoms lie in voids."""
+    crystal = labelled("NaCl", "rocksalt", 5.64)
+    crystal.cell[2] = [0.0, 0.0, 25.0]
+    crystal.positions[0, 2] -= 10.0
+    assert recipe.fell_apart(crystal) == "with isolated atoms"
+
+
+def test_split_leaves_broken_crystals_out_of_both_parts(recipe, tmp_path: Path, capsys) -> None:
+    crystals, elements = tmp_path / "crystals", tmp_path / "elements"
+    crystals.mkdir()
+    elements.mkdir()
+    for symbol in ("Ag", "Na", "K", "Cl", "Br", "I"):
+        (elements / f"{symbol}.json").write_text(json.dumps(-1.0))
+    lattice_constants = {"NaCl": 5.64, "KCl": 6.3, "KI": 10.9, "NaBr": 5.97, "AgI": 10.6}  # the last two are unseen
+    for symbols, a in lattice_constants.items():
+        crystal = labelled(symbols, "rocksalt", a)
+        write(crystals / f"{crystal.info['structure_id']}.extxyz", [crystal])
+    recipe.split(argparse.Namespace(out=tmp_path))
+    parts = {
+        part: [atoms.info["structure_id"] for atoms in read(tmp_path / f"{part}.extxyz", ":")]
+        for part in ("train", "test")
+    }
+    assert parts == {"train": ["rocksalt-K-Cl", "rocksalt-Na-Cl"], "test": ["rocksalt-Na-Br"]}
+    assert "left out: 2 with isolated atoms" in capsys.readouterr().out
