@@ -39,23 +39,20 @@ def theirs(toy):
     return np.array(toy.thermal_conductivity.gamma[0])
 
 
-@pytest.mark.parametrize("memory", [scattering.MEMORY, 20_000_000, 0])
+@pytest.mark.parametrize("memory", [scattering.MEMORY, 1_000_000, 0])
 def test_linewidths_are_those_of_phono3py(toy, irreducible, theirs, memory, monkeypatch):
-    """Mode by mode, whether all half-done sums fit into memory, some or none."""
+    """Mode by mode, whether all q share a group, some do or none."""
     monkeypatch.setattr(scattering, "MEMORY", memory)
     gamma = three_phonon_linewidths(toy.phph_interaction, irreducible, TEMPERATURES)
     assert theirs.max() > 1e-3
     np.testing.assert_allclose(gamma, theirs, rtol=1e-7, atol=1e-9 * theirs.max())
 
 
-def test_half_done_sums_stay_within_their_memory(toy, irreducible, monkeypatch):
-    monkeypatch.setattr(scattering, "MEMORY", 1_000_000)
-    interaction = toy.phph_interaction
-    table = PhaseTable(interaction)
-    for point in irreducible:
-        interaction.set_grid_point(int(point))
-        interaction_strength(interaction, table, np.asarray(interaction.get_triplets_at_q()[0]))
-    assert 0 < sum(half.nbytes for half in table.kept) <= scattering.MEMORY
+def test_points_are_grouped_within_the_memory():
+    """Groups of at most the limit, in order; a point above it stands alone."""
+    triplets = [np.zeros((n, 3), dtype=np.int64) for n in (3, 4, 9, 2, 2, 5)]
+    groups = [list(group) for group in scattering._groups(triplets, 7)]
+    assert groups == [[0, 1], [2], [3, 4], [5]]
 
 
 def test_force_constants_that_depend_on_the_order_of_atoms(phono3py_yaml, monkeypatch):

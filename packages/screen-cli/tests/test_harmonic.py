@@ -26,6 +26,11 @@ def copper(lattice: float = LATTICE) -> Any:
 
 def copper_records(lattice: float = LATTICE) -> tuple[Record, Record]:
     """fc2 of EMT copper by finite differences in 108 atoms."""
+    return emt_records(copper(lattice), [3, 3, 3])
+
+
+def emt_records(crystal: Any, dim: list[int]) -> tuple[Record, Record]:
+    """fc2 of a crystal by EMT and finite differences."""
     from ase import Atoms
     from ase.calculators.emt import EMT
 
@@ -33,8 +38,8 @@ def copper_records(lattice: float = LATTICE) -> tuple[Record, Record]:
     from screen_cli.stages.displace import displace
     from screen_cli.stages.force_constants import fit_force_constants
 
-    settings = DisplaceSettings(dim=[3, 3, 3], distance=0.005)
-    displaced = displace(copper(lattice), settings, kind="finite-difference", third_order=False)
+    settings = DisplaceSettings(dim=dim, distance=0.005)
+    displaced = displace(crystal, settings, kind="finite-difference", third_order=False)
     forces = []
     for displacement in displaced.arrays["displacements_fc2"]:
         positions = displaced.arrays["supercell_positions_fc2"] + displacement
@@ -79,6 +84,35 @@ def test_heat_capacity_and_displacements_are_phonopys(records: tuple[Record, Rec
     assert harmonic.data["max_msd"] == pytest.approx(trace, rel=1e-6)
     assert harmonic.data["msd"] == [harmonic.data["max_msd"]]
     assert harmonic.data["msd_by_element"] == {"Cu": harmonic.data["max_msd"]}
+
+
+def test_irreducible_mesh_gives_what_the_full_mesh_does() -> None:
+    """Atom by atom in Cu3Au, whose three copper atoms are equivalent but not at one q: phonopy on every q."""
+    from ase import Atoms
+
+    from screen_cli.lattice import load_phonopy
+
+    places = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    alloy = Atoms("AuCu3", scaled_positions=places, cell=[3.75] * 3, pbc=True)
+    records = emt_records(alloy, [2, 2, 2])
+    settings = dataclasses.replace(SETTINGS, mesh=[11, 11, 11])
+    harmonic = compute_harmonic(*records, settings)
+    phonopy = load_phonopy(*records)
+    phonopy.run_mesh([11, 11, 11], with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
+    thermal = phonopy.run_thermal_displacements(temperatures=settings.temperatures, freq_min=1e-2)
+    msd = np.asarray(thermal.thermal_displacements).reshape(2, 4, 3).sum(axis=2)
+    np.testing.assert_allclose(harmonic.arrays["msd"], msd, rtol=1e-6)
+    grid = harmonic.arrays["dos_frequencies"]
+    phonopy.run_projected_dos(freq_min=grid[0], freq_max=grid[-1], freq_pitch=grid[1] - grid[0])
+    projected = np.asarray(phonopy.projected_dos.projected_dos)
+    by_element = np.array([projected[1:].sum(axis=0), projected[0]])  # Cu, Au
+    assert list(harmonic.arrays["dos_elements"]) == [29, 79]
+    # integrals, which part as the square of the mesh: weights depend on how a cube is cut into tetrahedra
+    ours, theirs = (
+        np.cumsum(dos, axis=1) * (grid[1] - grid[0]) for dos in (harmonic.arrays["dos_by_element"], by_element)
+    )
+    np.testing.assert_allclose(theirs[:, -1], [9.0, 3.0], rtol=0.02)
+    np.testing.assert_allclose(ours, theirs, atol=0.1)
 
 
 def test_displacements_are_classical_when_hot(records: tuple[Record, Record], harmonic: Record) -> None:

@@ -12,7 +12,7 @@ phono3py sums the pairs (j, k) anew for each triplet, N² terms, and that is mos
 three choices of the origin (``make_r0_average``). Here the sum over one index is done once, by matrix products, and
 shared, so that a triplet costs N terms. With the origin on the second or third atom one of the two phases is that of
 the *fixed* q, which all its triplets share. With the origin on the first atom neither is; but each q' stands in
-triplets of many q, so its half-done sum is kept in memory, as far as ``MEMORY`` reaches. The numbers are phono3py's.
+triplets of many q, so that part is made for many q together, as far as ``MEMORY`` reaches. The numbers are phono3py's.
 Grid, triplets, tetrahedron weights and the final sum are phono3py's own.
 
 References
@@ -22,16 +22,16 @@ A. Togo, L. Chaput, I. Tanaka, Phys. Rev. B 91, 094306 (2015), Eq. 9-11, doi:10.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 MEMORY = 512 * 2**20
-"""Bytes of half-done sums kept; what does not fit is computed again."""
-_BLOCK_MEMORY = 2**26  # bytes of one array in a block of points or triplets
-_LEAST_BLOCK = 32
+"""Bytes for the part of Φ that is made for many q together; a q that does not fit stands alone."""
+_BLOCK_MEMORY = 2**21  # bytes of one array in a block of points or triplets: what a cache holds
+_LEAST_POINTS, _LEAST_TRIPLETS = 4, 128
 
 
 def asymmetry(fc3: NDArray[np.float64], primitive: Any) -> float:
@@ -86,11 +86,9 @@ class PhaseTable:
             [np.ascontiguousarray(fc3[k][np.ix_(middle, order)]).reshape(len(middle), -1) for middle in members]
             for k in range(n_primitive)
         ]
-        self.ordered_phases = np.ascontiguousarray(  # gκcm
-            phases[:, order].reshape(-1, n_primitive, self.n_images, n_primitive).transpose(0, 3, 1, 2)
+        self.ordered_phases = np.ascontiguousarray(  # κcgm
+            phases[:, order].reshape(-1, n_primitive, self.n_images, n_primitive).transpose(3, 1, 0, 2)
         )
-        self.slots = np.full(len(qpoints), -1)  # where the half-done sum of a grid point is kept
-        self.kept: list[NDArray[np.complex128]] = []  # κcm(b27)
 
     def half_sums(self, points: NDArray[np.int64]) -> NDArray[np.complex128]:
         """Sum over the images of the second atom, shape (n_points, κ, κ'', n_images, κ' * 27)."""
@@ -103,25 +101,20 @@ class PhaseTable:
         return result.reshape(len(points), n, n, m, n * 27)
 
     def origin_first(self, second: NDArray[np.int64], third: NDArray[np.int64]) -> NDArray[np.complex128]:
-        """Φ with the origin on the first atom, shape (n_triplets, κ, κ', κ'', 3, 3, 3)."""
+        """Φ with the origin on the first atom, shape (n_triplets, κ, κ', κ'', 3, 3, 3).
+
+        The triplets may belong to many q: those with the same second point share its half-done sum, and the more
+        there are of them the better.
+        """
         n = self.n_primitive
-        result = np.empty((len(second), n, n, 1, n * 27), dtype=np.complex128)
-        known = self.slots[second] >= 0
-        for row in np.flatnonzero(known):
-            phases = self.ordered_phases[third[row]][:, :, None]
-            np.matmul(phases, self.kept[self.slots[second[row]]], out=result[row])
-        missing = np.flatnonzero(~known)
-        bytes_per_point = self.ordered_phases[0].nbytes * n * 27
-        for rows in _blocks(missing, bytes_per_point):
-            points, where = np.unique(second[rows], return_inverse=True)
-            halves = self.half_sums(points)
-            for row, half in zip(rows, where, strict=True):
-                np.matmul(self.ordered_phases[third[row]][:, :, None], halves[half], out=result[row])
-            room = max(0, MEMORY // bytes_per_point - len(self.kept))
-            for point, half in zip(points[:room], halves[:room], strict=True):
-                if self.slots[point] < 0:  # not from an earlier block
-                    self.slots[point] = len(self.kept)
-                    self.kept.append(half.copy())
+        result = np.empty((len(second), n, n, n * 27), dtype=np.complex128)  # tκκ''(κ'27)
+        order = np.argsort(second, kind="stable")
+        points, starts = np.unique(second[order], return_index=True)
+        bounds = np.append(starts, len(second))
+        for block in _blocks(np.arange(len(points)), 16 * 27 * n**3 * self.n_images, _LEAST_POINTS):
+            for index, half in zip(block, self.half_sums(points[block]), strict=True):
+                rows = order[bounds[index] : bounds[index + 1]]
+                result[rows] = np.matmul(self.ordered_phases[:, :, third[rows]], half).transpose(2, 0, 1, 3)
         return result.reshape(-1, n, n, n, 3, 3, 3).transpose(0, 1, 3, 2, 4, 5, 6)
 
     def origin_shared(self, fixed: int, *running: NDArray[np.int64]) -> list[NDArray[np.complex128]]:
@@ -148,9 +141,9 @@ class PhaseTable:
         return np.asarray(np.exp(2j * np.pi * (umklapp @ self.positions.T)))
 
 
-def _blocks(rows: NDArray[np.int64], bytes_per_row: int) -> list[NDArray[np.int64]]:
-    """Cut rows into blocks of bounded memory, of at least ``_LEAST_BLOCK`` rows each but the last."""
-    size = max(_LEAST_BLOCK, _BLOCK_MEMORY // bytes_per_row)
+def _blocks(rows: NDArray[np.int64], bytes_per_row: int, least: int) -> list[NDArray[np.int64]]:
+    """Cut rows into blocks of bounded memory, of at least ``least`` rows each but the last."""
+    size = max(least, _BLOCK_MEMORY // bytes_per_row)
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
@@ -160,7 +153,12 @@ def _real_product(phases: NDArray[np.complex128], table: NDArray[np.float64]) ->
     return np.asarray(product[: len(phases)] + 1j * product[len(phases) :])
 
 
-def interaction_strength(interaction: Any, table: PhaseTable, triplets: NDArray[np.int64]) -> NDArray[np.float64]:
+def interaction_strength(
+    interaction: Any,
+    table: PhaseTable,
+    triplets: NDArray[np.int64],
+    origin_first: NDArray[np.complex128] | None = None,
+) -> NDArray[np.float64]:
     """Squared interaction of every triplet of one q, in phono3py's unit (eV²).
 
     Parameters
@@ -170,6 +168,8 @@ def interaction_strength(interaction: Any, table: PhaseTable, triplets: NDArray[
     table : PhaseTable
     triplets : NDArray[np.int64], shape (n_triplets, 3)
         Grid points; the first column is q, or one of its images in other zones.
+    origin_first : NDArray[np.complex128], optional
+        :meth:`PhaseTable.origin_first` of these triplets, where it is known.
 
     Returns
     -------
@@ -178,12 +178,16 @@ def interaction_strength(interaction: Any, table: PhaseTable, triplets: NDArray[
     n_bands = 3 * table.n_primitive
     strength = np.empty((len(triplets), n_bands, n_bands, n_bands))
     for image in np.unique(triplets[:, 0]):  # a q on the zone boundary stands in for its images
-        for rows in _blocks(np.flatnonzero(triplets[:, 0] == image), 16 * n_bands**3):
-            strength[rows] = _strength_of_block(interaction, table, triplets[rows])
+        for rows in _blocks(np.flatnonzero(triplets[:, 0] == image), 16 * n_bands**3, _LEAST_TRIPLETS):
+            block = triplets[rows]
+            own = table.origin_first(*block[:, 1:].T) if origin_first is None else origin_first[rows]
+            strength[rows] = _strength_of_block(interaction, table, block, own)
     return strength
 
 
-def _strength_of_block(interaction: Any, table: PhaseTable, triplets: NDArray[np.int64]) -> NDArray[np.float64]:
+def _strength_of_block(
+    interaction: Any, table: PhaseTable, triplets: NDArray[np.int64], origin_first: NDArray[np.complex128]
+) -> NDArray[np.float64]:
     """Squared interaction of triplets whose first point is the same."""
     first, second, third = triplets.T
     home = table.home_phase(triplets)[:, :, None, None, None, None, None]
@@ -192,7 +196,7 @@ def _strength_of_block(interaction: Any, table: PhaseTable, triplets: NDArray[np
     last *= home
     # tκ'κκ''βαγ and tκ''κκ'γαβ to tκκ'κ''αβγ
     total = middle.transpose(0, 2, 1, 3, 5, 4, 6) + last.transpose(0, 2, 3, 1, 5, 6, 4)
-    total += table.origin_first(second, third) * home
+    total += origin_first * home
     total /= 3
     n_bands = 3 * table.n_primitive
     matrix = total.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), n_bands, n_bands, n_bands)
@@ -241,15 +245,39 @@ def three_phonon_linewidths(
     collision = ImagSelfEnergy(interaction)
     n_bands = 3 * table.n_primitive
     gamma = np.zeros((len(temperatures), len(grid_points), n_bands))
-    for index, point in enumerate(grid_points):
-        collision.set_grid_point(int(point))
-        collision.run_integration_weights()
-        triplets = np.asarray(interaction.get_triplets_at_q()[0])
-        collision.set_interaction_strength(interaction_strength(interaction, table, triplets))
-        for row, temperature in enumerate(temperatures):
-            collision.temperature = float(temperature)
-            collision.run()
-            gamma[row, index] = collision.imag_self_energy
-        if on_qpoint is not None:
-            on_qpoint(index)
+    for group in _groups([_triplets(interaction, point) for point in grid_points], MEMORY // (16 * n_bands**3)):
+        together = np.concatenate(list(group.values()))
+        ends = np.cumsum([len(triplets) for triplets in group.values()])
+        shared = table.origin_first(*together[:, 1:].T) if len(group) > 1 else None
+        for (index, triplets), end in zip(group.items(), ends, strict=True):
+            own = None if shared is None else shared[end - len(triplets) : end]
+            collision.set_grid_point(int(grid_points[index]))
+            collision.run_integration_weights()
+            collision.set_interaction_strength(interaction_strength(interaction, table, triplets, own))
+            for row, temperature in enumerate(temperatures):
+                collision.temperature = float(temperature)
+                collision.run()
+                gamma[row, index] = collision.imag_self_energy
+            if on_qpoint is not None:
+                on_qpoint(index)
     return gamma
+
+
+def _triplets(interaction: Any, point: int) -> NDArray[np.int64]:
+    """Triplets of one q, as phono3py finds them."""
+    from phono3py.phonon3.triplets import get_nosym_triplets_at_q, get_triplets_at_q
+
+    find = get_triplets_at_q if interaction.is_mesh_symmetry else get_nosym_triplets_at_q
+    return np.asarray(find(int(point), interaction.bz_grid)[0])
+
+
+def _groups(triplets: Sequence[NDArray[np.int64]], limit: int) -> Iterator[dict[int, NDArray[np.int64]]]:
+    """Cut the points of the grid, by the number of their triplets, into groups of at most ``limit``, or of one."""
+    group: dict[int, NDArray[np.int64]] = {}
+    for index, own in enumerate(triplets):
+        if group and sum(map(len, group.values())) + len(own) > limit:
+            yield group
+            group = {}
+        group[index] = own
+    if group:
+        yield group

@@ -74,8 +74,8 @@ def compute_harmonic(
         "temperatures": temperatures,
         "numbers": np.array(phonopy.primitive.numbers, dtype=np.int64),
     }
-    _sample_irreducible_mesh(phonopy, mesh, settings, temperatures, data, arrays)
-    _sample_full_mesh(phonopy, mesh, settings, temperatures, data, arrays)
+    _sample_mesh(phonopy, mesh, settings, temperatures, data, arrays)
+    _project_on_atoms(phonopy, settings, temperatures, data, arrays)
     data |= sound_velocities(phonopy)
     _trace_bands(phonopy, settings.band_points, data, arrays)
     if settings.phase_space:
@@ -156,7 +156,7 @@ def is_stable(
     return bool(np.all(frequencies >= limits))
 
 
-def _sample_irreducible_mesh(
+def _sample_mesh(
     phonopy: Phonopy,
     mesh: list[int],
     settings: HarmonicSettings,
@@ -165,7 +165,7 @@ def _sample_irreducible_mesh(
     arrays: dict[str, NDArray[Any]],
 ) -> None:
     """Frequencies, stability and heat capacity."""
-    sampled = phonopy.run_mesh(mesh, is_gamma_center=True)
+    sampled = phonopy.run_mesh(mesh, with_eigenvectors=True, is_gamma_center=True)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     arrays |= {"qpoints": qpoints, "weights": np.array(sampled.weights), "frequencies": frequencies}
     data["min_frequency_thz"] = float(frequencies.min())
@@ -187,35 +187,75 @@ def _sample_irreducible_mesh(
     data["cv_j_mol_k_atom"] = float(arrays["cv"][0]) / len(phonopy.primitive)
 
 
-def _sample_full_mesh(
+def _project_on_atoms(
     phonopy: Phonopy,
-    mesh: list[int],
     settings: HarmonicSettings,
     temperatures: NDArray[np.float64],
     data: dict[str, Any],
     arrays: dict[str, NDArray[Any]],
 ) -> None:
-    """Mean square displacements and density of states, which need eigenvectors at every q."""
-    from ase.data import chemical_symbols
+    """Mean square displacements and density of states of the irreducible mesh, atom by atom.
 
-    phonopy.run_mesh(mesh, with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
-    thermal = phonopy.run_thermal_displacements(temperatures=temperatures, freq_min=_MSD_CUTOFF_THZ)
+    Eigenvectors of one q stand for its whole star once |e|² is averaged over equivalent atoms.
+    """
+    from ase.data import chemical_symbols
+    from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
+
+    mesh = phonopy.mesh
     n_atoms = len(phonopy.primitive)
-    msd = np.array(thermal.thermal_displacements).reshape(len(temperatures), n_atoms, 3).sum(axis=2)
+    vectors = np.asarray(mesh.eigenvectors)
+    shares = (np.abs(vectors.reshape(len(vectors), n_atoms, 3, -1)) ** 2).sum(axis=2)  # qκs
+    orbits = np.asarray(phonopy.primitive_symmetry.get_map_atoms())
+    for orbit in np.unique(orbits):
+        shares[:, orbits == orbit] = shares[:, orbits == orbit].mean(axis=1, keepdims=True)
+    shares = shares.transpose(0, 2, 1)  # qsκ
+    msd = _mean_square_displacements(
+        arrays["frequencies"], arrays["weights"], shares, phonopy.primitive.masses, temperatures
+    )
     arrays["msd"] = msd
     data["msd"] = [float(value) for value in msd[0]]
     data["max_msd"] = float(msd[0].max())
     numbers = arrays["numbers"]
     elements = np.unique(numbers)
     data["msd_by_element"] = {chemical_symbols[number]: float(msd[0, numbers == number].mean()) for number in elements}
-    low, high = min(data["min_frequency_thz"], 0.0), data["max_frequency_thz"] * 1.05
-    pitch = (high - low) / (settings.dos_points - 1)
-    projected = phonopy.run_projected_dos(freq_min=low, freq_max=high, freq_pitch=pitch)
-    by_atom = np.array(projected.projected_dos)
-    arrays["dos_frequencies"] = np.array(projected.frequency_points)
-    arrays["dos"] = by_atom.sum(axis=0)
+    spectrum = TetrahedronDOSAccumulator(
+        arrays["frequencies"],
+        mesh.bz_grid,
+        np.stack([shares[:, :, numbers == number].sum(axis=2) for number in elements], axis=-1)[None],
+        ir_grid_points=mesh.ir_grid_points,
+        ir_grid_weights=arrays["weights"],
+        ir_grid_map=mesh.grid_mapping_table,
+        sampling_points=np.linspace(
+            min(data["min_frequency_thz"], 0.0), data["max_frequency_thz"] * 1.05, settings.dos_points
+        ),
+    ).result
+    arrays["dos_frequencies"] = np.array(spectrum.sampling_points)
     arrays["dos_elements"] = elements
-    arrays["dos_by_element"] = np.array([by_atom[numbers == number].sum(axis=0) for number in elements])
+    arrays["dos_by_element"] = np.ascontiguousarray(spectrum.density[0].T)
+    arrays["dos"] = arrays["dos_by_element"].sum(axis=0)
+
+
+def _mean_square_displacements(
+    frequencies: NDArray[np.float64],
+    weights: NDArray[Any],
+    shares: NDArray[np.float64],
+    masses: NDArray[np.float64],
+    temperatures: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return ⟨u²⟩ = ħ/(2 N m) Σ |e|² coth(ħω/2kT)/ω, shape (n_temps, n_atoms), Å² summed over x, y, z."""
+    from phonopy.physical_units import get_physical_units
+
+    units = get_physical_units()
+    counted = frequencies > _MSD_CUTOFF_THZ
+    omega = 2 * np.pi * 1e12 * np.where(counted, frequencies, 1.0)
+    energy = units.Hbar * omega  # eV
+    result = np.empty((len(temperatures), len(masses)))
+    for row, temperature in enumerate(temperatures):
+        occupied = 1.0 if temperature == 0 else 1 / np.tanh(energy / (2 * units.KB * temperature))
+        of_mode = np.where(counted, occupied / omega, 0.0) * weights[:, None]
+        result[row] = np.einsum("qs,qsk->k", of_mode, shares)
+    scale = units.Hbar * units.EV / (2 * weights.sum() * np.asarray(masses) * units.AMU) / units.Angstrom**2
+    return np.asarray(result * scale)
 
 
 def _trace_bands(phonopy: Phonopy, n_points: int, data: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
