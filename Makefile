@@ -35,7 +35,7 @@ docs: $(STAMP)
 	$(BIN)/screen-cli init --reference > docs/reference/settings.md
 
 bench: $(STAMP)
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	failed=0; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed
 
 clean:
 	rm -rf $(VENV) demo-run

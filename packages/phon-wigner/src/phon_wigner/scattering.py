@@ -207,7 +207,8 @@ def _strength_of_block(
     matrix = np.matmul(vectors[1].transpose(0, 2, 1)[:, None], matrix)
     matrix = np.matmul(matrix, vectors[2][:, None])
     frequencies = [phonons.frequencies[points] for points in (first, second, third)]
-    carried = [np.where(values > interaction.cutoff_frequency, 1 / values, 0.0) for values in frequencies]
+    counted = [values > interaction.cutoff_frequency for values in frequencies]
+    carried = [np.where(yes, 1 / np.where(yes, nu, 1.0), 0.0) for yes, nu in zip(counted, frequencies, strict=True)]
     strength = (matrix.real**2 + matrix.imag**2) * interaction.unit_conversion_factor
     return np.asarray(
         strength * carried[0][:, :, None, None] * carried[1][:, None, :, None] * carried[2][:, None, None, :]

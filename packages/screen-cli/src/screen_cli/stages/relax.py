@@ -70,10 +70,10 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
         )
     found = space_group_number(relaxed, symprec)
     if found != space_group:
-        raise SymmetryLostError(
-            f"the space group changed from {space_group} to {found} in relaxation. Set relax.keep_symmetry = true, "
-            "or start from the other structure."
-        )
+        advice = "Start from the other structure"
+        if not settings.keep_symmetry:
+            advice += ", or set relax.keep_symmetry = true"
+        raise SymmetryLostError(f"the space group changed from {space_group} to {found} in relaxation. {advice}.")
     data: dict[str, Any] = {
         "volume": float(relaxed.cell.volume),
         "volume_change": float(change),
