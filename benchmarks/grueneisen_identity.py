@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import sqrt
 from pathlib import Path
@@ -125,7 +126,10 @@ def sevennet(double: bool = False) -> Any:
     torch.set_default_dtype(torch.float32)
     calculator = make_calculator("sevennet", {"device": "cpu"})
     if double:
+        import sevenn.util
+
         torch.set_default_dtype(torch.float64)
+        sevenn.util.dtype_correct = partial(sevenn.util.dtype_correct, float_dtype=torch.float64)  # of its input
         calculator.model.double()
         for module in calculator.model.modules():
             if type(module).__name__ == "OnehotEmbedding":  # it casts to single precision itself
