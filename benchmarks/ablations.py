@@ -70,6 +70,14 @@ def properties_only(model: Model) -> None:
     model.network.elements.correction.requires_grad_(False)
 
 
+def extend(model: Model, numbers: set[int]) -> None:
+    """Let a model speak of elements it has not seen, from their properties alone."""
+    new = sorted(numbers - set(model.elements))
+    with torch.no_grad():
+        model.network.elements.correction[new] = 0.0
+    model.elements = tuple(sorted({*model.elements, *new}))
+
+
 FREEZE: dict[str, Callable[[Model], None]] = {"learned only": learned_only, "properties only": properties_only}
 BASE = EquivariantConfig()
 
@@ -235,8 +243,7 @@ def run_crystals(arguments: argparse.Namespace, todo: Callable[[str], bool], kee
         begin = time.process_time()
         calculator = fit(variant, flat(chosen), held, epochs, batch=160)
         seconds = time.process_time() - begin
-        # fewer crystals may lack an element: the table of properties speaks for it
-        calculator.model.elements = tuple(sorted({*calculator.model.elements, *all_elements}))
+        extend(calculator.model, all_elements)  # fewer crystals may lack an element
         keep(name, cpu_seconds=seconds, n_train=len(chosen), n_test=len(test), **forces_row(calculator, test))
 
 
