@@ -140,6 +140,19 @@ def test_one_seed_one_model(name: str, emt_copper: list[Atoms], tmp_path: Path) 
     assert not same(weights_of(a), weights_of(c))
 
 
+@pytest.mark.parametrize("name", sorted(SMALL_CONFIGS))
+def test_parameters_do_not_grow_with_the_elements(name: str) -> None:
+    """One element or four: the same tensors, of the same sizes."""
+    config = SMALL_CONFIGS[name]
+    shapes = []
+    for metals in (["Cu"], ["Cu", "Al", "Ag", "Pd"]):
+        structures = [label_with_emt(1, symbol=symbol)[0] for symbol in metals]
+        model = new_model(config, store_of(structures, config.cutoff), "float32", 0, False)
+        assert len(model.elements) == len(metals)
+        shapes.append({key: tensor.shape for key, tensor in model.network.state_dict().items()})
+    assert shapes[0] == shapes[1]
+
+
 def test_refit_of_the_readout_is_a_least_squares_solution(emt_copper: list[Atoms], tmp_path: Path) -> None:
     """It lowers the error on unseen structures, states it rightly, and a second refit finds nothing more."""
     stores = stores_of(emt_copper)
