@@ -219,8 +219,12 @@ def solver() -> Iterator[Case]:
 
 def precision() -> Iterator[Case]:
     """Precision of the model (SevenNet-0, 12 supercells)."""
-    yield "float32", kappa(fitted(sevennet()))
-    yield "float64", kappa(fitted(sevennet(double=True)))
+    single = sevennet()
+    for length in (0.003, 0.03):
+        yield f"float32, {length:g} Å", kappa(fitted(single, distance=length))
+    double = sevennet(double=True)
+    for length in (0.003, 0.03):
+        yield f"float64, {length:g} Å", kappa(fitted(double, distance=length))
 
 
 _OF_FORCES = (displacement, pairs, supercells, harmonic_supercell, cutoff, solver, precision)
