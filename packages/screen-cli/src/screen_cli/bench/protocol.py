@@ -5,9 +5,9 @@
 
 ``fast`` fits fc3 to random ± pairs in the same supercell, as many as the rank guard asks for, and sums the scattering
 by matrix products. fc2 stays with finite differences in its own supercell: displacing all atoms would shift frequencies
-by the fourth order (MgO: fc2 by 0.7 %, κ by 3 %), and 216 atoms for 512 cost 3 % of κ (NaCl). It keeps the q mesh of
-the reference: linewidths of single modes scatter by some ten per cent from mesh to mesh, so that interpolating them from
-a coarser one costs more SRME (NaCl: 0.17) than good models differ by.
+by the fourth order (MgO: fc2 by 0.7 %, κ by 3 %), and 216 atoms for 512 cost 3 % of κ (NaCl). The q mesh is that of the
+reference: linewidths of single modes scatter by some ten per cent from mesh to mesh, so that interpolating them from a
+coarser one costs more SRME (NaCl: 0.17) than good models differ by.
 """
 
 from __future__ import annotations

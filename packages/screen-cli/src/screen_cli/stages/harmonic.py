@@ -199,6 +199,7 @@ def _project_on_atoms(
     Eigenvectors of one q stand for its whole star once |e|² is averaged over equivalent atoms.
     """
     from ase.data import chemical_symbols
+    from phonopy.phonon.grid import BZGrid
     from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
 
     mesh = phonopy.mesh
@@ -220,7 +221,7 @@ def _project_on_atoms(
     data["msd_by_element"] = {chemical_symbols[number]: float(msd[0, numbers == number].mean()) for number in elements}
     spectrum = TetrahedronDOSAccumulator(
         arrays["frequencies"],
-        mesh.bz_grid,
+        BZGrid(mesh.mesh_numbers, lattice=phonopy.primitive.cell, is_time_reversal=False),
         np.stack([shares[:, :, numbers == number].sum(axis=2) for number in elements], axis=-1)[None],
         ir_grid_points=mesh.ir_grid_points,
         ir_grid_weights=arrays["weights"],
