@@ -53,8 +53,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """``fc2``: the force-constant loss, with fc2 fitted to the same N supercells; it costs no further DFT."""
 LEARNING_RATE = {"scratch": 5e-3, "full": 1e-3, "head": 3e-3, "adapters": 3e-3}
-STEPS = {"scratch": 800}
-DEFAULT_STEPS = 400
+SCRATCH_STEPS = 800
 
 
 class Crystal:
@@ -151,7 +150,7 @@ def _atoms(cell: Any) -> Atoms:
     return Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
 
 
-def train(crystal: Crystal, method: str, n: int, model: Path, replay: Path, seed: int) -> Path:
+def train(crystal: Crystal, method: str, n: int, model: Path, replay: Path, steps: int, seed: int) -> Path:
     """Train on n supercells; the checkpoint."""
     settings = METHODS[method]
     general = load_model(model)
@@ -160,10 +159,9 @@ def train(crystal: Crystal, method: str, n: int, model: Path, replay: Path, seed
     cutoff = general.config.cutoff
     stores = Stores(store_of(train_cells[n_held:], cutoff), store_of(train_cells[:n_held], cutoff), DataReport())
     workdir = Path(tempfile.mkdtemp())
-    steps = STEPS.get(method, DEFAULT_STEPS)
     training = TrainingConfig(
         workdir=str(workdir),
-        epochs=math.ceil(steps / (n - n_held)),
+        epochs=math.ceil((SCRATCH_STEPS if method == "scratch" else steps) / (n - n_held)),
         batch_atoms=64,
         ema_decay=0.99,
         structure_scaling=1.0,
@@ -268,6 +266,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--crystals", nargs="+", choices=["nacl", "si"], default=["nacl", "si"])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--train", type=int, nargs="+", default=[1, 2, 5, 10, 20])
+    parser.add_argument("--steps", type=int, default=400, help="of fine-tuning; another number, another --json")
     parser.add_argument("--no-large", action="store_true", help="leave out κ with fc2 of NaCl's 512-atom supercell")
     parser.add_argument("--minutes", type=float, default=1e9, help="start no further row after so long")
     parser.add_argument("--seed", type=int, default=0)
@@ -302,7 +301,7 @@ def main(argv: list[str] | None = None) -> int:
                 begin = time.process_time()
                 path = arguments.model
                 if method != "before":
-                    path = train(crystal, method, n, arguments.model, arguments.replay, arguments.seed)
+                    path = train(crystal, method, n, arguments.model, arguments.replay, arguments.steps, arguments.seed)
                 seconds = time.process_time() - begin
                 row = {"crystal": name, "method": method, "n": n, "cpu_seconds": seconds}
                 row |= measure(crystal, SDNNFF(path, device="cpu"), n, [] if method == "scratch" else left_out)
