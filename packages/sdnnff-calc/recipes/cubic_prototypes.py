@@ -93,16 +93,19 @@ def is_plausible(name: str, conventional: Atoms) -> bool:
     return not ionic or bool(is_charge_balanced(numbers[None], counts.tolist())[0])
 
 
-def propose(rng: np.random.Generator) -> tuple[str, Atoms]:
-    """Fill a random prototype with random elements, an anion on the last site where the prototype has one."""
+def propose(rng: np.random.Generator, anions: set[str]) -> tuple[str, Atoms]:
+    """Fill a random prototype with random elements, one of the anions on the last site where the prototype has one.
+
+    With fewer than all anions every crystal holds one of them.
+    """
     table = {name: entry for name, entry in prototypes().items() if entry["elements"] > 1}
     name = str(rng.choice(sorted(table)))
     while True:
         symbols = [str(s) for s in rng.choice(ELEMENTS, size=table[name]["elements"], replace=False)]
         if name in ANION_LAST:
-            symbols[-1] = str(rng.choice(sorted(set(ANIONS) - set(symbols[:-1]))))
+            symbols[-1] = str(rng.choice(sorted(anions - set(symbols[:-1])) or symbols[-1:]))
         conventional = build(name, symbols, 1.0)
-        if is_plausible(name, conventional):
+        if is_plausible(name, conventional) and (anions & set(symbols) or anions == set(ANIONS)):
             break
     conventional = build(name, symbols, guess_lattice_constant(name, symbols))
     cell, positions, numbers = spglib.find_primitive(
@@ -200,7 +203,7 @@ def label(arguments: argparse.Namespace) -> None:
     while time.monotonic() < end:
         rng = np.random.default_rng([arguments.seed, attempt])
         attempt += 1
-        name, atoms = propose(rng)
+        name, atoms = propose(rng, set(arguments.anions))
         identity = f"{name}-{'-'.join(dict.fromkeys(atoms.get_chemical_symbols()))}"
         done, skipped = crystals / f"{identity}.extxyz", crystals / f"{identity}.skipped"
         if done.exists() or skipped.exists():
@@ -325,6 +328,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the label step")
     parser.add_argument("--fmax", type=float, default=0.1, help="eV/Å; rough is enough to learn from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--anions", nargs="+", choices=ANIONS, default=ANIONS, help="label crystals of these only")
     parser.add_argument("--model", type=Path, default=Path("run-2/model.pt"))
     arguments = parser.parse_args(argv)
     {"label": label, "split": split, "card": card, "unseen": unseen}[arguments.step](arguments)

@@ -23,6 +23,8 @@ __all__ = ["CalculatorLabeller", "Labeller", "WorkerLabeller", "label_through_ca
 
 logger = logging.getLogger(__name__)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""mallopt(3): large blocks stay with a worker instead of being mapped and cleared afresh for every label."""
 
 
 class Labeller(Protocol):
@@ -166,7 +168,7 @@ class WorkerLabeller:
             return
         waiting = list(requests)[::-1]
         with (
-            _thread_limit(self.threads),
+            _worker_environment(self.threads),
             ProcessPool(
                 max_workers=min(self.n_workers, len(requests)),
                 context=multiprocessing.get_context("spawn"),
@@ -204,10 +206,11 @@ class WorkerLabeller:
 
 
 @contextlib.contextmanager
-def _thread_limit(threads: int) -> Iterator[None]:
-    """Set the thread variables that spawned workers inherit."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+def _worker_environment(threads: int) -> Iterator[None]:
+    """Set the thread and memory variables that spawned workers inherit; what the user set of the latter stays."""
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, *KEEP_FREED_MEMORY)}
     os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
+    os.environ.update({name: value for name, value in KEEP_FREED_MEMORY.items() if before[name] is None})
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from typing import Any
 from screen_cli.config import override_settings
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.keys import content_key
+from screen_cli.memory import keep_freed_memory, release_freed_memory
 from screen_cli.pipeline import HARMONIC_PREFIX, Context, Stage, stages_for
 from screen_cli.record import Record
 from screen_cli.run_directory import RunDirectory
@@ -94,10 +95,12 @@ def run_structure(root: str, structure_id: str) -> dict[str, Any]:
         becomes a failed outcome.
     """
     run = _open_run(root, (Path(root) / "manifest.json").stat().st_mtime_ns)
+    keep_freed_memory()
     try:
         return asdict(take_through(run, structure_id))
     finally:
         run.clear_running()
+        release_freed_memory()
 
 
 def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool = True) -> Outcome:
