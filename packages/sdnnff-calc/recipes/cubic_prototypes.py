@@ -99,8 +99,8 @@ def propose(rng: np.random.Generator, anions: set[str]) -> tuple[str, Atoms]:
     With fewer than all anions every crystal holds one of them.
     """
     table = {name: entry for name, entry in prototypes().items() if entry["elements"] > 1}
-    name = str(rng.choice(sorted(table)))
     while True:
+        name = str(rng.choice(sorted(table)))
         symbols = [str(s) for s in rng.choice(ELEMENTS, size=table[name]["elements"], replace=False)]
         if name in ANION_LAST:
             symbols[-1] = str(rng.choice(sorted(anions - set(symbols[:-1])) or symbols[-1:]))
