@@ -8,6 +8,7 @@ Forces feed finite derivatives, so models that offer a choice run in double prec
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,23 @@ def make_sevennet(model: str = "0", device: str = "auto", modal: str | None = No
         modal = "PBE"
     from sevenn.calculator import SevenNetCalculator
 
-    calculator = SevenNetCalculator(source, device=device, modal=modal, **options)
+    calculator = _obeying(SevenNetCalculator(source, device=device, modal=modal, **options), options)
     calculator.descriptors = functools.partial(_sevennet_descriptors, calculator)
+    return calculator
+
+
+def _obeying(calculator: Any, options: Mapping[str, Any]) -> Any:
+    """Give the calculator back if it knows the options; ASE's base class stores those that nobody asks for.
+
+    Raises
+    ------
+    TypeError
+        An option has no effect, ``modle`` for ``model`` say.
+    """
+    stored = set(getattr(calculator, "parameters", ())) - set(getattr(calculator, "default_parameters", ()))
+    unused = sorted(stored & set(options))
+    if unused:
+        raise TypeError(f"no option is called {', '.join(unused)}")
     return calculator
 
 
@@ -68,7 +84,8 @@ def make_chgnet(model: str = "0.3.0", device: str = "cpu", **options: Any) -> An
         network = CHGNet.load(model_name=model, use_device=device, verbose=False)
     else:
         network = CHGNet.from_file(str(path))
-    return CHGNetCalculator(network, use_device=device, on_isolated_atoms="error", **options)
+    calculator = CHGNetCalculator(network, use_device=device, on_isolated_atoms="error", **options)
+    return _obeying(calculator, options)
 
 
 def make_mace(
@@ -94,10 +111,11 @@ def make_mace(
         from mace.calculators import MACECalculator
 
         file = _existing(path, "mace", ())
-        return MACECalculator(model_paths=str(file), device=device, default_dtype=default_dtype, **options)
+        calculator = MACECalculator(model_paths=str(file), device=device, default_dtype=default_dtype, **options)
+        return _obeying(calculator, options)
     from mace.calculators import mace_mp
 
-    return mace_mp(model=model, device=device, default_dtype=default_dtype, **options)
+    return _obeying(mace_mp(model=model, device=device, default_dtype=default_dtype, **options), options)
 
 
 def make_mattersim(
@@ -121,7 +139,7 @@ def make_mattersim(
     from mattersim.forcefield import MatterSimCalculator
 
     source = str(_existing(path, "mattersim", ())) if path is not None else model
-    return MatterSimCalculator(load_path=source, device=device, **options)
+    return _obeying(MatterSimCalculator(load_path=source, device=device, **options), options)
 
 
 def make_orb(
@@ -150,7 +168,7 @@ def make_orb(
         raise unknown_name("orb model", model, pretrained.ORB_PRETRAINED_MODELS)
     weights = {} if path is None else {"weights_path": str(_existing(path, "orb", ()))}
     network = pretrained.ORB_PRETRAINED_MODELS[model](device=device, precision=precision, **weights)
-    return ORBCalculator(network, device=device, **options)
+    return _obeying(ORBCalculator(network, device=device, **options), options)
 
 
 def make_hienet(path: str | None = None, device: str = "auto", **options: Any) -> Any:
@@ -165,7 +183,7 @@ def make_hienet(path: str | None = None, device: str = "auto", **options: Any) -
 
     if path is not None:
         options["model"] = str(_existing(path, "hienet", ()))
-    return HIENetCalculator(device=device, **options)
+    return _obeying(HIENetCalculator(device=device, **options), options)
 
 
 def make_deepmd(path: str | None = None, **options: Any) -> Any:
@@ -180,7 +198,7 @@ def make_deepmd(path: str | None = None, **options: Any) -> Any:
         raise ConfigError("calculator 'deepmd' needs its model file: set calculator.options.path.")
     from deepmd.calculator import DP
 
-    return DP(model=str(_existing(path, "deepmd", ())), **options)
+    return _obeying(DP(model=str(_existing(path, "deepmd", ())), **options), options)
 
 
 def make_emt(asap_cutoff: bool = False) -> Any:

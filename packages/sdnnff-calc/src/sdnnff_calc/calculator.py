@@ -53,8 +53,8 @@ class SDNNFF(Calculator):
         ``float32``, ``float64``, or None for the model's own.
     skin
         Å added to the cutoff of the stored neighbour list; 0 rebuilds it in each call.
-    **kwargs
-        For :class:`ase.calculators.calculator.Calculator`.
+    atoms
+        Structure to attach to, as ASE's calculators take one.
 
     Notes
     -----
@@ -77,9 +77,9 @@ class SDNNFF(Calculator):
         device: str = "auto",
         dtype: str | None = None,
         skin: float = 0.5,
-        **kwargs: Any,
+        atoms: Atoms | None = None,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(atoms=atoms)
         if dtype not in (None, "float32", "float64"):
             raise ConfigError(f"dtype is {dtype!r}, expected 'float32', 'float64' or None.")
         if not skin >= 0.0:
