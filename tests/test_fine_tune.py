@@ -97,7 +97,7 @@ def test_tuning_learns_the_new_crystals_and_replay_keeps_the_old(recipe, labelle
     common = ["--out", str(out), "--leave-out", "Au"]
     model = ["--model", str(general)]
     replay = ["--replay", str(labelled / "copper.extxyz")]
-    methods = ["--methods", "full", "full-replay", "adapters-replay-fc2", "--steps", "160"]
+    methods = ["--methods", "full", "full-replay", "adapters-replay-fc2", "--steps", "400"]
     recipe.main(["tune", *common, *model, *replay, *methods])
     config = tomllib.loads((out / "full" / "tune.toml").read_text())
     assert not any("Au-" in name for name in config["data"]["train"])

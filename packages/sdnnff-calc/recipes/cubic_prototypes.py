@@ -1,13 +1,14 @@
 r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, trained with ``sdnnff train``.
 
     python cubic_prototypes.py label  --out data --minutes 60          # killed, resumed, run twice at once at will
+    python cubic_prototypes.py label  --out data --anions O            # more of what errs most, as often as one likes
     python cubic_prototypes.py split  --out data                       # whole crystals held out
     sdnnff train cubic_prototypes_train.toml                           # forces first
-    sdnnff finetune cubic_prototypes_finetune.toml                     # then energies and stresses weigh as much
+    sdnnff finetune cubic_prototypes_finetune.toml                     # then energies and stresses weigh more
     python cubic_prototypes.py card   --out data --model run-2/model.pt  # errors on unseen crystals, and CHGNet's
     python cubic_prototypes.py unseen --out data                       # crystals for the next two
     screen-cli run cubic_prototypes_kappa.toml --run-dir teacher && screen-cli run cubic_prototypes_kappa.toml \
-        --run-dir student --set calculator.name=sdnnff --set 'calculator.options={}'
+        --run-dir student --set calculator.name=sdnnff --set 'calculator.options={path="run-2/model.pt"}'
     screen-cli compare teacher student                                 # κ and stability, teacher against student
 
 Each crystal is a prototype filled with random elements: at most one of them forms anions (no oxyhalides, no sulphur
@@ -312,8 +313,8 @@ def card(arguments: argparse.Namespace) -> None:
             "unseen_crystals": len({a.info["structure_id"] for a in structures}),
             "unseen_force_errors_ev_per_angstrom": table,
             "unseen_energy_mae_ev_per_atom": report.energy_mae,
-            "limits": "near-equilibrium cubic crystals; oxides are the weakest, for want of labels (MgO's lattice "
-            "constant is 3 % too large); no surfaces, molecules, magnetism or long-range forces",
+            "limits": "near-equilibrium cubic crystals; oxides are the weakest; no surfaces, molecules, "
+            "magnetism or long-range forces",
         }
     )
     save_model(model, arguments.model)
