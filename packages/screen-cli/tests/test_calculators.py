@@ -46,8 +46,8 @@ def test_unknown_name_and_option():
 @pytest.mark.parametrize(("name", "library"), [("sevennet", "sevenn"), ("chgnet", "chgnet"), ("sdnnff", "sdnnff_calc")])
 def test_an_option_that_has_no_effect_is_refused(name, library):
     pytest.importorskip(library)
-    with pytest.raises(ConfigError, match="modle"):
-        make_calculator(name, {"modle": "l3i5"})
+    with pytest.raises(ConfigError, match="no_such_option"):
+        make_calculator(name, {"no_such_option": "l3i5"})
 
 
 def test_any_ase_calculator_by_path():

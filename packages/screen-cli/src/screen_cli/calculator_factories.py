@@ -47,7 +47,7 @@ def _obeying(calculator: Any, options: Mapping[str, Any]) -> Any:
     Raises
     ------
     TypeError
-        An option has no effect, ``modle`` for ``model`` say.
+        An option has no effect: misspelt, or of another calculator.
     """
     stored = set(getattr(calculator, "parameters", ())) - set(getattr(calculator, "default_parameters", ()))
     unused = sorted(stored & set(options))
