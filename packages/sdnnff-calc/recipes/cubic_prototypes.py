@@ -1,7 +1,7 @@
 r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, trained with ``sdnnff train``.
 
     python cubic_prototypes.py label  --out data --minutes 60          # killed, resumed, run twice at once at will
-    python cubic_prototypes.py label  --out data --anions O            # more of what errs most, as often as one likes
+    python cubic_prototypes.py label  --out data --containing O        # more of what errs most, as often as one likes
     python cubic_prototypes.py split  --out data                       # whole crystals held out
     sdnnff train cubic_prototypes_train.toml                           # forces first
     sdnnff finetune cubic_prototypes_finetune.toml                     # then energies and stresses weigh more
@@ -54,10 +54,11 @@ from sdnnff_calc.evaluation import OneByOne, evaluate_forces
 _log = logging.getLogger("recipe")
 
 ELEMENTS = [
-    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Y", "La", "Cu", "Ag", "Zn", "Cd", "Al", "Ga", "In",
-    "Si", "Ge", "Sn", "Pb", "P", "As", "Sb", "Bi", "O", "S", "Se", "Te", "F", "Cl", "Br", "I",
+    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Sc", "Y", "La", "Ti", "Zr", "Hf", "Ni", "Pd", "Pt",
+    "Cu", "Ag", "Au", "Zn", "Cd", "Hg", "Al", "Ga", "In", "Tl", "Si", "Ge", "Sn", "Pb", "P", "As", "Sb", "Bi",
+    "O", "S", "Se", "Te", "F", "Cl", "Br", "I",
 ]  # fmt: skip
-"""About as many as a thousand crystals can teach; add more with more labels."""
+"""About as many as four or five thousand crystals can teach; add more with more labels."""
 ANIONS = ["O", "F", "S", "Cl", "Se", "Br", "Te", "I", "P", "As", "Sb"]
 IONIC = {"O", "F", "S", "Cl", "Se", "Br", "Te", "I"}
 """At most one of these and P in a crystal, and then it is charge neutral."""
@@ -94,19 +95,15 @@ def is_plausible(name: str, conventional: Atoms) -> bool:
     return not ionic or bool(is_charge_balanced(numbers[None], counts.tolist())[0])
 
 
-def propose(rng: np.random.Generator, anions: set[str]) -> tuple[str, Atoms]:
-    """Fill a random prototype with random elements, one of the anions on the last site where the prototype has one.
-
-    With fewer than all anions every crystal holds one of them.
-    """
+def propose(rng: np.random.Generator, containing: set[str]) -> tuple[str, Atoms]:
+    """Fill a random prototype with random elements, at least one of the given; anions where the prototype has them."""
     table = {name: entry for name, entry in prototypes().items() if entry["elements"] > 1}
     while True:
         name = str(rng.choice(sorted(table)))
         symbols = [str(s) for s in rng.choice(ELEMENTS, size=table[name]["elements"], replace=False)]
         if name in ANION_LAST:
-            symbols[-1] = str(rng.choice(sorted(anions - set(symbols[:-1])) or symbols[-1:]))
-        conventional = build(name, symbols, 1.0)
-        if is_plausible(name, conventional) and (anions & set(symbols) or anions == set(ANIONS)):
+            symbols[-1] = str(rng.choice(sorted(set(ANIONS) - set(symbols[:-1]))))
+        if containing & set(symbols) and is_plausible(name, build(name, symbols, 1.0)):
             break
     conventional = build(name, symbols, guess_lattice_constant(name, symbols))
     cell, positions, numbers = spglib.find_primitive(
@@ -204,7 +201,7 @@ def label(arguments: argparse.Namespace) -> None:
     while time.monotonic() < end:
         rng = np.random.default_rng([arguments.seed, attempt])
         attempt += 1
-        name, atoms = propose(rng, set(arguments.anions))
+        name, atoms = propose(rng, set(arguments.containing))
         identity = f"{name}-{'-'.join(dict.fromkeys(atoms.get_chemical_symbols()))}"
         done, skipped = crystals / f"{identity}.extxyz", crystals / f"{identity}.skipped"
         if done.exists() or skipped.exists():
@@ -329,7 +326,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the label step")
     parser.add_argument("--fmax", type=float, default=0.1, help="eV/Å; rough is enough to learn from")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--anions", nargs="+", choices=ANIONS, default=ANIONS, help="label crystals of these only")
+    parser.add_argument(
+        "--containing", nargs="+", choices=ELEMENTS, default=ELEMENTS, help="label crystals with one of these only"
+    )
     parser.add_argument("--model", type=Path, default=Path("run-2/model.pt"))
     arguments = parser.parse_args(argv)
     {"label": label, "split": split, "card": card, "unseen": unseen}[arguments.step](arguments)
