@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from torch import nn
 
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.adaptation import add_adapters, merge_adapters
@@ -20,9 +21,10 @@ from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.committee import Committee
 from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport
-from sdnnff_calc.errors import ConfigError, TrainingError
+from sdnnff_calc.errors import ConfigError, MissingExtraError, TrainingError
 from sdnnff_calc.heads import Prediction, Statistics
 from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
+from sdnnff_calc.optimisation import make_optimiser
 from sdnnff_calc.readout_refit import refit_readout
 from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_committee
 from sdnnff_calc.samples import Sample, collate_samples
@@ -195,12 +197,12 @@ class _Killed(BaseException):
     """Stands for a kill in the middle of an epoch."""
 
 
-@pytest.mark.parametrize("name", ["conservative-1", "grid"])
-def test_resume_after_a_kill_is_exact(name: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "optimiser"), [("conservative-1", "adamw"), ("grid", "adamw"), ("grid", "muon")])
+def test_resume_after_a_kill_is_exact(name: str, optimiser: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
     stores = stores_of(emt_copper)
 
     def fit(folder: Path) -> Fit:
-        config = run_config(folder, name, checkpoint_minutes=0.0).training
+        config = run_config(folder, name, checkpoint_minutes=0.0, optimiser=optimiser).training
         model = new_model(SMALL_CONFIGS[name], stores.train, "float32", 3, False)
         return Fit(model, stores.train, stores.validation, config, folder, stage="test")
 
@@ -362,20 +364,67 @@ def test_fresh_adapters_change_nothing_and_merge_exactly(salt: Atoms) -> None:
 
 
 @pytest.mark.parametrize("scaling", [0.0, 0.5, 1.0])
-def test_structure_scaling_weighs_structures_by_their_own_force_scale(scaling: float) -> None:
+@pytest.mark.parametrize(("loss", "power"), [("squared", 2), ("absolute", 1)])
+def test_structure_scaling_weighs_structures_by_their_own_force_scale(loss: Any, power: int, scaling: float) -> None:
     soft, stiff = label_with_emt(2)
     stiff.calc.results["forces"] = 10.0 * soft.calc.results["forces"]
     samples = [Sample.from_atoms(atoms, 4.5) for atoms in (soft, stiff)]
     batch = collate_samples(samples, torch.float64, "cpu")
     statistics = Statistics(force_scale=float(batch.forces.square().mean().sqrt()))
-    settings = TrainingConfig(structure_scaling=scaling)
+    settings = TrainingConfig(structure_scaling=scaling, loss=loss)
 
     def share(which: int) -> float:
         wrong = torch.where(batch.env.structure[:, None] == which, 1.1 * batch.forces, batch.forces)
         return float(force_loss(Prediction(forces=wrong), batch, statistics, settings))
 
-    # ten per cent wrong: the square of the forces decides at p = 0, nothing at p = 1
-    assert share(1) / share(0) == pytest.approx(100.0 ** (1.0 - scaling), rel=1e-6)
+    # ten per cent wrong: the forces (squared or not) decide at p = 0, nothing at p = 1
+    assert share(1) / share(0) == pytest.approx(10.0 ** (power * (1.0 - scaling)), rel=1e-4)
+
+
+def test_the_absolute_loss_is_the_mean_length_of_the_errors() -> None:
+    atoms = label_with_emt(1)[0]
+    batch = collate_samples([Sample.from_atoms(atoms, 4.5)], torch.float64, "cpu")
+    scale = 0.5
+    settings = TrainingConfig(loss="absolute", energy_weight=2.0, stress_weight=3.0)
+    push, off, squeeze = torch.tensor([0.3, 0.0, -0.4]), 0.7, 1e-3
+    prediction = Prediction(
+        forces=batch.forces + push.double(),
+        energies=batch.energies + off,
+        stresses=batch.stresses - squeeze * torch.eye(3, dtype=torch.float64),
+    )
+    expected = 0.5 + 2.0 * off / len(atoms) + 3.0 * np.sqrt(3.0) * squeeze * atoms.get_volume() / len(atoms)
+    loss = force_loss(prediction, batch, Statistics(force_scale=scale), settings)
+    assert float(loss) == pytest.approx(expected / scale, rel=1e-6)
+
+
+def test_muon_takes_the_steps_of_torchs_muon_and_of_adamw() -> None:
+    """Every degree's matrix of a stack moves as it would alone; thin matrices and vectors move as with AdamW."""
+    settings = TrainingConfig(optimiser="muon", learning_rate=0.01, weight_decay=0.1)
+    generator = torch.Generator().manual_seed(0)
+    stack, bias = (nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((2, 8, 12), (5,)))
+    alone = [nn.Parameter(matrix.clone()) for matrix in stack.detach()] + [nn.Parameter(bias.detach().clone())]
+    optimiser = make_optimiser([stack, bias], settings)
+    peers = [
+        torch.optim.Muon(alone[:2], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(alone[2:], lr=0.01, weight_decay=0.1),
+    ]
+    for _ in range(3):
+        stack.grad, bias.grad = torch.randn(2, 8, 12, generator=generator), torch.randn(5, generator=generator)
+        for parameter, gradient in zip(alone, [*stack.grad, bias.grad], strict=True):
+            parameter.grad = gradient.clone()
+        optimiser.step()
+        for peer in peers:
+            peer.step()
+    assert torch.allclose(stack, torch.stack(list(alone[:2])), atol=1e-7)
+    assert torch.allclose(bias, alone[2], atol=1e-7)
+    thin = nn.Parameter(torch.zeros(4, 12))
+    assert len(make_optimiser([thin], settings).param_groups) == 1
+
+
+def test_muon_of_an_old_torch_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(MissingExtraError, match=r"needs torch 2\.9 or newer"):
+        make_optimiser([nn.Parameter(torch.zeros(8, 8))], TrainingConfig(optimiser="muon"))
 
 
 def test_one_bond_scaled_function_is_refused() -> None:

@@ -141,6 +141,8 @@ class TrainingConfig:
     """Stop after so much wall time per member; 0: no limit."""
     batch_atoms: int = 512
     """Atoms per step, filled with whole structures."""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """``muon``: AdamW, but matrices move along their orthogonalised momentum; fewer steps for large data sets."""
     learning_rate: float = 3e-3
     """Peak of the schedule."""
     warmup_steps: int = 20
@@ -148,21 +150,23 @@ class TrainingConfig:
     final_rate: float = 0.01
     """Share of the peak left at the end of the cosine."""
     weight_decay: float = 1e-4
-    """AdamW."""
+    """Decoupled from the gradient, as in AdamW."""
     clip_norm: float = 10.0
     """Largest gradient norm."""
     ema_decay: float = 0.99
     """Of the averaged weights that are kept and evaluated."""
     patience: int = 0
     """Epochs without improvement before stopping; 0: never."""
+    loss: Literal["squared", "absolute"] = "squared"
+    """Mean square errors, or mean lengths of the errors (of the force on an atom, the energy, the stress)."""
     force_weight: float = 1.0
-    """Weight of the squared force error over the force scale squared."""
+    """Weight of the force error over the force scale."""
     structure_scaling: float = 0.0
     """Measure force errors by the scale of the whole set (0), of each structure (1), or between: see losses."""
     energy_weight: float = 0.0
-    """Weight of the squared error of the energy per atom over (force scale · 1 Å)²."""
+    """Weight of the error of the energy per atom over (force scale · 1 Å)."""
     stress_weight: float = 0.0
-    """Weight of the squared error of stress · volume per atom over (force scale · 1 Å)²."""
+    """Weight of the error of stress · volume per atom over (force scale · 1 Å)."""
     force_constant_weight: float = 0.0
     """Weight of the squared error of fc2·v on random vectors v; needs ``force_constants``."""
     force_constants: tuple[str, ...] = ()

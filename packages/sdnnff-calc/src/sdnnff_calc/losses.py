@@ -4,8 +4,10 @@ r"""What training minimises.
 
 with the force scale s, in eV/Å for forces and eV for energies. s_F = s^{1−p} s_i^p with the root mean square force
 component s_i of the atom's own structure (at least s/10) and p = ``structure_scaling``: at p = 0 stiff crystals and
-large displacements decide, at p = 1 every structure counts alike. The last term is the force-constant loss:
-random vectors v probe the second-order force constants Φ* without ever forming the model's own Hessian.
+large displacements decide, at p = 1 every structure counts alike. With ``loss = "absolute"`` the first three means are
+of lengths instead of squares, |F−F*|/s_F, |ΔE/n|/s and |Δσ V/n|/s: a few crystals that are hard to learn sway it less.
+The last term is the force-constant loss: random vectors v probe the second-order force constants Φ* without ever
+forming the model's own Hessian.
 
 References
 ----------
@@ -38,6 +40,9 @@ __all__ = [
     "read_force_constants",
 ]
 
+_SMOOTH = 1e-6
+"""Lengths below it, in units of the force scale, count as squares: the gradient has no jump at zero."""
+
 
 def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statistics, config: TrainingConfig) -> Tensor:
     """Evaluate the force, energy and stress terms of the module's formula.
@@ -65,19 +70,26 @@ def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statist
         square = batch.forces.new_zeros(len(n_atoms)).index_add(0, batch.env.structure, batch.forces.square().mean(-1))
         own = (square / n_atoms).sqrt().clamp_min(0.1 * scale) / scale
         error = error / own.pow(config.structure_scaling)[batch.env.structure, None]
-    loss = config.force_weight * error.square().mean()
+    loss = config.force_weight * _mean_size(error, config.loss)
     if config.energy_weight > 0.0 and prediction.energies is not None:
         known = torch.isfinite(batch.energies)
         if bool(known.any()):
             error = (prediction.energies - batch.energies)[known].to(loss.dtype) / n_atoms[known] / scale
-            loss = loss + config.energy_weight * error.square().mean()
+            loss = loss + config.energy_weight * _mean_size(error.unsqueeze(-1), config.loss)
     if config.stress_weight > 0.0 and prediction.stresses is not None:
         known = torch.isfinite(batch.stresses).all(dim=-1).all(dim=-1)
         if bool(known.any()):
             volume = (batch.env.volumes / n_atoms)[known, None, None]
             error = (prediction.stresses - batch.stresses)[known] * volume / scale
-            loss = loss + config.stress_weight * error.square().mean()
+            loss = loss + config.stress_weight * _mean_size(error.flatten(1), config.loss)
     return loss
+
+
+def _mean_size(error: Tensor, loss: str) -> Tensor:
+    """Average squared components, or the lengths of the rows; shape (n, n_components)."""
+    if loss == "squared":
+        return error.square().mean()
+    return (error.square().sum(dim=-1) + _SMOOTH**2).sqrt().mean()
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,108 @@
-"""Parts of an optimiser: learning-rate schedule and averaged weights."""
+"""Optimisers, learning-rate schedule and averaged weights."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sdnnff_calc.config import TrainingConfig
+from sdnnff_calc.errors import MissingExtraError
 
-__all__ = ["AveragedWeights", "learning_rate"]
+__all__ = ["AveragedWeights", "Muon", "learning_rate", "make_optimiser"]
+
+
+def make_optimiser(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW | Muon:
+    """Make the optimiser that the settings name.
+
+    Raises
+    ------
+    MissingExtraError
+        When torch is too old for it.
+    """
+    if config.optimiser == "muon":
+        return Muon(parameters, config.learning_rate, config.weight_decay)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+class Muon:
+    """torch's Muon for every matrix of the network, AdamW for the rest.
+
+    Weights with one matrix per degree l, shape (l_max+1, n_in, n_out), are handed over matrix by matrix. Steps are
+    scaled to the size that AdamW's would have, so that one learning rate serves both.
+
+    Parameters
+    ----------
+    parameters
+        To be trained.
+    learning_rate, weight_decay
+        Of both.
+
+    Raises
+    ------
+    MissingExtraError
+        When torch is older than 2.9.
+
+    References
+    ----------
+    Jordan et al., https://kellerjordan.github.io/posts/muon (2024); Liu et al., arXiv:2502.16982 (step size).
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
+        if not hasattr(torch.optim, "Muon"):
+            raise MissingExtraError(f"optimiser = 'muon' needs torch 2.9 or newer, not {torch.__version__}.")
+        others = [p for p in parameters if not _is_stack_of_matrices(p)]
+        self._slices = [
+            (stack, k, nn.Parameter(matrix))
+            for stack in parameters
+            if _is_stack_of_matrices(stack)
+            for k, matrix in enumerate(_matrices(stack.detach()))
+        ]
+        rates = {"lr": learning_rate, "weight_decay": weight_decay}
+        self._parts: list[torch.optim.Optimizer] = []
+        if self._slices:
+            matrices = [matrix for _, _, matrix in self._slices]
+            self._parts.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **rates))
+        if others:
+            self._parts.append(torch.optim.AdamW(others, **rates))
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of both optimisers."""
+        return [group for part in self._parts for group in part.param_groups]
+
+    def step(self) -> None:
+        """Do one step; the slices share memory with the network's weights."""
+        for stack, k, matrix in self._slices:
+            matrix.grad = None if stack.grad is None else _matrices(stack.grad)[k]
+        for part in self._parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state of both."""
+        return {str(k): part.state_dict() for k, part in enumerate(self._parts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of both."""
+        for k, part in enumerate(self._parts):
+            part.load_state_dict(state[str(k)])
+
+
+def _matrices(weight: Tensor) -> Tensor:
+    """View a weight as matrices, shape (n, n_in, n_out)."""
+    return weight.view(-1, *weight.shape[-2:])
+
+
+def _is_stack_of_matrices(parameter: nn.Parameter) -> bool:
+    """Tell a matrix worth orthogonalising, or a stack of them, from vectors and thin matrices."""
+    return parameter.ndim >= 2 and min(parameter.shape[-2:]) >= _THINNEST
+
+
+_THINNEST = 8
+"""Rows and columns of a matrix below which there is little to orthogonalise."""
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:

@@ -28,7 +28,7 @@ from sdnnff_calc.errors import TrainingError
 from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import evaluate
 from sdnnff_calc.losses import ForceConstantTarget, force_constant_loss, force_loss, read_force_constants
-from sdnnff_calc.optimisation import AveragedWeights, learning_rate
+from sdnnff_calc.optimisation import AveragedWeights, learning_rate, make_optimiser
 from sdnnff_calc.samples import LabelledBatch, SampleStore, batch_indices, collate_samples
 from sdnnff_calc.training_log import EpochRecord, write_log
 
@@ -113,9 +113,7 @@ class Fit:
         self.device = choose_device(config.device)
         self.network = model.network.to(self.device)
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.trained, lr=config.learning_rate, weight_decay=config.weight_decay, amsgrad=False
-        )
+        self.optimiser = make_optimiser(self.trained, config)
         self.average = AveragedWeights(self.network, config.ema_decay)
         self.best = {n: v.clone() for n, v in self.average.values.items()}
         self.state = _State()
@@ -234,7 +232,7 @@ class Fit:
             raise TrainingError(
                 f"the loss is {float(loss)} at step {state.step}: lower learning_rate or look for outliers in the data."
             )
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained, config.clip_norm)
         self.optimiser.step()
