@@ -54,11 +54,10 @@ from sdnnff_calc.evaluation import OneByOne, evaluate_forces
 _log = logging.getLogger("recipe")
 
 ELEMENTS = [
-    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Sc", "Y", "La", "Ti", "Zr", "Hf", "Ni", "Pd", "Pt",
-    "Cu", "Ag", "Au", "Zn", "Cd", "Hg", "Al", "Ga", "In", "Tl", "Si", "Ge", "Sn", "Pb", "P", "As", "Sb", "Bi",
-    "O", "S", "Se", "Te", "F", "Cl", "Br", "I",
+    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Y", "La", "Cu", "Ag", "Zn", "Cd", "Al", "Ga", "In",
+    "Si", "Ge", "Sn", "Pb", "P", "As", "Sb", "Bi", "O", "S", "Se", "Te", "F", "Cl", "Br", "I",
 ]  # fmt: skip
-"""About as many as four or five thousand crystals can teach; add more with more labels."""
+"""Those of the bundled weights; any others the teacher knows can be added, with labels for them."""
 ANIONS = ["O", "F", "S", "Cl", "Se", "Br", "Te", "I", "P", "As", "Sb"]
 IONIC = {"O", "F", "S", "Cl", "Se", "Br", "Te", "I"}
 """At most one of these and P in a crystal, and then it is charge neutral."""
