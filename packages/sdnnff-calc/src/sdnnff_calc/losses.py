@@ -40,9 +40,6 @@ __all__ = [
     "read_force_constants",
 ]
 
-_SMOOTH = 1e-6
-"""Lengths below it, in units of the force scale, count as squares: the gradient has no jump at zero."""
-
 
 def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statistics, config: TrainingConfig) -> Tensor:
     """Evaluate the force, energy and stress terms of the module's formula.
@@ -89,7 +86,7 @@ def _mean_size(error: Tensor, loss: str) -> Tensor:
     """Average squared components, or the lengths of the rows; shape (n, n_components)."""
     if loss == "squared":
         return error.square().mean()
-    return (error.square().sum(dim=-1) + _SMOOTH**2).sqrt().mean()
+    return torch.linalg.vector_norm(error, dim=-1).mean()  # its gradient at zero is zero
 
 
 @dataclass(frozen=True)
