@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
+
+from al_committee import CommitteeCalculator
 
 RECIPE = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes" / "cubic_prototypes.py"
 
@@ -87,3 +90,39 @@ def test_every_proposal_contains_what_is_asked_for_and_one_kind_of_anion(recipe)
         symbols = set(crystal.get_chemical_symbols())
         assert symbols & {"Ag", "O"}, (name, crystal.symbols)
         assert len(symbols & (recipe.IONIC | {"P"})) <= 1
+
+
+class ScaledEMT(EMT):
+    """EMT with its forces times a factor; energies and stresses as they are."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def calculate(self, *arguments, **options) -> None:
+        super().calculate(*arguments, **options)
+        self.results["forces"] = self.factor * self.results["forces"]
+
+
+def test_a_committee_relaxes_the_proposal_and_says_how_far_it_disagrees(recipe, tmp_path: Path) -> None:
+    (tmp_path / "Cu.json").write_text("0.0")  # EMT counts from the metal
+    copper = bulk("Cu", a=3.8)
+    committee = CommitteeCalculator([ScaledEMT(0.9), ScaledEMT(1.1)])
+    deviation = recipe.disagreement(copper, committee, tmp_path, np.random.default_rng(0))
+    relaxed = bulk("Cu", a=3.8)
+    assert recipe.relax(relaxed, EMT(), fmax=0.05)
+    assert copper.get_volume() == pytest.approx(relaxed.get_volume(), rel=1e-6)
+    supercell = recipe.displaced(recipe.supercell_of(relaxed), 0.03, np.random.default_rng(0))
+    supercell.calc = EMT()
+    assert deviation == pytest.approx(0.1 * np.sqrt(np.mean(np.sum(supercell.get_forces() ** 2, axis=1))), rel=1e-6)
+
+
+def test_a_committee_leaves_the_unbound_out_and_what_it_does_not_know_to_the_teacher(recipe, tmp_path: Path) -> None:
+    committee = CommitteeCalculator([EMT(), EMT()])
+    rng = np.random.default_rng(0)
+    copper, silicon = bulk("Cu", a=3.8), bulk("Si")
+    (tmp_path / "Cu.json").write_text("-1.0")
+    assert recipe.disagreement(copper, committee, tmp_path, rng) == 0.0
+    cell = silicon.cell.array.copy()
+    assert recipe.disagreement(silicon, committee, tmp_path, rng) == np.inf
+    assert np.array_equal(silicon.cell.array, cell)
