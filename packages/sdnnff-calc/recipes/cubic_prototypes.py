@@ -2,7 +2,8 @@ r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, 
 
     python cubic_prototypes.py label  --out data --minutes 60          # killed, resumed, run twice at once at will
     python cubic_prototypes.py label  --out data --containing O        # more of what errs most, as often as one likes
-    python cubic_prototypes.py label  --out data --committee a.pt b.pt # only what two earlier models disagree about
+    python cubic_prototypes.py label  --out data --committee a.pt b.pt # more of what two earlier models disagree about
+    python cubic_prototypes.py label  --out data --only-unseen         # more held-out ones: better known errors
     python cubic_prototypes.py split  --out data                       # whole crystals held out
     sdnnff train cubic_prototypes_train.toml                           # forces first
     sdnnff finetune cubic_prototypes_finetune.toml                     # then energies and stresses weigh more
@@ -56,9 +57,8 @@ from sdnnff_calc.evaluation import OneByOne, evaluate_forces
 _log = logging.getLogger("recipe")
 
 ELEMENTS = [
-    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Sc", "Y", "La", "Ti", "Zr", "Hf", "Ni", "Pd",
-    "Pt", "Cu", "Ag", "Au", "Zn", "Cd", "Hg", "Al", "Ga", "In", "Tl", "Si", "Ge", "Sn", "Pb", "P", "As",
-    "Sb", "Bi", "O", "S", "Se", "Te", "F", "Cl", "Br", "I",
+    "Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Y", "La", "Cu", "Ag", "Zn", "Cd", "Al", "Ga", "In",
+    "Si", "Ge", "Sn", "Pb", "P", "As", "Sb", "Bi", "O", "S", "Se", "Te", "F", "Cl", "Br", "I",
 ]  # fmt: skip
 """Those of the bundled weights; any others the teacher knows can be added, with labels for them."""
 ANIONS = ["O", "F", "S", "Cl", "Se", "Br", "Te", "I", "P", "As", "Sb"]
@@ -241,7 +241,7 @@ def label(arguments: argparse.Namespace) -> None:
         name, atoms = propose(rng, set(arguments.containing))
         identity = f"{name}-{'-'.join(dict.fromkeys(atoms.get_chemical_symbols()))}"
         done, skipped = crystals / f"{identity}.extxyz", crystals / f"{identity}.skipped"
-        if done.exists() or skipped.exists():
+        if done.exists() or skipped.exists() or (arguments.only_unseen and not is_unseen(identity)):
             continue
         if committee is not None:
             deviation = disagreement(atoms, committee, elements, rng)
@@ -370,6 +370,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--containing", nargs="+", choices=ELEMENTS, default=ELEMENTS, help="label crystals with one of these only"
     )
+    parser.add_argument("--only-unseen", action="store_true", help="label held-out crystals only: better statistics")
     parser.add_argument("--committee", nargs="+", default=[], metavar="MODEL", help="earlier models that pick crystals")
     parser.add_argument(
         "--deviation", type=float, default=4e-3, help="eV/Å; label only what the committee deviates more on"
