@@ -16,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from al_committee import CommitteeCalculator
+from al_committee.pool import displace_randomly
 
 RECIPE = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes" / "cubic_prototypes.py"
 
@@ -112,7 +113,8 @@ def test_a_committee_relaxes_the_proposal_and_says_how_far_it_disagrees(recipe, 
     relaxed = bulk("Cu", a=3.8)
     assert recipe.relax(relaxed, EMT(), fmax=0.05)
     assert copper.get_volume() == pytest.approx(relaxed.get_volume(), rel=1e-6)
-    supercell = recipe.displaced(recipe.supercell_of(relaxed), 0.03, np.random.default_rng(0))
+    supercell = recipe.supercell_of(relaxed)
+    supercell.positions += displace_randomly(supercell, 0.03, np.random.default_rng(0))
     supercell.calc = EMT()
     assert deviation == pytest.approx(0.1 * np.sqrt(np.mean(np.sum(supercell.get_forces() ** 2, axis=1))), rel=1e-6)
 

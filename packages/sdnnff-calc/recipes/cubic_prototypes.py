@@ -48,6 +48,7 @@ from ase.optimize import BFGS
 from vesin import ase_neighbor_list
 
 from al_committee import CommitteeCalculator
+from al_committee.pool import displace_randomly
 from screen_cli.prototypes import build, guess_lattice_constant, prototypes
 from screen_cli.sources.decoration import is_charge_balanced
 from sdnnff_calc import SDNNFF, load_model, save_model
@@ -70,7 +71,7 @@ DIMERS = {"O", "F", "Cl", "Br", "I"}
 """Their dense forms are not what the teacher knows (fcc oxygen falls into a hole of it)."""
 ANION_LAST = {"zincblende", "rocksalt", "perovskite", "elpasolite", "spinel", "ca3ascl3", "ab3c12", "abc2-227"}
 TRAIN_MARGIN, COMMITTEE_MARGIN, TEST_MARGIN = 0.5, 0.35, 0.1
-"""Highest formation energy, eV/atom: training also learns from what is only just bound."""
+"""Highest formation energy, eV/atom: training also learns from what is only just bound; a committee errs."""
 COLLAPSED = 3.0
 """eV/Å; 0.03 Å of displacement never gives so much, except where the teacher let atoms fall into each other."""
 ISOLATED = 5.0
@@ -145,20 +146,13 @@ def element_energy(symbol: str, calculator: Any, folder: Path) -> float:
 
 
 def supercell_of(atoms: Atoms, n_atoms: int = 24) -> Atoms:
-    """Repeat a cell along its shortest edge until it has about n atoms."""
+    """Copy a cell and repeat it along its shortest edge until it has about n atoms."""
+    atoms = atoms.copy()
     while len(atoms) * 1.5 <= n_atoms:
         repeat = [1, 1, 1]
         repeat[int(np.argmin(atoms.cell.lengths().round(3)))] = 2
         atoms = atoms.repeat(repeat)
     return atoms
-
-
-def displaced(atoms: Atoms, displacement: float, rng: np.random.Generator) -> Atoms:
-    """Move every atom by the same distance, each its own way."""
-    moved = atoms.copy()
-    direction = rng.normal(size=(len(moved), 3))
-    moved.positions += displacement * direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    return moved
 
 
 def labelled_supercells(atoms: Atoms, calculator: Any, rng: np.random.Generator) -> list[Atoms]:
@@ -173,7 +167,7 @@ def labelled_supercells(atoms: Atoms, calculator: Any, rng: np.random.Generator)
             shear = rng.uniform(-0.02, 0.02, size=(3, 3))
             deformation += 0.5 * (shear + shear.T)
         cell.set_cell(cell.cell.array @ deformation, scale_atoms=True)
-        cell = displaced(cell, displacement, rng)
+        cell.positions += displace_randomly(cell, displacement, rng)
         calculator.calculate(cell, ["energy", "forces", "stress"])
         values = {k: calculator.results[k] for k in ("energy", "forces", "stress")}
         cell.calc = SinglePointCalculator(cell, **values)
@@ -209,7 +203,9 @@ def disagreement(atoms: Atoms, committee: CommitteeCalculator, elements: Path, r
             return np.inf
         if formation_energy(guess, elements) > COMMITTEE_MARGIN:
             return 0.0
-        (prediction,) = committee.evaluate([displaced(supercell_of(guess), STRAIN_AND_DISPLACEMENT[0][1], rng)])
+        cell = supercell_of(guess)
+        cell.positions += displace_randomly(cell, STRAIN_AND_DISPLACEMENT[0][1], rng)
+        (prediction,) = committee.evaluate([cell])
     except (RuntimeError, ValueError, FileNotFoundError, np.linalg.LinAlgError):
         return np.inf
     atoms.set_cell(guess.cell)
@@ -225,8 +221,8 @@ def is_unseen(identity: str) -> bool:
 def label(arguments: argparse.Namespace) -> None:
     """Make and label crystals until time is up; every crystal is a file, so a kill loses one.
 
-    A committee picks what is learned from, but leaves nothing out of what is held out: errors there would be those of
-    crystals chosen for being hard.
+    A committee picks what is learned from and has no say in what is held out: errors there would be those of crystals
+    chosen for being hard.
     """
     calculator = teacher()
     committee = CommitteeCalculator([SDNNFF(path) for path in arguments.committee]) if arguments.committee else None
@@ -243,10 +239,9 @@ def label(arguments: argparse.Namespace) -> None:
         done, skipped = crystals / f"{identity}.extxyz", crystals / f"{identity}.skipped"
         if done.exists() or skipped.exists() or (arguments.only_unseen and not is_unseen(identity)):
             continue
-        if committee is not None:
-            deviation = disagreement(atoms, committee, elements, rng)
-            if deviation < arguments.deviation and not is_unseen(identity):
-                continue
+        chosen_by_models = committee is not None and not is_unseen(identity)
+        if chosen_by_models and disagreement(atoms, committee, elements, rng) < arguments.deviation:
+            continue
         reason = why_not(name, atoms, calculator, elements, arguments.fmax)
         if reason:
             skipped.write_text(reason)
