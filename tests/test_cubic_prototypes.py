@@ -87,7 +87,7 @@ def test_split_leaves_broken_crystals_out_of_both_parts(recipe, tmp_path: Path, 
 def test_every_proposal_contains_what_is_asked_for_and_one_kind_of_anion(recipe) -> None:
     rng = np.random.default_rng(1)
     for _ in range(20):
-        name, crystal = recipe.propose(rng, {"Ag", "O"})
+        name, crystal = recipe.propose(rng, ["spinel", "cu3au", "perovskite"], {"Ag", "O"})
         symbols = set(crystal.get_chemical_symbols())
         assert symbols & {"Ag", "O"}, (name, crystal.symbols)
         assert len(symbols & (recipe.IONIC | {"P"})) <= 1
@@ -113,7 +113,7 @@ def test_a_committee_relaxes_the_proposal_and_says_how_far_it_disagrees(recipe, 
     relaxed = bulk("Cu", a=3.8)
     assert recipe.relax(relaxed, EMT(), fmax=0.05)
     assert copper.get_volume() == pytest.approx(relaxed.get_volume(), rel=1e-6)
-    supercell = recipe.supercell_of(relaxed)
+    supercell = recipe.supercell_of(relaxed, recipe.N_ATOMS)
     supercell.positions += displace_randomly(supercell, 0.03, np.random.default_rng(0))
     supercell.calc = EMT()
     assert deviation == pytest.approx(0.1 * np.sqrt(np.mean(np.sum(supercell.get_forces() ** 2, axis=1))), rel=1e-6)
@@ -128,3 +128,30 @@ def test_a_committee_leaves_the_unbound_out_and_what_it_does_not_know_to_the_tea
     cell = silicon.cell.array.copy()
     assert recipe.disagreement(silicon, committee, tmp_path, rng) == np.inf
     assert np.array_equal(silicon.cell.array, cell)
+
+
+def test_where_a_committee_relaxes_the_teacher_labels_what_is_not_held_out(recipe, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(recipe, "teacher", EMT)
+    monkeypatch.setattr(recipe, "SDNNFF", lambda path: ScaledEMT(float(path)))
+    monkeypatch.setattr(recipe, "ELEMENTS", ["Al", "Cu", "Ag"])
+    (tmp_path / "elements").mkdir()
+    for symbol in recipe.ELEMENTS:
+        (tmp_path / "elements" / f"{symbol}.json").write_text("0.0")
+    options = "--prototypes cu3au --containing Al Cu Ag --committee 0.9 1.1 --deviation 0 --committee-relaxes"
+    assert recipe.main(["label", "--out", str(tmp_path), "--minutes", "0.05", *options.split()]) == 0
+    labels = {file.stem: read(file, ":") for file in (tmp_path / "crystals").glob("*.extxyz")}
+    assert labels
+    for identity, cells in labels.items():
+        assert not recipe.is_unseen(identity)
+        (cell,) = cells
+        assert len(cell) >= recipe.N_ATOMS_AT_REST / 1.5
+        assert cell.info["kind"] == "none 0.03"
+        copy = cell.copy()
+        copy.calc = EMT()
+        assert np.allclose(copy.get_forces(), cell.get_forces(), atol=1e-6)
+
+
+def test_a_committee_that_relaxes_must_be_given(recipe, capsys) -> None:
+    with pytest.raises(SystemExit):
+        recipe.main(["label", "--committee-relaxes"])
+    assert "--committee-relaxes needs --committee" in capsys.readouterr().err
