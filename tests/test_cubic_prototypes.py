@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +20,26 @@ from ase.io import read, write
 from al_committee import CommitteeCalculator
 from al_committee.pool import displace_randomly
 
-RECIPE = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes" / "cubic_prototypes.py"
+RECIPES = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes"
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("cubic_prototypes", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("cubic_prototypes")
+
+
+@pytest.fixture(scope="module")
+def errors(recipe):
+    """The recipe that measures errors; it imports the other."""
+    return load("cubic_prototypes_errors")
 
 
 LATTICES = {"rocksalt": "rocksalt", "cscl": "cesiumchloride"}
@@ -155,3 +168,58 @@ def test_a_committee_that_relaxes_must_be_given(recipe, capsys) -> None:
     with pytest.raises(SystemExit):
         recipe.main(["label", "--committee-relaxes"])
     assert "--committee-relaxes needs --committee" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("prototype", "symbols", "free"),
+    [
+        ("spinel", ["Mg", "Al", "O"], True),
+        ("elpasolite", ["K", "Na", "Al", "F"], True),
+        ("perovskite", ["Sr", "Sn", "O"], False),
+        ("fluorite", ["Ca", "F"], False),
+    ],
+)
+def test_which_leave_an_atom_somewhere_to_go(recipe, errors, prototype: str, symbols: list[str], free: bool) -> None:
+    assert errors.has_free_coordinate(recipe.build(prototype, symbols, 8.0)) == free
+
+
+class Distorted:
+    """Predicts the labels, each with a static error of its crystal and a random one."""
+
+    def __init__(self, static: float, noise: float) -> None:
+        self.static, self.noise = static, noise
+
+    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> list[dict]:
+        rng = np.random.default_rng(0)
+        draw = {a.info["structure_id"]: rng.normal(size=(len(a), 3)) for a in structures}
+        return [
+            {
+                "forces": a.get_forces()
+                + self.static * draw[a.info["structure_id"]]
+                + self.noise * rng.normal(size=(len(a), 3))
+            }
+            for a in structures
+        ]
+
+
+def test_the_static_share_and_the_ratio_of_known_errors_come_out(errors, tmp_path: Path, monkeypatch, capsys) -> None:
+    crystals = []
+    for symbols, a in {"NaCl": 5.64, "KCl": 6.3, "NaBr": 5.97, "KBr": 6.6, "NaI": 6.5, "LiF": 4.0}.items():
+        for kind in errors.KINDS:
+            crystal = labelled(symbols, "rocksalt", a).repeat(4)
+            crystal.calc = SinglePointCalculator(crystal, forces=np.full((len(crystal), 3), 0.01))
+            crystal.info = {**labelled(symbols, "rocksalt", a).info, "kind": kind}
+            crystals.append(crystal)
+    write(tmp_path / "test.extxyz", crystals)
+    monkeypatch.setattr(errors, "predictor", {"good": Distorted(0.0, 0.02), "poor": Distorted(0.03, 0.04)}.get)
+    assert errors.main(["good", "poor", "--out", str(tmp_path), "--csv", str(tmp_path / "errors.csv")]) == 0
+    with (tmp_path / "errors.csv").open() as stream:
+        rows = {(row["supercells"], row["model"]): row for row in csv.DictReader(stream)}
+    good, poor = (rows["0.03 Å", model] for model in ("good", "poor"))
+    assert float(good["rmse"]) == pytest.approx(20.0, rel=0.02)
+    assert float(poor["rmse"]) == pytest.approx(50.0, rel=0.02)
+    assert float(poor["ratio"]) == pytest.approx(0.4, rel=0.02)
+    assert float(poor["ratio_low"]) < float(poor["ratio"]) < float(poor["ratio_high"])
+    static = [line for line in capsys.readouterr().out.splitlines() if "static share" in line and " all," in line]
+    shares = [float(line.rsplit(" ", 1)[1]) for line in static]
+    assert shares == pytest.approx([0.0, 0.36], abs=0.03)

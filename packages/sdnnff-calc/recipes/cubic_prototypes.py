@@ -14,6 +14,8 @@ r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, 
         --run-dir student --set calculator.name=sdnnff --set 'calculator.options={path="run-2/model.pt"}'
     screen-cli compare teacher student                                 # κ and stability, teacher against student
 
+cubic_prototypes_errors.py says how sure the force errors are and what they are made of.
+
 Each crystal is a prototype filled with random elements: at most one of them forms anions (no oxyhalides, no sulphur
 as a cation), and with a halogen or chalcogen the oxidation states sum to zero. It is relaxed with its symmetry kept,
 and kept when its formation energy against the teacher's own elements is below 0.5 eV/atom (crystals held out: 0.1) and
@@ -104,7 +106,7 @@ def is_plausible(name: str, conventional: Atoms) -> bool:
 
 
 def propose(rng: np.random.Generator, names: list[str], containing: set[str]) -> tuple[str, Atoms]:
-    """Fill one of the prototypes with random elements, at least one of the given; anions where the prototype has them."""
+    """Fill one of the prototypes with random elements, some of them given; anions where the prototype has them."""
     table = prototypes()
     while True:
         name = str(rng.choice(names))
