@@ -147,14 +147,13 @@ def test_where_a_committee_relaxes_the_teacher_labels_what_is_not_held_out(recip
     monkeypatch.setattr(recipe, "teacher", EMT)
     monkeypatch.setattr(recipe, "SDNNFF", lambda path: ScaledEMT(float(path)))
     monkeypatch.setattr(recipe, "ELEMENTS", ["Al", "Cu", "Ag"])
-    (tmp_path / "elements").mkdir()
-    for symbol in recipe.ELEMENTS:
-        (tmp_path / "elements" / f"{symbol}.json").write_text("0.0")
     options = "--prototypes cu3au --containing Al Cu Ag --committee 0.9 1.1 --deviation 0 --committee-relaxes"
     assert recipe.main(["label", "--out", str(tmp_path), "--minutes", "0.05", *options.split()]) == 0
     labels = {file.stem: read(file, ":") for file in (tmp_path / "crystals").glob("*.extxyz")}
     assert labels
     for identity, cells in labels.items():
+        for symbol in identity.split("-")[1:]:  # EMT counts from the metals
+            assert json.loads((tmp_path / "elements" / f"{symbol}.json").read_text()) == pytest.approx(0.0, abs=0.02)
         assert not recipe.is_unseen(identity)
         (cell,) = cells
         assert len(cell) >= recipe.N_ATOMS_AT_REST / 1.5

@@ -132,8 +132,8 @@ def relax(atoms: Atoms, calculator: Any, fmax: float) -> bool:
     return converged and atoms.get_volume() < 12 * np.sum(4 / 3 * np.pi * radii**3)
 
 
-def element_energy(symbol: str, calculator: Any, folder: Path) -> float:
-    """Energy per atom of an element, kept in a file: the dimer for oxygen and halogens, else fcc, bcc or diamond."""
+def ensure_element_energy(symbol: str, calculator: Any, folder: Path) -> None:
+    """Keep an element's energy per atom in a file: the dimer for oxygen and halogens, else fcc, bcc or diamond."""
     file = folder / f"{symbol}.json"
     if not file.is_file():
         r = covalent_radii[atomic_numbers[symbol]]
@@ -149,7 +149,12 @@ def element_energy(symbol: str, calculator: Any, folder: Path) -> float:
                 relax(atoms, calculator, fmax=5e-3)
                 energies.append(atoms.get_potential_energy() / len(atoms))
         file.write_text(json.dumps(float(min(energies))))
-    return float(json.loads(file.read_text()))
+
+
+def formation_energy(atoms: Atoms, elements: Path) -> float:
+    """Energy per atom above the teacher's elements, eV."""
+    total = sum(json.loads((elements / f"{s}.json").read_text()) for s in atoms.get_chemical_symbols())
+    return float(atoms.get_potential_energy() - total) / len(atoms)
 
 
 def supercell_of(atoms: Atoms, n_atoms: int) -> Atoms:
@@ -197,8 +202,7 @@ def why_not(name: str, atoms: Atoms, calculator: Any, elements: Path, fmax: floa
         dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), 1e-3)
         if dataset is None or dataset.number != prototypes()[name]["space_group"]:
             return "space group changed"
-        energy_of_elements = sum(element_energy(s, calculator, elements) for s in atoms.get_chemical_symbols())
-        if atoms.get_potential_energy() > energy_of_elements + TRAIN_MARGIN * len(atoms):
+        if formation_energy(atoms, elements) > TRAIN_MARGIN:
             return "formation energy too high"
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
         return f"{type(error).__name__}: {error}"
@@ -219,7 +223,7 @@ def disagreement(atoms: Atoms, committee: CommitteeCalculator, elements: Path, r
         cell = supercell_of(guess, N_ATOMS)
         cell.positions += displace_randomly(cell, STRAIN_AND_DISPLACEMENT[0][1], rng)
         (prediction,) = committee.evaluate([cell])
-    except (RuntimeError, ValueError, FileNotFoundError, np.linalg.LinAlgError):
+    except (RuntimeError, ValueError, np.linalg.LinAlgError):
         return np.inf
     atoms.set_cell(guess.cell)
     atoms.set_scaled_positions(guess.get_scaled_positions())
@@ -254,6 +258,8 @@ def label(arguments: argparse.Namespace) -> None:
             continue
         if arguments.committee_relaxes and is_unseen(identity):
             continue
+        for symbol in set(atoms.get_chemical_symbols()):
+            ensure_element_energy(symbol, calculator, elements)
         chosen_by_models = committee is not None and not is_unseen(identity)
         deviation = disagreement(atoms, committee, elements, rng) if chosen_by_models else np.inf
         if deviation < arguments.deviation or (arguments.committee_relaxes and np.isinf(deviation)):
@@ -274,12 +280,6 @@ def label(arguments: argparse.Namespace) -> None:
         ase.io.write(temporary, supercells, format="extxyz")
         temporary.replace(done)
         _log.info("%s (%d)", identity, attempt)
-
-
-def formation_energy(atoms: Atoms, elements: Path) -> float:
-    """Energy per atom above the teacher's elements, eV."""
-    total = sum(json.loads((elements / f"{s}.json").read_text()) for s in atoms.get_chemical_symbols())
-    return float(atoms.get_potential_energy() - total) / len(atoms)
 
 
 def starting_guess(crystal: Atoms) -> Atoms:
