@@ -20,8 +20,8 @@ Each crystal is a prototype filled with random elements: at most one of them for
 as a cation), and with a halogen or chalcogen the oxidation states sum to zero. It is relaxed with its symmetry kept,
 and kept when its formation energy against the teacher's own elements is below 0.5 eV/atom (crystals held out: 0.1) and
 its space group survives. Labels, in supercells of about 24 atoms: all atoms displaced by 0.03 Å; the same in a cell
-strained by up to ±4 %; and by 0.12 Å in a cell sheared by up to 2 %. Where a committee relaxes, the teacher labels one
-cell of about 12 atoms displaced by 0.03 Å: if the committee is wrong about where atoms rest, its forces there say so.
+strained by up to ±4 %; and by 0.12 Å in a cell sheared by up to 2 %. Where a committee relaxes, the teacher labels
+the first and the last in cells of about 12 atoms: if the committee is wrong about where atoms rest, the forces say so.
 
 Needs ``pip install screen-cli sevenn`` (SevenNet: MIT, weights in its wheel), and chgnet for the card.
 """
@@ -265,7 +265,7 @@ def label(arguments: argparse.Namespace) -> None:
         if deviation < arguments.deviation or (arguments.committee_relaxes and np.isinf(deviation)):
             continue
         if arguments.committee_relaxes:
-            supercells = labelled_supercells(atoms, calculator, rng, N_ATOMS_AT_REST, STRAIN_AND_DISPLACEMENT[:1])
+            supercells = labelled_supercells(atoms, calculator, rng, N_ATOMS_AT_REST, STRAIN_AND_DISPLACEMENT[::2])
             reason = "formation energy too high" if formation_energy(supercells[0], elements) > TRAIN_MARGIN else ""
         else:
             reason = why_not(name, atoms, calculator, elements, arguments.fmax)
@@ -395,7 +395,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--committee-relaxes",
         action="store_true",
-        help="the teacher labels crystals where the committee's mean rests, one small cell each",
+        help="the teacher labels crystals where the committee's mean rests, two small cells each",
     )
     parser.add_argument("--model", type=Path, default=Path("run-2/model.pt"))
     arguments = parser.parse_args(argv)
