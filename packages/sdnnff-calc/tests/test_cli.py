@@ -17,6 +17,7 @@ import pytest
 import torch
 from ase import Atoms
 
+from sdnnff_calc.card import card_lines
 from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.cli import main
 from sdnnff_calc.config import read_config
@@ -90,6 +91,31 @@ def test_train_evaluate_info_embed(project: Path, capsys: pytest.CaptureFixture[
     vectors = np.load(project / "e.npy")
     assert vectors.shape[0] == 24
     assert vectors.std(axis=0).max() > 0
+
+
+def test_info_prints_the_card_as_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    card = load_model().card
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.strip() for line in printed.splitlines()]
+    assert f"licence: {card['licence']}" in lines
+    start = lines.index("unseen_force_errors, meV/Å:")
+    table = card["unseen_force_errors_ev_per_angstrom"]
+    for line, (kind, numbers) in zip(lines[start + 1 :], table.items(), strict=False):
+        assert line.startswith(f"{kind} ")
+        assert [float(x) for x in re.findall(r"[a-z] (\d+\.\d)\b", line)] == [
+            pytest.approx(1000 * x, abs=0.06) for x in numbers.values()
+        ]
+    assert "{" not in printed
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["card"] == card
+
+
+def test_a_card_of_any_shape_is_printed() -> None:
+    card = {"note": "x", "empty": {}, "counts": {"Na": 3, "all": {"Cl": 1}}, "e_ev_per_angstrom": {"a": 0.01}}
+    assert card_lines(card) == [
+        "note: x", "empty:", "counts:", "  Na   3", "  all  Cl 1", "e, meV/Å:", "  a  10.0",
+    ]  # fmt: skip
 
 
 def test_a_killed_training_goes_on_and_ends_like_an_unbroken_one(project: Path) -> None:

@@ -167,6 +167,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
     from ase.data import chemical_symbols
 
+    from sdnnff_calc.card import card_lines
     from sdnnff_calc.checkpoint import UNITS, load_model
 
     model = load_model(arguments.model)
@@ -187,6 +188,9 @@ def _info(arguments: argparse.Namespace) -> None:
         print(json.dumps(facts, indent=1))
         return
     for name, value in facts.items():
+        if name == "card":
+            print("\n  ".join(["card:", *card_lines(model.card)]))
+            continue
         text = ", ".join(f"{k} = {v}" for k, v in value.items()) if isinstance(value, dict) else value
         print(f"{name}: {', '.join(text) if isinstance(text, list) else text}")
 

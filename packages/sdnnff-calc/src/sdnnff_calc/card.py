@@ -1,0 +1,46 @@
+"""The card of a checkpoint in words, as ``sdnnff info`` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["card_lines"]
+
+_FORCE_UNIT = "_ev_per_angstrom"
+
+
+def card_lines(card: Mapping[str, Any]) -> list[str]:
+    """Say a card, one line per topic and one per row of a table.
+
+    Parameters
+    ----------
+    card
+        Free text and numbers by topic. A table is a mapping of rows, each a mapping of numbers; where its topic
+        ends in ``_ev_per_angstrom`` the numbers are in eV/Å and are shown in meV/Å.
+
+    Returns
+    -------
+    list of str
+        Lines without line ends; rows are indented by two spaces.
+    """
+    lines = []
+    for topic, value in card.items():
+        if not isinstance(value, Mapping):
+            lines.append(f"{topic}: {value}")
+            continue
+        are_forces = topic.endswith(_FORCE_UNIT)
+        lines.append(f"{topic.removesuffix(_FORCE_UNIT)}, meV/Å:" if are_forces else f"{topic}:")
+        width = max((len(str(row)) for row in value), default=0)
+        for row, numbers in value.items():
+            if isinstance(numbers, Mapping):
+                text = ", ".join(f"{name} {_show(number, are_forces)}" for name, number in numbers.items())
+            else:
+                text = _show(numbers, are_forces)
+            lines.append(f"  {row!s:<{width}}  {text}")
+    return lines
+
+
+def _show(value: Any, are_forces: bool) -> str:
+    """Spell one entry of a table."""
+    return f"{1000.0 * value:.1f}" if are_forces and isinstance(value, (int, float)) else str(value)
