@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,8 @@ import pytest
 import torch
 from ase import Atoms
 
-from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import FORMAT_VERSION, KEYS, Model, load_model, save_model
+from sdnnff_calc import SDNNFF, checkpoint
+from sdnnff_calc.checkpoint import FORMAT_VERSION, KEYS, Model, git_version, load_model, save_model
 from sdnnff_calc.errors import CheckpointError, CheckpointVersionError
 from sdnnff_calc.testing import toy_model
 
@@ -85,6 +87,38 @@ def test_a_missing_or_changed_entry_is_found(tmp_path: Path, key: str) -> None:
         torch.save({**content, key: [1]}, path)
         with pytest.raises(CheckpointError):
             load_model(path)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_provenance_takes_the_commit_of_its_own_tree_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    file = tmp_path / "checkpoint.py"
+    file.write_text("x = 1\n")
+    (tmp_path / "other").write_text("a project around the environment\n")
+    monkeypatch.setattr(checkpoint, "__file__", str(file))
+    assert git_version() == ""
+    git("init", "-q")
+    git("add", "other")
+    git("commit", "-qm", "one")
+    assert git_version() == ""
+    git("add", "checkpoint.py")
+    git("commit", "-qm", "two")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert git_version() == commit
+    file.write_text("x = 2\n")
+    assert git_version() == f"{commit}-dirty"
+
+
+def test_provenance_without_git_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_version() == ""
+    model = toy_model("direct-1")
+    save_model(model, tmp_path / "m.pt")
+    assert model.provenance["git"] == ""
 
 
 def test_other_torch_files_are_refused(tmp_path: Path) -> None:

@@ -98,18 +98,27 @@ class Model:
 
 
 def git_version() -> str:
-    """Give the git commit of the source tree this package runs from, or an empty string."""
-    folder = Path(__file__).resolve().parent
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""
+    """Name the commit of the source tree this package runs from, ``-dirty`` when files differ from it.
+
+    Empty without git, and where this file is not tracked: a repository around a virtual environment says nothing
+    about the package installed in it.
+    """
+    here = Path(__file__).resolve()
+    commit = ""
+    for arguments in (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--abbrev=12"]):
+        try:
+            result = subprocess.run(
+                ["git", "--no-optional-locks", "-C", str(here.parent), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=5,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        if result.returncode != 0:
+            return ""
+        commit = result.stdout.strip()
+    return commit
 
 
 def _provenance() -> dict[str, str]:
