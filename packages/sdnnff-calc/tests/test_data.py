@@ -152,6 +152,19 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
         list(iterate_structures([tmp_path / "empty"]))
 
 
+def test_a_damaged_database_is_named(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database at all\n" * 200)
+    with ase.db.connect(tmp_path / "whole.db") as database:
+        for _ in range(10):
+            for atoms in emt_copper:
+                database.write(atoms)
+    content = (tmp_path / "whole.db").read_bytes()
+    (tmp_path / "half.db").write_bytes(content[: len(content) // 2])
+    for name in ("text.db", "half.db"):
+        with pytest.raises(DataError, match=rf"{name}, after row \d+: not a readable ASE database"):
+            list(iterate_structures([tmp_path / name]))
+
+
 VASPRUN = """<?xml version="1.0"?>
 <modeling>
 <kpoints><varray name="kpointlist"><v>0 0 0</v></varray><varray name="weights"><v>1</v></varray></kpoints>
@@ -319,15 +332,44 @@ def test_cache_is_reused_and_rebuilt_when_the_data_change(emt_copper: list[Atoms
     )
     first = load_stores(config)
     assert (len(first.train), len(first.validation)) == (8, 2)
-    stamp = (tmp_path / "cache" / "train" / "index.json").stat().st_mtime_ns
+    (index,) = (tmp_path / "cache").glob("*/train/index.json")
+    stamp = index.stat().st_mtime_ns
     again = load_stores(config)
-    assert (tmp_path / "cache" / "train" / "index.json").stat().st_mtime_ns == stamp
+    assert index.stat().st_mtime_ns == stamp
     assert again.report.lines()[:2] == [
         "10 structures, 80 atomic environments",
         "10 structures from the cache, checked when it was written",
     ]
     ase.io.write(tmp_path / "a.extxyz", emt_copper[:15])
     assert len(load_stores(config).train) == 12
+
+
+def test_runs_that_share_a_cache_folder_leave_each_other_alone(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.extxyz", emt_copper[:10])
+    config = RunConfig(
+        model=EquivariantConfig(cutoff=4.5),
+        data=DataConfig(
+            train=(str(tmp_path / "a.extxyz"),), split_by="supercell", cache=str(tmp_path / "cache"), shard_atoms=8
+        ),
+        training=TrainingConfig(),
+    )
+    first = load_stores(config).train
+    n_edges = len(first[0].edges.centre)
+    load_stores(dataclasses.replace(config, model=EquivariantConfig(cutoff=3.0)))
+    assert len(first[0].edges.centre) == n_edges
+    assert len(first[7].edges.centre) == n_edges  # of a shard not yet opened
+
+
+def test_samples_have_one_digest_in_memory_and_on_disk(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    samples = [Sample.from_atoms(a, 4.5) for a in emt_copper[:6]]
+    on_disk = ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, key="k", shard_atoms=20)
+    assert on_disk.digest == MemoryStore(samples).digest
+    assert on_disk.digest != MemoryStore(samples[:5]).digest
+    other = dataclasses.replace(samples[5], forces=samples[5].forces + 1e-4)
+    assert on_disk.digest != MemoryStore([*samples[:5], other]).digest
+    stamp = (tmp_path / "c" / "index.json").stat().st_mtime_ns
+    ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, key="k", shard_atoms=20)
+    assert (tmp_path / "c" / "index.json").stat().st_mtime_ns == stamp
 
 
 def test_cache_of_a_folder_is_rebuilt_when_a_run_is_added(tmp_path: Path) -> None:

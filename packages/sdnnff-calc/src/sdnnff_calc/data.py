@@ -57,13 +57,21 @@ def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
 
 
 def _read_database(path: Path) -> Iterator[Atoms]:
-    """Read every row of an ASE database."""
-    with ase.db.connect(path) as database:
-        for row in database.select():
-            atoms = row.toatoms()
-            atoms.info.update(row.key_value_pairs)
-            atoms.info["origin"] = f"{path}@{row.id}"
-            yield atoms
+    """Read every row of an ASE database; a damaged file is a DataError."""
+    last = 0
+    try:
+        with ase.db.connect(path) as database:
+            for row in database.select():
+                atoms = row.toatoms()
+                atoms.info.update(row.key_value_pairs)
+                atoms.info["origin"] = f"{path}@{row.id}"
+                yield atoms
+                last = row.id
+    except Exception as error:  # sqlite3 for the file, many kinds for the content of a row
+        raise DataError(
+            f"{path}, after row {last}: not a readable ASE database ({type(error).__name__}: {error}). "
+            "Copy or write it again."
+        ) from error
 
 
 def group_of(atoms: Atoms, split_by: str, index: int) -> str:
