@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import Model
+from sdnnff_calc.checkpoint import Model, save_model
 from sdnnff_calc.errors import (
     ConfigError,
     EmptyInputError,
@@ -170,6 +172,18 @@ def test_wrong_device_and_dtype_are_explained() -> None:
         SDNNFF(toy_model("direct-1"), dtype="float16")
     with pytest.raises(ConfigError, match=r"skin is -0\.1"):
         SDNNFF(toy_model("direct-1"), skin=-0.1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loaded_model_is_converted_as_its_file_is(dtype: str, any_model: Model, salt: Atoms, tmp_path: Path) -> None:
+    path = save_model(any_model, tmp_path / "model.pt")
+    calculator = SDNNFF(any_model, dtype=dtype)
+    assert calculator.model.dtype == getattr(torch, dtype)
+    assert any_model.dtype == torch.float32
+    forces = [c.predict([salt])[0]["forces"] for c in (calculator, SDNNFF(path, dtype=dtype))]
+    assert np.array_equal(*forces)
+    rounded = forces[0].astype(np.float32).astype(np.float64)
+    assert np.array_equal(forces[0], rounded) == (dtype == "float32")
 
 
 def test_model_survives_pickling(salt: Atoms) -> None:

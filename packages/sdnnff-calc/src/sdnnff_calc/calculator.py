@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -39,6 +41,13 @@ def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
     return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
+def _in_dtype(model: Model, dtype: str | None) -> Model:
+    """Give the model itself when it has this precision, else a copy that has."""
+    if dtype is None or model.dtype == getattr(torch, dtype):
+        return model
+    return dataclasses.replace(model, network=copy.deepcopy(model.network).to(getattr(torch, dtype)))
+
+
 class SDNNFF(Calculator):
     """Energy, forces and stress from a trained model.
 
@@ -50,7 +59,8 @@ class SDNNFF(Calculator):
     device
         ``auto``, ``cpu``, ``cuda`` …
     dtype
-        ``float32``, ``float64``, or None for the model's own.
+        ``float32``, ``float64``, or None for the model's own. A loaded model keeps its precision: another one
+        is given to a copy.
     skin
         Å added to the cutoff of the stored neighbour list; 0 rebuilds it in each call.
     atoms
@@ -85,7 +95,7 @@ class SDNNFF(Calculator):
         if not skin >= 0.0:
             raise ConfigError(f"skin is {skin!r}, expected 0 Å or more.")
         self.device = choose_device(device)
-        self.model = path if isinstance(path, Model) else load_model(path, self.device, dtype)
+        self.model = _in_dtype(path, dtype) if isinstance(path, Model) else load_model(path, self.device, dtype)
         self.network = self.model.network.to(self.device).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
