@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sdnnff_calc.errors import DataError
 from sdnnff_calc.losses import read_force_constants
 from sdnnff_calc.phonon_files import units_of
 from sdnnff_calc.runs import load_stores
-from sdnnff_calc.samples import Sample, ShardedStore, batch_indices, collate_samples, measure_statistics
+from sdnnff_calc.samples import MemoryStore, Sample, ShardedStore, batch_indices, collate_samples, measure_statistics
 from sdnnff_calc.testing import label_with_emt
 
 

@@ -13,6 +13,8 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from torch import nn
 
 from sdnnff_calc import SDNNFF
@@ -21,7 +23,7 @@ from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.committee import Committee
 from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport
-from sdnnff_calc.errors import ConfigError, MissingExtraError, TrainingError
+from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from sdnnff_calc.heads import Prediction, Statistics
 from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
 from sdnnff_calc.optimisation import make_optimiser
@@ -31,6 +33,7 @@ from sdnnff_calc.samples import Sample, collate_samples
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.trainer import Trainer
 from sdnnff_calc.training import Fit, force_errors
+from sdnnff_calc.workdirs import held
 
 
 def stores_of(structures: list[Atoms], cutoff: float = 4.5) -> Stores:
@@ -229,6 +232,97 @@ def test_a_workdir_of_other_settings_is_not_continued(emt_copper: list[Atoms], t
     train_committee(run_config(tmp_path), stores)
     with pytest.raises(TrainingError, match="other settings"):
         train_committee(run_config(tmp_path, learning_rate=1e-5), stores)
+
+
+def test_a_workdir_of_other_data_is_not_continued(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    train_committee(run_config(tmp_path), stores_of(emt_copper))
+    with pytest.raises(TrainingError, match="other settings or data"):
+        train_committee(run_config(tmp_path), stores_of(emt_copper[::-1]))
+
+
+@pytest.mark.parametrize("change", ["data", "base", "method", "replay"])
+def test_a_finished_fine_tuning_is_not_taken_for_another(change: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+    bases = [
+        train_committee(run_config(tmp_path / f"base-{seed}", seed=seed, epochs=1), stores_of(emt_copper))[0]
+        for seed in (1, 2)
+    ]
+    write(tmp_path / "old.extxyz", emt_copper[:4])
+    silver = [label_with_emt(8, seed=seed, symbol="Ag") for seed in (5, 6)]
+    settings: dict[str, Any] = {"model": str(bases[0])}
+    config = run_config(tmp_path / "run", epochs=1)
+    finetune(dataclasses.replace(config, finetune=FinetuneConfig(**settings)), stores_of(silver[0]))
+    finetune(dataclasses.replace(config, finetune=FinetuneConfig(**settings)), stores_of(silver[0]))  # goes on
+    settings |= {
+        "data": {},
+        "base": {"model": str(bases[1])},
+        "method": {"method": "head"},
+        "replay": {"replay": (str(tmp_path / "old.extxyz"),)},
+    }[change]
+    data = silver[1] if change == "data" else silver[0]
+    with pytest.raises(TrainingError, match="other settings or data"):
+        finetune(dataclasses.replace(config, finetune=FinetuneConfig(**settings)), stores_of(data))
+
+
+def test_no_training_overwrites_the_model_of_another(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    stores = stores_of(emt_copper)
+    (path,) = train_committee(run_config(tmp_path, "direct-1", epochs=1), stores)
+    before = path.read_bytes()
+    with pytest.raises(TrainingError, match=r"holds resume-direct.pt of another training"):
+        train_committee(run_config(tmp_path, epochs=1), stores)
+    (tmp_path / "resume-direct.pt").unlink()
+    with pytest.raises(TrainingError, match=r"holds model.pt of another training"):
+        train_committee(run_config(tmp_path, epochs=1), stores)
+    config = dataclasses.replace(run_config(tmp_path, epochs=1), finetune=FinetuneConfig(model=str(path)))
+    with pytest.raises(TrainingError, match=r"holds model.pt of another training"):
+        finetune(config, stores)
+    assert path.read_bytes() == before
+
+
+def test_two_trainings_do_not_share_a_folder(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    with held(tmp_path, ["conservative"]), pytest.raises(TrainingError, match="is in use"):
+        train_committee(run_config(tmp_path, epochs=1), stores_of(emt_copper))
+    train_committee(run_config(tmp_path, epochs=1), stores_of(emt_copper))
+
+
+def test_fine_tuning_follows_the_zero_of_energy_of_new_data(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    training: dict[str, Any] = {"epochs": 20, "learning_rate": 1e-2, "energy_weight": 1.0}
+    (base,) = train_committee(run_config(tmp_path / "base", **training), stores_of(emt_copper))
+    moved = [atoms.copy() for atoms in emt_copper]
+    for atoms, old in zip(moved, emt_copper, strict=True):
+        energy = old.get_potential_energy() - 300.0 * len(atoms)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=old.get_forces())
+    write(tmp_path / "old.extxyz", emt_copper)
+    config = dataclasses.replace(
+        run_config(tmp_path / "fine", **{**training, "epochs": 1, "learning_rate": 1e-5}),
+        finetune=FinetuneConfig(model=str(base), replay=(str(tmp_path / "old.extxyz"),)),
+    )
+    path = finetune(config, stores_of(moved))
+
+    def per_atom(model: Path) -> float:
+        return SDNNFF(model).predict(emt_copper[:1])[0]["energy"] / len(emt_copper[0])
+
+    assert per_atom(path) - per_atom(base) == pytest.approx(-300.0, abs=0.1)
+    assert np.isfinite(load_model(path).card["validation_force_rmse"])
+    with open(tmp_path / "fine" / "log-finetune.csv", encoding="utf-8") as stream:
+        assert float(next(csv.DictReader(stream))["loss"]) < 1.0  # replayed labels moved as well
+
+
+def test_fine_tuning_says_what_it_leaves_out(
+    emt_copper: list[Atoms], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (base,) = train_committee(run_config(tmp_path / "base", epochs=1), stores_of(emt_copper))
+    broken = emt_copper[0].copy()
+    broken.calc = SinglePointCalculator(broken, forces=np.full((len(broken), 3), np.nan))
+    write(tmp_path / "replay.extxyz", [broken])
+    config = dataclasses.replace(
+        run_config(tmp_path / "fine", epochs=1),
+        finetune=FinetuneConfig(model=str(base), replay=(str(tmp_path / "replay.extxyz"),)),
+    )
+    with pytest.raises(DataError, match="replay: no structure is left"):
+        finetune(config, stores_of(emt_copper))
+    assert "left out: " in caplog.text
+    with pytest.raises(ConfigError, match="adapts one model"):
+        finetune(dataclasses.replace(config, training=dataclasses.replace(config.training, n_members=2)))
 
 
 def test_early_stopping(emt_copper: list[Atoms], tmp_path: Path) -> None:

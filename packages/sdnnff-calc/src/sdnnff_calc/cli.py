@@ -33,7 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
         train.add_argument("config", type=Path, help="TOML file with [model], [data], [training], [finetune]")
         train.add_argument("--workdir", type=Path, help="overrides [training] workdir")
         train.add_argument("--seed", type=int, help="overrides [training] seed")
-        train.add_argument("--members", type=int, help="overrides [training] n_members")
+        if name == "train":
+            train.add_argument("--members", type=int, help="overrides [training] n_members")
         train.add_argument("--device", help="overrides [training] device")
 
     evaluate = commands.add_parser("evaluate", help="force errors against labels")
@@ -127,7 +128,7 @@ def _train(arguments: argparse.Namespace) -> None:
     given = {
         "workdir": str(arguments.workdir) if arguments.workdir else None,
         "seed": arguments.seed,
-        "n_members": arguments.members,
+        "n_members": getattr(arguments, "members", None),
         "device": arguments.device,
     }
     changes = {name: value for name, value in given.items() if value is not None}

@@ -7,19 +7,19 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
 
 from sdnnff_calc.adaptation import add_adapters, freeze_all_but_readout, merge_adapters
 from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.config import EquivariantConfig, FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
+from sdnnff_calc.energy_zero import follow_zero, measure_shift
 from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.errors import ConfigError, DataError
 from sdnnff_calc.grid_model import GridModel
@@ -36,6 +36,7 @@ from sdnnff_calc.samples import (
 )
 from sdnnff_calc.training import Fit, Progress
 from sdnnff_calc.training_log import EpochRecord, plot_learning_curve
+from sdnnff_calc.workdirs import held
 
 __all__ = ["Stores", "finetune", "load_stores", "new_model", "store_of", "train_committee", "train_member"]
 
@@ -51,11 +52,19 @@ class Stores:
     report: DataReport
 
 
-def store_of(structures: Sequence[Atoms], cutoff: float, max_force: float = np.inf) -> MemoryStore:
-    """Make an in-memory store of labelled structures."""
+def store_of(structures: Iterable[Atoms], cutoff: float, max_force: float = np.inf) -> MemoryStore:
+    """Make an in-memory store of labelled structures; what is left out is logged as a warning."""
     report = DataReport()
     checked = check_labels(structures, max_force, report)
-    return MemoryStore(Sample.from_atoms(atoms, cutoff) for atoms in checked)
+    store = MemoryStore(Sample.from_atoms(atoms, cutoff) for atoms in checked)
+    _warn_of_rejected(report)
+    return store
+
+
+def _warn_of_rejected(report: DataReport) -> None:
+    """Log what was left out, and why."""
+    for reason in report.rejected:
+        _log.warning("left out: %s", reason)
 
 
 def _cache_key(config: RunConfig) -> str:
@@ -65,7 +74,8 @@ def _cache_key(config: RunConfig) -> str:
     inside = [p for path in files for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in inside if p.is_file()]
     content = [stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
-    text = json.dumps([*content, config.training.seed, [str(p) for p in files]])
+    seed = None if data.validation else config.training.seed  # it decides the split
+    text = json.dumps([*content, seed, [str(p) for p in files]])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -102,15 +112,14 @@ def load_stores(config: RunConfig) -> Stores:
         stream = (Sample.from_atoms(atoms, cutoff) for atoms in checked)
         if not data.cache:
             return MemoryStore(stream)
-        folder = Path(data.cache) / ("validation" if want else "train")
         key = _cache_key(config)
+        folder = Path(data.cache) / key[:16] / ("validation" if want else "train")
         if (folder / "index.json").is_file():
             store = ShardedStore(folder)
-            if store.key == key:
-                report.n_structures += len(store)
-                report.n_atoms += int(store.sizes.sum())
-                report.n_cached += len(store)
-                return store
+            report.n_structures += len(store)
+            report.n_atoms += int(store.sizes.sum())
+            report.n_cached += len(store)
+            return store
         folder.parent.mkdir(parents=True, exist_ok=True)
         return ShardedStore.write(folder, stream, cutoff=cutoff, key=key, shard_atoms=data.shard_atoms)
 
@@ -175,34 +184,45 @@ def train_member(
     model_config = config.model
     with_energy = training.energy_weight > 0.0
     model = new_model(model_config, stores.train, training.dtype, seed, with_energy)
+    origin = ""
     if warm_start is not None:
         earlier = load_model(warm_start)
+        origin = earlier.checksum
         _copy_weights(earlier.network, model.network)
         # the weights mean forces in units of the earlier scale: keep it, or the start is no longer warm
         model.statistics = dataclasses.replace(
             earlier.statistics, atomic_energies=model.statistics.atomic_energies or earlier.statistics.atomic_energies
         )
     records: list[EpochRecord] = []
+    stages: tuple[str, ...] = (model_config.head,)
     if training.direct_epochs > 0 and isinstance(model_config, EquivariantConfig):
         if model_config.head != "conservative":
             raise ConfigError("direct_epochs needs head = 'conservative': it is the stage before it.")
-        direct = dataclasses.replace(model_config, head="direct")
-        first = new_model(direct, stores.train, training.dtype, seed, False)
+        stages = ("direct", *stages)
+    with held(workdir, stages):
+        if len(stages) == 2:
+            direct = dataclasses.replace(model_config, head="direct")
+            first = new_model(direct, stores.train, training.dtype, seed, False)
+            if warm_start is not None:
+                _copy_weights(model.network, first.network)
+            fit = Fit(
+                first, stores.train, stores.validation, training, workdir,
+                stage="direct", epochs=training.direct_epochs, progress=progress, origin=origin,
+            )  # fmt: skip
+            _copy_weights(fit.run().network, model.network)
+            records += fit.state.records
         fit = Fit(
-            first, stores.train, stores.validation, training, workdir,
-            stage="direct", epochs=training.direct_epochs, progress=progress,
+            model, stores.train, stores.validation, training, workdir,
+            stage=model_config.head, progress=progress, origin=origin,
         )  # fmt: skip
-        _copy_weights(fit.run().network, model.network)
+        trained = fit.run()
         records += fit.state.records
-    fit = Fit(model, stores.train, stores.validation, training, workdir, stage=model_config.head, progress=progress)
-    trained = fit.run()
-    records += fit.state.records
-    _refit(trained, stores, training)
-    path = save_model(trained, workdir / "model.pt")
-    try:
-        plot_learning_curve(records, workdir / "learning-curve.svg")
-    except ImportError as error:
-        _log.info("%s", error)
+        _refit(trained, stores, training)
+        path = save_model(trained, workdir / "model.pt")
+        try:
+            plot_learning_curve(records, workdir / "learning-curve.svg")
+        except ImportError as error:
+            _log.info("%s", error)
     return path
 
 
@@ -210,18 +230,17 @@ def _refit(model: Model, stores: Stores, training: TrainingConfig, replay: Sampl
     """Solve for the readout's last layer, where forces are all that is trained on."""
     if training.refit_atoms == 0 or training.energy_weight > 0.0 or training.stress_weight > 0.0:
         return
-    earlier = None
-    if replay is not None:
-        earlier = _subset(replay, training.refit_atoms, np.random.default_rng(training.seed).permutation(len(replay)))
-    train = _subset(stores.train, training.refit_atoms, np.arange(len(stores.train)))
+    earlier = None if replay is None else _subset(replay, training)
+    train = _subset(stores.train, training)
     rmse = refit_readout(model, train, stores.validation, earlier=earlier)
     if np.isfinite(rmse):
         model.card["validation_force_rmse"] = float(rmse)
 
 
-def _subset(store: SampleStore, n_atoms: int, order: NDArray[np.int64]) -> MemoryStore:
-    """Take samples in an order until they hold n atoms; at least one."""
-    count = int(np.searchsorted(np.cumsum(store.sizes[order]), n_atoms, side="right"))
+def _subset(store: SampleStore, training: TrainingConfig) -> MemoryStore:
+    """Draw samples until they hold the atoms of the refit; at least one."""
+    order = np.random.default_rng(training.seed).permutation(len(store))
+    count = int(np.searchsorted(np.cumsum(store.sizes[order]), training.refit_atoms, side="right"))
     return MemoryStore(store[int(k)] for k in order[: max(1, count)])
 
 
@@ -273,7 +292,9 @@ def train_committee(
 def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress | None = None) -> Path:
     """Adapt an existing model to new data as the table ``finetune`` says.
 
-    With replay data, and where forces alone are trained on, the last layer is refitted at the end.
+    With replay data, and where forces alone are trained on, the last layer is refitted at the end. Energies, where they
+    are trained on, follow the zero of the new data: atomic energies move by the constants that fit the new labels to
+    the model's predictions, and so do the labels of replayed structures.
 
     Returns
     -------
@@ -283,16 +304,23 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
     settings: FinetuneConfig = config.finetune
     if not settings.model:
         raise ConfigError("[finetune] model names no checkpoint to start from.")
+    if config.training.n_members != 1:
+        raise ConfigError(f"n_members is {config.training.n_members}: fine-tuning adapts one model, call it for each.")
     model = load_model(settings.model)
+    origin = f"{model.checksum} {settings.method} {settings.rank}"
     config = dataclasses.replace(config, model=model.config)
-    stores = load_stores(config) if stores is None else stores
-    with_energy = config.training.energy_weight > 0.0 and model.config.head == "conservative"
-    fresh, elements = measure_statistics(stores.train, with_energy)
-    atomic = {**(model.statistics.atomic_energies or {})}
-    for number, energy in (fresh.atomic_energies or {}).items():
-        atomic.setdefault(number, energy)
-    model.statistics = dataclasses.replace(model.statistics, atomic_energies=atomic or None)
+    if stores is None:
+        stores = load_stores(config)
+        _warn_of_rejected(stores.report)
+    replay: SampleStore | None = None
+    if settings.replay:
+        replay = store_of(iterate_structures(settings.replay), model.config.cutoff, config.data.max_force)
+        if len(replay) == 0:
+            raise DataError("[finetune] replay: no structure is left after the checks.")
+    _, elements = measure_statistics(stores.train, with_energy=False)
     model.elements = tuple(sorted({*model.elements, *elements}))
+    if config.training.energy_weight > 0.0 and model.config.head == "conservative":
+        replay = follow_zero(model, measure_shift(model, stores.train), replay)
     torch.manual_seed(config.training.seed)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
@@ -300,19 +328,15 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
         freeze_all_but_readout(model.network)
     elif settings.method == "adapters":
         add_adapters(model.network, settings.rank)
-    replay = None
-    if settings.replay:
-        report = DataReport()
-        checked = check_labels(iterate_structures(settings.replay), config.data.max_force, report)
-        replay = MemoryStore(Sample.from_atoms(atoms, model.config.cutoff) for atoms in checked)
     workdir = Path(config.training.workdir)
-    fit = Fit(
-        model, stores.train, stores.validation, config.training, workdir,
-        stage="finetune", progress=progress, replay=replay, replay_fraction=settings.replay_fraction,
-    )  # fmt: skip
-    trained = fit.run()
-    if settings.method == "adapters":
-        merge_adapters(trained.network)
-    if replay is not None:  # without earlier data to hold on to, the refit would forget all but the new ones
-        _refit(trained, stores, config.training, replay)
-    return save_model(trained, workdir / "model.pt")
+    with held(workdir, ("finetune",)):
+        fit = Fit(
+            model, stores.train, stores.validation, config.training, workdir, stage="finetune", progress=progress,
+            replay=replay, replay_fraction=settings.replay_fraction, origin=origin,
+        )  # fmt: skip
+        trained = fit.run()
+        if settings.method == "adapters":
+            merge_adapters(trained.network)
+        if replay is not None:  # without earlier data to hold on to, the refit would forget all but the new ones
+            _refit(trained, stores, config.training, replay)
+        return save_model(trained, workdir / "model.pt")

@@ -9,6 +9,8 @@ memory in use does not grow with the number of environments.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -87,6 +89,19 @@ class SampleStore(Protocol):
         """Atoms of each sample, shape (n_samples,)."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """Hash of all environments and labels: what a resume point belongs to."""
+        ...
+
+
+def _hash(digest: Any, sample: Sample) -> None:
+    """Add a sample to a running hash."""
+    edges = sample.edges
+    arrays = (edges.numbers, edges.centre, edges.neighbour, edges.vector, sample.forces, sample.energy, sample.stress)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype=np.float32 if np.size(array) > 1 else np.float64))
+
 
 class MemoryStore:
     """Samples in a list."""
@@ -104,6 +119,14 @@ class MemoryStore:
     def sizes(self) -> NDArray[np.int64]:
         """Atoms of each sample."""
         return np.array([s.n_atoms for s in self.samples], dtype=np.int64)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of all environments and labels."""
+        digest = hashlib.blake2b(digest_size=16)
+        for sample in self.samples:
+            _hash(digest, sample)
+        return digest.hexdigest()
 
 
 _ARRAYS = ("numbers", "centre", "neighbour", "vector", "forces", "energy", "stress", "volume")
@@ -131,6 +154,7 @@ class ShardedStore:
             index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
             self.cutoff = float(index["cutoff"])
             self.key = str(index["key"])
+            self.digest = str(index["digest"])
             self.shard_lengths = [int(n) for n in index["shard_lengths"]]
             self._sizes = np.array(index["sizes"], dtype=np.int64)
         except (OSError, ValueError, KeyError) as error:
@@ -186,7 +210,10 @@ class ShardedStore:
     def write(
         cls, folder: str | Path, samples: Iterable[Sample], *, cutoff: float, key: str, shard_atoms: int
     ) -> ShardedStore:
-        """Write samples as they come, holding one shard in memory; then open the result."""
+        """Write samples as they come, holding one shard in memory; then open the result.
+
+        Where the same samples are there already, they stay: another process may be reading them.
+        """
         folder = Path(folder)
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -202,7 +229,9 @@ class ShardedStore:
                 pending.clear()
 
         held = 0
+        digest = hashlib.blake2b(digest_size=16)
         for sample in samples:
+            _hash(digest, sample)
             pending.append(sample)
             sizes.append(sample.n_atoms)
             held += sample.n_atoms
@@ -210,11 +239,22 @@ class ShardedStore:
                 flush()
                 held = 0
         flush()
-        index = {"cutoff": cutoff, "key": key, "shard_lengths": lengths, "sizes": sizes}
+        index = {"cutoff": cutoff, "key": key, "shard_lengths": lengths, "sizes": sizes, "digest": digest.hexdigest()}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        if _digest_in(folder) == index["digest"]:
+            shutil.rmtree(temporary)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
         return cls(folder)
+
+
+def _digest_in(folder: Path) -> str | None:
+    """Read the hash of a cache; None where there is none."""
+    try:
+        return str(json.loads((folder / "index.json").read_text(encoding="utf-8"))["digest"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _write_shard(folder: Path, samples: Sequence[Sample]) -> None:

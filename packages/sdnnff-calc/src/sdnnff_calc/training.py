@@ -90,6 +90,8 @@ class Fit:
         Told about each epoch.
     replay, replay_fraction
         Samples of earlier data mixed into each epoch, per new sample.
+    origin
+        What the weights start from, where that is not the seed: part of what a resume point belongs to.
     """
 
     def __init__(
@@ -105,11 +107,12 @@ class Fit:
         progress: Progress | None = None,
         replay: SampleStore | None = None,
         replay_fraction: float = 0.0,
+        origin: str = "",
     ) -> None:
         self.model, self.train, self.validation, self.config = model, train, validation, config
         self.workdir, self.stage, self.progress = workdir, stage, progress
         self.epochs = config.epochs if epochs is None else epochs
-        self.replay, self.replay_fraction = replay, replay_fraction
+        self.replay, self.replay_fraction, self.origin = replay, replay_fraction, origin
         self.device = choose_device(config.device)
         self.network = model.network.to(self.device)
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -297,10 +300,12 @@ class Fit:
     # ---- resume points ------------------------------------------------------------------------------
 
     def _identity(self) -> str:
-        """Say what a resume point belongs to: settings that may not change in between."""
+        """Say what a resume point belongs to: settings and data that may not change in between."""
         free = {"workdir", "device", "max_minutes", "checkpoint_minutes", "n_members"}
         kept = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
-        return repr((self.model.config, sorted(kept.items()), self.epochs, len(self.train), self.model.statistics))
+        stores = [store.digest for store in (self.train, self.validation, self.replay) if store is not None]
+        start = (self.origin, self.replay_fraction, self.model.statistics)
+        return repr((self.model.config, sorted(kept.items()), self.epochs, stores, start))
 
     def _save(self) -> None:
         """Write a resume point."""
