@@ -14,6 +14,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.checkpoint import Model, save_model
+from sdnnff_calc.committee import Committee
 from sdnnff_calc.errors import (
     ConfigError,
     EmptyInputError,
@@ -69,6 +70,13 @@ def test_empty_input_is_refused(any_model: Model) -> None:
         embed(calculator, [])
     with pytest.raises(ConfigError, match=r"give \[atoms\]"):
         calculator.predict(bulk("Cu"))
+
+
+def test_a_committee_asks_for_a_list_too(salt: Atoms) -> None:
+    committee = Committee([toy_model("direct-1")], "cpu")
+    with pytest.raises(ConfigError, match=r"predict_committee takes a list of structures.*give \[atoms\]"):
+        committee.predict_committee(salt)  # type: ignore[arg-type]
+    assert len(committee.predict_committee([salt])["forces"]) == 1
 
 
 @pytest.mark.parametrize("where", ["positions", "cell"])

@@ -29,7 +29,7 @@ from sdnnff_calc.checkpoint import Model, load_model
 from sdnnff_calc.device import choose_device
 from sdnnff_calc.elements import check_elements
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
-from sdnnff_calc.errors import EmptyInputError, NonFiniteError
+from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import conservative_forces, evaluate, stress_tensor
 
@@ -100,9 +100,13 @@ class Committee:
         ------
         EmptyInputError
             For an empty list.
+        ConfigError
+            For one structure instead of a list.
         UnknownElementError
             For an element that some member has not seen.
         """
+        if isinstance(structures, Atoms):
+            raise ConfigError("predict_committee takes a list of structures, got one structure: give [atoms].")
         if len(structures) == 0:
             raise EmptyInputError("predict_committee got no structures, expected at least one.")
         forces: list[NDArray[np.float64]] = []
