@@ -33,6 +33,7 @@ check: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/screen-cli init --reference > docs/reference/settings.md
+	$(BIN)/python -m sdnnff_calc.settings_reference > docs/reference/training-settings.md
 
 bench: $(STAMP)
 	failed=0; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed

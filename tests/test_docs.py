@@ -11,6 +11,7 @@ import pytest
 from screen_cli.cli import main
 from screen_cli.config import load_settings, reference
 from screen_cli.plugin_manager import installed_plugins
+from sdnnff_calc import settings_reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -24,6 +25,11 @@ def blocks(page, language=""):
 def test_settings_reference_is_up_to_date():
     page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     assert page.strip() == reference().strip(), "run: make docs"
+
+
+def test_reference_of_training_settings_is_up_to_date():
+    page = (ROOT / "docs" / "reference" / "training-settings.md").read_text()
+    assert page == settings_reference.reference(), "run: make docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -293,6 +293,16 @@ def test_supercells_of_one_crystal_share_a_group() -> None:
     assert group_of(small, "supercell", 0) != group_of(large, "supercell", 1)
 
 
+def test_a_structure_id_in_extxyz_names_the_group(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    for atoms, name in zip(emt_copper[:3], ("fcc", "hcp", "fcc"), strict=True):
+        ase.io.write(tmp_path / "a.extxyz", atoms, append=True)
+        text = (tmp_path / "a.extxyz").read_text().splitlines()
+        text[-len(atoms) - 1] += f" structure_id={name}"
+        (tmp_path / "a.extxyz").write_text("\n".join(text) + "\n")
+    read = list(iterate_structures([tmp_path / "a.extxyz"]))
+    assert [group_of(atoms, "structure", k) for k, atoms in enumerate(read)] == ["fcc", "hcp", "fcc"]
+
+
 def test_cache_gives_the_same_samples_with_bounded_memory(emt_copper: list[Atoms], tmp_path: Path) -> None:
     samples = [Sample.from_atoms(atoms, 6.0) for atoms in emt_copper]
 

@@ -138,7 +138,7 @@ class TrainingConfig:
     epochs: int = 200
     """Passes over the training set."""
     max_minutes: float = 0.0
-    """Stop after so much wall time per member; 0: no limit."""
+    """Stop after so much wall time per member, the learning rate falling in time for it; 0: no limit."""
     batch_atoms: int = 512
     """Atoms per step, filled with whole structures."""
     optimiser: Literal["adamw", "muon"] = "adamw"
