@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,94 @@ def test_distances_against_a_brute_force_sum_over_images() -> None:
         count += int(((r < cutoff) & (r > 1e-9)).sum())
     assert len(edges.centre) == count
     assert np.all(np.diff(edges.centre) >= 0)
+
+
+_BAD_GEOMETRIES = """
+import numpy as np
+from ase import Atoms
+from sdnnff_calc.errors import SdnnffError
+from sdnnff_calc.neighbours import find_edges
+
+def refuse(name, points, cell, pbc):
+    try:
+        find_edges(Atoms(f"Cu{len(points)}", points, cell=cell, pbc=pbc), 5.0)
+        print(f"{name} | accepted", flush=True)
+    except SdnnffError as error:
+        print(f"{name} | {type(error).__name__}: {error}", flush=True)
+
+pair, four = [[0, 0, 0], [2, 0, 0]], np.diag([4.0, 4.0, 4.0])
+refuse("a parallel to b", pair, [[4, 0, 0], [8, 0, 0], [0, 0, 4]], [1, 1, 0])
+refuse("cluster, far atom", [[0, 0, 0], [1e6, 0, 0]], np.zeros((3, 3)), False)
+refuse("slab, far atom", [[0, 0, 0], [0, 0, 1e6]], np.diag([4.0, 4.0, 0.0]), [1, 1, 0])
+refuse("slab FTT, far atom", [[0, 0, 0], [1e5, 0, 0]], four, [0, 1, 1])
+refuse("wire, far atom", [[0, 0, 0], [0, 2e4, 0]], four, [1, 0, 0])
+refuse("c in the ab plane", pair, [[4, 0, 0], [0, 4, 0], [2, 2, 1e-6]], True)
+refuse("wire of 1e-6", pair, np.diag([1e-6, 0.0, 0.0]), [1, 0, 0])
+refuse("absurd coordinate", [[0, 0, 0], [1e30, 0, 0]], four, True)
+refuse("absurd coordinate, cluster", [[0, 0, 0], [1e308, 0, -1e308]], four, False)
+refuse("absurd cell", pair, np.diag([4.0, 4.0, 1e6]), True)
+"""
+
+
+def test_geometry_that_would_stop_python_is_refused() -> None:
+    """In a process of its own: vesin would end it, or never return."""
+    done = subprocess.run([sys.executable, "-c", _BAD_GEOMETRIES], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = dict(line.split(" | ") for line in done.stdout.splitlines())
+    flat, far = "OverlappingAtomsError: direction {} is periodic", "DataError: the atoms span {} Å"
+    expected = {
+        "a parallel to b": flat.format(0),
+        "cluster, far atom": far.format("1e+06"),
+        "slab, far atom": far.format("1e+06"),
+        "slab FTT, far atom": far.format("1e+05"),
+        "wire, far atom": far.format("2e+04"),
+        "c in the ab plane": flat.format(2),
+        "wire of 1e-6": flat.format(0),
+        "absurd coordinate": "DataError: atom 1 has a coordinate of 1e+30 Å",
+        "absurd coordinate, cluster": "DataError: atom 1 has a coordinate of 1e+308 Å",
+        "absurd cell": "DataError: cell vector 2 has a component of 1e+06 Å",
+    }
+    assert said.keys() == expected.keys()
+    for name, start in expected.items():
+        assert said[name].startswith(start), said[name]
+
+
+@pytest.mark.parametrize(
+    ("far", "cell", "pbc"),
+    [
+        ((0, 0, 9e3), [30, 30, 0], [1, 1, 0]),  # slab: 10 s when searched as vesin would
+        ((0, 0, 100), [30, 30, 1e6], [1, 1, 0]),  # its vacuum is not looked at
+        ((0, 1e3, 1e3), [30, 0, 0], [1, 0, 0]),  # wire: minutes
+        ((300, 300, 300), None, False),  # molecule of 500 Å
+        ((5e3, 5e3, 0), None, False),  # flat and wide: a division by zero within vesin
+        ((0, 0, 0), [2e3, 2e3, 8], True),
+        ((1e7, 0, 0), [30, 30, 30], True),  # 10 Å when wrapped
+    ],
+)
+def test_wide_structures_keep_their_edges(far: tuple[float, ...], cell: object, pbc: object) -> None:
+    """A second Cu₂ at a distance sees nothing of the first, whose bond is found once from either end."""
+    pair = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.5]])
+    positions = np.vstack([pair, pair + np.array(far)]) if any(far) else pair
+    atoms = Atoms(f"Cu{len(positions)}", positions, cell=cell, pbc=pbc)
+    for cutoff in (0.6, 5.0):  # the first is that of the check of data
+        edges = find_edges(atoms, cutoff)
+        expected = np.arange(len(atoms)) if cutoff > 2.5 else np.zeros(0, int)
+        assert np.array_equal(edges.centre, expected)
+        assert np.array_equal(edges.neighbour, expected ^ 1)
+        assert not edges.shift.any()
+        assert np.allclose(np.abs(edges.vector), [0.0, 0.0, 2.5])
+
+
+@pytest.mark.parametrize("pbc", [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
+def test_low_cells_are_searched_in_full(pbc: list[int]) -> None:
+    """Atoms 0.5 Å from their images along each periodic direction: as counted one by one, across a gap or not."""
+    positions = [[0.0, 0.0, 0.0]] if all(pbc) else [[0.0, 0.0, 0.0], [0.0, 0.0, 500.0]]
+    atoms = Atoms(f"Cu{len(positions)}", positions, cell=[0.5, 0.5, 0.5], pbc=pbc)
+    steps = np.arange(-12, 13)
+    images = np.array([[x * pbc[0], y * pbc[1], z * pbc[2]] for x in steps for y in steps for z in steps])
+    distances = 0.5 * np.linalg.norm(np.unique(images, axis=0), axis=1)
+    edges = find_edges(atoms, 5.1)
+    assert len(edges.centre) == len(atoms) * int(((distances > 0) & (distances < 5.1)).sum())
 
 
 @pytest.mark.parametrize("name", list(SMALL_CONFIGS))

@@ -24,7 +24,7 @@ from sdnnff_calc.committee import Committee
 from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, TrainingError
-from sdnnff_calc.heads import Prediction, Statistics
+from sdnnff_calc.heads import Prediction, Statistics, evaluate
 from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
 from sdnnff_calc.optimisation import make_optimiser
 from sdnnff_calc.readout_refit import refit_readout
@@ -489,6 +489,38 @@ def test_the_absolute_loss_is_the_mean_length_of_the_errors() -> None:
     expected = 0.5 + 2.0 * off / len(atoms) + 3.0 * np.sqrt(3.0) * squeeze * atoms.get_volume() / len(atoms)
     loss = force_loss(prediction, batch, Statistics(force_scale=scale), settings)
     assert float(loss) == pytest.approx(expected / scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("other", ["molecule", "slab"])
+@pytest.mark.parametrize("loss", ["squared", "absolute"])
+def test_structures_without_a_volume_leave_the_stress_loss_alone(other: str, loss: Any) -> None:
+    """Their own stress label is not looked at, and the bulk crystal's share of the gradients is its own."""
+    bulk_copper = label_with_emt(1)[0]
+    pair = Atoms("Cu2", [[0, 0, 0], [0.0, 0.3, 2.4]], cell=[4.0, 4.0, 20.0], pbc=[other == "slab"] * 2 + [False])
+    pair.calc = SinglePointCalculator(pair, forces=np.zeros((2, 3)))
+    if other == "slab":
+        pair.calc.results["stress"] = np.full(6, 1.0)
+    model = toy_model("conservative-1", "float64")
+    settings = TrainingConfig(force_weight=0.0, stress_weight=1.0, loss=loss)
+
+    def loss_and_gradients(structures: list[Atoms]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        samples = [Sample.from_atoms(atoms, model.config.cutoff) for atoms in structures]
+        batch = collate_samples(samples, torch.float64, "cpu")
+        model.network.zero_grad()
+        prediction = evaluate(model.network, batch.env, model.statistics, "conservative", training=True)
+        assert prediction.stresses is not None
+        assert [bool(s.isfinite().all()) for s in prediction.stresses] == [True, False][: len(structures)]
+        value = force_loss(prediction, batch, model.statistics, settings)
+        value.backward()
+        return value.detach(), [p.grad.clone() for p in model.network.parameters() if p.grad is not None]
+
+    value, gradients = loss_and_gradients([bulk_copper])
+    mixed, mixed_gradients = loss_and_gradients([bulk_copper, pair])
+    assert float(value) > 0.0
+    assert any(g.any() for g in gradients)
+    assert float(mixed) == pytest.approx(float(value), rel=1e-9)
+    for a, b in zip(mixed_gradients, gradients, strict=True):
+        assert torch.allclose(a, b, rtol=1e-8, atol=1e-10 * float(b.abs().max()))
 
 
 def test_a_perfect_force_has_no_gradient_in_the_absolute_loss() -> None:

@@ -96,11 +96,15 @@ def conservative_forces(gradient: Tensor, env: Environments) -> Tensor:
 
 
 def stress_tensor(gradient: Tensor, env: Environments) -> Tensor:
-    """Sum edge gradients into stresses, shape (n_structures, 3, 3), eV/Å³ (see the module's formula)."""
+    """Sum edge gradients into stresses, shape (n_structures, 3, 3), eV/Å³; NaN without a volume."""
     outer = gradient.unsqueeze(-1) * env.vector.detach().unsqueeze(-2)  # (n_edges, 3, 3)
     structure = env.structure.index_select(0, env.centre)
     virial = outer.new_zeros(env.n_structures, 3, 3).index_add(0, structure, outer)
-    return 0.5 * (virial + virial.transpose(1, 2)) / env.volumes[:, None, None]
+    periodic = torch.isfinite(env.volumes)
+    # divided by 1, not NaN: a NaN here would reach every weight in backward, even where the loss skips it
+    volume = torch.where(periodic, env.volumes, 1.0)
+    stress = 0.5 * (virial + virial.transpose(1, 2)) / volume[:, None, None]
+    return stress.masked_fill(~periodic[:, None, None], torch.nan)
 
 
 def evaluate(

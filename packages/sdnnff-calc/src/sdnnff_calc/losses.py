@@ -49,7 +49,7 @@ def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statist
     prediction
         From the model.
     batch
-        Labels; NaN energies and stresses are skipped.
+        Labels; NaN energies and stresses are skipped, and stresses of structures without a volume.
     statistics
         Gives the force scale.
     config
@@ -74,7 +74,7 @@ def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statist
             error = (prediction.energies - batch.energies)[known].to(loss.dtype) / n_atoms[known] / scale
             loss = loss + config.energy_weight * _mean_size(error.unsqueeze(-1), config.loss)
     if config.stress_weight > 0.0 and prediction.stresses is not None:
-        known = torch.isfinite(batch.stresses).all(dim=-1).all(dim=-1)
+        known = torch.isfinite(batch.stresses).all(dim=-1).all(dim=-1) & torch.isfinite(batch.env.volumes)
         if bool(known.any()):
             volume = (batch.env.volumes / n_atoms)[known, None, None]
             error = (prediction.stresses - batch.stresses)[known] * volume / scale

@@ -14,12 +14,16 @@ import vesin
 from ase import Atoms
 from numpy.typing import NDArray
 
-from sdnnff_calc.errors import EmptyInputError, NonFiniteError, OverlappingAtomsError
+from sdnnff_calc.errors import DataError, EmptyInputError, NonFiniteError, OverlappingAtomsError
 
 __all__ = ["MIN_DISTANCE", "Edges", "VerletList", "find_edges"]
 
 MIN_DISTANCE = 0.3
-"""Å; two atoms closer than this are refused (the H2 bond is 0.74 Å)."""
+"""Å; two atoms closer than this are refused (the H2 bond is 0.74 Å), and so is a lower periodic cell."""
+
+_MAX_EXTENT = 1e4  # Å, of a periodic cell and of the atoms along the other directions
+_MAX_COORDINATE = 1e8  # Å; beyond, wrapping into the cell loses the digits that matter
+_MAX_SEARCH = 1e8  # pairs of bins that vesin may visit in a partly periodic box, about 0.1 s
 
 
 @dataclass(frozen=True)
@@ -42,21 +46,82 @@ class Edges:
     vector: NDArray[np.float64]
 
 
+def _free_directions(atoms: Atoms) -> NDArray[np.float64]:
+    """Unit vectors perpendicular to every periodic cell vector and to each other, shape (n_free, 3)."""
+    vectors = atoms.cell.array[atoms.pbc]
+    return np.linalg.svd(vectors)[2][len(vectors) :] if len(vectors) else np.eye(3)
+
+
+def _periodic_heights(atoms: Atoms) -> NDArray[np.float64]:
+    """Distance of each periodic cell vector from the span of the other periodic ones, shape (n_periodic,), Å."""
+    vectors = atoms.cell.array[atoms.pbc]
+    heights = np.zeros(len(vectors))
+    for k, vector in enumerate(vectors):
+        others = np.delete(vectors, k, axis=0).T  # (3, n_periodic - 1)
+        heights[k] = np.linalg.norm(vector - others @ np.linalg.lstsq(others, vector, rcond=None)[0])
+    return heights
+
+
 def _check_geometry(atoms: Atoms) -> None:
-    """Refuse an empty or non-finite structure, and a periodic direction without a cell vector."""
+    """Refuse what vesin cannot take: it would stop Python, not return, or return wrong edges."""
     if len(atoms) == 0:
         raise EmptyInputError("the structure has 0 atoms, expected at least 1.")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise NonFiniteError("positions or cell hold NaN or infinity. Check how the structure was made.")
-    periodic = np.asarray(atoms.pbc)
-    lengths = np.linalg.norm(atoms.cell.array, axis=1)
-    for axis in np.flatnonzero(periodic & (lengths < 1e-8)):
-        raise OverlappingAtomsError(
-            f"direction {axis} is periodic but its cell vector has length 0: every atom would sit on its own "
-            "image. Set atoms.pbc to False there, or give a cell."
+    farthest = np.abs(atoms.positions).max(axis=1)
+    if farthest.max() > _MAX_COORDINATE:
+        raise DataError(
+            f"atom {farthest.argmax()} has a coordinate of {farthest.max():.3g} Å, expected at most "
+            f"{_MAX_COORDINATE:.0e} Å. Check the unit of length, or wrap the atoms into the cell."
         )
-    if periodic.all() and abs(atoms.cell.volume) < 1e-6:
-        raise OverlappingAtomsError("the cell has zero volume: its vectors are coplanar.")
+    for axis in np.flatnonzero(atoms.pbc):
+        longest = np.abs(atoms.cell.array[axis]).max()
+        if longest > _MAX_EXTENT:
+            raise DataError(
+                f"cell vector {axis} has a component of {longest:.3g} Å, expected at most {_MAX_EXTENT:.0e} Å. "
+                "Check the unit of length, or set atoms.pbc to False there."
+            )
+    heights = _periodic_heights(atoms)
+    if heights.min(initial=np.inf) < MIN_DISTANCE:
+        raise OverlappingAtomsError(
+            f"direction {np.flatnonzero(atoms.pbc)[heights.argmin()]} is periodic but its cell vector ends "
+            f"{heights.min():.3g} Å from the span of the other periodic ones, expected at least {MIN_DISTANCE} Å. "
+            "Set atoms.pbc to False there, give a cell, or reduce a skewed one with ase.build.niggli_reduce."
+        )
+    extent = np.ptp(atoms.positions @ _free_directions(atoms).T, axis=0)
+    if extent.max(initial=0.0) > _MAX_EXTENT:
+        raise DataError(
+            f"the atoms span {extent.max():.3g} Å along a direction that is not periodic, expected at most "
+            f"{_MAX_EXTENT:.0e} Å. Check for an atom that has flown off."
+        )
+
+
+def _search_box(atoms: Atoms, cutoff: float) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
+    """Choose a box (3, 3), its periodic directions (3,) and a cutoff ≥ the one wanted that vesin can search.
+
+    vesin 0.6 sorts atoms into bins about as wide as the cutoff, at most 1e5 of them. Two of its limits are met here.
+    In a partly periodic box it visits about one bin per Å along the other directions, from every bin: where that is
+    too slow they become periodic too, with images beyond the cutoff. And a wide flat box loses its last bin to the
+    limit and divides by zero: a longer cutoff makes fewer bins.
+    """
+    periodic = np.array(atoms.pbc)
+    box = np.array(atoms.cell.complete(), dtype=np.float64) if periodic.any() else np.zeros((3, 3))
+    free = _free_directions(atoms)
+    extent = np.ptp(atoms.positions @ free.T, axis=0)
+    heights = np.zeros(3)
+    heights[periodic], heights[~periodic] = _periodic_heights(atoms), extent
+    bins = np.maximum(heights / cutoff, 1.0)
+    if periodic.any() and not periodic.all():
+        reach = np.where(periodic, bins * cutoff / np.maximum(heights, MIN_DISTANCE), heights)
+        if (bins * (2.0 * reach + 1.0)).prod() > _MAX_SEARCH:
+            heights[~periodic] = extent + 2.0 * cutoff
+            box[~periodic] = free * heights[~periodic, None]
+            periodic[:] = True
+    search = cutoff
+    while bins.prod() > 5e4 and bins.min() * np.cbrt(1e5 / bins.prod()) < 3.0:  # margins for vesin's rounding
+        search *= 1.2
+        bins = np.maximum(heights / search, 1.0)
+    return box, periodic, search
 
 
 def find_edges(atoms: Atoms, cutoff: float, min_distance: float = MIN_DISTANCE) -> Edges:
@@ -82,18 +147,24 @@ def find_edges(atoms: Atoms, cutoff: float, min_distance: float = MIN_DISTANCE) 
         For a structure without atoms.
     NonFiniteError
         For NaN or infinite positions.
+    DataError
+        For coordinates, cells or gaps so large that the structure must be broken.
     OverlappingAtomsError
-        When two atoms (or an atom and an image) are closer than ``min_distance``.
+        When two atoms (or an atom and an image) are closer than ``min_distance``, or the periodic cell is
+        lower than ``MIN_DISTANCE``.
     """
     _check_geometry(atoms)
-    cell = np.array(atoms.cell.complete(), dtype=np.float64) if atoms.pbc.any() else np.zeros((3, 3))
-    calculator = vesin.NeighborList(cutoff=float(cutoff), full_list=True, sorted=False, n_threads=1)
+    box, periodic, search = _search_box(atoms, float(cutoff))
+    calculator = vesin.NeighborList(cutoff=search, full_list=True, sorted=False, n_threads=1)
     i, j, shift, vector = calculator.compute(
         points=np.ascontiguousarray(atoms.positions, dtype=np.float64),
-        box=cell,
-        periodic=[bool(p) for p in atoms.pbc],
+        box=box,
+        periodic=[bool(p) for p in periodic],
         quantities="ijSD",
     )
+    if search > cutoff:
+        inside = np.einsum("ex,ex->e", vector, vector) < cutoff**2
+        i, j, shift, vector = i[inside], j[inside], shift[inside], vector[inside]
     i, j = i.astype(np.int64), j.astype(np.int64)
     order = np.argsort(i * 128 + atoms.numbers[j], kind="stable")
     edges = Edges(i[order], j[order], shift[order].astype(np.int64), vector[order])
