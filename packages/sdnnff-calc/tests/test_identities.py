@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.checkpoint import Model
+from sdnnff_calc.frames import COLLINEAR
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 
 CONSERVATIVE = [name for name in SMALL_CONFIGS if name.startswith("conservative")]
@@ -49,6 +50,21 @@ def test_grid_forces_jump_at_a_tie_of_nearest_neighbours() -> None:
 
     def force(shift: float) -> np.ndarray:
         atoms = Atoms("NaCl2", [[0, 0, 0], [2.5 + shift, 0, 0], [0, 2.5, 0]])
+        return calculator.predict([atoms])[0]["forces"][0]
+
+    jump = np.abs(force(1e-7) - force(-1e-7)).max()
+    smooth = np.abs(force(2e-7) - force(1e-7)).max()
+    assert jump > 1e3 * smooth
+
+
+def test_grid_forces_jump_where_a_neighbour_stops_being_collinear() -> None:
+    """The second kind: the second axis changes hands with no two neighbours equally near."""
+    calculator = SDNNFF(toy_model("grid", "float64"))
+
+    def force(shift: float) -> np.ndarray:
+        angle = np.arccos(COLLINEAR) + shift
+        near_axis = 2.7 * np.array([-np.cos(angle), np.sin(angle), 0.0])
+        atoms = Atoms("NaCl3", [[0, 0, 0], [2.4, 0, 0], near_axis, [0.3, 0.2, 3.0]])
         return calculator.predict([atoms])[0]["forces"][0]
 
     jump = np.abs(force(1e-7) - force(-1e-7)).max()
