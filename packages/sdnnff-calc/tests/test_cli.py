@@ -80,7 +80,11 @@ def test_train_evaluate_info_embed(project: Path, capsys: pytest.CaptureFixture[
     assert len(numbers["force_rmse_by_structure"]) == 24
     assert (project / "p.png").stat().st_size > 1000
     assert main(["evaluate", str(paths[0]), str(project / "data.extxyz")]) == 0
-    assert f"{1000 * numbers['force_rmse_ev_per_angstrom']:.3f} meV/Å" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{1000 * numbers['force_rmse_ev_per_angstrom']:.3f} meV/Å" in printed
+    worst = numbers["structures"][int(np.argmax(numbers["force_rmse_by_structure"]))]
+    assert f"worst structure: {worst}, " in printed
+    assert "data.extxyz" in worst
 
     assert main(["info", str(paths[0]), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -133,7 +133,7 @@ class SDNNFF(Calculator):
         ------
         PropertyNotImplementedError
             When the head does not give a property, or a stress is asked of a cell that is not fully periodic.
-        UnknownElementError, OverlappingAtomsError, EmptyInputError, NonFiniteError
+        UnknownElementError, OverlappingAtomsError, EmptyInputError, NonFiniteError, DataError
             For input the model cannot treat.
         """
         super().calculate(atoms, properties, system_changes)

@@ -21,7 +21,7 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=chosen, dtype=torch.float64)  # energies are summed in it
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ConfigError(f"device {device!r} cannot be used here ({error}). Try device='auto' or 'cpu'.") from error
     return chosen

@@ -59,6 +59,8 @@ class ForceReport:
         RMSE, eV/Å, by symbol.
     by_structure
         RMSE of each structure, shape (n_structures,), eV/Å.
+    origins
+        File and frame of each structure, or its formula.
     energy_mae
         Per atom, eV; None without energies on both sides.
     labels, predictions
@@ -72,6 +74,7 @@ class ForceReport:
     scale: float
     by_element: dict[str, float]
     by_structure: NDArray[np.float64]
+    origins: list[str]
     energy_mae: float | None
     labels: NDArray[np.float64]
     predictions: NDArray[np.float64]
@@ -87,6 +90,7 @@ class ForceReport:
             "relative_force_rmse": self.rmse / self.scale if self.scale else None,
             "force_rmse_by_element": self.by_element,
             "force_rmse_by_structure": [float(x) for x in self.by_structure],
+            "structures": self.origins,
             "energy_mae_ev_per_atom": self.energy_mae,
         }
 
@@ -100,7 +104,7 @@ class ForceReport:
         ]
         rows += [f"  {symbol:2s}       {1000 * value:9.3f} meV/Å" for symbol, value in self.by_element.items()]
         worst = int(np.argmax(self.by_structure))
-        rows.append(f"worst structure {worst}: {1000 * float(self.by_structure[worst]):.3f} meV/Å")
+        rows.append(f"worst structure: {self.origins[worst]}, {1000 * float(self.by_structure[worst]):.3f} meV/Å")
         if self.energy_mae is not None:
             rows.append(f"energy MAE {1000 * self.energy_mae:9.3f} meV/atom")
         return rows
@@ -147,6 +151,7 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
         scale=_rms(np.concatenate(labels)),
         by_element={chemical_symbols[z]: _rms(error[numbers == z]) for z in np.unique(numbers)},
         by_structure=np.array([_rms(e) for e in errors]),
+        origins=[str(a.info.get("origin", a.get_chemical_formula())) for a in structures],
         energy_mae=float(np.mean(energy)) if energy else None,
         labels=np.concatenate(labels),
         predictions=np.concatenate([p["forces"] for p in predicted]),

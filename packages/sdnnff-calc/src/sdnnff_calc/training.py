@@ -2,7 +2,8 @@
 
 The order of structures, the frame copies and the random vectors follow from (seed, epoch) and (seed, step),
 so a resume point needs only weights, optimiser state, averages, counters and the log. Restarted from one, a
-training on the CPU gives bit for bit the weights of an uninterrupted one.
+training on the CPU gives bit for bit the weights of an uninterrupted one, unless ``max_minutes`` ties the learning
+rate to the clock.
 """
 
 from __future__ import annotations
