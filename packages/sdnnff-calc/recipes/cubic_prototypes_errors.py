@@ -127,12 +127,13 @@ def error_rows(crystals: list[Crystal], models: list[str]) -> list[dict[str, Any
     return rows
 
 
-def static_rows(crystals: list[Crystal], models: list[str]) -> list[dict[str, Any]]:
-    """Give the RMSE at rest, meV/Å, and the static share of its square, with and without free coordinates."""
+def group_rows(crystals: list[Crystal], models: list[str]) -> list[dict[str, Any]]:
+    """Give the RMSE at rest, meV/Å, and the static share of its square, by kind of crystal."""
     groups = {
         "all": crystals,
         "with a free coordinate": [c for c in crystals if c.has_free_coordinate],
         "every atom fixed by symmetry": [c for c in crystals if not c.has_free_coordinate],
+        "with oxygen": [c for c in crystals if "O" in c.cells[REST].symbols],
     }
     rows = []
     for label, group in groups.items():
@@ -159,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
         if "ratio" in row:
             text += ", ratio {ratio:.2f} [{ratio_low:.2f}-{ratio_high:.2f}], of medians {ratio_of_medians:.2f}"
         print(text.format(**row))
-    for row in static_rows(crystals, arguments.models):
+    for row in group_rows(crystals, arguments.models):
         print("{crystals:4d} crystals, {group}, {model}: {rmse:.1f} meV/Å, static share {static:.2f}".format(**row))
     if arguments.csv:
         with arguments.csv.open("w", newline="") as stream:
