@@ -130,6 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--supercells", type=int, nargs="+", default=[20, 100], help="random ones, for the fits")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(argv)
+    if max(*arguments.supercells, arguments.train) > 100:
+        parser.error("there are 100 random supercells.")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     source, labels = labelled_salt(os.environ.get("SDNNFF_REFERENCE_DATA"))
     small = labelled_supercells(source, arguments.train)
@@ -177,7 +179,9 @@ def main(argv: list[str] | None = None) -> int:
                 flush=True,
             )
     if arguments.json:
-        arguments.json.write_text(json.dumps({"kappa_dft": dft["kappa"], "rows": rows}, indent=1), encoding="utf-8")
+        arguments.json.write_text(
+            json.dumps({"labels": labels, "kappa_of_labels": dft["kappa"], "rows": rows}, indent=1), encoding="utf-8"
+        )
     if arguments.figure:
         plot(rows, dft["kappa"], arguments.figure)
     if arguments.markdown:

@@ -401,6 +401,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.committee_relaxes and not arguments.committee:
         parser.error("--committee-relaxes needs --committee.")
+    if arguments.committee_relaxes and arguments.only_unseen:
+        parser.error("--committee-relaxes leaves held-out crystals alone, --only-unseen all others.")
     {"label": label, "split": split, "card": card, "unseen": unseen}[arguments.step](arguments)
     return 0
 

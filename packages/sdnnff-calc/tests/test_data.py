@@ -371,6 +371,21 @@ def test_runs_that_share_a_cache_folder_leave_each_other_alone(emt_copper: list[
     assert len(first[7].edges.centre) == n_edges  # of a shard not yet opened
 
 
+def test_a_cache_inside_the_folder_of_data_is_found_again(tmp_path: Path) -> None:
+    config = RunConfig(
+        model=EquivariantConfig(cutoff=4.5),
+        data=DataConfig(train=(str(tmp_path),), split_by="supercell", cache=str(tmp_path / "cache")),
+        training=TrainingConfig(workdir=str(tmp_path / "run")),
+    )
+    for k in range(3):
+        (tmp_path / f"calculation-{k}").mkdir()
+        (tmp_path / f"calculation-{k}" / "vasprun.xml").write_text(VASPRUN.format(structure=STRUCTURE))
+    load_stores(config)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.csv").write_text("epoch")
+    assert load_stores(config).report.n_cached == 3
+
+
 def test_samples_have_one_digest_in_memory_and_on_disk(emt_copper: list[Atoms], tmp_path: Path) -> None:
     samples = [Sample.from_atoms(a, 4.5) for a in emt_copper[:6]]
     on_disk = ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, key="k", shard_atoms=20)

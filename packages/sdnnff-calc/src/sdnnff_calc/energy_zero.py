@@ -32,9 +32,10 @@ def measure_shift(model: Model, store: SampleStore, batch_atoms: int = 2048) -> 
         Empty without labels.
     """
     counts, residuals = [], []
-    labelled = np.array([k for k in range(len(store)) if np.isfinite(store[k].energy)], dtype=np.int64)
-    for chosen in batch_indices(store.sizes[labelled], batch_atoms):
-        samples = [store[int(labelled[k])] for k in chosen]
+    for chosen in batch_indices(store.sizes, batch_atoms):
+        samples = [sample for sample in (store[k] for k in chosen) if np.isfinite(sample.energy)]
+        if not samples:
+            continue
         batch = collate_samples(samples, model.dtype, next(model.network.parameters()).device)
         energies = evaluate(model.network, batch.env, model.statistics, model.config.head).energies
         assert energies is not None  # the caller has a conservative head
@@ -48,32 +49,34 @@ def measure_shift(model: Model, store: SampleStore, batch_atoms: int = 2048) -> 
     return {int(z): float(energy) for z, energy in zip(known, solution, strict=True)}
 
 
-def follow_zero(model: Model, shift: dict[int, float], replay: SampleStore | None) -> SampleStore | None:
-    """Move a model's atomic energies, and the energy labels of replayed samples, by constants.
+def follow_zero(model: Model, new: SampleStore, replay: SampleStore | None) -> SampleStore | None:
+    """Move a model's atomic energies to the zero of new labels, and the labels of replayed samples from theirs.
 
     Parameters
     ----------
     model
-        Changed in place.
-    shift
-        eV per atom by atomic number.
+        Changed in place. One trained on forces alone has an arbitrary zero.
+    new
+        Samples of the new data.
     replay
-        Samples with the model's old zero.
+        Samples of earlier data, with any zero of their own.
 
     Returns
     -------
     SampleStore or None
         The replayed samples with the new zero.
     """
+    shift = measure_shift(model, new)
+    own = {} if replay is None else measure_shift(model, replay)
     atomic = dict(model.statistics.atomic_energies or {})
     for number, energy in shift.items():
         atomic[number] = atomic.get(number, 0.0) + energy
     model.statistics = dataclasses.replace(model.statistics, atomic_energies=atomic or None)
-    if replay is None or not shift:
-        return replay
+    if replay is None:
+        return None
 
     def moved(sample: Sample) -> Sample:
-        added = sum(shift.get(int(z), 0.0) for z in sample.edges.numbers)
+        added = sum(shift.get(int(z), 0.0) - own.get(int(z), 0.0) for z in sample.edges.numbers)
         return dataclasses.replace(sample, energy=sample.energy + added)
 
     return MemoryStore(moved(replay[k]) for k in range(len(replay)))

@@ -19,7 +19,7 @@ from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.config import EquivariantConfig, FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
-from sdnnff_calc.energy_zero import follow_zero, measure_shift
+from sdnnff_calc.energy_zero import follow_zero
 from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.errors import ConfigError, DataError
 from sdnnff_calc.grid_model import GridModel
@@ -71,8 +71,10 @@ def _cache_key(config: RunConfig) -> str:
     """Hash what a cache depends on: files, their times and sizes, cutoff and split."""
     data = config.data
     files = [Path(name) for name in (*data.train, *data.validation)]
+    own = [Path(data.cache).resolve(), Path(config.training.workdir).resolve()]  # perhaps inside a folder of data
     inside = [p for path in files for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in inside if p.is_file()]
+    read = [p for p in inside if p.is_file() and not any(p.resolve().is_relative_to(folder) for folder in own)]
+    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in read]
     content = [stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
     seed = None if data.validation else config.training.seed  # it decides the split
     text = json.dumps([*content, seed, [str(p) for p in files]])
@@ -96,7 +98,7 @@ def load_stores(config: RunConfig) -> Stores:
         return [group_of(atoms, data.split_by, k) for k, atoms in enumerate(iterate_structures(names))]
 
     @functools.cache  # not asked for when both caches are there: it reads all the data
-    def held() -> Sequence[bool] | None:
+    def held_out() -> Sequence[bool] | None:
         if data.validation:
             return None
         return list(split_groups(groups(data.train), data.validation_fraction, config.training.seed))
@@ -104,7 +106,7 @@ def load_stores(config: RunConfig) -> Stores:
     def samples(names: tuple[str, ...], want: bool) -> MemoryStore | ShardedStore:
         def chosen() -> object:
             for k, atoms in enumerate(iterate_structures(names)):
-                split = held()
+                split = held_out()
                 if split is None or bool(split[k]) == want:
                     yield atoms
 
@@ -317,10 +319,11 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
         replay = store_of(iterate_structures(settings.replay), model.config.cutoff, config.data.max_force)
         if len(replay) == 0:
             raise DataError("[finetune] replay: no structure is left after the checks.")
+        origin = f"{origin} {replay.digest}"
     _, elements = measure_statistics(stores.train, with_energy=False)
     model.elements = tuple(sorted({*model.elements, *elements}))
     if config.training.energy_weight > 0.0 and model.config.head == "conservative":
-        replay = follow_zero(model, measure_shift(model, stores.train), replay)
+        replay = follow_zero(model, stores.train, replay)
     torch.manual_seed(config.training.seed)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)

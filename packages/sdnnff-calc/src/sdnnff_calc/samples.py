@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -215,7 +216,7 @@ class ShardedStore:
         Where the same samples are there already, they stay: another process may be reading them.
         """
         folder = Path(folder)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        temporary = folder.with_name(f".{folder.name}.{platform.node()}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         sizes: list[int] = []
@@ -241,11 +242,14 @@ class ShardedStore:
         flush()
         index = {"cutoff": cutoff, "key": key, "shard_lengths": lengths, "sizes": sizes, "digest": digest.hexdigest()}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        if _digest_in(folder) == index["digest"]:
-            shutil.rmtree(temporary)
-        else:
+        if _digest_in(folder) != index["digest"]:
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
+            try:
+                os.replace(temporary, folder)
+            except OSError:  # another process was faster
+                if _digest_in(folder) != index["digest"]:
+                    raise
+        shutil.rmtree(temporary, ignore_errors=True)
         return cls(folder)
 
 

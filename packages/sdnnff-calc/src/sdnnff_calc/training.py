@@ -92,7 +92,8 @@ class Fit:
     replay, replay_fraction
         Samples of earlier data mixed into each epoch, per new sample.
     origin
-        What the weights start from, where that is not the seed: part of what a resume point belongs to.
+        What the weights start from, where that is not the seed, and what is replayed: part of what a resume point
+        belongs to.
     """
 
     def __init__(
@@ -304,9 +305,8 @@ class Fit:
         """Say what a resume point belongs to: settings and data that may not change in between."""
         free = {"workdir", "device", "max_minutes", "checkpoint_minutes", "n_members"}
         kept = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
-        stores = [store.digest for store in (self.train, self.validation, self.replay) if store is not None]
-        start = (self.origin, self.replay_fraction, self.model.statistics)
-        return repr((self.model.config, sorted(kept.items()), self.epochs, stores, start))
+        data = (self.train.digest, self.validation.digest, self.replay_fraction)
+        return repr((self.model.config, sorted(kept.items()), self.epochs, data, self.origin))
 
     def _save(self) -> None:
         """Write a resume point."""
@@ -334,7 +334,7 @@ class Fit:
         if content["identity"] != self._identity():
             raise TrainingError(
                 f"{self.workdir} holds a training with other settings or data. Choose another workdir, or "
-                f"delete {self._resume_path} to start again."
+                f"delete {self._resume_path.name} and model.pt in it to start again."
             )
         self.network.load_state_dict(content["weights"])
         self.optimiser.load_state_dict(content["optimiser"])

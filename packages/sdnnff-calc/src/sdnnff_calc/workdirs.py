@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from filelock import FileLock, Timeout
 from sdnnff_calc.errors import TrainingError
 
 __all__ = ["held"]
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -33,14 +36,25 @@ def held(workdir: Path, stages: Sequence[str]) -> Iterator[None]:
         While another process trains there, or when it holds the model or a resume point of another training.
     """
     workdir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(workdir / ".lock", timeout=0)
     try:
-        with FileLock(workdir / ".lock", timeout=0):
-            found = {path.name for path in workdir.glob("resume-*.pt")}
-            strange = sorted(found - {f"resume-{stage}.pt" for stage in stages})
-            if (workdir / "model.pt").exists() and f"resume-{stages[-1]}.pt" not in found:
-                strange.append("model.pt")
-            if strange:
-                raise TrainingError(f"{workdir} holds {strange[0]} of another training. Choose another workdir.")
-            yield
+        lock.acquire()
     except Timeout as error:
-        raise TrainingError(f"{workdir} is in use: another process is training there.") from error
+        raise TrainingError(
+            f"{workdir} is in use: another process is training there and holds {lock.lock_file}."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        _log.warning("%s cannot be locked (%s): nothing keeps a second training out of it.", workdir, error)
+    try:
+        found = {path.name for path in workdir.glob("resume-*.pt")}
+        strange = sorted(found - {f"resume-{stage}.pt" for stage in stages})
+        if (workdir / "model.pt").exists() and f"resume-{stages[-1]}.pt" not in found:
+            strange.append("model.pt")
+        if strange:
+            raise TrainingError(
+                f"{workdir} holds {' and '.join(strange)} of another training, or of one whose resume point is gone. "
+                "Choose another workdir, or delete what is in the way to start again."
+            )
+        yield
+    finally:
+        lock.release()
