@@ -89,8 +89,11 @@ def plot(rows: list[dict[str, Any]], kappa: float, path: Path) -> None:
 
 def properties(ph3: Any, solver: str | None, mesh: int, symmetrised: bool = False) -> dict[str, Any]:
     """Full fc2 and fc3 in the 64-atom cell, κ_xx (W/mK) and the acoustic modes at Γ (THz), zero by the sum rule."""
-    ph3.produce_fc3(fc_calculator=solver, symmetrize_fc3r=symmetrised)
-    ph3.produce_fc2(fc_calculator=solver, symmetrize_fc2=symmetrised)
+    ph3.produce_fc3(fc_calculator=solver)
+    ph3.produce_fc2(fc_calculator=solver)
+    if symmetrised:
+        ph3.symmetrize_fc3()
+        ph3.symmetrize_fc2()
     ph3.mesh_numbers = [mesh] * 3
     ph3.init_phph_interaction()
     ph3.run_thermal_conductivity(temperatures=[300])
