@@ -137,7 +137,7 @@ def test_a_committee_leaves_the_unbound_out_and_what_it_does_not_know_to_the_tea
     rng = np.random.default_rng(0)
     copper, silicon = bulk("Cu", a=3.8), bulk("Si")
     (tmp_path / "Cu.json").write_text("-1.0")
-    assert recipe.disagreement(copper, committee, tmp_path, rng) == 0.0
+    assert recipe.disagreement(copper, committee, tmp_path, rng) == -np.inf
     cell = silicon.cell.array.copy()
     assert recipe.disagreement(silicon, committee, tmp_path, rng) == np.inf
     assert np.array_equal(silicon.cell.array, cell)
@@ -161,6 +161,23 @@ def test_where_a_committee_relaxes_the_teacher_labels_what_is_not_held_out(recip
             copy = cell.copy()
             copy.calc = EMT()
             assert np.allclose(copy.get_forces(), cell.get_forces(), atol=1e-6)
+
+
+def test_the_elements_are_labelled_in_three_lattices_and_never_held_out(recipe, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(recipe, "teacher", EMT)
+    monkeypatch.setattr(recipe, "ELEMENTS", ["Al", "Cu", "O"])
+    monkeypatch.setattr(recipe, "is_unseen", lambda identity: True)
+    for _ in range(2):  # the second time everything is there
+        assert recipe.main(["elements", "--out", str(tmp_path)]) == 0
+    (tmp_path / "elements").mkdir()
+    assert recipe.main(["split", "--out", str(tmp_path)]) == 0
+    train = read(tmp_path / "train.extxyz", ":")
+    labelled_as = {atoms.info["structure_id"] for atoms in train}
+    assert {"fcc-Al", "bcc-Al", "fcc-Cu", "bcc-Cu"} <= labelled_as  # EMT may not hold diamond together
+    assert (tmp_path / "test.extxyz").read_text() == ""
+    assert len(train) == 12 * len(labelled_as)
+    copper = next(atoms for atoms in train if atoms.info["structure_id"] == "fcc-Cu")
+    assert copper.get_volume() / len(copper) == pytest.approx(3.59**3 / 4, rel=0.02)  # EMT's lattice constant
 
 
 def test_a_committee_that_relaxes_must_be_given(recipe, capsys) -> None:

@@ -1,5 +1,6 @@
 r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, trained with ``sdnnff train``.
 
+    python cubic_prototypes.py elements --out data                     # the elements themselves: fcc, bcc, diamond
     python cubic_prototypes.py label  --out data --minutes 60          # killed, resumed, run twice at once at will
     python cubic_prototypes.py label  --out data --containing O        # more of what errs most, as often as one likes
     python cubic_prototypes.py label  --out data --committee a.pt b.pt # more of what two earlier models disagree about
@@ -22,6 +23,8 @@ and kept when its formation energy against the teacher's own elements is below 0
 its space group survives. Labels, in supercells of about 24 atoms: all atoms displaced by 0.03 Å; the same in a cell
 strained by up to ±4 %; and by 0.12 Å in a cell sheared by up to 2 %. Where a committee relaxes, the teacher labels
 the first and the last in cells of about 12 atoms: if the committee is wrong about where atoms rest, the forces say so.
+The elements themselves, but for those that form dimers, are labelled as fcc, bcc and diamond: all three kinds four
+times, in cells of about 12 atoms; none of them is held out.
 
 Needs ``pip install screen-cli sevenn`` (SevenNet: MIT, weights in its wheel), and chgnet for the card.
 """
@@ -32,6 +35,7 @@ import argparse
 import itertools
 import json
 import logging
+import os
 import sys
 import time
 import zlib
@@ -75,6 +79,10 @@ SMALL = {"rocksalt", "zincblende", "cscl", "fluorite", "perovskite", "bif3"}
 DIMERS = {"O", "F", "Cl", "Br", "I"}
 """Their dense forms are not what the teacher knows (fcc oxygen falls into a hole of it)."""
 ANION_LAST = {"zincblende", "rocksalt", "perovskite", "elpasolite", "spinel", "ca3ascl3", "ab3c12", "abc2-227"}
+LATTICES = {"fcc": 2.83, "bcc": 2.31, "diamond": 4.62}
+"""Of the elements; the lattice constant of touching spheres over their radius."""
+DRAWS_OF_ELEMENTS = 4
+"""How often an element's supercells are drawn: elements are few, and no compound stands in for them."""
 TRAIN_MARGIN, COMMITTEE_MARGIN, TEST_MARGIN = 0.5, 0.35, 0.1
 """Highest formation energy, eV/atom: training also learns from what is only just bound; a committee errs."""
 COLLAPSED = 3.0
@@ -132,20 +140,25 @@ def relax(atoms: Atoms, calculator: Any, fmax: float) -> bool:
     return converged and atoms.get_volume() < 12 * np.sum(4 / 3 * np.pi * radii**3)
 
 
+def element(symbol: str, lattice: str) -> Atoms:
+    """Build the primitive cell of an element with its covalent radius."""
+    return bulk(symbol, lattice, a=LATTICES[lattice] * covalent_radii[atomic_numbers[symbol]])
+
+
 def ensure_element_energy(symbol: str, calculator: Any, folder: Path) -> None:
     """Keep an element's energy per atom in a file: the dimer for oxygen and halogens, else fcc, bcc or diamond."""
     file = folder / f"{symbol}.json"
     if not file.is_file():
-        r = covalent_radii[atomic_numbers[symbol]]
         if symbol in DIMERS:
+            r = covalent_radii[atomic_numbers[symbol]]
             dimer = Atoms([symbol] * 2, positions=[[0, 0, 0], [0, 0, 2 * r]], cell=[9, 9, 10], pbc=True)
             dimer.calc = calculator
             BFGS(dimer, logfile=None).run(fmax=0.02, steps=60)
             energies = [dimer.get_potential_energy() / 2]
         else:
             energies = []
-            for lattice, a in (("fcc", 2.83 * r), ("bcc", 2.31 * r), ("diamond", 4.62 * r)):
-                atoms = bulk(symbol, lattice, a=a)
+            for lattice in LATTICES:
+                atoms = element(symbol, lattice)
                 relax(atoms, calculator, fmax=5e-3)
                 energies.append(atoms.get_potential_energy() / len(atoms))
         file.write_text(json.dumps(float(min(energies))))
@@ -212,14 +225,15 @@ def why_not(name: str, atoms: Atoms, calculator: Any, elements: Path, fmax: floa
 def disagreement(atoms: Atoms, committee: CommitteeCalculator, elements: Path, rng: np.random.Generator) -> float:
     """Relax a proposal in place by the committee's mean; give the deviation of its forces at 0.03 Å, RMS, eV/Å.
 
-    Infinite, and the proposal as it was, where the committee is lost; zero where its mean finds the crystal unbound.
+    Infinite, and the proposal as it was, where the committee is lost; minus infinite where its mean finds the crystal
+    unbound. One model alone never deviates: it only relaxes.
     """
     guess = atoms.copy()
     try:
         if not relax(guess, committee, fmax=0.05):
             return np.inf
         if formation_energy(guess, elements) > COMMITTEE_MARGIN:
-            return 0.0
+            return -np.inf
         cell = supercell_of(guess, N_ATOMS)
         cell.positions += displace_randomly(cell, STRAIN_AND_DISPLACEMENT[0][1], rng)
         (prediction,) = committee.evaluate([cell])
@@ -231,7 +245,7 @@ def disagreement(atoms: Atoms, committee: CommitteeCalculator, elements: Path, r
 
 
 def is_unseen(identity: str) -> bool:
-    """Tell by its name whether a crystal is held out: one in ten, whatever else is labelled."""
+    """Tell by its name whether a compound is held out: one in ten, whatever else is labelled."""
     return zlib.crc32(identity.encode()) % 10 == 0
 
 
@@ -273,19 +287,43 @@ def label(arguments: argparse.Namespace) -> None:
         if reason:
             skipped.write_text(reason)
             continue
-        for cell in supercells:
-            cell.info["structure_id"] = identity
-            cell.info["prototype"] = name
-        temporary = done.with_suffix(f".tmp{arguments.seed}")
-        ase.io.write(temporary, supercells, format="extxyz")
-        temporary.replace(done)
+        keep(supercells, identity, name, done)
         _log.info("%s (%d)", identity, attempt)
+
+
+def keep(supercells: list[Atoms], identity: str, prototype: str, file: Path) -> None:
+    """Write the supercells of a crystal, whole or not at all."""
+    for cell in supercells:
+        cell.info["structure_id"] = identity
+        cell.info["prototype"] = prototype
+    temporary = file.with_suffix(f".tmp{os.getpid()}")
+    ase.io.write(temporary, supercells, format="extxyz")
+    temporary.replace(file)
+
+
+def label_elements(arguments: argparse.Namespace) -> None:
+    """Relax and label the elements themselves."""
+    calculator = teacher()
+    crystals = arguments.out / "crystals"
+    crystals.mkdir(parents=True, exist_ok=True)
+    for symbol, lattice in itertools.product(sorted(set(ELEMENTS) - DIMERS), LATTICES):
+        file = crystals / f"{lattice}-{symbol}.extxyz"
+        atoms = element(symbol, lattice)
+        if file.exists() or not relax(atoms, calculator, arguments.fmax):
+            continue
+        rng = np.random.default_rng([arguments.seed, atomic_numbers[symbol], *lattice.encode()])
+        kinds = STRAIN_AND_DISPLACEMENT * DRAWS_OF_ELEMENTS
+        supercells = labelled_supercells(atoms, calculator, rng, N_ATOMS_AT_REST, kinds)
+        keep(supercells, file.stem, lattice, file)
+        _log.info(file.stem)
 
 
 def starting_guess(crystal: Atoms) -> Atoms:
     """Build the ideal cell of a labelled crystal's prototype, elements and composition, from covalent radii."""
     name = crystal.info["prototype"]
     symbols = crystal.info["structure_id"].removeprefix(f"{name}-").split("-")
+    if name in LATTICES:
+        return element(symbols[0], name)
     composition = crystal.symbols.formula.reduce()[0].count()
     for order in itertools.permutations(symbols):
         cell = build(name, list(order), guess_lattice_constant(name, list(order)))
@@ -318,7 +356,7 @@ def split(arguments: argparse.Namespace) -> None:
         if reason:
             broken[reason] += 1
             continue
-        if not is_unseen(file.stem):
+        if cells[0].info["prototype"] in LATTICES or not is_unseen(file.stem):
             parts["train"].append(cells)
             continue
         bound = formation_energy(cells[0], arguments.out / "elements") < TEST_MARGIN
@@ -377,7 +415,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one step of the recipe."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=["label", "split", "card", "unseen"])
+    steps = {"elements": label_elements, "label": label, "split": split, "card": card, "unseen": unseen}
+    parser.add_argument("step", choices=steps)
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the label step")
     parser.add_argument("--fmax", type=float, default=0.1, help="eV/Å; rough is enough to learn from")
@@ -403,7 +442,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--committee-relaxes needs --committee.")
     if arguments.committee_relaxes and arguments.only_unseen:
         parser.error("--committee-relaxes leaves held-out crystals alone, --only-unseen all others.")
-    {"label": label, "split": split, "card": card, "unseen": unseen}[arguments.step](arguments)
+    steps[arguments.step](arguments)
     return 0
 
 
