@@ -310,7 +310,7 @@ def test_cache_gives_the_same_samples_with_bounded_memory(emt_copper: list[Atoms
         for _ in range(20):
             yield from samples
 
-    ShardedStore.write(tmp_path / "c", many(), cutoff=6.0, key="k", shard_atoms=64)
+    ShardedStore.write(tmp_path / "c", many(), cutoff=6.0, shard_atoms=64)
     tracemalloc.start()
     store = ShardedStore(tmp_path / "c", n_open=2)
     for index in range(len(store)):
@@ -339,7 +339,9 @@ def test_cache_is_reused_and_rebuilt_when_the_data_change(emt_copper: list[Atoms
             cache=str(tmp_path / "cache"),
             validation_fraction=0.2,
         ),
-        training=TrainingConfig(),
+        training=TrainingConfig(
+            workdir=str(tmp_path)
+        ),  # that the data lie in the run's folder hides no change of theirs
     )
     first = load_stores(config)
     assert (len(first.train), len(first.validation)) == (8, 2)
@@ -388,13 +390,13 @@ def test_a_cache_inside_the_folder_of_data_is_found_again(tmp_path: Path) -> Non
 
 def test_samples_have_one_digest_in_memory_and_on_disk(emt_copper: list[Atoms], tmp_path: Path) -> None:
     samples = [Sample.from_atoms(a, 4.5) for a in emt_copper[:6]]
-    on_disk = ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, key="k", shard_atoms=20)
+    on_disk = ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, shard_atoms=20)
     assert on_disk.digest == MemoryStore(samples).digest
     assert on_disk.digest != MemoryStore(samples[:5]).digest
     other = dataclasses.replace(samples[5], forces=samples[5].forces + 1e-4)
     assert on_disk.digest != MemoryStore([*samples[:5], other]).digest
     stamp = (tmp_path / "c" / "index.json").stat().st_mtime_ns
-    ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, key="k", shard_atoms=20)
+    ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, shard_atoms=20)
     assert (tmp_path / "c" / "index.json").stat().st_mtime_ns == stamp
 
 

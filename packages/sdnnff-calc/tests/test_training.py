@@ -23,6 +23,7 @@ from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.committee import Committee
 from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport
+from sdnnff_calc.energy_zero import follow_zero
 from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from sdnnff_calc.heads import Prediction, Statistics, evaluate
 from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
@@ -295,6 +296,28 @@ def test_a_file_system_without_locks_is_no_reason_to_stop(
         assert "cannot be locked" in caplog.text
 
 
+def with_other_energies(structures: list[Atoms], shift: float) -> list[Atoms]:
+    """The same forces, energies moved by so many eV per atom."""
+    moved = [atoms.copy() for atoms in structures]
+    for atoms, old in zip(moved, structures, strict=True):
+        energy = old.get_potential_energy() + shift * len(atoms)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=old.get_forces())
+    return moved
+
+
+@pytest.mark.parametrize(("same_zero", "kept"), [(True, 1.0), (False, 0.0)])
+def test_replayed_energies_stay_where_both_count_from_one_zero(
+    same_zero: bool, kept: float, emt_copper: list[Atoms]
+) -> None:
+    """Two phases 50 meV per atom apart: what replay should teach, and what looks like a difference of zeros."""
+    model = new_model(SMALL_CONFIGS["conservative-1"], store_of(emt_copper, 4.5), "float64", 0, with_energy=True)
+    new, old = (store_of(with_other_energies(emt_copper, shift), 4.5) for shift in (-3.05, -3.0))
+    replay = follow_zero(model, new, old, same_zero=same_zero)
+    assert replay is not None
+    apart = [(replay[k].energy - new[k].energy) / new[k].n_atoms for k in range(len(new))]
+    assert np.allclose(apart, 0.05 * kept, atol=1e-6)
+
+
 @pytest.mark.parametrize("base_weight", [1.0, 0.0])
 def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
     base_weight: float, emt_copper: list[Atoms], tmp_path: Path
@@ -303,10 +326,7 @@ def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
     training: dict[str, Any] = {"epochs": 20, "learning_rate": 1e-2, "energy_weight": 1.0}
     config = run_config(tmp_path / "base", **{**training, "energy_weight": base_weight})
     (base,) = train_committee(config, stores_of(emt_copper))
-    moved = [atoms.copy() for atoms in emt_copper]
-    for atoms, old in zip(moved, emt_copper, strict=True):
-        energy = old.get_potential_energy() - 300.0 * len(atoms)
-        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=old.get_forces())
+    moved = with_other_energies(emt_copper, -300.0)
     write(tmp_path / "old.extxyz", emt_copper)
     config = dataclasses.replace(
         run_config(tmp_path / "fine", **{**training, "epochs": 1, "learning_rate": 1e-5}),
@@ -317,7 +337,10 @@ def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
     predicted = SDNNFF(path).predict(moved)
     errors = [(p["energy"] - a.calc.results["energy"]) / len(a) for p, a in zip(predicted, moved, strict=True)]
     assert abs(np.mean(errors)) < 0.1
-    assert np.isfinite(load_model(path).card["validation_force_rmse"])
+    card = load_model(path).card  # its own, not that of the base
+    assert set(card) == {"fine_tuned_from", "validation_force_rmse"}
+    assert card["fine_tuned_from"] == load_model(base).checksum
+    assert np.isfinite(card["validation_force_rmse"])
     with open(tmp_path / "fine" / "log-finetune.csv", encoding="utf-8") as stream:
         assert float(next(csv.DictReader(stream))["loss"]) < 1.0  # replayed labels moved as well
 
@@ -335,7 +358,7 @@ def test_fine_tuning_says_what_it_leaves_out(
     )
     with pytest.raises(DataError, match="replay: no structure is left"):
         finetune(config, stores_of(emt_copper))
-    assert "left out: " in caplog.text
+    assert "1 structures left out" in caplog.text
     with pytest.raises(ConfigError, match="adapts one model"):
         finetune(dataclasses.replace(config, training=dataclasses.replace(config.training, n_members=2)))
 

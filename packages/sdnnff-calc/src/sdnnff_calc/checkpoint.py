@@ -105,7 +105,8 @@ def git_version() -> str:
     """
     here = Path(__file__).resolve()
     commit = ""
-    for arguments in (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--abbrev=12"]):
+    describe = ["describe", "--always", "--exclude=*", "--dirty", "--abbrev=12"]  # without the names of tags
+    for arguments in (["ls-files", "--error-unmatch", here.name], describe):
         try:
             result = subprocess.run(
                 ["git", "--no-optional-locks", "-C", str(here.parent), *arguments],

@@ -31,7 +31,7 @@ from sdnnff_calc.elements import check_elements
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.grid_model import GridModel
-from sdnnff_calc.heads import conservative_forces, evaluate, stress_tensor
+from sdnnff_calc.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
 
 __all__ = ["Committee", "load_committee"]
 
@@ -184,9 +184,9 @@ class Committee:
     def _in_turn(self, env: Environments) -> Results:
         """Evaluate members of one architecture one after the other on the same geometry."""
         networks = [m.network for m in self.models]
-        scales = [m.statistics.force_scale for m in self.models]
         first = networks[0]
         if not self.has_energy:
+            scales = [m.statistics.force_scale for m in self.models]
             with torch.no_grad():
                 geometry = first.share(env) if isinstance(first, GridModel) else first.share(env, differentiate=False)
                 forces = [n(env, geometry) * s for n, s in zip(networks, scales, strict=True)]
@@ -194,13 +194,11 @@ class Committee:
         shared = first.share(env, differentiate=True)
         gradients, energies = [], []
         with torch.enable_grad():
-            for model, scale in zip(self.models, scales, strict=True):
-                atomic = model.network(env, shared) * scale
+            for model in self.models:
+                atomic = atomic_energies(model.network(env, shared), env, model.statistics)
                 total = atomic.sum()
                 gradients.append(torch.autograd.grad(total, shared.leaves, retain_graph=True, allow_unused=True))
-                offsets = model.statistics.energy_table().to(self.device)[env.numbers]
-                energy = atomic.detach().double() + offsets
-                energies.append(energy.new_zeros(env.n_structures).index_add(0, env.structure, energy))
+                energies.append(sum_by_structure(atomic.detach(), env))
         return _from_edges(shared.edge_gradients(env, gradients), torch.stack(energies), env)
 
     def _one_by_one(self, batch: list[EdgeArrays]) -> Results:

@@ -208,6 +208,9 @@ class FinetuneConfig:
     """Data of the original training, mixed in so that it is not forgotten."""
     replay_fraction: float = 0.5
     """Replayed structures per new one in each epoch."""
+    same_zero: bool = False
+    """The energies of new and replayed data count from the same zero (one code, functional and pseudopotentials);
+    otherwise a constant per element is fitted and taken off the replayed ones."""
 
     def __post_init__(self) -> None:
         _require(self.rank >= 1, "rank", self.rank, "at least 1")

@@ -20,7 +20,7 @@ from ase import Atoms
 
 from sdnnff_calc.errors import DataError
 
-__all__ = ["OPENERS", "read_folder", "read_frames"]
+__all__ = ["OPENERS", "output_files", "read_folder", "read_frames"]
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +56,16 @@ def read_frames(path: Path) -> Iterator[Atoms]:
         ) from error
 
 
-def read_folder(path: Path) -> Iterator[Atoms]:
-    """Read all VASP and Quantum ESPRESSO outputs below a folder.
+def output_files(path: Path) -> list[Path]:
+    """List the VASP and Quantum ESPRESSO outputs below a folder that are to be read.
 
-    Where a run left both ``vasprun.xml`` and ``OUTCAR``, the first is read. Files ``*.out`` are looked into: only
-    those of ``pw.x`` count.
+    Where a run left both ``vasprun.xml`` and ``OUTCAR``, the first is. Files ``*.out`` are looked into: only those of
+    ``pw.x`` count.
 
     Raises
     ------
     DataError
-        When there is none, or none of them can be used.
+        When there is none.
     """
     files: dict[Path, list[Path]] = {}
     for pattern in _NAMES:
@@ -74,14 +74,26 @@ def read_folder(path: Path) -> Iterator[Atoms]:
                 files.setdefault(file.parent, []).append(file)
     if not files:
         raise DataError(f"no VASP or Quantum ESPRESSO output below {path}; looked for {', '.join(_NAMES)}.")
+    chosen: list[Path] = []
+    for folder in sorted(files):
+        chosen += [f for f in files[folder] if f.name.startswith("vasprun.xml")] or files[folder]
+    return chosen
+
+
+def read_folder(path: Path) -> Iterator[Atoms]:
+    """Read all VASP and Quantum ESPRESSO outputs below a folder, those of :func:`output_files`.
+
+    Raises
+    ------
+    DataError
+        When there is none, or none of them can be used.
+    """
     left_out: list[str] = []
     n_used = 0
-    for folder in sorted(files):
-        runs = [f for f in files[folder] if f.name.startswith("vasprun.xml")]
-        for file in runs or files[folder]:
-            for atoms in _usable_frames(file, left_out):
-                n_used += 1
-                yield atoms
+    for file in output_files(path):
+        for atoms in _usable_frames(file, left_out):
+            n_used += 1
+            yield atoms
     if n_used == 0:
         raise DataError(f"no output below {path} can be used: {'; '.join(left_out[:5])}")
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
+import torch
+from ase.data import chemical_symbols
 
 from sdnnff_calc.checkpoint import Model
-from sdnnff_calc.heads import evaluate
+from sdnnff_calc.heads import atomic_energies, sum_by_structure
 from sdnnff_calc.samples import MemoryStore, Sample, SampleStore, batch_indices, collate_samples
 
 __all__ = ["follow_zero", "measure_shift"]
 
+_log = logging.getLogger(__name__)
 
-def measure_shift(model: Model, store: SampleStore, batch_atoms: int = 2048) -> dict[int, float]:
+
+def measure_shift(model: Model, *stores: SampleStore, batch_atoms: int = 2048) -> dict[int, float]:
     """Fit constants to label minus prediction.
 
     Parameters
     ----------
     model
         With an energy.
-    store
+    stores
         Samples without an energy label do not count.
     batch_atoms
         Of one batch.
@@ -32,15 +37,17 @@ def measure_shift(model: Model, store: SampleStore, batch_atoms: int = 2048) -> 
         Empty without labels.
     """
     counts, residuals = [], []
-    for chosen in batch_indices(store.sizes, batch_atoms):
-        samples = [sample for sample in (store[k] for k in chosen) if np.isfinite(sample.energy)]
+    chosen = ((store, k) for store in stores for k in batch_indices(store.sizes, batch_atoms))
+    for store, indices in chosen:
+        samples = [sample for sample in (store[k] for k in indices) if np.isfinite(sample.energy)]
         if not samples:
             continue
         batch = collate_samples(samples, model.dtype, next(model.network.parameters()).device)
-        energies = evaluate(model.network, batch.env, model.statistics, model.config.head).energies
-        assert energies is not None  # the caller has a conservative head
+        with torch.no_grad():
+            atomic = atomic_energies(model.network(batch.env), batch.env, model.statistics)
+            energies = sum_by_structure(atomic, batch.env)
         sizes = np.array([s.n_atoms for s in samples])
-        residuals.append((batch.energies - energies).detach().cpu().numpy() / sizes)
+        residuals.append((batch.energies - energies).cpu().numpy() / sizes)
         counts += [np.bincount(s.edges.numbers, minlength=119) / s.n_atoms for s in samples]
     if not counts:
         return {}
@@ -49,7 +56,9 @@ def measure_shift(model: Model, store: SampleStore, batch_atoms: int = 2048) -> 
     return {int(z): float(energy) for z, energy in zip(known, solution, strict=True)}
 
 
-def follow_zero(model: Model, new: SampleStore, replay: SampleStore | None) -> SampleStore | None:
+def follow_zero(
+    model: Model, new: SampleStore, replay: SampleStore | None, *, same_zero: bool = False
+) -> SampleStore | None:
     """Move a model's atomic energies to the zero of new labels, and the labels of replayed samples from theirs.
 
     Parameters
@@ -60,20 +69,25 @@ def follow_zero(model: Model, new: SampleStore, replay: SampleStore | None) -> S
         Samples of the new data.
     replay
         Samples of earlier data, with any zero of their own.
+    same_zero
+        Both count from one zero: the replayed labels stay as they are. Without it an error of the model that is
+        constant per element is taken for a difference of zeros, and what replay could teach about it is lost.
 
     Returns
     -------
     SampleStore or None
         The replayed samples with the new zero.
     """
-    shift = measure_shift(model, new)
-    own = {} if replay is None else measure_shift(model, replay)
+    shift = measure_shift(model, new) if replay is None or not same_zero else measure_shift(model, new, replay)
+    own = {} if replay is None or same_zero else measure_shift(model, replay)
     atomic = dict(model.statistics.atomic_energies or {})
     for number, energy in shift.items():
         atomic[number] = atomic.get(number, 0.0) + energy
     model.statistics = dataclasses.replace(model.statistics, atomic_energies=atomic or None)
-    if replay is None:
-        return None
+    moves = ", ".join(f"{chemical_symbols[number]} {energy:+.3f}" for number, energy in shift.items())
+    _log.info("zero of energy, eV per atom: %s", moves or "no energies to follow")
+    if replay is None or same_zero:
+        return replay
 
     def moved(sample: Sample) -> Sample:
         added = sum(shift.get(int(z), 0.0) - own.get(int(z), 0.0) for z in sample.edges.numbers)

@@ -20,10 +20,12 @@ from sdnnff_calc.environments import Environments
 __all__ = [
     "Prediction",
     "Statistics",
+    "atomic_energies",
     "conservative_forces",
     "evaluate",
     "force_constant_product",
     "stress_tensor",
+    "sum_by_structure",
 ]
 
 
@@ -74,6 +76,32 @@ class Prediction:
     energies: Tensor | None = None
     atomic_energies: Tensor | None = None
     stresses: Tensor | None = None
+
+
+def atomic_energies(raw: Tensor, env: Environments, statistics: Statistics) -> Tensor:
+    """Give a conservative network's output its unit and its zero.
+
+    Parameters
+    ----------
+    raw
+        In units of the force scale, shape (n_atoms,).
+    env
+        The batch.
+    statistics
+        Of the training data.
+
+    Returns
+    -------
+    Tensor
+        float64, shape (n_atoms,), eV.
+    """
+    offsets = statistics.energy_table().to(env.numbers.device).index_select(0, env.numbers)
+    return (raw * statistics.force_scale).double() + offsets
+
+
+def sum_by_structure(atomic: Tensor, env: Environments) -> Tensor:
+    """Sum a value of each atom, shape (n_atoms,), over structures, shape (n_structures,)."""
+    return atomic.new_zeros(env.n_structures).index_add(0, env.structure, atomic)
 
 
 def conservative_forces(gradient: Tensor, env: Environments) -> Tensor:
@@ -140,13 +168,11 @@ def evaluate(
     with torch.enable_grad():
         vector = env.vector.detach().requires_grad_(True)
         env = env.with_vector(vector)
-        raw = model(env) * statistics.force_scale
-        (gradient,) = torch.autograd.grad(raw.sum(), vector, create_graph=training)
+        atomic = atomic_energies(model(env), env, statistics)
+        (gradient,) = torch.autograd.grad(atomic.sum(), vector, create_graph=training)
     if not training:
-        raw = raw.detach()
-    offsets = statistics.energy_table().to(env.numbers.device).index_select(0, env.numbers)
-    atomic = raw.double() + offsets
-    energies = atomic.new_zeros(env.n_structures).index_add(0, env.structure, atomic)
+        atomic = atomic.detach()
+    energies = sum_by_structure(atomic, env)
     return Prediction(conservative_forces(gradient, env), energies, atomic, stress_tensor(gradient, env))
 
 

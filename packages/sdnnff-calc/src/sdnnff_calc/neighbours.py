@@ -62,7 +62,16 @@ def _periodic_heights(atoms: Atoms) -> NDArray[np.float64]:
     return heights
 
 
-def _check_geometry(atoms: Atoms) -> None:
+@dataclass(frozen=True)
+class _Extent:
+    """How far a structure reaches: free directions (n_free, 3), periodic heights and extents along the free ones, Å."""
+
+    free: NDArray[np.float64]
+    heights: NDArray[np.float64]
+    extent: NDArray[np.float64]
+
+
+def _checked_extent(atoms: Atoms) -> _Extent:
     """Refuse what vesin cannot take: it would stop Python, not return, or return wrong edges."""
     if len(atoms) == 0:
         raise EmptyInputError("the structure has 0 atoms, expected at least 1.")
@@ -88,15 +97,17 @@ def _check_geometry(atoms: Atoms) -> None:
             f"{heights.min():.3g} Å from the span of the other periodic ones, expected at least {MIN_DISTANCE} Å. "
             "Set atoms.pbc to False there, give a cell, or reduce a skewed one with ase.build.niggli_reduce."
         )
-    extent = np.ptp(atoms.positions @ _free_directions(atoms).T, axis=0)
+    free = _free_directions(atoms)
+    extent = np.ptp(atoms.positions @ free.T, axis=0)
     if extent.max(initial=0.0) > _MAX_EXTENT:
         raise DataError(
             f"the atoms span {extent.max():.3g} Å along a direction that is not periodic, expected at most "
             f"{_MAX_EXTENT:.0e} Å. Check for an atom that has flown off."
         )
+    return _Extent(free, heights, extent)
 
 
-def _search_box(atoms: Atoms, cutoff: float) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
+def _search_box(atoms: Atoms, reach: _Extent, cutoff: float) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
     """Choose a box (3, 3), its periodic directions (3,) and a cutoff ≥ the one wanted that vesin can search.
 
     vesin 0.6 sorts atoms into bins about as wide as the cutoff, at most 1e5 of them. Two of its limits are met here.
@@ -106,16 +117,14 @@ def _search_box(atoms: Atoms, cutoff: float) -> tuple[NDArray[np.float64], NDArr
     """
     periodic = np.array(atoms.pbc)
     box = np.array(atoms.cell.complete(), dtype=np.float64) if periodic.any() else np.zeros((3, 3))
-    free = _free_directions(atoms)
-    extent = np.ptp(atoms.positions @ free.T, axis=0)
     heights = np.zeros(3)
-    heights[periodic], heights[~periodic] = _periodic_heights(atoms), extent
+    heights[periodic], heights[~periodic] = reach.heights, reach.extent
     bins = np.maximum(heights / cutoff, 1.0)
     if periodic.any() and not periodic.all():
-        reach = np.where(periodic, bins * cutoff / np.maximum(heights, MIN_DISTANCE), heights)
-        if (bins * (2.0 * reach + 1.0)).prod() > _MAX_SEARCH:
-            heights[~periodic] = extent + 2.0 * cutoff
-            box[~periodic] = free * heights[~periodic, None]
+        visited = np.where(periodic, bins * cutoff / np.maximum(heights, MIN_DISTANCE), heights)
+        if (bins * (2.0 * visited + 1.0)).prod() > _MAX_SEARCH:
+            heights[~periodic] = reach.extent + 2.0 * cutoff
+            box[~periodic] = reach.free * heights[~periodic, None]
             periodic[:] = True
     search = cutoff
     while bins.prod() > 5e4 and bins.min() * np.cbrt(1e5 / bins.prod()) < 3.0:  # margins for vesin's rounding
@@ -153,8 +162,7 @@ def find_edges(atoms: Atoms, cutoff: float, min_distance: float = MIN_DISTANCE) 
         When two atoms (or an atom and an image) are closer than ``min_distance``, or the periodic cell is
         lower than ``MIN_DISTANCE``.
     """
-    _check_geometry(atoms)
-    box, periodic, search = _search_box(atoms, float(cutoff))
+    box, periodic, search = _search_box(atoms, _checked_extent(atoms), float(cutoff))
     calculator = vesin.NeighborList(cutoff=search, full_list=True, sorted=False, n_threads=1)
     i, j, shift, vector = calculator.compute(
         points=np.ascontiguousarray(atoms.positions, dtype=np.float64),

@@ -19,6 +19,8 @@ from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.config import EquivariantConfig, FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
+from sdnnff_calc.device import choose_device
+from sdnnff_calc.dft_outputs import output_files
 from sdnnff_calc.energy_zero import follow_zero
 from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.errors import ConfigError, DataError
@@ -57,23 +59,20 @@ def store_of(structures: Iterable[Atoms], cutoff: float, max_force: float = np.i
     report = DataReport()
     checked = check_labels(structures, max_force, report)
     store = MemoryStore(Sample.from_atoms(atoms, cutoff) for atoms in checked)
-    _warn_of_rejected(report)
+    _tell(report)
     return store
 
 
-def _warn_of_rejected(report: DataReport) -> None:
-    """Log what was left out, and why."""
-    for reason in report.rejected:
-        _log.warning("left out: %s", reason)
+def _tell(report: DataReport) -> None:
+    """Log what was read; as a warning when something was left out."""
+    _log.log(logging.WARNING if report.rejected else logging.INFO, "\n".join(report.lines()))
 
 
 def _cache_key(config: RunConfig) -> str:
     """Hash what a cache depends on: files, their times and sizes, cutoff and split."""
     data = config.data
     files = [Path(name) for name in (*data.train, *data.validation)]
-    own = [Path(data.cache).resolve(), Path(config.training.workdir).resolve()]  # perhaps inside a folder of data
-    inside = [p for path in files for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    read = [p for p in inside if p.is_file() and not any(p.resolve().is_relative_to(folder) for folder in own)]
+    read = [p for path in files for p in (output_files(path) if path.is_dir() else [path]) if p.is_file()]
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in read]
     content = [stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
     seed = None if data.validation else config.training.seed  # it decides the split
@@ -93,6 +92,7 @@ def load_stores(config: RunConfig) -> Stores:
     if not data.train:
         raise DataError("[data] train names no file.")
     report = DataReport()
+    key = _cache_key(config) if data.cache else ""
 
     def groups(names: tuple[str, ...]) -> list[str]:
         return [group_of(atoms, data.split_by, k) for k, atoms in enumerate(iterate_structures(names))]
@@ -114,7 +114,6 @@ def load_stores(config: RunConfig) -> Stores:
         stream = (Sample.from_atoms(atoms, cutoff) for atoms in checked)
         if not data.cache:
             return MemoryStore(stream)
-        key = _cache_key(config)
         folder = Path(data.cache) / key[:16] / ("validation" if want else "train")
         if (folder / "index.json").is_file():
             store = ShardedStore(folder)
@@ -123,7 +122,7 @@ def load_stores(config: RunConfig) -> Stores:
             report.n_cached += len(store)
             return store
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return ShardedStore.write(folder, stream, cutoff=cutoff, key=key, shard_atoms=data.shard_atoms)
+        return ShardedStore.write(folder, stream, cutoff=cutoff, shard_atoms=data.shard_atoms)
 
     train = samples(data.train, False)
     validation = samples(data.validation or data.train, True)
@@ -184,24 +183,22 @@ def train_member(
     """
     training = dataclasses.replace(config.training, seed=seed)
     model_config = config.model
-    with_energy = training.energy_weight > 0.0
-    model = new_model(model_config, stores.train, training.dtype, seed, with_energy)
-    origin = ""
-    if warm_start is not None:
-        earlier = load_model(warm_start)
-        origin = earlier.checksum
-        _copy_weights(earlier.network, model.network)
-        # the weights mean forces in units of the earlier scale: keep it, or the start is no longer warm
-        model.statistics = dataclasses.replace(
-            earlier.statistics, atomic_energies=model.statistics.atomic_energies or earlier.statistics.atomic_energies
-        )
-    records: list[EpochRecord] = []
     stages: tuple[str, ...] = (model_config.head,)
     if training.direct_epochs > 0 and isinstance(model_config, EquivariantConfig):
         if model_config.head != "conservative":
             raise ConfigError("direct_epochs needs head = 'conservative': it is the stage before it.")
         stages = ("direct", *stages)
+    records: list[EpochRecord] = []
+    origin = ""
     with held(workdir, stages):
+        model = new_model(model_config, stores.train, training.dtype, seed, training.energy_weight > 0.0)
+        if warm_start is not None:
+            earlier = load_model(warm_start)
+            origin = earlier.checksum
+            _copy_weights(earlier.network, model.network)
+            # the weights mean forces in units of the earlier scale: keep it, or the start is no longer warm
+            atomic_energies = model.statistics.atomic_energies or earlier.statistics.atomic_energies
+            model.statistics = dataclasses.replace(earlier.statistics, atomic_energies=atomic_energies)
         if len(stages) == 2:
             direct = dataclasses.replace(model_config, head="direct")
             first = new_model(direct, stores.train, training.dtype, seed, False)
@@ -296,7 +293,7 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
 
     With replay data, and where forces alone are trained on, the last layer is refitted at the end. Energies, where they
     are trained on, follow the zero of the new data: atomic energies move by the constants that fit the new labels to
-    the model's predictions, and so do the labels of replayed structures.
+    the model's predictions, and so do the labels of replayed structures, unless both have the `same_zero`.
 
     Returns
     -------
@@ -307,39 +304,45 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
     if not settings.model:
         raise ConfigError("[finetune] model names no checkpoint to start from.")
     if config.training.n_members != 1:
-        raise ConfigError(f"n_members is {config.training.n_members}: fine-tuning adapts one model, call it for each.")
+        raise ConfigError(
+            f"n_members is {config.training.n_members}: fine-tuning adapts one model. Set it to 1, and "
+            "fine-tune each member in a folder of its own."
+        )
     model = load_model(settings.model)
-    origin = f"{model.checksum} {settings.method} {settings.rank}"
+    model.card = {"fine_tuned_from": model.checksum}  # what is measured of one model is not of the other
     config = dataclasses.replace(config, model=model.config)
-    if stores is None:
-        stores = load_stores(config)
-        _warn_of_rejected(stores.report)
-    replay: SampleStore | None = None
-    if settings.replay:
-        replay = store_of(iterate_structures(settings.replay), model.config.cutoff, config.data.max_force)
-        if len(replay) == 0:
-            raise DataError("[finetune] replay: no structure is left after the checks.")
-        origin = f"{origin} {replay.digest}"
-    _, elements = measure_statistics(stores.train, with_energy=False)
-    model.elements = tuple(sorted({*model.elements, *elements}))
-    if config.training.energy_weight > 0.0 and model.config.head == "conservative":
-        replay = follow_zero(model, stores.train, replay)
-    torch.manual_seed(config.training.seed)
-    for parameter in model.network.parameters():
-        parameter.requires_grad_(True)
-    if settings.method == "head":
-        freeze_all_but_readout(model.network)
-    elif settings.method == "adapters":
-        add_adapters(model.network, settings.rank)
-    workdir = Path(config.training.workdir)
+    training = config.training
+    workdir = Path(training.workdir)
     with held(workdir, ("finetune",)):
+        if stores is None:
+            stores = load_stores(config)
+            _tell(stores.report)
+        origin = f"{model.checksum} {settings.method} {settings.rank} {settings.same_zero}"
+        replay: SampleStore | None = None
+        if settings.replay:
+            replay = store_of(iterate_structures(settings.replay), model.config.cutoff, config.data.max_force)
+            if len(replay) == 0:
+                raise DataError("[finetune] replay: no structure is left after the checks.")
+            origin = f"{origin} {replay.digest}"
+        _, elements = measure_statistics(stores.train, with_energy=False)
+        model.elements = tuple(sorted({*model.elements, *elements}))
+        torch.manual_seed(training.seed)
+        for parameter in model.network.parameters():
+            parameter.requires_grad_(True)
+        if settings.method == "head":
+            freeze_all_but_readout(model.network)
+        elif settings.method == "adapters":
+            add_adapters(model.network, settings.rank)
+        if training.energy_weight > 0.0 and model.config.head == "conservative":
+            model.network.to(choose_device(training.device))
+            replay = follow_zero(model, stores.train, replay, same_zero=settings.same_zero)
         fit = Fit(
-            model, stores.train, stores.validation, config.training, workdir, stage="finetune", progress=progress,
+            model, stores.train, stores.validation, training, workdir, stage="finetune", progress=progress,
             replay=replay, replay_fraction=settings.replay_fraction, origin=origin,
         )  # fmt: skip
         trained = fit.run()
         if settings.method == "adapters":
             merge_adapters(trained.network)
         if replay is not None:  # without earlier data to hold on to, the refit would forget all but the new ones
-            _refit(trained, stores, config.training, replay)
+            _refit(trained, stores, training, replay)
         return save_model(trained, workdir / "model.pt")

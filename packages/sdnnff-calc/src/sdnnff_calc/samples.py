@@ -3,8 +3,8 @@
 The cache is a folder of shards; a shard is a folder of ``.npy`` files that are mapped, not read, so that the
 memory in use does not grow with the number of environments.
 
-    cache/index.json            cutoff, number of samples, sizes, statistics
-    cache/shard-00000/*.npy     the arrays of :class:`Sample`, joined, with their bounds
+    index.json            cutoff, samples per shard, atoms per sample, hash of all
+    shard-00000/*.npy     the arrays of :class:`Sample`, joined, with their bounds
 """
 
 from __future__ import annotations
@@ -154,7 +154,6 @@ class ShardedStore:
         try:
             index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
             self.cutoff = float(index["cutoff"])
-            self.key = str(index["key"])
             self.digest = str(index["digest"])
             self.shard_lengths = [int(n) for n in index["shard_lengths"]]
             self._sizes = np.array(index["sizes"], dtype=np.int64)
@@ -208,9 +207,7 @@ class ShardedStore:
         return self._open[shard]
 
     @classmethod
-    def write(
-        cls, folder: str | Path, samples: Iterable[Sample], *, cutoff: float, key: str, shard_atoms: int
-    ) -> ShardedStore:
+    def write(cls, folder: str | Path, samples: Iterable[Sample], *, cutoff: float, shard_atoms: int) -> ShardedStore:
         """Write samples as they come, holding one shard in memory; then open the result.
 
         Where the same samples are there already, they stay: another process may be reading them.
@@ -240,7 +237,7 @@ class ShardedStore:
                 flush()
                 held = 0
         flush()
-        index = {"cutoff": cutoff, "key": key, "shard_lengths": lengths, "sizes": sizes, "digest": digest.hexdigest()}
+        index = {"cutoff": cutoff, "shard_lengths": lengths, "sizes": sizes, "digest": digest.hexdigest()}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
         if _digest_in(folder) != index["digest"]:
             shutil.rmtree(folder, ignore_errors=True)

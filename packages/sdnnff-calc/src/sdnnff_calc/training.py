@@ -37,6 +37,8 @@ __all__ = ["Fit", "Progress", "force_errors"]
 
 _log = logging.getLogger(__name__)
 
+_START_AGAIN = "To start again here, delete resume-*.pt and model.pt in the workdir."
+
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and one line of state."""
 
@@ -330,11 +332,10 @@ class Fit:
         try:
             content = torch.load(self._resume_path, map_location=self.device, weights_only=True)
         except Exception as error:  # torch raises many kinds for a broken file
-            raise TrainingError(f"{self._resume_path} is damaged ({error}). Delete it to start again.") from error
+            raise TrainingError(f"{self._resume_path} is damaged ({error}). {_START_AGAIN}") from error
         if content["identity"] != self._identity():
             raise TrainingError(
-                f"{self.workdir} holds a training with other settings or data. Choose another workdir, or "
-                f"delete {self._resume_path.name} and model.pt in it to start again."
+                f"{self.workdir} holds a training with other settings or data. Choose another workdir. {_START_AGAIN}"
             )
         self.network.load_state_dict(content["weights"])
         self.optimiser.load_state_dict(content["optimiser"])
