@@ -1,4 +1,4 @@
-"""Which part of the force field earns what: force, frequency and κ error with one setting changed at a time.
+r"""Which part of the force field earns what: force, frequency and κ error with one setting changed at a time.
 
     python benchmarks/ablations.py --part crystals --train train.extxyz --test test.extxyz --json ablations.json
     SDNNFF_REFERENCE_DATA=... python benchmarks/ablations.py --part nacl --json ablations.json
@@ -7,10 +7,17 @@
 ``crystals`` trains on many crystals and measures forces on crystals never seen (the recipe's train.extxyz and
 test.extxyz; supercells with displacements of 0.03 Å). Every model sees the same structures equally often, the grid
 models twice as often, for their frame copies. The learning curve keeps the number of steps. The last layer is not
-refitted: a thousand atoms of some crystals do not speak for others. ``nacl`` trains on 20 of 100 DFT supercells, refit
-included, and measures forces on the other 80, frequencies on an 8³ mesh and κ (RTA, 300 K) against those from all DFT
-forces. The JSON file is a resume point: what it holds is not done again; ``--limit`` stops before a new model once so
-many minutes have passed.
+refitted: a thousand atoms of some crystals do not speak for others. ``--keep`` leaves the models, for frequencies and
+κ of unseen crystals as the teacher relaxed them (which asks neither energy nor stress of a model):
+
+    screen-cli export teacher relaxed.extxyz
+    screen-cli run kappa.toml --run-dir l_max-1 --set 'source.options={paths=["relaxed.extxyz"]}' \
+        --set relax.enabled=false --set calculator.name=sdnnff --set 'calculator.options={path="kept/l_max-1.pt"}'
+    screen-cli compare teacher l_max-1
+
+``nacl`` trains on 20 of 100 DFT supercells, refit included, and measures forces on the other 80, frequencies on an 8³
+mesh and κ (RTA, 300 K) against those from all DFT forces. The JSON file is a resume point: what it holds is not done
+again; ``--limit`` stops before a new model once so many minutes have passed.
 """
 
 from __future__ import annotations
@@ -33,7 +40,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import Model
+from sdnnff_calc.checkpoint import Model, save_model
 from sdnnff_calc.config import DataConfig, EquivariantConfig, GridConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, iterate_structures
 from sdnnff_calc.evaluation import evaluate_forces
@@ -43,7 +50,7 @@ from sdnnff_calc.training import Fit
 GRID_EPOCHS = 2
 REFIT_ATOMS = 1000
 """NaCl only."""
-N_UNSEEN, N_VALIDATION = 40, 15
+N_VALIDATION = 15
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ CRYSTALS = {
     "100 crystals": Variant(BASE, n_crystals=100),
     "50 crystals": Variant(BASE, n_crystals=50),
     "400 crystals": Variant(BASE, n_crystals=400),
+    "1000 crystals": Variant(BASE, n_crystals=1000),
     "bond-scaled radial functions": Variant(changed(radial_basis="bond-scaled")),
     "2 element channels": Variant(changed(n_element_channels=2)),
     "l_max 4": Variant(changed(l_max=4)),
@@ -230,7 +238,7 @@ def flat(crystals: Sequence[Sequence[Atoms]]) -> list[Atoms]:
 
 def run_crystals(arguments: argparse.Namespace, todo: Callable[[str], bool], keep: Callable[..., None]) -> None:
     crystals = crystals_of(arguments.train)
-    test = flat(crystals_of(arguments.test)[:N_UNSEEN])
+    test = flat(crystals_of(arguments.test)[: arguments.unseen])
     all_elements = {int(z) for atoms in test for z in atoms.numbers}
     rng = np.random.default_rng(0)
     crystals = [crystals[k] for k in rng.permutation(len(crystals))]
@@ -244,6 +252,9 @@ def run_crystals(arguments: argparse.Namespace, todo: Callable[[str], bool], kee
         calculator = fit(variant, flat(chosen), held, epochs=epochs, batch=160, refit_atoms=0)
         seconds = time.process_time() - begin
         extend(calculator.model, all_elements)  # fewer crystals may lack an element
+        if arguments.keep:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+            save_model(calculator.model, arguments.keep / f"{name.replace(' ', '-').replace(',', '')}.pt")
         keep(name, cpu_seconds=seconds, n_train=len(chosen), n_test=len(test), **forces_row(calculator, test))
 
 
@@ -290,6 +301,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--test", type=Path, default=Path("data/test.extxyz"))
     parser.add_argument("--variants", nargs="+", help="default: all")
     parser.add_argument("--crystals", type=int, default=200, help="to train on, learning curve apart")
+    parser.add_argument("--unseen", type=int, default=40, help="crystals to test on")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save the models trained on crystals")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--epochs-nacl", type=int, default=60)
     parser.add_argument("--mesh", type=int, default=11)
