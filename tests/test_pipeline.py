@@ -7,6 +7,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from screen_cli.cli import main
 from screen_cli.report.packing import unpack
@@ -36,6 +37,24 @@ def test_crystals_to_conductivity(fast_config, tmp_path, capsys):
     # a second call finds everything done
     assert main(["run", str(config)]) == 0
     assert "0 worked on now" in capsys.readouterr().err
+
+
+def test_crystals_added_to_the_source_come_in_when_it_is_read_again(fast_config, tmp_path, capsys):
+    crystals = tmp_path / "crystals"
+    crystals.mkdir()
+    files = ["--set", "source.name=files", "--set", f"source.options={{paths=['{crystals}']}}", "--no-report"]
+    command = ["run", str(fast_config()), *files]
+    bulk("Al").write(crystals / "Al.cif")
+    assert main(command) == 0
+    (aluminium,) = show(capsys, tmp_path / "screen")
+    bulk("Cu").write(crystals / "Cu.cif")
+    assert main(command) == 0
+    assert len(show(capsys, tmp_path / "screen")) == 1
+    assert main([*command, "--reread"]) == 0
+    assert "1 worked on now" in capsys.readouterr().err
+    rows = {row["formula"]: row for row in show(capsys, tmp_path / "screen")}
+    assert rows["Al"] == aluminium
+    assert rows["Cu"]["state"] == "done"
 
 
 def test_records_open_with_phono3py(fast_config, tmp_path, capsys):

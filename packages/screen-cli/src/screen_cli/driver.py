@@ -110,6 +110,7 @@ def execute(
     *,
     observer: Observer | None = None,
     retry_failed: bool = False,
+    reread: bool = False,
     time_limit: float | None = None,
     stop_requested: threading.Event | None = None,
 ) -> RunSummary:
@@ -122,6 +123,8 @@ def execute(
         Told of progress.
     retry_failed : bool
         Try quarantined structures again.
+    reread : bool
+        Read the source again, for crystals that were added to it since.
     time_limit : float, optional
         Seconds after which no further structure is started (those in flight finish).
     stop_requested : threading.Event, optional
@@ -143,6 +146,8 @@ def execute(
         run.clear_all_running()
         index = _open_index(run)
         try:
+            if reread:
+                index.set_meta("source_read", False)
             read_source(run, index, observer.reading)
             index.set_states(("running",), "pending")
             if retry_failed:

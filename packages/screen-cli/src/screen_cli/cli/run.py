@@ -28,6 +28,7 @@ _ROWS_SHOWN = 200
 @click.option("--workers", "-w", type=int, help="Worker processes (0: one per core).")
 @click.option("--walltime", type=float, metavar="SECONDS", help="Start no further crystal after this time.")
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
+@click.option("--reread", is_flag=True, help="Read the source again, for crystals added since.")
 @click.option("--accept-changes", is_flag=True, help="Go on in a directory made with other settings.")
 @click.option("--shard", metavar="K/N", help="Take only the K-th of N parts of the crystals (join them with merge).")
 @click.option("--report/--no-report", default=True, help="Write report.html and results.csv at the end.")
@@ -39,6 +40,7 @@ def command(
     workers: int | None,
     walltime: float | None,
     retry_failed: bool,
+    reread: bool,
     accept_changes: bool,
     shard: str | None,
     report: bool,
@@ -61,7 +63,7 @@ def command(
     default = config.with_suffix("")
     directory = run_dir or (default if part is None else Path(f"{default}-{part[0]}of{part[1]}"))
     run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
-    summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, time_limit=walltime)
+    summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, reread=reread, time_limit=walltime)
     print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN))
     click.echo(f"run directory: {run.root}", err=True)
     if report:
@@ -93,14 +95,16 @@ def _read_shard(text: str | None) -> tuple[int, int] | None:
     return int(number), int(n_shards)
 
 
-def execute_watched(run: RunDirectory, *, quiet: bool, retry_failed: bool, time_limit: float | None) -> RunSummary:
+def execute_watched(
+    run: RunDirectory, *, quiet: bool, retry_failed: bool, time_limit: float | None, reread: bool = False
+) -> RunSummary:
     """Bring every crystal to its end, with progress unless quiet; Ctrl-C and SIGTERM drain.
 
     Parameters
     ----------
     run : RunDirectory
     quiet : bool
-    retry_failed, time_limit
+    retry_failed, time_limit, reread
         As :func:`screen_cli.driver.execute` takes them.
     """
     from screen_cli.driver import SilentObserver, execute
@@ -113,6 +117,7 @@ def execute_watched(run: RunDirectory, *, quiet: bool, retry_failed: bool, time_
                 run,
                 observer=watching or SilentObserver(),
                 retry_failed=retry_failed,
+                reread=reread,
                 time_limit=time_limit,
                 stop_requested=stop_requested,
             )
