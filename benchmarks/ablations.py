@@ -2,13 +2,16 @@ r"""Which part of the force field earns what: force, frequency and κ error with
 
     python benchmarks/ablations.py --part crystals --train train.extxyz --test test.extxyz --json ablations.json
     SDNNFF_REFERENCE_DATA=... python benchmarks/ablations.py --part nacl --json ablations.json
+    python benchmarks/ablations.py --part wheel --train train.extxyz --test test.extxyz --unseen 400 --keep kept
     python benchmarks/ablations.py --markdown ablations.md --json ablations.json
 
 ``crystals`` trains on many crystals and measures forces on crystals never seen (the recipe's train.extxyz and
 test.extxyz; supercells with displacements of 0.03 Å). Every model sees the same structures equally often, the grid
 models twice as often, for their frame copies. The learning curve keeps the number of steps. The last layer is not
-refitted: a thousand atoms of some crystals do not speak for others. ``--keep`` leaves the models, for frequencies and
-κ of unseen crystals as the teacher relaxed them (which asks neither energy nor stress of a model):
+refitted: a thousand atoms of some crystals do not speak for others. ``wheel`` does the same around the model of the
+bundled weights: all crystals and kinds of supercells, Muon and absolute errors, three passes. ``--keep`` leaves the
+models of both, for frequencies and κ of unseen crystals as the teacher relaxed them (which asks neither energy nor
+stress of a model):
 
     screen-cli export teacher relaxed.extxyz
     screen-cli run kappa.toml --run-dir l_max-1 --set 'source.options={paths=["relaxed.extxyz"]}' \
@@ -24,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -118,6 +122,20 @@ CRYSTALS = {
     "1 factor": Variant(changed(n_factors=1)),
     "direct, then conservative": Variant(BASE, direct_share=0.5),
 }
+BUNDLED = EquivariantConfig(
+    radial_basis="bond-scaled", n_element_channels=16, n_channels=48, n_hidden=128, n_layers=2, cutoff=6.0
+)
+WHEEL = {
+    "as in the wheel": Variant(BUNDLED),
+    "1 layer": Variant(dataclasses.replace(BUNDLED, n_layers=1)),
+    "l_max 1": Variant(dataclasses.replace(BUNDLED, l_max=1)),
+    "1 factor": Variant(dataclasses.replace(BUNDLED, n_factors=1)),
+    "Bessel functions of r": Variant(dataclasses.replace(BUNDLED, radial_basis="bessel")),
+    "direct head": Variant(dataclasses.replace(BUNDLED, head="direct")),
+    "sdnnff, 1 frame": Variant(GridConfig(cutoff=4.5, sigma=0.54, n_frames=1)),
+    "1000 crystals": Variant(BUNDLED, n_crystals=1000),
+}
+MUON = {"optimiser": "muon", "warmup_steps": 200, "weight_decay": 0.1, "structure_scaling": 0.75}
 NACL = {
     **SHARED,
     "l_max 4": Variant(changed(l_max=4)),
@@ -128,7 +146,14 @@ NACL = {
 
 
 def fit(
-    variant: Variant, structures: Sequence[Atoms], held: Sequence[Atoms], *, epochs: int, batch: int, refit_atoms: int
+    variant: Variant,
+    structures: Sequence[Atoms],
+    held: Sequence[Atoms],
+    *,
+    epochs: int,
+    batch: int,
+    refit_atoms: int,
+    **settings: Any,
 ) -> SDNNFF:
     """Train one variant; ``held`` chooses epoch and ridge of the refit."""
     config = variant.config
@@ -139,9 +164,9 @@ def fit(
         direct_epochs=n_direct,
         batch_atoms=batch,
         ema_decay=0.995,
-        learning_rate=1e-3 if grid else 4e-3,
         refit_atoms=refit_atoms,
         device="cpu",
+        **{"learning_rate": 1e-3 if grid else 4e-3, **settings},
     )
     stores = Stores(store_of(structures, config.cutoff), store_of(held, config.cutoff), DataReport())
     with tempfile.TemporaryDirectory() as folder:
@@ -223,11 +248,11 @@ def forces_row(calculator: SDNNFF, test: Sequence[Atoms]) -> dict[str, float]:
     }
 
 
-def crystals_of(file: Path) -> list[list[Atoms]]:
-    """Group a file's supercells with displacements of 0.03 Å by crystal; crystals that fell apart are left out."""
+def crystals_of(file: Path, kinds: str = "0.03") -> list[list[Atoms]]:
+    """Group a file's supercells of some kinds (0.03 Å) by crystal; crystals that fell apart are left out."""
     crystals: dict[str, list[Atoms]] = {}
     for atoms in iterate_structures([file]):
-        if str(atoms.info["kind"]).endswith("0.03") and np.abs(atoms.get_forces()).max() > 0:
+        if str(atoms.info["kind"]).endswith(kinds) and np.abs(atoms.get_forces()).max() > 0:
             crystals.setdefault(str(atoms.info["structure_id"]), []).append(atoms)
     return list(crystals.values())
 
@@ -236,20 +261,34 @@ def flat(crystals: Sequence[Sequence[Atoms]]) -> list[Atoms]:
     return [atoms for crystal in crystals for atoms in crystal]
 
 
-def run_crystals(arguments: argparse.Namespace, todo: Callable[[str], bool], keep: Callable[..., None]) -> None:
-    crystals = crystals_of(arguments.train)
+def run_crystals(
+    arguments: argparse.Namespace,
+    todo: Callable[[str], bool],
+    keep: Callable[..., None],
+    variants: dict[str, Variant] = CRYSTALS,
+) -> None:
+    wheel = variants is WHEEL
+    crystals = crystals_of(arguments.train, "" if wheel else "0.03")
     test = flat(crystals_of(arguments.test)[: arguments.unseen])
     all_elements = {int(z) for atoms in test for z in atoms.numbers}
     rng = np.random.default_rng(0)
     crystals = [crystals[k] for k in rng.permutation(len(crystals))]
     held, crystals = flat(crystals[:N_VALIDATION]), crystals[N_VALIDATION:]
-    for name, variant in CRYSTALS.items():
+    usual, passes = (len(crystals), arguments.epochs_wheel) if wheel else (arguments.crystals, arguments.epochs)
+    for name, variant in variants.items():
         if not todo(name):
             continue
-        chosen = crystals[: variant.n_crystals or arguments.crystals]
-        epochs = round(arguments.epochs * arguments.crystals / len(chosen))
+        chosen = crystals[: variant.n_crystals or usual]
+        epochs = round(passes * usual / len(chosen))
+        settings: dict[str, Any] = {"batch": 160}
+        if wheel:  # the grid model keeps the squares: it learns less from absolute errors
+            settings = {
+                "batch": 256,
+                "loss": "squared" if isinstance(variant.config, GridConfig) else "absolute",
+                **MUON,
+            }
         begin = time.process_time()
-        calculator = fit(variant, flat(chosen), held, epochs=epochs, batch=160, refit_atoms=0)
+        calculator = fit(variant, flat(chosen), held, epochs=epochs, refit_atoms=0, **settings)
         seconds = time.process_time() - begin
         extend(calculator.model, all_elements)  # fewer crystals may lack an element
         if arguments.keep:
@@ -275,13 +314,15 @@ def run_nacl(arguments: argparse.Namespace, todo: Callable[[str], bool], keep: C
 
 def markdown(rows: dict[str, dict[str, Any]]) -> str:
     """Tables of both parts."""
-    lines = ["| | unseen crystals: force RMSE (meV/Å) | median relative | training (CPU s) |", "|---|---|---|---|"]
-    for name in CRYSTALS:
-        if (row := rows.get(f"crystals/{name}")) is not None:
-            relative = f"{100 * row['median_relative_error']:.1f} %"
-            lines.append(f"| {name} | {row['force_rmse_mev']:.2f} | {relative} | {row['cpu_seconds']:.0f} |")
+    lines = []
+    for part, variants in (("crystals", CRYSTALS), ("wheel", WHEEL)):
+        lines += ["| | unseen crystals: force RMSE (meV/Å) | median relative | training (CPU s) |", "|---|---|---|---|"]
+        for name in variants:
+            if (row := rows.get(f"{part}/{name}")) is not None:
+                relative = f"{100 * row['median_relative_error']:.1f} %"
+                lines.append(f"| {name} | {row['force_rmse_mev']:.2f} | {relative} | {row['cpu_seconds']:.0f} |")
+        lines.append("")
     lines += [
-        "",
         "| | force RMSE (meV/Å) | frequencies | κ | κ with DFT fc2 | training (CPU s) |",
         "|---|---|---|---|---|---|",
     ]
@@ -296,7 +337,7 @@ def markdown(rows: dict[str, dict[str, Any]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=["crystals", "nacl"])
+    parser.add_argument("--part", choices=["crystals", "wheel", "nacl"])
     parser.add_argument("--train", type=Path, default=Path("data/train.extxyz"))
     parser.add_argument("--test", type=Path, default=Path("data/test.extxyz"))
     parser.add_argument("--variants", nargs="+", help="default: all")
@@ -304,6 +345,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--unseen", type=int, default=40, help="crystals to test on")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save the models trained on crystals")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs-wheel", type=int, default=3)
     parser.add_argument("--epochs-nacl", type=int, default=60)
     parser.add_argument("--mesh", type=int, default=11)
     parser.add_argument("--limit", type=float, default=np.inf, help="minutes after which no new model is begun")
@@ -313,8 +355,10 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     rows: dict[str, Any] = json.loads(arguments.json.read_text()) if arguments.json.is_file() else {}
     begin = time.monotonic()
+    labelled = arguments.train.is_file() and arguments.test.is_file()
     for part, run, there in (
-        ("crystals", run_crystals, arguments.train.is_file() and arguments.test.is_file()),
+        ("crystals", run_crystals, labelled),
+        ("wheel", functools.partial(run_crystals, variants=WHEEL), labelled),
         ("nacl", run_nacl, "SDNNFF_REFERENCE_DATA" in os.environ),
     ):
         if arguments.part not in (None, part):
