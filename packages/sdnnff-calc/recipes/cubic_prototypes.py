@@ -1,20 +1,24 @@
 r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, trained with ``sdnnff train``.
 
-    python cubic_prototypes.py elements --out data                     # the elements themselves: fcc, bcc, diamond
     python cubic_prototypes.py label  --out data --minutes 60          # killed, resumed, run twice at once at will
     python cubic_prototypes.py label  --out data --containing O        # more of what errs most, as often as one likes
-    python cubic_prototypes.py label  --out data --committee a.pt b.pt # more of what two earlier models disagree about
-    python cubic_prototypes.py label  --out data --committee a.pt b.pt --committee-relaxes   # and three times as fast
-    python cubic_prototypes.py label  --out data --only-unseen         # more held-out ones: better known errors
     python cubic_prototypes.py split  --out data                       # whole crystals held out
     sdnnff train cubic_prototypes_train.toml                           # forces first
     sdnnff finetune cubic_prototypes_finetune.toml                     # then energies and stresses weigh more
-    python cubic_prototypes.py card   --out data --model run-2/model.pt  # errors on unseen crystals, and CHGNet's
-    python cubic_prototypes.py unseen --out data                       # crystals for the next two
+
+    python cubic_prototypes.py elements --out data-2                   # the elements themselves: fcc, bcc, diamond
+    python cubic_prototypes.py label  --out data-2 --committee run-2/model.pt --committee-relaxes --deviation 0
+    python cubic_prototypes.py label  --out data-2 --only-unseen       # held-out ones, drawn at random
+    python cubic_prototypes.py split  --out data-2
+    sdnnff finetune cubic_prototypes_second_round.toml                 # crystals at rest where the first round believes
+
+    python cubic_prototypes.py card   --out data-2 --model run-3/model.pt  # errors on unseen crystals, and CHGNet's
+    python cubic_prototypes.py unseen --out data-2                     # crystals for the next two
     screen-cli run cubic_prototypes_kappa.toml --run-dir teacher && screen-cli run cubic_prototypes_kappa.toml \
-        --run-dir student --set calculator.name=sdnnff --set 'calculator.options={path="run-2/model.pt"}'
+        --run-dir student --set calculator.name=sdnnff --set 'calculator.options={path="run-3/model.pt"}'
     screen-cli compare teacher student                                 # κ and stability, teacher against student
 
+With several models ``--committee a.pt b.pt`` asks the teacher only where they disagree by ``--deviation``.
 cubic_prototypes_errors.py says how sure the force errors are and what they are made of.
 
 Each crystal is a prototype filled with random elements: at most one of them forms anions (no oxyhalides, no sulphur
