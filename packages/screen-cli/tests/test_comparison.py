@@ -55,6 +55,12 @@ def test_two_models_give_a_mean_a_factor_and_doubts():
         mean = joint[name]["kappa_mean_w_mk"]
         assert sorted(values) == pytest.approx(sorted({mean / factor, mean * factor}))
     assert joint["x"]["doubts"] == "rough fit in A"
+    (kappa,) = (item for item in result.agreements if item.column == "kappa_total_w_mk")
+    assert result.without_doubts is not None
+    assert result.without_doubts.n == kappa.n - 1
+    doubtful = compare_rows([row("x", 1e6, kappa_trusted=False), *A[1:]], B).rows
+    assert {item["id"]: item["doubts"] for item in doubtful}["x"] == "doubtful κ in A"
+    assert compare_rows(A, B).without_doubts is None
     assert joint["u"]["doubts"] == "unstable in A, no κ in A"
     assert joint["y"]["doubts"] == ""
     assert joint["u"]["kappa_mean_w_mk"] is None

@@ -16,6 +16,7 @@ from screen_cli.conductivity_solvers import StandardSolver
 from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.record import Record
 from screen_cli.settings import ConductivitySettings
+from screen_cli.stages import conductivity
 from screen_cli.stages.conductivity import choose_mesh, compute_conductivity
 from screen_cli.stages.mesh_ladder import mesh_error, rungs
 
@@ -94,8 +95,12 @@ def test_mesh_rule() -> None:
     assert all(2 * np.pi / length / number <= 0.2 for length, number in zip((4, 4, 8), mesh, strict=True))
 
 
-def test_warnings_and_refusals(aluminium: tuple[Record, Record]) -> None:
+def test_warnings_and_refusals(aluminium: tuple[Record, Record], monkeypatch: pytest.MonkeyPatch) -> None:
     assert "even" in run(aluminium, mesh=[4, 4, 4]).data["kappa_warnings"]
+    assert run(aluminium).data["kappa_trusted"]
+    monkeypatch.setattr(conductivity, "HIGHEST_KAPPA", 1e-3)
+    assert "beyond any crystal" in run(aluminium).data["kappa_warnings"]
+    assert not run(aluminium).data["kappa_trusted"]
     with pytest.raises(ConfigError, match="above 0 K"):
         run(aluminium, temperatures=[0.0])
     with pytest.raises(ConfigError, match="three positive"):

@@ -62,17 +62,19 @@ class Comparison:
     Parameters
     ----------
     rows : list of dict
-        One for each crystal both runs read: ``id formula space_group``, then ``state``, ``stable``, ``trusted`` and
-        :data:`COMPARED` with ``_a`` and ``_b``, and of κ ``log10_ratio``, ``kappa_mean_w_mk`` (geometric mean of
-        both) and ``kappa_factor`` (A and B are this mean times and over it: how much the models leave open, a lower
-        bound of the error). ``doubts`` says what else speaks against a number: models that disagree about stability,
-        a fit that is not trusted, κ in one run alone.
+        One for each crystal both runs read: ``id formula space_group``, then ``state``, ``stable``, ``trusted``,
+        ``kappa_trusted`` and :data:`COMPARED` with ``_a`` and ``_b``, and of κ ``log10_ratio``, ``kappa_mean_w_mk``
+        (geometric mean of both) and ``kappa_factor`` (A and B are this mean times and over it: how much the models
+        leave open, a lower bound of the error). ``doubts`` says what else speaks against a number: models that
+        disagree about stability, a fit or a κ that is not trusted, κ in one run alone.
     only_a, only_b : int
         Crystals that one run alone has.
     stability : dict of str to int
         ``both``, ``only_a``, ``only_b``, ``neither``: who calls a crystal stable, where both could tell.
     agreements : list of Agreement
         For each compared column with values.
+    without_doubts : Agreement or None
+        Of κ over the crystals without ``doubts``; None where there are none such, or nothing but such.
     """
 
     rows: list[dict[str, Any]]
@@ -80,6 +82,7 @@ class Comparison:
     only_b: int
     stability: dict[str, int]
     agreements: list[Agreement]
+    without_doubts: Agreement | None = None
 
     @property
     def stability_agreement(self) -> float | None:
@@ -96,6 +99,7 @@ class Comparison:
             "stability": self.stability,
             "stability_agreement": self.stability_agreement,
             "agreements": [asdict(agreement) for agreement in self.agreements],
+            "without_doubts": None if self.without_doubts is None else asdict(self.without_doubts),
             "rows": self.rows,
         }
 
@@ -116,7 +120,13 @@ def compare_rows(rows_a: Iterable[Row], rows_b: Iterable[Row]) -> Comparison:
             if row["id"] in first:
                 joint.append(_join(first[row["id"]], row))
     agreements = [agreement for column in COMPARED if (agreement := _agreement(joint, column))]
-    return Comparison(joint, len(first) - len(joint), n_second - len(joint), _stability(joint), agreements)
+    sound = [row for row in joint if not row["doubts"]]
+    without_doubts = _agreement(sound, COMPARED[0])
+    if without_doubts is not None and without_doubts.n == len(_pairs(joint, COMPARED[0])):
+        without_doubts = None
+    return Comparison(
+        joint, len(first) - len(joint), n_second - len(joint), _stability(joint), agreements, without_doubts
+    )
 
 
 def draw_parity(comparison: Comparison, name_a: str, name_b: str, column: str = "kappa_total_w_mk") -> Figure:
@@ -168,7 +178,7 @@ def _is_crystal(row: Row) -> bool:
 def _join(a: Row, b: Row) -> dict[str, Any]:
     """One row for a crystal of both runs."""
     joint = {name: a.get(name) for name in ("id", "formula", "space_group", "prototype")}
-    for name in ("state", "stable", "trusted", *COMPARED):
+    for name in ("state", "stable", "trusted", "kappa_trusted", *COMPARED):
         joint |= {f"{name}_a": a.get(name), f"{name}_b": b.get(name)}
     kappa_a, kappa_b = a.get("kappa_total_w_mk") or 0.0, b.get("kappa_total_w_mk") or 0.0
     both = kappa_a > 0 and kappa_b > 0
@@ -190,6 +200,8 @@ def _doubts(joint: Row, kappa_a: float, kappa_b: float) -> Iterator[str]:
     for name, kappa in (("a", kappa_a), ("b", kappa_b)):
         if kappa > 0 and joint[f"trusted_{name}"] in (False, 0):
             yield f"rough fit in {name.upper()}"
+        elif kappa > 0 and joint[f"kappa_trusted_{name}"] in (False, 0):
+            yield f"doubtful κ in {name.upper()}"
 
 
 def _pairs(rows: list[dict[str, Any]], column: str) -> Any:

@@ -103,10 +103,12 @@ def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: 
     if len(comparison.rows) > limit:
         click.echo(f"... and {len(comparison.rows) - limit} more (--limit)")
     click.echo()
-    for item in comparison.agreements:
+    sound = [] if comparison.without_doubts is None else [comparison.without_doubts]
+    for item in (*comparison.agreements, *sound):
+        name = f"{item.column} without doubts" if item in sound else item.column
         rank = "" if item.rank_correlation is None else f", rank correlation {item.rank_correlation:.3f}"
         click.echo(
-            f"{item.column}: {item.n} crystals, mean log10(B/A) {item.mean_log10_ratio:+.3f}, mean size "
+            f"{name}: {item.n} crystals, mean log10(B/A) {item.mean_log10_ratio:+.3f}, mean size "
             f"{item.mean_abs_log10_ratio:.3f}, {100 * item.within_factor_2:.0f} % within a factor of 2{rank}"
         )
     if comparison.stability_agreement is not None:

@@ -32,6 +32,8 @@ _MODE_ARRAYS = (
     "qpoints",
     "weights",
 )
+HIGHEST_KAPPA = 1e4
+"""W/(m K): diamond has 2 to 3 thousand; more comes from modes that hardly anything scatters on the mesh."""
 _IMAGINARY_THZ = -0.01
 
 
@@ -194,7 +196,8 @@ def _to_record(
     data["n_imaginary_modes_ignored"] = imaginary
     warnings = list(_warnings(data, kappa, settings))
     data["kappa_warnings"] = " ".join(warnings)
-    data["kappa_trusted"] = bool(force_constants.data.get("trusted", True) and not imaginary)
+    impossible = kappa["kappa_p"][:, :3].min() <= 0 or data["kappa_total_w_mk"] > HIGHEST_KAPPA
+    data["kappa_trusted"] = bool(force_constants.data.get("trusted", True) and not imaginary and not impossible)
     for warning in warnings:
         logger.warning("%s", warning)
     arrays: dict[str, NDArray[Any]] = {"temperatures": temperatures, "temperature": temperatures, **kappa}
@@ -220,7 +223,7 @@ def _warnings(data: dict[str, Any], kappa: dict[str, NDArray[np.float64]], setti
         yield f"{data['n_imaginary_modes_ignored']} imaginary modes of the mesh carry no heat here."
     if kappa["kappa_p"][:, :3].min() <= 0:
         yield f"κ_P is not positive ({kappa['kappa_p'][:, :3].min():.3g} W/(m K))."
-    if data["kappa_total_w_mk"] > 1e4:
+    if data["kappa_total_w_mk"] > HIGHEST_KAPPA:
         yield f"κ = {data['kappa_total_w_mk']:.3g} W/(m K) is beyond any crystal: is the fit of fc3 determined?"
 
 
