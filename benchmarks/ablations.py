@@ -13,10 +13,12 @@ bundled weights: all crystals and kinds of supercells, Muon and absolute errors,
 models of both, for frequencies and κ of unseen crystals as the teacher relaxed them (which asks neither energy nor
 stress of a model):
 
-    screen-cli export teacher relaxed.extxyz
-    screen-cli run kappa.toml --run-dir l_max-1 --set 'source.options={paths=["relaxed.extxyz"]}' \
-        --set relax.enabled=false --set calculator.name=sdnnff --set 'calculator.options={path="kept/l_max-1.pt"}'
-    screen-cli compare teacher l_max-1
+    screen-cli export teacher relaxed.extxyz --filter "stable == 1"
+    as_relaxed="--set source.options={paths=['relaxed.extxyz']} --set relax.enabled=false"
+    screen-cli run kappa.toml --run-dir reference $as_relaxed
+    screen-cli run kappa.toml --run-dir l_max-1 $as_relaxed --set calculator.name=sdnnff \
+        --set 'calculator.options={path="kept/l_max-1.pt"}'
+    screen-cli compare reference l_max-1
 
 ``nacl`` trains on 20 of 100 DFT supercells, refit included, and measures forces on the other 80, frequencies on an 8³
 mesh and κ (RTA, 300 K) against those from all DFT forces. The JSON file is a resume point: what it holds is not done
