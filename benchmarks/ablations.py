@@ -45,7 +45,7 @@ import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
-from sdnnff_calc import SDNNFF
+from sdnnff_calc import SDNNFF, load_model
 from sdnnff_calc.checkpoint import Model, save_model
 from sdnnff_calc.config import DataConfig, EquivariantConfig, GridConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, iterate_structures
@@ -124,9 +124,7 @@ CRYSTALS = {
     "1 factor": Variant(changed(n_factors=1)),
     "direct, then conservative": Variant(BASE, direct_share=0.5),
 }
-BUNDLED = EquivariantConfig(
-    radial_basis="bond-scaled", n_element_channels=16, n_channels=48, n_hidden=128, n_layers=2, cutoff=6.0
-)
+BUNDLED = load_model(None).config
 WHEEL = {
     "as in the wheel": Variant(BUNDLED),
     "1 layer": Variant(dataclasses.replace(BUNDLED, n_layers=1)),

@@ -339,9 +339,7 @@ def test_cache_is_reused_and_rebuilt_when_the_data_change(emt_copper: list[Atoms
             cache=str(tmp_path / "cache"),
             validation_fraction=0.2,
         ),
-        training=TrainingConfig(
-            workdir=str(tmp_path)
-        ),  # that the data lie in the run's folder hides no change of theirs
+        training=TrainingConfig(workdir=str(tmp_path)),  # data in the run's folder: no reason to miss a change
     )
     first = load_stores(config)
     assert (len(first.train), len(first.validation)) == (8, 2)

@@ -196,7 +196,7 @@ def _to_record(
     data["n_imaginary_modes_ignored"] = imaginary
     warnings = list(_warnings(data, kappa, settings))
     data["kappa_warnings"] = " ".join(warnings)
-    impossible = kappa["kappa_p"][:, :3].min() <= 0 or data["kappa_total_w_mk"] > HIGHEST_KAPPA
+    impossible = any(_impossibilities(data, kappa))
     data["kappa_trusted"] = bool(force_constants.data.get("trusted", True) and not imaginary and not impossible)
     for warning in warnings:
         logger.warning("%s", warning)
@@ -221,6 +221,11 @@ def _warnings(data: dict[str, Any], kappa: dict[str, NDArray[np.float64]], setti
         yield f"Mesh {data['kappa_mesh']} is coarse: κ may be off by tens of per cent."
     if data["n_imaginary_modes_ignored"]:
         yield f"{data['n_imaginary_modes_ignored']} imaginary modes of the mesh carry no heat here."
+    yield from _impossibilities(data, kappa)
+
+
+def _impossibilities(data: dict[str, Any], kappa: dict[str, NDArray[np.float64]]) -> Any:
+    """Yield sentences about a κ that no crystal has."""
     if kappa["kappa_p"][:, :3].min() <= 0:
         yield f"κ_P is not positive ({kappa['kappa_p'][:, :3].min():.3g} W/(m K))."
     if data["kappa_total_w_mk"] > HIGHEST_KAPPA:
