@@ -440,7 +440,7 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="the teacher labels crystals where the committee's mean rests, two small cells each",
     )
-    parser.add_argument("--model", type=Path, default=Path("run-2/model.pt"))
+    parser.add_argument("--model", type=Path, default=Path("run-3/model.pt"))
     arguments = parser.parse_args(argv)
     if arguments.committee_relaxes and not arguments.committee:
         parser.error("--committee-relaxes needs --committee.")

@@ -128,6 +128,20 @@ def test_the_force_constant_loss_needs_a_file(emt_copper: list[Atoms], tmp_path:
         train_committee(run_config(tmp_path, force_constant_weight=1.0), stores_of(emt_copper))
 
 
+def test_a_workdir_of_other_force_constants_is_not_continued(
+    emt_copper: list[Atoms], copper_force_constants: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "phonopy_params.yaml"
+    file.write_bytes(copper_force_constants.read_bytes())
+    stores = stores_of(emt_copper[:6])
+    config = run_config(tmp_path / "run", epochs=1, force_constant_weight=1.0, force_constants=(str(file),))
+    train_committee(config, stores)
+    train_committee(config, stores)  # goes on
+    file.write_text(file.read_text() + "\n# another fit\n")
+    with pytest.raises(TrainingError, match="other settings or data"):
+        train_committee(config, stores)
+
+
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return load_model(path).network.state_dict()
 

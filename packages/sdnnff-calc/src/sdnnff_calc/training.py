@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import math
 import time
@@ -74,6 +75,11 @@ def force_errors(model: Model, store: SampleStore, batch_atoms: int = 2048) -> t
     return math.sqrt(square / count), absolute / count
 
 
+def _file_digest(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
+
+
 class Fit:
     """One stage of training one model.
 
@@ -125,9 +131,11 @@ class Fit:
         self.best = {n: v.clone() for n, v in self.average.values.items()}
         self.state = _State()
         self.targets: list[ForceConstantTarget] = []
+        self._target_digests: list[str] = []
         if config.force_constant_weight > 0.0:
             cutoff = model.config.cutoff
             self.targets = [read_force_constants(p, cutoff, model.dtype, self.device) for p in config.force_constants]
+            self._target_digests = [_file_digest(p) for p in config.force_constants]
             if not self.targets:
                 raise TrainingError("force_constant_weight is set, but force_constants names no file.")
         self._resume_path = workdir / f"resume-{stage}.pt"
@@ -307,7 +315,7 @@ class Fit:
         """Say what a resume point belongs to: settings and data that may not change in between."""
         free = {"workdir", "device", "max_minutes", "checkpoint_minutes", "n_members"}
         kept = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
-        data = (self.train.digest, self.validation.digest, self.replay_fraction)
+        data = (self.train.digest, self.validation.digest, self.replay_fraction, *self._target_digests)
         return repr((self.model.config, sorted(kept.items()), self.epochs, data, self.origin))
 
     def _save(self) -> None:
