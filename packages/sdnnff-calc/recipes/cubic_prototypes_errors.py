@@ -110,10 +110,14 @@ def with_interval(numerator: NDArray[np.float64], denominator: NDArray[np.float6
 def error_rows(crystals: list[Crystal], models: list[str]) -> list[dict[str, Any]]:
     """Give RMSE and median by kind of supercell and model, meV/Å, and what the first model's are of the others'."""
     rows = []
-    for kind, label in KINDS.items():
-        n = np.array([c.cells[kind].get_forces().size for c in crystals])
-        scale = np.sqrt(sum(np.sum(c.cells[kind].get_forces() ** 2) for c in crystals) / n.sum())
-        squares = {m: np.array([np.sum(c.errors[m][kind] ** 2) for c in crystals]) for m in models}
+    groups = {label: [kind] for kind, label in KINDS.items()} | {"all three": list(KINDS)}
+    for label, kinds in groups.items():
+        forces = [np.concatenate([c.cells[kind].get_forces() for kind in kinds]) for c in crystals]
+        n = np.array([f.size for f in forces])
+        scale = np.sqrt(sum(np.sum(f**2) for f in forces) / n.sum())
+        squares = {
+            m: np.array([sum(np.sum(c.errors[m][kind] ** 2) for kind in kinds) for c in crystals]) for m in models
+        }
         medians = {m: 1e3 * np.median(np.sqrt(squares[m] / n)) for m in models}
         for model in models:
             rmse, low, high = (1e3 * value for value in with_interval(squares[model], n))
