@@ -28,7 +28,7 @@ from al_committee.loop import derive_seed
 from al_committee.run_directory import RunDirectory
 from al_committee.start_set import choose_start_set
 from al_committee.stopping import attempted_keys
-from al_committee.testing import PairTeacher, write_vasprun
+from al_committee.testing import PairPotentialTrainer, PairTeacher, write_vasprun
 
 CONFIG = """
 seed = {seed}
@@ -106,6 +106,7 @@ def test_loop_learns_and_publishes(tmp_path):
     assert card["round"] == 3
     assert card["test"]["scale"] > 0
     assert all((run.path / "published" / name).exists() for name in card["models"])
+    assert len(set(card["models"])) == 3
     selected = [item["key"] for n in range(4) for item in run.record(n, "selection")["selected"]]
     assert len(selected) == len(set(selected)) == 12
     tests = {structure_key(atoms) for atoms in loop.test_atoms()}
@@ -115,6 +116,26 @@ def test_loop_learns_and_publishes(tmp_path):
     assert not any(
         item["structure_id"] in held_out for n in range(4) for item in run.record(n, "selection")["selected"]
     )
+
+
+def test_members_that_share_a_file_name_are_all_published(tmp_path, monkeypatch):
+    train = PairPotentialTrainer.train
+
+    def into_folders(self, *args, **kwargs):
+        paths = []
+        for path in train(self, *args, **kwargs):
+            paths.append(path.with_suffix("") / "model.json")
+            paths[-1].parent.mkdir()
+            path.rename(paths[-1])
+        return paths
+
+    monkeypatch.setattr(PairPotentialTrainer, "train", into_folders)
+    loop = make_loop(tmp_path, rounds=1)
+    loop.drive()
+    published = loop.run.path / "published"
+    card = json.loads((published / "model-card.json").read_text())
+    assert card["models"] == [f"member-{k}/model.json" for k in range(3)]
+    assert len({(published / name).read_text() for name in card["models"]}) == 3
 
 
 def test_selected_are_the_worst_of_the_pool(tmp_path):

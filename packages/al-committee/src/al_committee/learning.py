@@ -179,9 +179,13 @@ def publish(run: RunDirectory, number: int, reason: str, n_labels: Callable[[int
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     names = []
-    for path in model_paths(run, last):
-        shutil.copy2(path, aside / path.name)
-        names.append(path.name)
+    paths = model_paths(run, last)
+    root = os.path.commonpath([path.parent for path in paths])
+    for path in paths:
+        name = path.relative_to(root)  # member-0/model.pt, where a file name alone would serve for all members
+        (aside / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy2(path, aside / name)
+        names.append(str(name))
     card = {
         "models": names,
         "sha256": (run.record(last, "models") or {})["sha256"],
