@@ -117,6 +117,13 @@ def test_tuning_learns_the_new_crystals_and_replay_keeps_the_old(recipe, labelle
     assert load_model(general).config == load_model(out / "full" / "model.pt").config
 
 
+def test_the_weights_in_the_wheel_go_by_name(recipe, labelled, monkeypatch) -> None:
+    monkeypatch.setattr(recipe, "sdnnff", lambda _: 0)
+    recipe.main(["tune", "--out", str(labelled / "out"), "--model", "default", "--methods", "head"])
+    config = tomllib.loads((labelled / "out" / "head" / "tune.toml").read_text())
+    assert config["finetune"]["model"] == "default"
+
+
 def test_wrong_names_say_what_is_there(recipe, labelled) -> None:
     common = ["--out", str(labelled / "out"), "--model", str(labelled / "general" / "model.pt")]
     with pytest.raises(SystemExit, match="--leave-out Xe is no labelled crystal: Ag-"):

@@ -57,6 +57,7 @@ from screen_cli.sources.files import iterate_files
 from screen_cli.stages.displace import choose_supercell, random_displacements
 from screen_cli.structure import Structure
 from sdnnff_calc import SDNNFF
+from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.cli import main as sdnnff
 from sdnnff_calc.data import iterate_structures
 from sdnnff_calc.errors import UnknownElementError
@@ -198,6 +199,7 @@ def tune(arguments: argparse.Namespace) -> None:
     """Write the input of ``sdnnff finetune`` for each method and run it."""
     train, _ = chosen(arguments)
     n_cells = sum(1 for _ in iterate_structures(train))
+    general = arguments.model if str(arguments.model) in bundled_models() else arguments.model.resolve()
     for name in arguments.methods:
         method, *extras = name.split("-")
         folder = arguments.out / name
@@ -219,7 +221,7 @@ def tune(arguments: argparse.Namespace) -> None:
                     rate=RATES[method],
                     weight=0.3 if "fc2" in extras else 0.0,
                     force_constants=json.dumps(paths if "fc2" in extras else []),
-                    model=json.dumps(str(arguments.model.resolve())),
+                    model=json.dumps(str(general)),
                     method=method,
                     replay=json.dumps([str(p.resolve()) for p in arguments.replay] if "replay" in extras else []),
                 )
@@ -370,7 +372,7 @@ def main(argv: list[str] | None = None) -> int:
         step = add(function)
         step.add_argument("--leave-out", nargs="+", default=[], metavar="ID", help="labelled crystals not to train on")
         if function is not sevennet:
-            step.add_argument("--model", type=Path, required=function is tune, help="checkpoint to start from")
+            step.add_argument("--model", type=Path, required=function is tune, help="to start from: a file, or default")
         if function is not errors:
             step.add_argument("--replay", type=Path, nargs="+", default=[], help="labelled data of its own training")
         if function is tune:

@@ -60,6 +60,32 @@ def test_unknown_element_is_named(any_model: Model) -> None:
         SDNNFF(any_model).predict([bulk("Xe", "fcc", a=6.2)])
 
 
+def test_the_one_bad_structure_of_a_list_is_named(salt: Atoms) -> None:
+    model = toy_model("direct-1")
+    calculator, committee = SDNNFF(model), Committee([model], "cpu")
+    close = Atoms("NaCl", [[0, 0, 0], [0.05, 0, 0]])
+    for ask in (calculator.predict, committee.predict_committee, lambda atoms: embed(calculator, atoms)):
+        with pytest.raises(OverlappingAtomsError, match=r"^structure 1 \(ClNa\): atoms 0 and 1 are 0\.050"):
+            ask([salt, close, salt])
+    xenon = bulk("Xe", "fcc", a=6.2)
+    xenon.info["origin"] = "data.extxyz@7"
+    with pytest.raises(UnknownElementError, match=r"^structure 1 \(Xe, data.extxyz@7\): .* not trained on Xe"):
+        calculator.predict([salt, xenon])
+    with pytest.raises(UnknownElementError, match=r"^structure 0: the model was not trained on Z=200"):
+        calculator.predict([Atoms(numbers=[200])])
+
+
+def test_another_head_is_advised_where_it_would_help(salt: Atoms) -> None:
+    for name in ("direct-1", "grid"):
+        salt.calc = SDNNFF(toy_model(name))
+        with pytest.raises(PropertyNotImplementedError, match="gives forces. Train an e-sdnnff with head = 'conserv"):
+            salt.get_stress()
+    salt.calc = SDNNFF(toy_model("conservative-1"))
+    for ask in (salt.get_stresses, salt.get_charges):
+        with pytest.raises(PropertyNotImplementedError, match=r"forces, stress\.$"):
+            ask()
+
+
 def test_empty_input_is_refused(any_model: Model) -> None:
     calculator = SDNNFF(any_model)
     with pytest.raises(EmptyInputError):
@@ -261,6 +287,16 @@ def test_damaged_weights_raise_instead_of_giving_nan(any_model: Model, salt: Ato
 def test_missing_models_are_explained() -> None:
     with pytest.raises(ModelNotFoundError, match=r"no-such-model.*default"):
         SDNNFF("no-such-model.pt")
+
+
+def test_a_folder_of_models_names_them(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"holds no model.pt of its own. Was it trained\?"):
+        SDNNFF(tmp_path)
+    for member in (0, 1):
+        save_model(toy_model("direct-1"), tmp_path / f"member-{member}" / "model.pt")
+    with pytest.raises(ModelNotFoundError, match=r"a model below it, such as '.*member-0.model\.pt'\.$"):
+        SDNNFF(tmp_path)
+    SDNNFF(tmp_path / "member-0")
 
 
 def test_wrong_device_and_dtype_are_explained() -> None:

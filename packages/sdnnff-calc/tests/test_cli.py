@@ -17,18 +17,22 @@ import pytest
 import torch
 from ase import Atoms
 
+from sdnnff_calc import __version__
 from sdnnff_calc.card import card_lines
 from sdnnff_calc.checkpoint import load_model
-from sdnnff_calc.cli import main
+from sdnnff_calc.cli import build_parser, main
 from sdnnff_calc.config import read_config
 from sdnnff_calc.errors import ConfigError
+from sdnnff_calc.runs import starting_model
 
-CONFIG = """
+MODEL = """
 [model]
 cutoff = 4.5
 n_radial = 4
 n_channels = 8
 n_hidden = 16
+"""
+RUN = """
 [data]
 train = ["data.extxyz"]
 split_by = "supercell"
@@ -38,6 +42,7 @@ epochs = {epochs}
 batch_atoms = 32
 warmup_steps = 2
 """
+CONFIG = MODEL + RUN
 
 
 def sdnnff(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -147,12 +152,62 @@ def test_a_killed_training_goes_on_and_ends_like_an_unbroken_one(project: Path) 
 
 def test_finetune_from_the_command_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(project / "config.toml")]) == 0
-    text = CONFIG.format(epochs=2).replace('"run"', '"tuned"')
+    text = RUN.format(epochs=2).replace('"run"', '"tuned"')
     text += '[finetune]\nmodel = "run/model.pt"\nmethod = "adapters"\nreplay = ["data.extxyz"]\n'
     (project / "tune.toml").write_text(text)
     capsys.readouterr()
     assert main(["finetune", str(project / "tune.toml")]) == 0
-    assert load_model(capsys.readouterr().out.strip()).config == load_model(project / "run" / "model.pt").config
+    printed = capsys.readouterr()
+    assert load_model(printed.out.strip()).config == load_model(project / "run" / "model.pt").config
+    assert "24 structures, 192 atomic environments\natoms by element: Cu 192" in printed.err
+
+
+def test_fine_tuning_finds_the_weights_in_the_wheel_by_name(tmp_path: Path) -> None:
+    (tmp_path / "tune.toml").write_text('[finetune]\nmodel = "default"\n')
+    assert starting_model(read_config(tmp_path / "tune.toml", "finetune")).checksum == load_model().checksum
+    (tmp_path / "tune.toml").write_text('[finetune]\nmodel = "default.pt"\n')
+    assert read_config(tmp_path / "tune.toml", "finetune").finetune.model == str(tmp_path / "default.pt")
+
+
+@pytest.mark.parametrize(
+    ("command", "tables", "message"),
+    [
+        ("train", MODEL, "a table [finetune], but train starts from fresh weights"),
+        ("finetune", MODEL, "a table [model], but fine-tuning takes the architecture"),
+        ("finetune", "[training]\ndirect_epochs = 5\n", "direct_epochs is 5: fine-tuning has no direct stage"),
+        ("finetune", '[training]\ndtype = "float64"\n', "the model to fine-tune is 'float32'"),
+    ],
+)
+def test_what_a_command_would_not_look_at_is_refused(
+    command: str, tables: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.toml").write_text(tables + '[finetune]\nmodel = "default"\n')
+    assert main([command, str(tmp_path / "c.toml")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_parity_plot_that_cannot_be_drawn_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the model is looked for: there is none."""
+
+    def said(name: str) -> str:
+        assert main(["evaluate", "nothing.pt", "nothing.extxyz", "--parity", str(tmp_path / name)]) == 2
+        return capsys.readouterr().err
+
+    assert "no model file" in said("p.PNG")
+    assert "p.foo ends in no known format of pictures. Choices:" in said("p.foo")
+    assert "there is no folder" in said("none/p.png")
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert "pip install 'sdnnff-calc[plot]'" in said("p.png")
+
+
+def test_verbose_goes_before_or_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, verbose in (("-v info", True), ("info -v", True), ("train c.toml --verbose", True), ("info", False)):
+        assert build_parser().parse_args(line.split()).verbose is verbose, line
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"sdnnff-calc {__version__}\n"
 
 
 def test_mistakes_end_with_a_sentence_and_code_2(project: Path) -> None:

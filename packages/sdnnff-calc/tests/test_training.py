@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from torch import nn
 
-from sdnnff_calc import SDNNFF
+from sdnnff_calc import SDNNFF, runs
 from sdnnff_calc.adaptation import add_adapters, merge_adapters
 from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.committee import Committee
@@ -61,7 +62,7 @@ def test_every_model_learns_the_toy_teacher(name: str, emt_copper: list[Atoms], 
     (path,) = train_committee(config, stores)
     model = load_model(path)
     scale = model.statistics.force_scale
-    assert model.card["validation_force_rmse"] < (0.6 if name == "grid" else 0.2) * scale
+    assert model.card["validation_force_rmse_ev_per_angstrom"] < (0.6 if name == "grid" else 0.2) * scale
     with open(tmp_path / f"log-{model.config.head}.csv", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == epochs
@@ -140,6 +141,31 @@ def test_a_workdir_of_other_force_constants_is_not_continued(
     file.write_text(file.read_text() + "\n# another fit\n")
     with pytest.raises(TrainingError, match="other settings or data"):
         train_committee(config, stores)
+
+
+def test_a_refit_on_forces_does_not_undo_the_force_constant_loss(
+    emt_copper: list[Atoms], copper_force_constants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refits: list[str] = []
+    monkeypatch.setattr(runs, "refit_readout", lambda *_, **__: refits.append("forces") or float("nan"))
+    stores = stores_of(emt_copper[:6])
+    train_committee(run_config(tmp_path / "forces", epochs=1), stores)
+    constants = {"force_constant_weight": 1.0, "force_constants": (str(copper_force_constants),)}
+    train_committee(run_config(tmp_path / "both", epochs=1, **constants), stores)
+    assert refits == ["forces"]
+
+
+@pytest.mark.parametrize("weight", ["energy_weight", "stress_weight"])
+def test_a_weight_that_nothing_comes_of_is_refused(weight: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+    unlabelled = []
+    for atoms in emt_copper:
+        bare = atoms.copy()
+        bare.calc = SinglePointCalculator(bare, forces=atoms.get_forces())
+        unlabelled.append(bare)
+    with pytest.raises(DataError, match=f"{weight} is 1.0, but no training structure has a label"):
+        train_committee(run_config(tmp_path / "bare", **{weight: 1.0}), stores_of(unlabelled))
+    with pytest.raises(ConfigError, match=f"{weight} is 1.0, but a direct head gives forces only"):
+        train_committee(run_config(tmp_path / "direct", "direct-1", **{weight: 1.0}), stores_of(emt_copper))
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
@@ -352,9 +378,9 @@ def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
     errors = [(p["energy"] - a.calc.results["energy"]) / len(a) for p, a in zip(predicted, moved, strict=True)]
     assert abs(np.mean(errors)) < 0.1
     card = load_model(path).card  # its own, not that of the base
-    assert set(card) == {"fine_tuned_from", "validation_force_rmse"}
+    assert set(card) == {"fine_tuned_from", "validation_force_rmse_ev_per_angstrom"}
     assert card["fine_tuned_from"] == load_model(base).checksum
-    assert np.isfinite(card["validation_force_rmse"])
+    assert np.isfinite(card["validation_force_rmse_ev_per_angstrom"])
     with open(tmp_path / "fine" / "log-finetune.csv", encoding="utf-8") as stream:
         assert float(next(csv.DictReader(stream))["loss"]) < 1.0  # replayed labels moved as well
 
@@ -390,6 +416,22 @@ def test_direct_stage_before_the_conservative_one(emt_copper: list[Atoms], tmp_p
     assert load_model(tmp_path / "model.pt").config.head == "conservative"
 
 
+@pytest.mark.parametrize("name", ["direct-1", "grid"])
+def test_a_direct_stage_before_a_direct_head_is_refused(name: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="direct_epochs needs an e-sdnnff with head = 'conservative'"):
+        train_committee(run_config(tmp_path, name, direct_epochs=2), stores_of(emt_copper))
+
+
+def test_a_missing_learning_curve_is_spoken_of_once(
+    emt_copper: list[Atoms], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_svg", None)
+    runs._say_once.cache_clear()
+    train_committee(run_config(tmp_path, epochs=1, n_members=2, refit_atoms=0), stores_of(emt_copper[:6]))
+    said = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert said == ["no learning curve is drawn: plots need matplotlib: pip install 'sdnnff-calc[plot]'."]
+
+
 def test_committee_members_differ_and_match_their_batched_pass(emt_copper: list[Atoms], tmp_path: Path) -> None:
     table = dataclasses.asdict(SMALL_CONFIGS["conservative-1"])  # as a host reads it from TOML
     trainer = Trainer(table, epochs=2, batch_atoms=32, refit_atoms=0)
@@ -407,7 +449,10 @@ def test_committee_members_differ_and_match_their_batched_pass(emt_copper: list[
     warm = trainer.train(
         emt_copper[:12], emt_copper[12:16], workdir=tmp_path / "2", seed=1, warm_start=paths, n_members=3
     )
-    assert load_model(warm[0]).card["validation_force_rmse"] < load_model(paths[0]).card["validation_force_rmse"]
+    assert (
+        load_model(warm[0]).card["validation_force_rmse_ev_per_angstrom"]
+        < load_model(paths[0]).card["validation_force_rmse_ev_per_angstrom"]
+    )
     with pytest.raises(ConfigError, match="warm_start"):
         trainer.train(emt_copper[:4], [], workdir=tmp_path / "3", seed=1, warm_start=paths[:1], n_members=3)
 

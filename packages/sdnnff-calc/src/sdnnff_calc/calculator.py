@@ -20,6 +20,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from numpy.typing import NDArray
 
 from sdnnff_calc.checkpoint import Model, load_model
+from sdnnff_calc.closest_pairs import check_pairs, limits_of
 from sdnnff_calc.committee import Committee
 from sdnnff_calc.device import choose_device
 from sdnnff_calc.elements import check_elements
@@ -27,13 +28,15 @@ from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.heads import Prediction, evaluate
 from sdnnff_calc.neighbours import VerletList
+from sdnnff_calc.structure_label import in_structure
 
 __all__ = ["SDNNFF"]
 
 _log = logging.getLogger(__name__)
 
-_BYTES_PER_EDGE = 2_000
-_BYTES_PER_ATOM = 250_000
+_NUMBERS_PER_EDGE = 500
+_NUMBERS_PER_ATOM = 62_500
+"""At the peak of a batch, measured on the bundled model; each of them takes the bytes of the model's precision."""
 
 
 def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,6 +103,7 @@ class SDNNFF(Calculator):
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         self._verlet = VerletList(self.model.config.cutoff, skin)
+        self._limits = limits_of(self.model.statistics.closest_pairs)
         if self.model.config.head == "direct":
             self.implemented_properties = ["forces"]  # type: ignore[misc]
 
@@ -116,9 +120,11 @@ class SDNNFF(Calculator):
     def _require(self, name: str) -> None:
         """Refuse a property the head does not give."""
         if name not in self.implemented_properties:
+            others_do = name in type(self).implemented_properties
+            fix = " Train an e-sdnnff with head = 'conservative'." if others_do else ""
             raise PropertyNotImplementedError(
                 f"{name} is not available: this model has a '{self.model.config.head}' head, which gives "
-                f"{', '.join(self.implemented_properties)}. Train one with head = 'conservative'."
+                f"{', '.join(self.implemented_properties)}.{fix}"
             )
 
     def calculate(
@@ -134,7 +140,7 @@ class SDNNFF(Calculator):
         PropertyNotImplementedError
             When the head does not give a property, or a stress is asked of a cell that is not fully periodic.
         UnknownElementError, OverlappingAtomsError, EmptyInputError, NonFiniteError, DataError
-            For input the model cannot treat.
+            For input the model cannot treat, atoms far closer than any it has learned from included.
         """
         super().calculate(atoms, properties, system_changes)
         structure = self.atoms
@@ -147,6 +153,7 @@ class SDNNFF(Calculator):
             )
         check_elements(structure.numbers, self.model.elements)
         edges = EdgeArrays.from_atoms(structure, self.model.config.cutoff, self._verlet.edges(structure))
+        check_pairs(edges, self._limits)
         results = self._run([edges])[0]
         if not structure.pbc.all():
             results.pop("stress", None)
@@ -172,16 +179,22 @@ class SDNNFF(Calculator):
         ------
         EmptyInputError
             For an empty list.
+
+        Notes
+        -----
+        Atoms closer than any the model has learned from are refused by :meth:`calculate` only, where the model itself
+        moves them.
         """
         if isinstance(structures, Atoms):
             raise ConfigError("predict takes a list of structures, got one structure: give [atoms].")
         results: list[dict[str, Any]] = []
         batch: list[EdgeArrays] = []
-        used = 0.0
-        for atoms in structures:
-            check_elements(atoms.numbers, self.model.elements)
-            edges = EdgeArrays.from_atoms(atoms, self.model.config.cutoff)
-            cost = len(edges.numbers) * _BYTES_PER_ATOM + len(edges.centre) * _BYTES_PER_EDGE
+        used, size = 0.0, self.model.dtype.itemsize
+        for index, atoms in enumerate(structures):
+            with in_structure(index, atoms):
+                check_elements(atoms.numbers, self.model.elements)
+                edges = EdgeArrays.from_atoms(atoms, self.model.config.cutoff)
+            cost = size * (len(edges.numbers) * _NUMBERS_PER_ATOM + len(edges.centre) * _NUMBERS_PER_EDGE)
             if batch and used + cost > memory_gb * 1e9:
                 results += self._run(batch)
                 batch, used = [], 0.0

@@ -16,8 +16,8 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
     Parameters
     ----------
     card
-        Free text and numbers by topic. A table is a mapping of rows, each a mapping of numbers; where its topic
-        ends in ``_ev_per_angstrom`` the numbers are in eV/Å and are shown in meV/Å.
+        Free text and numbers by topic. A table is a mapping of rows, each a mapping of numbers; where a topic
+        ends in ``_ev_per_angstrom`` its numbers are in eV/Å and are shown in meV/Å.
 
     Returns
     -------
@@ -26,11 +26,12 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
     """
     lines = []
     for topic, value in card.items():
-        if not isinstance(value, Mapping):
-            lines.append(f"{topic}: {value}")
-            continue
         are_forces = topic.endswith(_FORCE_UNIT)
-        lines.append(f"{topic.removesuffix(_FORCE_UNIT)}, meV/Å:" if are_forces else f"{topic}:")
+        title = f"{topic.removesuffix(_FORCE_UNIT)}, meV/Å:" if are_forces else f"{topic}:"
+        if not isinstance(value, Mapping):
+            lines.append(f"{title} {_show(value, are_forces)}")
+            continue
+        lines.append(title)
         width = max((len(str(row)) for row in value), default=0)
         for row, numbers in value.items():
             if isinstance(numbers, Mapping):
@@ -42,5 +43,7 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
 
 
 def _show(value: Any, are_forces: bool) -> str:
-    """Spell one entry of a table."""
-    return f"{1000.0 * value:.1f}" if are_forces and isinstance(value, (int, float)) else str(value)
+    """Spell one entry."""
+    if are_forces and isinstance(value, (int, float)):
+        return f"{1000.0 * value:.1f}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sdnnff_calc.architectures import build_network
+from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.config import ModelConfig, model_config_from_dict
 from sdnnff_calc.errors import (
     CheckpointError,
@@ -53,7 +54,6 @@ KEYS = (
     "provenance", "card", "dtype", "weights", "checksum",
 )  # fmt: skip
 _MAGIC = "sdnnff-calc checkpoint"
-_BUNDLED = Path(__file__).parent / "weights"
 
 
 @dataclass
@@ -162,6 +162,7 @@ def _header(config: ModelConfig, elements: tuple[int, ...], statistics: Statisti
             "force_scale": float(statistics.force_scale),
             "mean_neighbours": float(statistics.mean_neighbours),
             "atomic_energies": {str(z): float(e) for z, e in (statistics.atomic_energies or {}).items()},
+            "closest_pairs": {f"{a}-{b}": float(d) for (a, b), d in (statistics.closest_pairs or {}).items()},
         },
     }
 
@@ -201,11 +202,6 @@ def save_model(model: Model, path: str | Path) -> Path:
     return path
 
 
-def bundled_models() -> dict[str, Path]:
-    """List the models that come inside this package, by name."""
-    return {p.stem: p for p in sorted(_BUNDLED.glob("*.pt"))}
-
-
 def _resolve(path: str | Path | None) -> Path:
     """Turn a path, a bundled name or nothing into a file."""
     bundled = bundled_models()
@@ -216,6 +212,10 @@ def _resolve(path: str | Path | None) -> Path:
     found = Path(path).expanduser()
     if found.is_dir() and (found / "model.pt").is_file():
         return found / "model.pt"
+    if found.is_dir():
+        inside = sorted(found.glob("*/model.pt"))
+        hint = f"Give a model below it, such as '{inside[0]}'." if inside else "Was it trained?"
+        raise ModelNotFoundError(f"the folder '{path}' holds no model.pt of its own. {hint}")
     if not found.is_file():
         raise ModelNotFoundError(
             f"no model file '{path}', expected a checkpoint written by 'sdnnff train'. "
@@ -281,11 +281,13 @@ def _build(content: dict[str, Any], file: Path, device: str | torch.device, dtyp
         network = network.to(getattr(torch, dtype))
     stats = content["statistics"]
     energies = {int(z): float(e) for z, e in stats["atomic_energies"].items()}
+    closest = {tuple(key.split("-")): float(d) for key, d in stats.get("closest_pairs", {}).items()}
+    pairs = {(int(a), int(b)): distance for (a, b), distance in closest.items()}
     return Model(
         network=network.to(device).eval(),
         config=config,
         elements=tuple(int(z) for z in content["elements"]),
-        statistics=Statistics(stats["force_scale"], stats["mean_neighbours"], energies or None),
+        statistics=Statistics(stats["force_scale"], stats["mean_neighbours"], energies or None, pairs or None),
         provenance=dict(content["provenance"]),
         card=dict(content["card"]),
         checksum=str(content["checksum"]),

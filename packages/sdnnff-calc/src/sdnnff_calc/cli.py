@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sdnnff_calc import __version__
 from sdnnff_calc.errors import SdnnffError
 
 __all__ = ["build_parser", "main"]
@@ -25,35 +26,40 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sdnnff", description="Train and use spatial-density neural-network force fields."
     )
+    parser.add_argument("--version", action="version", version=f"sdnnff-calc {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every epoch")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     for name, text in (("train", "train a model or a committee"), ("finetune", "adapt a model to new data")):
         train = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-        train.add_argument("config", type=Path, help="TOML file with [model], [data], [training], [finetune]")
+        table = "[model]" if name == "train" else "[finetune]"
+        train.add_argument("config", type=Path, help=f"TOML file with {table}, [data], [training]")
         train.add_argument("--workdir", type=Path, help="overrides [training] workdir")
         train.add_argument("--seed", type=int, help="overrides [training] seed")
         if name == "train":
             train.add_argument("--members", type=int, help="overrides [training] n_members")
         train.add_argument("--device", help="overrides [training] device")
 
+    model_help = "checkpoint or training folder; 'default' is the model of the wheel"
     evaluate = commands.add_parser("evaluate", help="force errors against labels")
-    evaluate.add_argument("model", help="checkpoint")
+    evaluate.add_argument("model", help=model_help)
     evaluate.add_argument("data", nargs="+", help="labelled structures")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
-    evaluate.add_argument("--parity", type=Path, help="write a parity plot")
+    evaluate.add_argument("--parity", type=Path, help="write a parity plot, .png, .svg, .pdf …")
     evaluate.add_argument("--device", default="auto")
     evaluate.add_argument("--memory-gb", type=float, default=1.0, help="limit for one batch")
 
     info = commands.add_parser("info", help="what a checkpoint holds")
-    info.add_argument("model", nargs="?", help="checkpoint; the default bundled model when left out")
+    info.add_argument("model", nargs="?", default="default", help=f"{model_help} (also when left out)")
     info.add_argument("--json", action="store_true", help="print JSON")
 
     embed = commands.add_parser("embed", help="one descriptor vector per structure")
-    embed.add_argument("model", help="checkpoint")
+    embed.add_argument("model", help=model_help)
     embed.add_argument("structures", nargs="+", help="any files ASE reads")
     embed.add_argument("-o", "--output", type=Path, help=".npy file; CSV on stdout when left out")
     embed.add_argument("--device", default="auto")
+    for command in commands.choices.values():  # after the command as well; unset there, it leaves the first alone
+        command.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log every epoch")
     return parser
 
 
@@ -122,9 +128,9 @@ def _train(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from sdnnff_calc.config import read_config
-    from sdnnff_calc.runs import finetune, load_stores, train_committee
+    from sdnnff_calc.runs import finetune, load_stores, starting_model, train_committee
 
-    config = read_config(arguments.config)
+    config = read_config(arguments.config, arguments.command)
     given = {
         "workdir": str(arguments.workdir) if arguments.workdir else None,
         "seed": arguments.seed,
@@ -133,14 +139,15 @@ def _train(arguments: argparse.Namespace) -> None:
     }
     changes = {name: value for name, value in given.items() if value is not None}
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+    tune = arguments.command == "finetune"
+    if tune:
+        config = dataclasses.replace(config, model=starting_model(config).config)  # data are read with its cutoff
     with _progress() as progress:
-        if arguments.command == "finetune":
-            paths = [finetune(config, progress=progress)]  # type: ignore[arg-type]
-        else:
-            stores = load_stores(config)
-            for line in stores.report.lines():
-                print(line, file=sys.stderr)
-            paths = train_committee(config, stores, progress)  # type: ignore[arg-type]
+        stores = load_stores(config)
+        for line in stores.report.lines():
+            print(line, file=sys.stderr)
+        run = (config, stores, progress)
+        paths = [finetune(*run)] if tune else train_committee(*run)  # type: ignore[arg-type]
     for path in paths:
         print(path)
 
@@ -149,17 +156,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     """Print force errors."""
     from sdnnff_calc.calculator import SDNNFF
     from sdnnff_calc.data import DataReport, check_labels, iterate_structures
-    from sdnnff_calc.evaluation import evaluate_forces, plot_parity
+    from sdnnff_calc.evaluation import check_picture, evaluate_forces, plot_parity
 
+    if arguments.parity:
+        check_picture(arguments.parity)
     calculator = SDNNFF(arguments.model, device=arguments.device)
     report = DataReport()
     structures = list(check_labels(iterate_structures(arguments.data), float("inf"), report))
     for line in report.rejected:
         print(f"left out: {line}", file=sys.stderr)
     errors = evaluate_forces(calculator, structures, arguments.memory_gb)
+    print(json.dumps(errors.as_dict(), indent=1) if arguments.json else "\n".join(errors.lines()))
     if arguments.parity:
         plot_parity(errors, arguments.parity)
-    print(json.dumps(errors.as_dict(), indent=1) if arguments.json else "\n".join(errors.lines()))
 
 
 def _info(arguments: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
+from sdnnff_calc.structure_label import in_structure
 
 __all__ = ["Committee", "load_committee"]
 
@@ -132,12 +133,14 @@ class Committee:
         cutoff = max(m.config.cutoff for m in self.models)
         batch: list[EdgeArrays] = []
         held = 0
-        for atoms in structures:
-            check_elements(atoms.numbers, self.elements)
+        for index, atoms in enumerate(structures):
+            with in_structure(index, atoms):
+                check_elements(atoms.numbers, self.elements)
+                edges = EdgeArrays.from_atoms(atoms, cutoff)
             if batch and held + len(atoms) > self.batch_atoms:
                 yield batch
                 batch, held = [], 0
-            batch.append(EdgeArrays.from_atoms(atoms, cutoff))
+            batch.append(edges)
             held += len(atoms)
         yield batch
 

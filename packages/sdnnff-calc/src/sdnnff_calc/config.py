@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.errors import ConfigError, nearest_hint
 
 __all__ = [
@@ -180,7 +181,7 @@ class TrainingConfig:
     """bfloat16 matrix products on a GPU: three digits, for speed. What that costs in force errors is not measured yet.
     Never used on a CPU."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Precision of weights and features."""
+    """Precision of weights and features; in fine-tuning it must be that of the model."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``. Energies are summed in float64, which Apple's ``mps`` lacks."""
     checkpoint_minutes: float = 5.0
@@ -199,7 +200,7 @@ class FinetuneConfig:
     """How an existing model is adapted to new data."""
 
     model: str = ""
-    """Checkpoint to start from."""
+    """Checkpoint to start from; ``default``: the model of the wheel."""
     method: Literal["full", "head", "adapters"] = "full"
     """``full``: all weights; ``head``: the readout only; ``adapters``: low-rank additions to every matrix."""
     rank: int = 4
@@ -285,8 +286,21 @@ def model_config_from_dict(values: dict[str, Any]) -> ModelConfig:
     return config
 
 
-def read_config(path: str | Path) -> RunConfig:
+_UNUSED = {
+    "train": ("finetune", "train starts from fresh weights. Run 'sdnnff finetune', or take the table out."),
+    "finetune": ("model", "fine-tuning takes the architecture from the checkpoint. Take the table out."),
+}
+
+
+def read_config(path: str | Path, command: Literal["train", "finetune"] | None = None) -> RunConfig:
     """Read a training run from TOML; paths in it are relative to the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    command
+        What it is read for: a table of no use to it is refused. None allows all of them.
 
     Raises
     ------
@@ -305,9 +319,14 @@ def read_config(path: str | Path) -> RunConfig:
     if unknown:
         name = sorted(unknown)[0]
         raise ConfigError(f"unknown table [{name}] in {path}. {nearest_hint(name, known)}")
+    if command is not None and _UNUSED[command][0] in tables:
+        table, reason = _UNUSED[command]
+        raise ConfigError(f"{path} has a table [{table}], but {reason}")
     data = record_from_dict(DataConfig, tables.get("data", {}), "data")
     training = record_from_dict(TrainingConfig, tables.get("training", {}), "training")
     finetune = record_from_dict(FinetuneConfig, tables.get("finetune", {}), "finetune")
+
+    has_no_file = finetune.model in ("", *bundled_models())
 
     def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str((path.parent / name).resolve()) for name in names)
@@ -327,7 +346,7 @@ def read_config(path: str | Path) -> RunConfig:
         ),
         finetune=dataclasses.replace(
             finetune,
-            model=str((path.parent / finetune.model).resolve()) if finetune.model else "",
+            model=finetune.model if has_no_file else str((path.parent / finetune.model).resolve()),
             replay=absolute(finetune.replay),
         ),
     )

@@ -132,8 +132,8 @@ class DataReport:
 
     Attributes
     ----------
-    n_structures, n_atoms
-        Accepted.
+    n_structures, n_atoms, n_energies, n_stresses
+        Accepted; with these labels.
     element_counts
         Atoms by symbol.
     rejected
@@ -150,6 +150,8 @@ class DataReport:
     rejected: list[str] = field(default_factory=list)
     largest_force: float = 0.0
     n_cached: int = 0
+    n_energies: int = 0
+    n_stresses: int = 0
 
     def lines(self) -> list[str]:
         """Say it in words, one line per fact."""
@@ -160,6 +162,7 @@ class DataReport:
         if elements:
             lines.append(f"atoms by element: {elements}")
             lines.append(f"largest force component {self.largest_force:.3f} eV/Å")
+            lines.append(f"with an energy {self.n_energies}, with a stress {self.n_stresses}")
         if self.rejected:
             lines.append(f"{len(self.rejected)} structures left out:")
             lines += [f"  {reason}" for reason in self.rejected[:20]]
@@ -211,4 +214,6 @@ def check_labels(structures: Iterable[Atoms], max_force: float, report: DataRepo
         report.n_atoms += len(atoms)
         report.element_counts.update(atoms.get_chemical_symbols())
         report.largest_force = max(report.largest_force, largest)
+        report.n_energies += "energy" in results
+        report.n_stresses += "stress" in results
         yield atoms

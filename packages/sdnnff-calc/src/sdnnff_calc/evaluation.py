@@ -13,9 +13,10 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from sdnnff_calc.calculator import SDNNFF
-from sdnnff_calc.errors import EmptyInputError, MissingExtraError
+from sdnnff_calc.errors import ConfigError, EmptyInputError, MissingExtraError, nearest_hint
+from sdnnff_calc.structure_label import in_structure
 
-__all__ = ["ForceReport", "OneByOne", "Predictor", "embed", "evaluate_forces", "plot_parity"]
+__all__ = ["ForceReport", "OneByOne", "Predictor", "check_picture", "embed", "evaluate_forces", "plot_parity"]
 
 
 class Predictor(Protocol):
@@ -158,19 +159,33 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
     )
 
 
-def plot_parity(report: ForceReport, path: Path) -> None:
-    """Draw predicted against labelled force components.
+def check_picture(path: Path) -> None:
+    """Refuse a picture that cannot be drawn, before the work that it would show.
 
     Raises
     ------
     MissingExtraError
         Without matplotlib.
+    ConfigError
+        When the folder is not there, or the name ends in no format of matplotlib.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("plots need matplotlib: pip install 'sdnnff-calc[plot]'.") from error
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}.")
+    formats, ending = FigureCanvasAgg.get_supported_filetypes(), path.suffix.lower().removeprefix(".")
+    if ending not in formats:
+        raise ConfigError(f"{path} ends in no known format of pictures. {nearest_hint(ending, formats)}")
+
+
+def plot_parity(report: ForceReport, path: Path) -> None:
+    """Draw predicted against labelled force components; raises what :func:`check_picture` does."""
+    check_picture(path)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.0, 4.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -199,4 +214,8 @@ def embed(calculator: SDNNFF, structures: Sequence[Atoms]) -> NDArray[np.float64
     """
     if len(structures) == 0:
         raise EmptyInputError("there is no structure to embed.")
-    return np.stack([calculator.descriptors(atoms).mean(axis=0) for atoms in structures])
+    vectors = []
+    for index, atoms in enumerate(structures):
+        with in_structure(index, atoms):
+            vectors.append(calculator.descriptors(atoms).mean(axis=0))
+    return np.stack(vectors)

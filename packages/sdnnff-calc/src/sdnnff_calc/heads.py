@@ -41,11 +41,14 @@ class Statistics:
         Average number of neighbours within the cutoff.
     atomic_energies
         Least-squares energy of each element, eV, by atomic number.
+    closest_pairs
+        Shortest distance of each pair of elements, Å, by atomic numbers in ascending order; None in older models.
     """
 
     force_scale: float = 1.0
     mean_neighbours: float = 40.0
     atomic_energies: dict[int, float] | None = None
+    closest_pairs: dict[tuple[int, int], float] | None = None
 
     def energy_table(self) -> Tensor:
         """Give the atomic energies as a float64 table, shape (119,), eV."""

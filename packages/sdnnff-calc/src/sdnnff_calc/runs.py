@@ -17,7 +17,8 @@ from ase import Atoms
 from sdnnff_calc.adaptation import add_adapters, freeze_all_but_readout, merge_adapters
 from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
-from sdnnff_calc.config import EquivariantConfig, FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
+from sdnnff_calc.closest_pairs import merge_closest
+from sdnnff_calc.config import FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
 from sdnnff_calc.device import choose_device
 from sdnnff_calc.dft_outputs import output_files
@@ -40,9 +41,14 @@ from sdnnff_calc.training import Fit, Progress
 from sdnnff_calc.training_log import EpochRecord, plot_learning_curve
 from sdnnff_calc.workdirs import held
 
-__all__ = ["Stores", "finetune", "load_stores", "new_model", "store_of", "train_committee", "train_member"]
+__all__ = [
+    "Stores", "finetune", "load_stores", "new_model", "starting_model", "store_of", "train_committee", "train_member",
+]  # fmt: skip
 
 _log = logging.getLogger(__name__)
+
+_READERS = 2
+"""Raised when the readers find more in the same files than before: an older cache is then built anew."""
 
 
 @dataclasses.dataclass
@@ -74,7 +80,7 @@ def _cache_key(config: RunConfig) -> str:
     files = [Path(name) for name in (*data.train, *data.validation)]
     read = [p for path in files for p in (output_files(path) if path.is_dir() else [path]) if p.is_file()]
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in read]
-    content = [stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
+    content = [_READERS, stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
     seed = None if data.validation else config.training.seed  # it decides the split
     text = json.dumps([*content, seed, [str(p) for p in files]])
     return hashlib.sha256(text.encode()).hexdigest()
@@ -184,12 +190,13 @@ def train_member(
     training = dataclasses.replace(config.training, seed=seed)
     model_config = config.model
     stages: tuple[str, ...] = (model_config.head,)
-    if training.direct_epochs > 0 and isinstance(model_config, EquivariantConfig):
+    if training.direct_epochs > 0:
         if model_config.head != "conservative":
-            raise ConfigError("direct_epochs needs head = 'conservative': it is the stage before it.")
+            raise ConfigError("direct_epochs needs an e-sdnnff with head = 'conservative': it is the stage before it.")
         stages = ("direct", *stages)
     records: list[EpochRecord] = []
     origin = ""
+    _require_labels(training, model_config.head, stores.train)
     with held(workdir, stages):
         model = new_model(model_config, stores.train, training.dtype, seed, training.energy_weight > 0.0)
         if warm_start is not None:
@@ -221,19 +228,26 @@ def train_member(
         try:
             plot_learning_curve(records, workdir / "learning-curve.svg")
         except ImportError as error:
-            _log.info("%s", error)
+            _say_once(f"no learning curve is drawn: {error}")
     return path
+
+
+@functools.cache
+def _say_once(warning: str) -> None:
+    """Log a warning, not again for each member and round of a committee."""
+    _log.warning(warning)
 
 
 def _refit(model: Model, stores: Stores, training: TrainingConfig, replay: SampleStore | None = None) -> None:
     """Solve for the readout's last layer, where forces are all that is trained on."""
-    if training.refit_atoms == 0 or training.energy_weight > 0.0 or training.stress_weight > 0.0:
+    others = (training.energy_weight, training.stress_weight, training.force_constant_weight)
+    if training.refit_atoms == 0 or max(others) > 0.0:
         return
     earlier = None if replay is None else _subset(replay, training)
     train = _subset(stores.train, training)
     rmse = refit_readout(model, train, stores.validation, earlier=earlier)
     if np.isfinite(rmse):
-        model.card["validation_force_rmse"] = float(rmse)
+        model.card["validation_force_rmse_ev_per_angstrom"] = float(rmse)
 
 
 def _subset(store: SampleStore, training: TrainingConfig) -> MemoryStore:
@@ -241,6 +255,17 @@ def _subset(store: SampleStore, training: TrainingConfig) -> MemoryStore:
     order = np.random.default_rng(training.seed).permutation(len(store))
     count = int(np.searchsorted(np.cumsum(store.sizes[order]), training.refit_atoms, side="right"))
     return MemoryStore(store[int(k)] for k in order[: max(1, count)])
+
+
+def _require_labels(training: TrainingConfig, head: str, store: SampleStore) -> None:
+    """Refuse weights of energies or stresses that nothing would come of."""
+    for name, weight in (("energy", training.energy_weight), ("stress", training.stress_weight)):
+        if weight <= 0.0:
+            continue
+        if head != "conservative":
+            raise ConfigError(f"{name}_weight is {weight}, but a direct head gives forces only. Set it to 0.")
+        if not any(np.isfinite(getattr(store[index], name)).all() for index in range(len(store))):
+            raise DataError(f"{name}_weight is {weight}, but no training structure has a label for it. Set it to 0.")
 
 
 def _copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> int:
@@ -288,6 +313,31 @@ def train_committee(
     return paths
 
 
+def starting_model(config: RunConfig) -> Model:
+    """Load the model that fine-tuning adapts.
+
+    Raises
+    ------
+    ConfigError
+        When the table ``finetune`` names no model, or a setting of ``training`` does not go with fine-tuning it.
+    """
+    training = config.training
+    if not config.finetune.model:
+        raise ConfigError("[finetune] model names no checkpoint to start from.")
+    if training.n_members != 1:
+        raise ConfigError(
+            f"n_members is {training.n_members}: fine-tuning adapts one model. Set it to 1, and "
+            "fine-tune each member in a folder of its own."
+        )
+    if training.direct_epochs > 0:
+        raise ConfigError(f"direct_epochs is {training.direct_epochs}: fine-tuning has no direct stage. Set it to 0.")
+    model = load_model(config.finetune.model)
+    dtype = str(model.dtype).removeprefix("torch.")
+    if training.dtype != dtype:
+        raise ConfigError(f"dtype is '{training.dtype}', but the model to fine-tune is '{dtype}'. Set dtype to that.")
+    return model
+
+
 def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress | None = None) -> Path:
     """Adapt an existing model to new data as the table ``finetune`` says.
 
@@ -301,14 +351,7 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
         ``workdir/model.pt``, an ordinary checkpoint.
     """
     settings: FinetuneConfig = config.finetune
-    if not settings.model:
-        raise ConfigError("[finetune] model names no checkpoint to start from.")
-    if config.training.n_members != 1:
-        raise ConfigError(
-            f"n_members is {config.training.n_members}: fine-tuning adapts one model. Set it to 1, and "
-            "fine-tune each member in a folder of its own."
-        )
-    model = load_model(settings.model)
+    model = starting_model(config)
     model.card = {"fine_tuned_from": model.checksum}  # what is measured of one model is not of the other
     config = dataclasses.replace(config, model=model.config)
     training = config.training
@@ -324,7 +367,10 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
             if len(replay) == 0:
                 raise DataError("[finetune] replay: no structure is left after the checks.")
             origin = f"{origin} {replay.digest}"
-        _, elements = measure_statistics(stores.train, with_energy=False)
+        _require_labels(training, model.config.head, stores.train)
+        found, elements = measure_statistics(stores.train, with_energy=False)
+        pairs = merge_closest(model.statistics.closest_pairs, found.closest_pairs)
+        model.statistics = dataclasses.replace(model.statistics, closest_pairs=pairs)
         model.elements = tuple(sorted({*model.elements, *elements}))
         torch.manual_seed(training.seed)
         for parameter in model.network.parameters():

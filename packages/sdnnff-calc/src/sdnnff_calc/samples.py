@@ -28,6 +28,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdnnff_calc.closest_pairs import ClosestPairs
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.errors import DataError
 from sdnnff_calc.heads import Statistics
@@ -326,7 +327,7 @@ def batch_indices(
 
 
 def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistics, tuple[int, ...]]:
-    """Measure force scale, neighbours, atomic energies and the element set of a training set.
+    """Measure force scale, neighbours, atomic energies, closest pairs and the element set of a training set.
 
     Parameters
     ----------
@@ -344,12 +345,14 @@ def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistic
     square = n_components = n_edges = n_atoms = 0.0
     elements: set[int] = set()
     normal, right = np.zeros((119, 119)), np.zeros(119)
+    closest = ClosestPairs()
     for index in range(len(store)):
         sample = store[index]
         square += float((np.asarray(sample.forces, dtype=np.float64) ** 2).sum())
         n_components += sample.forces.size
         n_edges += len(sample.edges.centre)
         n_atoms += sample.n_atoms
+        closest.add(sample.edges)
         elements.update(int(z) for z in np.unique(sample.edges.numbers))
         if with_energy and np.isfinite(sample.energy):
             counts = np.bincount(sample.edges.numbers, minlength=119).astype(np.float64)
@@ -363,4 +366,4 @@ def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistic
     if with_energy and right.any():
         solution = np.linalg.lstsq(normal[np.ix_(known, known)], right[known], rcond=1e-10)[0]
         atomic = {z: float(e) for z, e in zip(known, solution, strict=True)}
-    return Statistics(scale, max(n_edges / n_atoms, 1.0), atomic), tuple(known)
+    return Statistics(scale, max(n_edges / n_atoms, 1.0), atomic, closest.found()), tuple(known)

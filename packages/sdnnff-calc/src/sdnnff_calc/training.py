@@ -183,7 +183,7 @@ class Fit:
         self.average.values = self.best
         self.average.swap_in(self.network)
         self.network.eval()
-        self.model.card["validation_force_rmse"] = self.state.best_rmse
+        self.model.card["validation_force_rmse_ev_per_angstrom"] = self.state.best_rmse
         return self.model
 
     # ---- one epoch ----------------------------------------------------------------------------------

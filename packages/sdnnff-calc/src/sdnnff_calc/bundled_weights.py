@@ -1,0 +1,14 @@
+"""The models that come inside this package, found without reading them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["bundled_models"]
+
+_FOLDER = Path(__file__).parent / "weights"
+
+
+def bundled_models() -> dict[str, Path]:
+    """List the models that come inside this package, by name."""
+    return {p.stem: p for p in sorted(_FOLDER.glob("*.pt"))}
