@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from sdnnff_calc import __version__
+from sdnnff_calc import __version__, cli
 from sdnnff_calc.card import card_lines
 from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.cli import build_parser, main
@@ -245,3 +247,13 @@ def test_help_and_version_do_not_need_torch() -> None:
         pytest.skip("screen-cli is not installed beside this package")
     assert done.stdout.strip() == "False", done.stderr
     assert time.monotonic() - start < 30
+
+
+def test_the_time_left_begins_anew_with_the_next_stage(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    now = iter([0.0, 600.0, 1200.0, 1210.0, 1220.0])
+    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with cli._progress() as progress:
+        for share in (0.5, 1.0, 0.25, 0.5):
+            progress(share, "epoch")  # type: ignore[operator]
+    left = [line.rsplit(", ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert left == ["0:10:00 left", "0:00:00 left", "? left", "0:00:20 left"]

@@ -91,15 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _progress() -> Iterator[object]:
     """Show a bar with rate and remaining time where rich and a terminal are there, else plain lines."""
 
-    begin, first = time.monotonic(), 0.0
+    begin, first, last = time.monotonic(), 0.0, 0.0
 
     def plain(share: float, line: str) -> None:
-        nonlocal begin, first
-        elapsed, done = time.monotonic() - begin, share - first
-        if done <= 0.0:  # the next member of a committee, or the next stage
+        nonlocal begin, first, last
+        if share <= last:  # the next member of a committee, or the next stage
             begin, first, left = time.monotonic(), share, "?"
         else:
-            left = str(datetime.timedelta(seconds=round(elapsed * (1.0 - share) / done)))
+            seconds = (time.monotonic() - begin) * (1.0 - share) / (share - first)
+            left = str(datetime.timedelta(seconds=round(seconds)))
+        last = share
         print(f"{100 * share:5.1f} % {line}, {left} left", file=sys.stderr)
 
     if not sys.stderr.isatty():
@@ -120,7 +121,13 @@ def _progress() -> Iterator[object]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda share, line: bar.update(task, completed=share, description=line)
+
+        def draw(share: float, line: str) -> None:
+            if share <= bar.tasks[0].completed:
+                bar.reset(task, total=1.0)
+            bar.update(task, completed=share, description=line)
+
+        yield draw
 
 
 def _train(arguments: argparse.Namespace) -> None:
