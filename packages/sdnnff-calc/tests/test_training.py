@@ -16,6 +16,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from ase.units import GPa
 from torch import nn
 
 from sdnnff_calc import SDNNFF, runs
@@ -26,6 +27,7 @@ from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, Ru
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.energy_zero import follow_zero
 from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, TrainingError
+from sdnnff_calc.evaluation import evaluate_forces
 from sdnnff_calc.heads import Prediction, Statistics, evaluate
 from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
 from sdnnff_calc.optimisation import make_optimiser
@@ -34,7 +36,7 @@ from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_commit
 from sdnnff_calc.samples import Sample, collate_samples
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.trainer import Trainer
-from sdnnff_calc.training import Fit, force_errors
+from sdnnff_calc.training import Fit, validation_errors
 from sdnnff_calc.workdirs import held
 
 
@@ -81,6 +83,31 @@ def test_energies_and_stresses_are_learned(emt_copper: list[Atoms], tmp_path: Pa
     stress = np.array([r["stress"] for r in results])
     stress_label = np.array([a.calc.results["stress"] for a in emt_copper])
     assert np.corrcoef(stress.ravel(), stress_label.ravel())[0, 1] > 0.9
+    report = evaluate_forces(calculator, emt_copper)
+    assert report.stress_mae == pytest.approx(np.abs(stress - stress_label).mean(), rel=1e-6)
+    assert f"stress MAE {report.stress_mae / GPa:9.3f} GPa" in report.lines()
+    with open(tmp_path / "log-conservative.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for column in ("validation_energy_mae", "validation_stress_mae"):
+        assert float(rows[-1][column]) < 0.5 * float(rows[0][column])
+
+
+def test_validation_errors_are_those_of_the_evaluation(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    config = run_config(tmp_path, epochs=1, energy_weight=1.0, stress_weight=1.0)
+    model = load_model(train_committee(config, stores_of(emt_copper))[0])
+    found = validation_errors(model, store_of(emt_copper, 4.5))
+    report = evaluate_forces(SDNNFF(model), emt_copper)
+    assert found.force_rmse == pytest.approx(report.rmse, rel=1e-4)
+    assert found.energy_mae == pytest.approx(report.energy_mae, rel=1e-4)
+    matrix = [np.abs(r["stress"] - a.calc.results["stress"])[[0, 1, 2, 3, 3, 4, 4, 5, 5]].mean()
+              for r, a in zip(SDNNFF(model).predict(emt_copper), emt_copper, strict=True)]  # fmt: skip
+    assert found.stress_mae == pytest.approx(np.mean(matrix), rel=1e-4)
+    bare = [atoms.copy() for atoms in emt_copper[:2]]
+    for atoms, labelled in zip(bare, emt_copper, strict=False):
+        atoms.calc = SinglePointCalculator(atoms, forces=labelled.get_forces())
+    unknown = validation_errors(model, store_of(bare, 4.5))
+    assert unknown.energy_mae is None
+    assert unknown.stress_mae is None
 
 
 @pytest.fixture(scope="session")
@@ -204,9 +231,9 @@ def test_refit_of_the_readout_is_a_least_squares_solution(emt_copper: list[Atoms
     stores = stores_of(emt_copper)
     (path,) = train_committee(run_config(tmp_path, epochs=15, learning_rate=1e-2, refit_atoms=0), stores)
     model = load_model(path, dtype="float64")
-    before = force_errors(model, stores.validation)[0]
+    before = validation_errors(model, stores.validation).force_rmse
     stated = refit_readout(model, stores.train, stores.validation)
-    after = force_errors(model, stores.validation)[0]
+    after = validation_errors(model, stores.validation).force_rmse
     assert after < 0.9 * before
     assert stated == pytest.approx(after, rel=1e-6)
     direct = toy_model("direct-1")
@@ -224,7 +251,7 @@ def test_refit_in_fine_tuning_leaves_earlier_forces_alone(emt_copper: list[Atoms
 
     def refit(earlier: Any) -> tuple[float, float, float]:
         model = load_model(path, dtype="float64")
-        before = force_errors(model, new.validation)[0]
+        before = validation_errors(model, new.validation).force_rmse
         after = refit_readout(model, new.train, new.validation, earlier=earlier)
         now = SDNNFF(model).predict(emt_copper)
         moved = [a["forces"] - b["forces"] for a, b in zip(now, old, strict=True)]

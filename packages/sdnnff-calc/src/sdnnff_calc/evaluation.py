@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+from ase.units import GPa
 from numpy.typing import NDArray
 
 from sdnnff_calc.calculator import SDNNFF
@@ -64,6 +66,8 @@ class ForceReport:
         File and frame of each structure, or its formula.
     energy_mae
         Per atom, eV; None without energies on both sides.
+    stress_mae
+        Of the six components, eV/Å³; None without stresses on both sides.
     labels, predictions
         All force components, shape (n_atoms, 3), eV/Å.
     """
@@ -77,6 +81,7 @@ class ForceReport:
     by_structure: NDArray[np.float64]
     origins: list[str]
     energy_mae: float | None
+    stress_mae: float | None
     labels: NDArray[np.float64]
     predictions: NDArray[np.float64]
 
@@ -93,6 +98,7 @@ class ForceReport:
             "force_rmse_by_structure": [float(x) for x in self.by_structure],
             "structures": self.origins,
             "energy_mae_ev_per_atom": self.energy_mae,
+            "stress_mae_ev_per_cubic_angstrom": self.stress_mae,
         }
 
     def lines(self) -> list[str]:
@@ -108,7 +114,15 @@ class ForceReport:
         rows.append(f"worst structure: {self.origins[worst]}, {1000 * float(self.by_structure[worst]):.3f} meV/Å")
         if self.energy_mae is not None:
             rows.append(f"energy MAE {1000 * self.energy_mae:9.3f} meV/atom")
+        if self.stress_mae is not None:
+            rows.append(f"stress MAE {self.stress_mae / GPa:9.3f} GPa")
         return rows
+
+
+def _six(stress: Any) -> NDArray[np.float64]:
+    """Six components, in ASE's order, of a stress given as such or as a matrix."""
+    given = np.asarray(stress, dtype=float)
+    return given.ravel() if given.size == 6 else full_3x3_to_voigt_6_stress(given.reshape(3, 3))
 
 
 def _rms(values: NDArray[np.float64]) -> float:
@@ -144,6 +158,11 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
         for p, a in zip(predicted, structures, strict=True)
         if "energy" in p and "energy" in a.calc.results
     ]
+    stress = [
+        np.abs(p["stress"] - _six(a.calc.results["stress"])).mean()
+        for p, a in zip(predicted, structures, strict=True)
+        if "stress" in p and "stress" in a.calc.results
+    ]
     return ForceReport(
         n_structures=len(structures),
         n_atoms=len(numbers),
@@ -154,6 +173,7 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
         by_structure=np.array([_rms(e) for e in errors]),
         origins=[str(a.info.get("origin", a.get_chemical_formula())) for a in structures],
         energy_mae=float(np.mean(energy)) if energy else None,
+        stress_mae=float(np.mean(stress)) if stress else None,
         labels=np.concatenate(labels),
         predictions=np.concatenate([p["forces"] for p in predicted]),
     )

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from ase.units import GPa
+from torch import Tensor, nn
 
 from sdnnff_calc.checkpoint import Model, write_atomically
 from sdnnff_calc.config import TrainingConfig
@@ -34,7 +35,7 @@ from sdnnff_calc.optimisation import AveragedWeights, learning_rate, make_optimi
 from sdnnff_calc.samples import LabelledBatch, SampleStore, batch_indices, collate_samples
 from sdnnff_calc.training_log import EpochRecord, write_log
 
-__all__ = ["Fit", "Progress", "force_errors"]
+__all__ = ["Fit", "Progress", "ValidationErrors", "validation_errors"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +61,22 @@ class _State:
     records: list[EpochRecord] = field(default_factory=list)
 
 
-def force_errors(model: Model, store: SampleStore, batch_atoms: int = 2048) -> tuple[float, float]:
-    """Measure force RMSE and MAE over all components, eV/Å."""
+@dataclass(frozen=True)
+class ValidationErrors:
+    """Errors over a labelled set: forces in eV/Å, energies in eV/atom, stresses in eV/Å³; None without labels."""
+
+    force_rmse: float
+    force_mae: float
+    energy_mae: float | None
+    stress_mae: float | None
+
+
+def validation_errors(model: Model, store: SampleStore, batch_atoms: int = 2048) -> ValidationErrors:
+    """Measure the errors of a model, of stresses by component."""
     square = absolute = 0.0
     count = 0
+    energies: list[Tensor] = []
+    stresses: list[Tensor] = []
     device = next(model.network.parameters()).device
     for chosen in batch_indices(store.sizes, batch_atoms):
         batch = collate_samples([store[k] for k in chosen], model.dtype, device)
@@ -72,7 +85,17 @@ def force_errors(model: Model, store: SampleStore, batch_atoms: int = 2048) -> t
         square += float(error.square().sum())
         absolute += float(error.abs().sum())
         count += error.numel()
-    return math.sqrt(square / count), absolute / count
+        if prediction.energies is not None and prediction.stresses is not None:
+            n_atoms = torch.tensor(batch.env.n_atoms_each, device=device)
+            energies.append((prediction.energies.detach() - batch.energies).abs() / n_atoms)
+            stresses.append((prediction.stresses.detach() - batch.stresses).abs().double().flatten())
+    return ValidationErrors(math.sqrt(square / count), absolute / count, _mean(energies), _mean(stresses))
+
+
+def _mean(parts: list[Tensor]) -> float | None:
+    """Average what is finite."""
+    mean = float(torch.cat(parts).nanmean()) if parts else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 def _file_digest(path: str) -> str:
@@ -265,7 +288,8 @@ class Fit:
         state = self.state
         self.average.swap_in(self.network)
         self.network.eval()
-        rmse, mae = force_errors(self.model, self.validation if len(self.validation) else self.train)
+        errors = validation_errors(self.model, self.validation if len(self.validation) else self.train)
+        rmse = errors.force_rmse
         self.average.swap_out(self.network)
         n_done = max(state.batch, 1)
         state.epoch += 1
@@ -285,7 +309,9 @@ class Fit:
             loss=state.loss_sum / n_done,
             train_force_rmse=math.sqrt(state.square_sum / max(state.component_sum, 1)),
             validation_force_rmse=rmse,
-            validation_force_mae=mae,
+            validation_force_mae=errors.force_mae,
+            validation_energy_mae=errors.energy_mae if self.config.energy_weight > 0.0 else None,
+            validation_stress_mae=errors.stress_mae if self.config.stress_weight > 0.0 else None,
         )
         state.records.append(record)
         state.loss_sum = state.square_sum = 0.0
@@ -294,8 +320,12 @@ class Fit:
         line = (
             f"{self.stage} epoch {record.epoch}/{self.epochs}: force RMSE "
             f"{1000 * record.train_force_rmse:.2f} (train) {1000 * rmse:.2f} (validation) meV/Å, "
-            f"{self._step_atoms / max(self._step_seconds, 1e-9):.0f} atoms/s"
         )
+        if record.validation_energy_mae is not None:
+            line += f"energy {1000 * record.validation_energy_mae:.1f} meV/atom, "
+        if record.validation_stress_mae is not None:
+            line += f"stress {record.validation_stress_mae / GPa:.2f} GPa, "
+        line += f"{self._step_atoms / max(self._step_seconds, 1e-9):.0f} atoms/s"
         _log.info(line)
         if self.progress is not None:
             self.progress(min(1.0, self._progress_share()), line)

@@ -30,6 +30,8 @@ class EpochRecord:
         eV/Å; the first with the weights as they moved, the second with the averaged ones.
     validation_force_mae
         eV/Å.
+    validation_energy_mae, validation_stress_mae
+        eV/atom and, of its components, eV/Å³; None where they are not trained on or not labelled.
     """
 
     stage: str
@@ -41,6 +43,8 @@ class EpochRecord:
     train_force_rmse: float
     validation_force_rmse: float
     validation_force_mae: float
+    validation_energy_mae: float | None = None
+    validation_stress_mae: float | None = None
 
 
 def write_log(records: list[EpochRecord], path: Path) -> None:
