@@ -49,6 +49,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "adapters": {"method": "adapters"},
     "full, replay": {"method": "full", "replay": True},
     "adapters, replay": {"method": "adapters", "replay": True},
+    "full, fc2": {"method": "full", "fc2": True},
     "full, replay, fc2": {"method": "full", "replay": True, "fc2": True},
 }
 """``fc2``: the force-constant loss, with fc2 fitted to the same N supercells; it costs no further DFT."""
