@@ -405,7 +405,12 @@ def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
     errors = [(p["energy"] - a.calc.results["energy"]) / len(a) for p, a in zip(predicted, moved, strict=True)]
     assert abs(np.mean(errors)) < 0.1
     card = load_model(path).card  # its own, not that of the base
-    assert set(card) == {"fine_tuned_from", "validation_force_rmse_ev_per_angstrom"}
+    assert set(card) == {"fine_tuned_from", "training", "validation_force_rmse_ev_per_angstrom"}
+    assert card["training"] == {
+        "structures": len(moved) - 4, "atomic_environments": 8 * (len(moved) - 4), "validation_structures": 4,
+        "epochs": 1, "epoch_kept": 1, "seed": 3, "batch_atoms": 32, "learning_rate": 1e-5, "warmup_steps": 5,
+        "ema_decay": 0.9, "energy_weight": 1.0,
+    }  # fmt: skip
     assert card["fine_tuned_from"] == load_model(base).checksum
     assert np.isfinite(card["validation_force_rmse_ev_per_angstrom"])
     with open(tmp_path / "fine" / "log-finetune.csv", encoding="utf-8") as stream:

@@ -207,7 +207,25 @@ class Fit:
         self.average.swap_in(self.network)
         self.network.eval()
         self.model.card["validation_force_rmse_ev_per_angstrom"] = self.state.best_rmse
+        self.model.card["training"] = self._account()
         return self.model
+
+    def _account(self) -> dict[str, Any]:
+        """Say for the card how this stage was trained: sizes, the epoch kept, and what is not a default setting."""
+        default = dataclasses.asdict(TrainingConfig())
+        here = {"workdir", "device", "checkpoint_minutes", "n_members", "epochs"}  # of this machine, or said otherwise
+        settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in here and v != default[k]}
+        if "force_constants" in settings:
+            settings["force_constants"] = [Path(name).name for name in settings["force_constants"]]
+        return {
+            "structures": len(self.train),
+            "atomic_environments": int(self.train.sizes.sum()),
+            "validation_structures": len(self.validation),
+            "epochs": self.state.epoch,
+            "epoch_kept": self.state.best_epoch,
+            "seed": self.config.seed,
+            **settings,
+        }
 
     # ---- one epoch ----------------------------------------------------------------------------------
 
