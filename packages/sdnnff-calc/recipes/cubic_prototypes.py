@@ -19,8 +19,8 @@ r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, 
     screen-cli compare teacher student                                 # κ and stability, teacher against student
 
 With several models ``--committee a.pt b.pt`` asks the teacher only where they disagree by ``--deviation``.
-More labels of one kind (``label --containing O --committee run-3/model.pt …``) went into cubic_prototypes_oxides.toml, which
-trains from the beginning, and into cubic_prototypes_grid.toml, the grid model on the same file.
+More labels of one kind (``label --containing O --committee run-3/model.pt …``) went into cubic_prototypes_oxides.toml,
+which trains from the beginning, and into cubic_prototypes_grid.toml, the grid model on the same file.
 cubic_prototypes_errors.py says how sure the force errors are and what they are made of.
 
 Each crystal is a prototype filled with random elements: at most one of them forms anions (no oxyhalides, no sulphur
