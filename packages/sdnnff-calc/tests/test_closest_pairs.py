@@ -16,9 +16,11 @@ from ase.optimize import BFGS, FIRE
 from sdnnff_calc import SDNNFF, load_model, save_model
 from sdnnff_calc.closest_pairs import LEAST_SHARE, ClosestPairs, limits_of, merge_closest
 from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
+from sdnnff_calc.data import DataReport
 from sdnnff_calc.environments import EdgeArrays
 from sdnnff_calc.errors import OverlappingAtomsError
-from sdnnff_calc.runs import finetune
+from sdnnff_calc.runs import Stores, finetune, store_of, train_committee
+from sdnnff_calc.testing import toy_model
 
 
 def test_the_shortest_distance_of_each_pair_is_found() -> None:
@@ -87,4 +89,18 @@ def test_fine_tuning_lets_a_model_go_closer(tmp_path: Path, emt_copper: list[Ato
     pairs = load_model(finetune(config)).statistics.closest_pairs
     assert pairs is not None
     assert pairs[3, 29] == 2.4
+    assert pairs[29, 29] < 3.0
+
+
+def test_a_warm_start_knows_the_distances_of_both_trainings(tmp_path: Path, emt_copper: list[Atoms]) -> None:
+    base = toy_model("conservative-1")
+    base.statistics = dataclasses.replace(base.statistics, closest_pairs={(29, 29): 3.6, (11, 29): 2.4})
+    save_model(base, tmp_path / "base.pt")
+    stores = Stores(store_of(emt_copper[:4], 4.5), store_of(emt_copper[4:6], 4.5), DataReport())
+    training = TrainingConfig(workdir=str(tmp_path / "run"), epochs=1, device="cpu")
+    config = RunConfig(model=base.config, data=DataConfig(), training=training)
+    (path,) = train_committee(config, stores, warm_start=[tmp_path / "base.pt"])
+    pairs = load_model(path).statistics.closest_pairs
+    assert pairs is not None
+    assert pairs[11, 29] == 2.4
     assert pairs[29, 29] < 3.0

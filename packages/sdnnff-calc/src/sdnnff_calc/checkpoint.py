@@ -210,9 +210,9 @@ def _resolve(path: str | Path | None) -> Path:
     if str(path) in bundled:
         return bundled[str(path)]
     found = Path(path).expanduser()
-    if found.is_dir() and (found / "model.pt").is_file():
-        return found / "model.pt"
     if found.is_dir():
+        if (found / "model.pt").is_file():
+            return found / "model.pt"
         inside = sorted(found.glob("*/model.pt"))
         hint = f"Give a model below it, such as '{inside[0]}'." if inside else "Was it trained?"
         raise ModelNotFoundError(f"the folder '{path}' holds no model.pt of its own. {hint}")

@@ -135,7 +135,12 @@ def _train(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from sdnnff_calc.config import read_config
-    from sdnnff_calc.runs import finetune, load_stores, starting_model, train_committee
+    from sdnnff_calc.data import DataReport
+    from sdnnff_calc.runs import finetune, load_stores, train_committee
+
+    def tell(report: DataReport) -> None:
+        for line in report.lines():
+            print(line, file=sys.stderr)
 
     config = read_config(arguments.config, arguments.command)
     given = {
@@ -146,15 +151,13 @@ def _train(arguments: argparse.Namespace) -> None:
     }
     changes = {name: value for name, value in given.items() if value is not None}
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
-    tune = arguments.command == "finetune"
-    if tune:
-        config = dataclasses.replace(config, model=starting_model(config).config)  # data are read with its cutoff
     with _progress() as progress:
-        stores = load_stores(config)
-        for line in stores.report.lines():
-            print(line, file=sys.stderr)
-        run = (config, stores, progress)
-        paths = [finetune(*run)] if tune else train_committee(*run)  # type: ignore[arg-type]
+        if arguments.command == "finetune":
+            paths = [finetune(config, progress=progress, tell=tell)]  # type: ignore[arg-type]
+        else:
+            stores = load_stores(config)
+            tell(stores.report)
+            paths = train_committee(config, stores, progress)  # type: ignore[arg-type]
     for path in paths:
         print(path)
 

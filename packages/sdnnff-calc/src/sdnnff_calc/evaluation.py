@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sdnnff_calc.calculator import SDNNFF
 from sdnnff_calc.errors import ConfigError, EmptyInputError, MissingExtraError, nearest_hint
+from sdnnff_calc.samples import stress_matrix
 from sdnnff_calc.structure_label import in_structure
 
 __all__ = ["ForceReport", "OneByOne", "Predictor", "check_picture", "embed", "evaluate_forces", "plot_parity"]
@@ -119,12 +120,6 @@ class ForceReport:
         return rows
 
 
-def _six(stress: Any) -> NDArray[np.float64]:
-    """Six components, in ASE's order, of a stress given as such or as a matrix."""
-    given = np.asarray(stress, dtype=float)
-    return given.ravel() if given.size == 6 else full_3x3_to_voigt_6_stress(given.reshape(3, 3))
-
-
 def _rms(values: NDArray[np.float64]) -> float:
     """Root mean square."""
     return float(np.sqrt(np.mean(values**2)))
@@ -159,7 +154,7 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
         if "energy" in p and "energy" in a.calc.results
     ]
     stress = [
-        np.abs(p["stress"] - _six(a.calc.results["stress"])).mean()
+        np.abs(p["stress"] - full_3x3_to_voigt_6_stress(stress_matrix(a.calc.results["stress"]))).mean()
         for p, a in zip(predicted, structures, strict=True)
         if "stress" in p and "stress" in a.calc.results
     ]

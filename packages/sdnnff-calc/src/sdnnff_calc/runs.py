@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -204,8 +204,11 @@ def train_member(
             origin = earlier.checksum
             _copy_weights(earlier.network, model.network)
             # the weights mean forces in units of the earlier scale: keep it, or the start is no longer warm
-            atomic_energies = model.statistics.atomic_energies or earlier.statistics.atomic_energies
-            model.statistics = dataclasses.replace(earlier.statistics, atomic_energies=atomic_energies)
+            model.statistics = dataclasses.replace(
+                earlier.statistics,
+                atomic_energies=model.statistics.atomic_energies or earlier.statistics.atomic_energies,
+                closest_pairs=merge_closest(earlier.statistics.closest_pairs, model.statistics.closest_pairs),
+            )
         if len(stages) == 2:
             direct = dataclasses.replace(model_config, head="direct")
             first = new_model(direct, stores.train, training.dtype, seed, False)
@@ -338,12 +341,18 @@ def starting_model(config: RunConfig) -> Model:
     return model
 
 
-def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress | None = None) -> Path:
+def finetune(
+    config: RunConfig,
+    stores: Stores | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[DataReport], None] = _tell,
+) -> Path:
     """Adapt an existing model to new data as the table ``finetune`` says.
 
     With replay data, and where forces alone are trained on, the last layer is refitted at the end. Energies, where they
     are trained on, follow the zero of the new data: atomic energies move by the constants that fit the new labels to
     the model's predictions, and so do the labels of replayed structures, unless both have the `same_zero`.
+    Without ``stores`` the data are read once the folder is held, and ``tell`` is given the report on them.
 
     Returns
     -------
@@ -359,7 +368,7 @@ def finetune(config: RunConfig, stores: Stores | None = None, progress: Progress
     with held(workdir, ("finetune",)):
         if stores is None:
             stores = load_stores(config)
-            _tell(stores.report)
+            tell(stores.report)
         origin = f"{model.checksum} {settings.method} {settings.rank} {settings.same_zero}"
         replay: SampleStore | None = None
         if settings.replay:

@@ -35,8 +35,14 @@ from sdnnff_calc.heads import Statistics
 
 __all__ = [
     "LabelledBatch", "MemoryStore", "Sample", "SampleStore", "ShardedStore",
-    "batch_indices", "collate_samples", "measure_statistics",
+    "batch_indices", "collate_samples", "measure_statistics", "stress_matrix",
 ]  # fmt: skip
+
+
+def stress_matrix(stress: Any) -> NDArray[np.float64]:
+    """Give a stress, six components in ASE's order or a matrix, as a matrix, shape (3, 3)."""
+    given = np.asarray(stress, dtype=float).ravel()
+    return voigt_6_to_full_3x3_stress(given) if given.size == 6 else given.reshape(3, 3)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,7 @@ class Sample:
         """Find the neighbours of a structure and take the labels of its calculator."""
         results = atoms.calc.results
         stress = results.get("stress")
-        if stress is None:
-            full = np.full((3, 3), np.nan)
-        else:
-            given = np.asarray(stress, dtype=float).ravel()
-            full = voigt_6_to_full_3x3_stress(given) if given.size == 6 else given.reshape(3, 3)
+        full = np.full((3, 3), np.nan) if stress is None else stress_matrix(stress)
         energy = float(results.get("energy", np.nan))
         return cls(EdgeArrays.from_atoms(atoms, cutoff), np.asarray(results["forces"]), energy, full)
 
