@@ -69,8 +69,8 @@ class SDNNFF(Calculator):
     atoms
         Structure to attach to, as ASE's calculators take one.
     compiled
-        Let ``torch.compile`` fuse the network in the first call: half a minute once, a third less time in every later
-        one. For long molecular dynamics; needs a C++ compiler.
+        Let ``torch.compile`` fuse the network in the first call: half a minute once, then a third less time with
+        hundreds of atoms, little with 64. For long molecular dynamics; needs a C++ compiler.
 
     Notes
     -----
