@@ -133,6 +133,10 @@ WHEEL = {
     "Bessel functions of r": Variant(dataclasses.replace(BUNDLED, radial_basis="bessel")),
     "direct head": Variant(dataclasses.replace(BUNDLED, head="direct")),
     "sdnnff, 1 frame": Variant(GridConfig(cutoff=4.5, sigma=0.54, n_frames=1)),
+    "sdnnff, 3 frames": Variant(GridConfig(cutoff=4.5, sigma=0.54)),
+    "4 element channels": Variant(dataclasses.replace(BUNDLED, n_element_channels=4)),
+    "properties only": Variant(BUNDLED, freeze="properties only"),
+    "learned only": Variant(BUNDLED, freeze="learned only"),
     "1000 crystals": Variant(BUNDLED, n_crystals=1000),
 }
 MUON = {"optimiser": "muon", "warmup_steps": 200, "weight_decay": 0.1, "structure_scaling": 0.75}

@@ -385,9 +385,9 @@ def test_replayed_energies_stay_where_both_count_from_one_zero(
     assert np.allclose(apart, 0.05 * kept, atol=1e-6)
 
 
-@pytest.mark.parametrize("base_weight", [1.0, 0.0])
+@pytest.mark.parametrize(("base_weight", "cache"), [(1.0, ""), (1.0, "cache"), (0.0, "")])
 def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
-    base_weight: float, emt_copper: list[Atoms], tmp_path: Path
+    base_weight: float, cache: str, emt_copper: list[Atoms], tmp_path: Path
 ) -> None:
     """Replayed labels keep the old zero; a base trained on forces alone has neither."""
     training: dict[str, Any] = {"epochs": 20, "learning_rate": 1e-2, "energy_weight": 1.0}
@@ -397,10 +397,12 @@ def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
     write(tmp_path / "old.extxyz", emt_copper)
     config = dataclasses.replace(
         run_config(tmp_path / "fine", **{**training, "epochs": 1, "learning_rate": 1e-5}),
+        data=DataConfig(cache=cache and str(tmp_path / cache)),
         finetune=FinetuneConfig(model=str(base), replay=(str(tmp_path / "old.extxyz"),)),
     )
     path = finetune(config, stores_of(moved))
 
+    assert len(list(tmp_path.glob("cache/*/replay/index.json"))) == bool(cache)  # on disk where one is asked for
     predicted = SDNNFF(path).predict(moved)
     errors = [(p["energy"] - a.calc.results["energy"]) / len(a) for p, a in zip(predicted, moved, strict=True)]
     assert abs(np.mean(errors)) < 0.1

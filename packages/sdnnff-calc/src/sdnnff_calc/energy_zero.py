@@ -8,10 +8,11 @@ import logging
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.heads import atomic_energies, sum_by_structure
-from sdnnff_calc.samples import MemoryStore, Sample, SampleStore, batch_indices, collate_samples
+from sdnnff_calc.samples import Sample, SampleStore, batch_indices, collate_samples
 
 __all__ = ["follow_zero", "measure_shift"]
 
@@ -89,8 +90,29 @@ def follow_zero(
     if replay is None or same_zero:
         return replay
 
-    def moved(sample: Sample) -> Sample:
-        added = sum(shift.get(int(z), 0.0) - own.get(int(z), 0.0) for z in sample.edges.numbers)
+    return _Moved(replay, {z: shift.get(z, 0.0) - own.get(z, 0.0) for z in {*shift, *own}})
+
+
+class _Moved:
+    """A store whose energies count from another zero: ``added`` (eV) for each atom by atomic number."""
+
+    def __init__(self, store: SampleStore, added: dict[int, float]) -> None:
+        self._store, self._added = store, added
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._store[index]
+        added = sum(self._added.get(int(z), 0.0) for z in sample.edges.numbers)
         return dataclasses.replace(sample, energy=sample.energy + added)
 
-    return MemoryStore(moved(replay[k]) for k in range(len(replay)))
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Atoms of each sample."""
+        return self._store.sizes
+
+    @property
+    def digest(self) -> str:
+        """Hash of the samples as they were and of the move."""
+        return f"{self._store.digest} {sorted(self._added.items())}"

@@ -18,7 +18,7 @@ from sdnnff_calc.adaptation import add_adapters, freeze_all_but_readout, merge_a
 from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.closest_pairs import merge_closest
-from sdnnff_calc.config import FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
+from sdnnff_calc.config import DataConfig, FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
 from sdnnff_calc.device import choose_device
 from sdnnff_calc.dft_outputs import output_files
@@ -60,10 +60,10 @@ class Stores:
     report: DataReport
 
 
-def store_of(structures: Iterable[Atoms], cutoff: float, max_force: float = np.inf) -> MemoryStore:
+def store_of(structures: Iterable[Atoms], cutoff: float) -> MemoryStore:
     """Make an in-memory store of labelled structures; what is left out is logged as a warning."""
     report = DataReport()
-    checked = check_labels(structures, max_force, report)
+    checked = check_labels(structures, np.inf, report)
     store = MemoryStore(Sample.from_atoms(atoms, cutoff) for atoms in checked)
     _tell(report)
     return store
@@ -74,16 +74,30 @@ def _tell(report: DataReport) -> None:
     _log.log(logging.WARNING if report.rejected else logging.INFO, "\n".join(report.lines()))
 
 
-def _cache_key(config: RunConfig) -> str:
-    """Hash what a cache depends on: files, their times and sizes, cutoff and split."""
-    data = config.data
-    files = [Path(name) for name in (*data.train, *data.validation)]
+def _cached(data: DataConfig, cutoff: float, names: tuple[str, ...], split: object = None) -> Path:
+    """Name the folder of a cache after all it depends on: files, their times and sizes, cutoff, checks and split."""
+    files = [Path(name) for name in names]
     read = [p for path in files for p in (output_files(path) if path.is_dir() else [path]) if p.is_file()]
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in read]
-    content = [_READERS, stamps, config.model.cutoff, data.validation_fraction, data.split_by, data.max_force]
-    seed = None if data.validation else config.training.seed  # it decides the split
-    text = json.dumps([*content, seed, [str(p) for p in files]])
-    return hashlib.sha256(text.encode()).hexdigest()
+    text = json.dumps([_READERS, stamps, [str(p) for p in files], cutoff, data.max_force, split])
+    return Path(data.cache) / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read(
+    structures: Callable[[], Iterable[Atoms]], cutoff: float, data: DataConfig, folder: Path | None, report: DataReport
+) -> SampleStore:
+    """Read and check structures, into memory or, with a folder, into the cache there; or open the cache."""
+    if folder is not None and (folder / "index.json").is_file():
+        store = ShardedStore(folder)
+        report.n_structures += len(store)
+        report.n_atoms += int(store.sizes.sum())
+        report.n_cached += len(store)
+        return store
+    stream = (Sample.from_atoms(atoms, cutoff) for atoms in check_labels(structures(), data.max_force, report))
+    if folder is None:
+        return MemoryStore(stream)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return ShardedStore.write(folder, stream, cutoff=cutoff, shard_atoms=data.shard_atoms)
 
 
 def load_stores(config: RunConfig) -> Stores:
@@ -98,43 +112,42 @@ def load_stores(config: RunConfig) -> Stores:
     if not data.train:
         raise DataError("[data] train names no file.")
     report = DataReport()
-    key = _cache_key(config) if data.cache else ""
-
-    def groups(names: tuple[str, ...]) -> list[str]:
-        return [group_of(atoms, data.split_by, k) for k, atoms in enumerate(iterate_structures(names))]
 
     @functools.cache  # not asked for when both caches are there: it reads all the data
     def held_out() -> Sequence[bool] | None:
         if data.validation:
             return None
-        return list(split_groups(groups(data.train), data.validation_fraction, config.training.seed))
+        groups = [group_of(atoms, data.split_by, k) for k, atoms in enumerate(iterate_structures(data.train))]
+        return list(split_groups(groups, data.validation_fraction, config.training.seed))
 
-    def samples(names: tuple[str, ...], want: bool) -> MemoryStore | ShardedStore:
-        def chosen() -> object:
-            for k, atoms in enumerate(iterate_structures(names)):
-                split = held_out()
-                if split is None or bool(split[k]) == want:
-                    yield atoms
+    def part(names: tuple[str, ...], want: bool) -> SampleStore:
+        def chosen() -> Iterable[Atoms]:
+            split = held_out()
+            return (a for k, a in enumerate(iterate_structures(names)) if split is None or bool(split[k]) == want)
 
-        checked = check_labels(chosen(), data.max_force, report)  # type: ignore[arg-type]
-        stream = (Sample.from_atoms(atoms, cutoff) for atoms in checked)
-        if not data.cache:
-            return MemoryStore(stream)
-        folder = Path(data.cache) / key[:16] / ("validation" if want else "train")
-        if (folder / "index.json").is_file():
-            store = ShardedStore(folder)
-            report.n_structures += len(store)
-            report.n_atoms += int(store.sizes.sum())
-            report.n_cached += len(store)
-            return store
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return ShardedStore.write(folder, stream, cutoff=cutoff, shard_atoms=data.shard_atoms)
+        folder = None
+        if data.cache:
+            split = None if data.validation else [data.validation_fraction, data.split_by, config.training.seed]
+            folder = _cached(data, cutoff, names, split) / ("validation" if want else "train")
+        return _read(chosen, cutoff, data, folder, report)
 
-    train = samples(data.train, False)
-    validation = samples(data.validation or data.train, True)
+    train = part(data.train, False)
+    validation = part(data.validation or data.train, True)
     if len(train) == 0:
         raise DataError("no training structure is left after the checks: " + "; ".join(report.rejected[:5]))
     return Stores(train, validation, report)
+
+
+def _load_replay(config: RunConfig) -> SampleStore:
+    """Read the earlier data that fine-tuning holds on to, through the same cache; what is left out is logged."""
+    data, cutoff, names = config.data, config.model.cutoff, config.finetune.replay
+    report = DataReport()
+    folder = _cached(data, cutoff, names) / "replay" if data.cache else None
+    replay = _read(lambda: iterate_structures(names), cutoff, data, folder, report)
+    _tell(report)
+    if len(replay) == 0:
+        raise DataError("[finetune] replay: no structure is left after the checks.")
+    return replay
 
 
 def new_model(config: ModelConfig, train: SampleStore, dtype: str, seed: int, with_energy: bool) -> Model:
@@ -372,9 +385,7 @@ def finetune(
         origin = f"{model.checksum} {settings.method} {settings.rank} {settings.same_zero}"
         replay: SampleStore | None = None
         if settings.replay:
-            replay = store_of(iterate_structures(settings.replay), model.config.cutoff, config.data.max_force)
-            if len(replay) == 0:
-                raise DataError("[finetune] replay: no structure is left after the checks.")
+            replay = _load_replay(config)
             origin = f"{origin} {replay.digest}"
         _require_labels(training, model.config.head, stores.train)
         found, elements = measure_statistics(stores.train, with_energy=False)
