@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -40,6 +41,29 @@ def test_commands_and_links_exist(page):
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not link.startswith(("http", "mailto")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def anchors(page):
+    """Names that a page's headings have on GitHub."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_anchors_exist(page):
+    for link, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text()):
+        if not link.startswith(("http", "mailto")):
+            target = page.parent / link if link else page
+            assert anchor in anchors(target), f"{page.name} links to {link}#{anchor}"
+
+
+def test_interface_of_sdnnff_calc_names_what_exists():
+    names = set(re.findall(r"`(sdnnff_calc\.[\w.]+\w)`", (ROOT / "docs/reference/sdnnff-api.md").read_text()))
+    assert len(names) > 20
+    for name in names - {"sdnnff_calc.errors"}:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
 
 
 def test_demo_configuration_is_valid():

@@ -3,9 +3,9 @@
     python fine_tune.py supercells --structures relaxed.extxyz --number 10      # displaced supercells
     python fine_tune.py label   --calculator sevennet -o model=l3i5             # by any calculator that screen-cli has,
     python fine_tune.py label   --calculator vasp -o xc=pbe -o encut=500        # or folders of VASP or QE inputs
-    python fine_tune.py tune    --model general.pt --replay old.extxyz          # sdnnff finetune, several methods
+    python fine_tune.py tune    --model default                                 # sdnnff finetune; or a model of yours
     python fine_tune.py sevennet --replay old.extxyz                            # the same for SevenNet, by its trainer
-    python fine_tune.py errors  --model general.pt --elsewhere unseen.extxyz    # before, after, and what was forgotten
+    python fine_tune.py errors  --model default --elsewhere unseen.extxyz       # before, after, and what was forgotten
 
 All steps work in one folder (``--out``, default ``fine-tune``) and can be killed and given again: what is there is not
 done again. Every file is of a common format, so any step can be left out or done by other means:
@@ -18,8 +18,8 @@ done again. Every file is of a common format, so any step can be left out or don
 Structures should be relaxed with the method that labels them. Crystals named by ``--leave-out`` are labelled but not
 trained on: they tell whether the model got better on crystals like these, or only on these. What κ gains, tells
 
-    screen-cli bench kappa -c sdnnff -o path=general.pt -S ... -r ... -d before
-    screen-cli bench kappa -c sdnnff -o path=fine-tune/full-replay/model.pt -S ... -r ... -d after
+    screen-cli bench kappa -c sdnnff -S ... -r ... -d before
+    screen-cli bench kappa -c sdnnff -o path=fine-tune/full/model.pt -S ... -r ... -d after
     screen-cli bench compare before after
 
 Needs ``pip install screen-cli al-committee 'sdnnff-calc[phonopy]'`` and, for the step sevennet, sevenn.
@@ -65,8 +65,6 @@ from sdnnff_calc.evaluation import OneByOne, Predictor, evaluate_forces
 
 _log = logging.getLogger("recipe")
 
-METHODS = ["full", "full-replay", "adapters-replay", "full-replay-fc2"]
-"""``full``, ``head`` or ``adapters`` (low rank), with ``-replay`` and ``-fc2`` (force-constant loss) as wanted."""
 CONFIG = """\
 [data]
 train = {train}
@@ -376,7 +374,8 @@ def main(argv: list[str] | None = None) -> int:
         if function is not errors:
             step.add_argument("--replay", type=Path, nargs="+", default=[], help="labelled data of its own training")
         if function is tune:
-            step.add_argument("--methods", nargs="+", default=METHODS, help="default: " + " ".join(METHODS))
+            text = "full (default), head or adapters (low rank), then -replay, -fc2 (force-constant loss) or both"
+            step.add_argument("--methods", nargs="+", default=["full"], metavar="METHOD", help=text)
             step.add_argument("--steps", type=int, default=400, help="optimiser steps on new supercells (default 400)")
         if function is sevennet:
             step.add_argument("--start", default="7net-0", help="checkpoint or name known to sevenn (default 7net-0)")

@@ -139,7 +139,8 @@ class TrainingConfig:
     epochs: int = 200
     """Passes over the training set."""
     max_minutes: float = 0.0
-    """Stop after so much wall time per member, the learning rate falling in time for it; 0: no limit."""
+    """Stop after so much wall time per member and stage (see ``direct_epochs``), the learning rate falling in time for
+    it; 0: no limit."""
     batch_atoms: int = 512
     """Atoms per step, filled with whole structures."""
     optimiser: Literal["adamw", "muon"] = "adamw"
@@ -163,7 +164,7 @@ class TrainingConfig:
     force_weight: float = 1.0
     """Weight of the force error over the force scale."""
     structure_scaling: float = 0.0
-    """Measure force errors by the scale of the whole set (0), of each structure (1), or between: see losses."""
+    """Measure force errors by the scale of the whole set (0), of each structure (1), or between: see theory/force-field."""
     energy_weight: float = 0.0
     """Weight of the error of the energy per atom over (force scale · 1 Å)."""
     stress_weight: float = 0.0
