@@ -94,7 +94,8 @@ def test_vasp_outputs_in_any_order_one_broken_one_missing(tmp_path):
     order = np.argsort(asked[4].atoms.get_chemical_symbols(), kind="stable")
     assert first[asked[4].key].atoms.get_forces()[order] == pytest.approx(forces)
     assert not np.allclose(first[asked[4].key].atoms.get_forces(), forces)
-    assert first[asked[4].key].atoms.get_potential_energy() == pytest.approx(-27.25)
+    energy = first[asked[4].key].atoms.get_potential_energy()
+    assert energy == pytest.approx(-27.0)  # F, whose derivative the forces are, not E at zero smearing
     assert first[asked[4].key].atoms.get_stress()[:3] == pytest.approx([-1.0 * GPa] * 3)  # 10 kbar, sign of ASE
 
     vasprun(folders[0], forces=forces)

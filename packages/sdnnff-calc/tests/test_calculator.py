@@ -344,3 +344,36 @@ def test_ase_finds_the_calculator_by_name() -> None:
     found = [p for p in collection.PluginCollection.from_entry_points() if p.name == "sdnnff"]
     assert len(found) == 1
     assert found[0].implementation is SDNNFF
+
+
+def test_results_of_one_structure_are_never_given_for_the_next(salt: Atoms) -> None:
+    calculator = SDNNFF(toy_model("conservative-1"))
+    calculator.calculate(salt, ["forces"])
+    squeezed = salt.copy()
+    squeezed.positions[1] = squeezed.positions[0] + 0.1
+    for ask in (lambda: calculator.calculate(squeezed, ["forces"]), lambda: calculator.get_forces(squeezed)):
+        with pytest.raises(OverlappingAtomsError):
+            ask()
+
+
+def test_a_model_that_is_handed_in_stays_as_it_is(any_model: Model, salt: Atoms) -> None:
+    SDNNFF(any_model).predict([salt])
+    Committee([any_model, any_model]).predict_committee([salt])
+    assert all(parameter.requires_grad for parameter in any_model.network.parameters())
+
+
+def test_float64_is_exact_though_the_weights_were_saved_in_float32(salt: Atoms, tmp_path: Path) -> None:
+    """Quadrature and radii are made anew in full precision: rotation symmetry to rounding errors."""
+    model = toy_model("conservative-2")
+    turned = salt.copy()
+    turned.rotate(37.0, (1.0, 2.0, 3.0), rotate_cell=True)
+    rotation = np.linalg.solve(salt.cell.array, turned.cell.array)
+    for source in (save_model(model, tmp_path / "m.pt"), model):
+        before, after = SDNNFF(source, dtype="float64").predict([salt, turned])
+        assert np.allclose(before["forces"] @ rotation, after["forces"], rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_a_limit_of_memory_is_above_zero(limit: float, salt: Atoms) -> None:
+    with pytest.raises(ConfigError, match="memory_gb"):
+        SDNNFF(toy_model("conservative-1")).predict([salt], memory_gb=limit)

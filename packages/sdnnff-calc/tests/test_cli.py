@@ -231,6 +231,7 @@ def test_mistakes_end_with_a_sentence_and_code_2(project: Path) -> None:
         ('[model]\nkind = "sdnnff"\nsigma = 0.5\n', "above half the spacing, 0.600 Å"),
         ("[training]\ndevice = 3\n", "expected str"),
         ("[model\n", "not valid TOML"),
+        ("training = 3\n", "training is 3, expected a table [training]."),
     ],
 )
 def test_wrong_settings_are_explained(text: str, message: str, tmp_path: Path) -> None:
@@ -257,3 +258,18 @@ def test_the_time_left_begins_anew_with_the_next_stage(monkeypatch: pytest.Monke
             progress(share, "epoch")  # type: ignore[operator]
     left = [line.rsplit(", ", 1)[1] for line in capsys.readouterr().err.splitlines()]
     assert left == ["0:10:00 left", "0:00:00 left", "? left", "0:00:20 left"]
+
+
+@pytest.mark.parametrize("name", ["vectors", "missing/vectors.npy"])
+def test_vectors_that_cannot_be_written_are_refused_first(
+    name: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    assert main(["embed", "default", "data.extxyz", "-o", name]) == 2
+    assert f"{name} cannot be written: expected a name that ends in .npy" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_ends_with_a_sentence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "file").write_text("in the way")
+    assert main(["train", str(project / "config.toml"), "--workdir", str(project / "file" / "run")]) == 2
+    assert "sdnnff: " in capsys.readouterr().err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import platform
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
+from sdnnff_calc.data import DataReport, check_labels, crystal_of, energy_label, iterate_structures, split_groups
 from sdnnff_calc.errors import DataError
 from sdnnff_calc.losses import read_force_constants
 from sdnnff_calc.phonon_files import units_of
@@ -289,8 +291,7 @@ def test_split_keeps_crystals_together() -> None:
 
 def test_supercells_of_one_crystal_share_a_group() -> None:
     small, large = label_with_emt(1)[0], label_with_emt(1)[0].repeat((2, 1, 1))
-    assert group_of(small, "structure", 0) == group_of(large, "structure", 1)
-    assert group_of(small, "supercell", 0) != group_of(large, "supercell", 1)
+    assert crystal_of(small) == crystal_of(large)
 
 
 def test_a_structure_id_in_extxyz_names_the_group(emt_copper: list[Atoms], tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_a_structure_id_in_extxyz_names_the_group(emt_copper: list[Atoms], tmp_p
         text[-len(atoms) - 1] += f" structure_id={name}"
         (tmp_path / "a.extxyz").write_text("\n".join(text) + "\n")
     read = list(iterate_structures([tmp_path / "a.extxyz"]))
-    assert [group_of(atoms, "structure", k) for k, atoms in enumerate(read)] == ["fcc", "hcp", "fcc"]
+    assert [crystal_of(atoms) for atoms in read] == ["fcc", "hcp", "fcc"]
 
 
 def test_cache_gives_the_same_samples_with_bounded_memory(emt_copper: list[Atoms], tmp_path: Path) -> None:
@@ -310,7 +311,7 @@ def test_cache_gives_the_same_samples_with_bounded_memory(emt_copper: list[Atoms
         for _ in range(20):
             yield from samples
 
-    ShardedStore.write(tmp_path / "c", many(), cutoff=6.0, shard_atoms=64)
+    ShardedStore.write(tmp_path / "c", many(), shard_atoms=64)
     tracemalloc.start()
     store = ShardedStore(tmp_path / "c", n_open=2)
     for index in range(len(store)):
@@ -343,7 +344,7 @@ def test_cache_is_reused_and_rebuilt_when_the_data_change(emt_copper: list[Atoms
     )
     first = load_stores(config)
     assert (len(first.train), len(first.validation)) == (8, 2)
-    (index,) = (tmp_path / "cache").glob("*/train/index.json")
+    (index,) = (tmp_path / "cache").glob("*/index.json")
     stamp = index.stat().st_mtime_ns
     again = load_stores(config)
     assert index.stat().st_mtime_ns == stamp
@@ -388,13 +389,13 @@ def test_a_cache_inside_the_folder_of_data_is_found_again(tmp_path: Path) -> Non
 
 def test_samples_have_one_digest_in_memory_and_on_disk(emt_copper: list[Atoms], tmp_path: Path) -> None:
     samples = [Sample.from_atoms(a, 4.5) for a in emt_copper[:6]]
-    on_disk = ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, shard_atoms=20)
+    on_disk = ShardedStore.write(tmp_path / "c", iter(samples), shard_atoms=20)
     assert on_disk.digest == MemoryStore(samples).digest
     assert on_disk.digest != MemoryStore(samples[:5]).digest
     other = dataclasses.replace(samples[5], forces=samples[5].forces + 1e-4)
     assert on_disk.digest != MemoryStore([*samples[:5], other]).digest
     stamp = (tmp_path / "c" / "index.json").stat().st_mtime_ns
-    ShardedStore.write(tmp_path / "c", iter(samples), cutoff=4.5, shard_atoms=20)
+    ShardedStore.write(tmp_path / "c", iter(samples), shard_atoms=20)
     assert (tmp_path / "c" / "index.json").stat().st_mtime_ns == stamp
 
 
@@ -480,3 +481,68 @@ def test_force_constants_of_other_calculators_are_converted(tmp_path: Path) -> N
     assert np.allclose(target.matrix.numpy(), expected, rtol=1e-6)
     shortest = float(target.env.vector.norm(dim=1).min())
     assert shortest == pytest.approx(3.3 * np.sqrt(3) * 0.52917721, rel=1e-6)
+
+
+def test_the_energy_is_the_one_whose_derivative_the_forces_are(emt_copper: list[Atoms]) -> None:
+    """VASP: E at zero smearing as ``energy``, F as ``free_energy``."""
+    atoms = emt_copper[0].copy()
+    atoms.calc = SinglePointCalculator(atoms, energy=-3.0, free_energy=-3.7, forces=np.zeros((len(atoms), 3)))
+    assert Sample.from_atoms(atoms, 4.5).energy == -3.7
+    assert energy_label({"energy": -3.0}) == -3.0
+    assert np.isnan(energy_label({}))
+
+
+def test_validation_files_of_which_nothing_is_left_are_refused(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.extxyz", emt_copper[:4])
+    data = DataConfig(train=(str(tmp_path / "a.extxyz"),), validation=(str(tmp_path / "a.extxyz"),), max_force=1e-6)
+    config = RunConfig(model=EquivariantConfig(cutoff=4.5), data=data)
+    with pytest.raises(DataError, match="no training structure is left"):
+        load_stores(config)
+    ase.io.write(tmp_path / "calm.extxyz", [at_rest(emt_copper[0])])
+    config = dataclasses.replace(config, data=dataclasses.replace(data, train=(str(tmp_path / "calm.extxyz"),)))
+    with pytest.raises(DataError, match=r"no structure of \[data\] validation is left"):
+        load_stores(config)
+
+
+def at_rest(atoms: Atoms) -> Atoms:
+    """A copy labelled with no forces."""
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, forces=np.zeros((len(copy), 3)))
+    return copy
+
+
+def test_a_cache_keeps_the_precision_of_the_training(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.extxyz", emt_copper[:4])
+    data = DataConfig(train=(str(tmp_path / "a.extxyz"),), split_by="supercell", cache=str(tmp_path / "cache"))
+    found = {}
+    for dtype in ("float32", "float64"):
+        config = RunConfig(EquivariantConfig(cutoff=4.5), data, TrainingConfig(dtype=dtype))  # type: ignore[arg-type]
+        found[dtype] = load_stores(config).train[0].forces
+    assert [array.dtype.name for array in found.values()] == ["float32", "float64"]
+    memory = load_stores(dataclasses.replace(config, data=dataclasses.replace(data, cache=""))).train
+    assert np.array_equal(memory[0].forces, found["float64"])
+
+
+def test_a_broken_cache_build_leaves_nothing_behind(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    dead = tmp_path / f".c.{platform.node()}.{2**22 + 1}"  # beyond any process number: of a writer that was killed
+    (dead / "shard-00000").mkdir(parents=True)
+
+    def breaks() -> Any:
+        yield Sample.from_atoms(emt_copper[0], 4.5)
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="disk is full"):
+        ShardedStore.write(tmp_path / "c", breaks(), shard_atoms=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_compressed_output_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = VASPRUN.format(structure=STRUCTURE)
+    for name, content in (("cut", gzip.compress(text.encode())[:-200]), ("wrong", b"no gzip at all")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vasprun.xml.gz").write_bytes(content)
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "vasprun.xml").write_text(text)
+    assert len(list(iterate_structures([tmp_path]))) == 1
+    for name in ("cut", "wrong"):
+        assert f"{tmp_path / name / 'vasprun.xml.gz'}, after frame -1: ASE cannot read it" in caplog.text

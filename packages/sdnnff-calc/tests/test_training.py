@@ -95,7 +95,7 @@ def test_energies_and_stresses_are_learned(emt_copper: list[Atoms], tmp_path: Pa
 def test_validation_errors_are_those_of_the_evaluation(emt_copper: list[Atoms], tmp_path: Path) -> None:
     config = run_config(tmp_path, epochs=1, energy_weight=1.0, stress_weight=1.0)
     model = load_model(train_committee(config, stores_of(emt_copper))[0])
-    found = validation_errors(model, store_of(emt_copper, 4.5))
+    found = validation_errors(model, store_of(emt_copper, 4.5), config.training)
     report = evaluate_forces(SDNNFF(model), emt_copper)
     assert found.force_rmse == pytest.approx(report.rmse, rel=1e-4)
     assert found.energy_mae == pytest.approx(report.energy_mae, rel=1e-4)
@@ -105,7 +105,7 @@ def test_validation_errors_are_those_of_the_evaluation(emt_copper: list[Atoms], 
     bare = [atoms.copy() for atoms in emt_copper[:2]]
     for atoms, labelled in zip(bare, emt_copper, strict=False):
         atoms.calc = SinglePointCalculator(atoms, forces=labelled.get_forces())
-    unknown = validation_errors(model, store_of(bare, 4.5))
+    unknown = validation_errors(model, store_of(bare, 4.5), config.training)
     assert unknown.energy_mae is None
     assert unknown.stress_mae is None
 
@@ -231,9 +231,9 @@ def test_refit_of_the_readout_is_a_least_squares_solution(emt_copper: list[Atoms
     stores = stores_of(emt_copper)
     (path,) = train_committee(run_config(tmp_path, epochs=15, learning_rate=1e-2, refit_atoms=0), stores)
     model = load_model(path, dtype="float64")
-    before = validation_errors(model, stores.validation).force_rmse
+    before = validation_errors(model, stores.validation, TrainingConfig()).force_rmse
     stated = refit_readout(model, stores.train, stores.validation)
-    after = validation_errors(model, stores.validation).force_rmse
+    after = validation_errors(model, stores.validation, TrainingConfig()).force_rmse
     assert after < 0.9 * before
     assert stated == pytest.approx(after, rel=1e-6)
     direct = toy_model("direct-1")
@@ -251,7 +251,7 @@ def test_refit_in_fine_tuning_leaves_earlier_forces_alone(emt_copper: list[Atoms
 
     def refit(earlier: Any) -> tuple[float, float, float]:
         model = load_model(path, dtype="float64")
-        before = validation_errors(model, new.validation).force_rmse
+        before = validation_errors(model, new.validation, TrainingConfig()).force_rmse
         after = refit_readout(model, new.train, new.validation, earlier=earlier)
         now = SDNNFF(model).predict(emt_copper)
         moved = [a["forces"] - b["forces"] for a, b in zip(now, old, strict=True)]
@@ -402,7 +402,7 @@ def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
     )
     path = finetune(config, stores_of(moved))
 
-    assert len(list(tmp_path.glob("cache/*/replay/index.json"))) == bool(cache)  # on disk where one is asked for
+    assert len(list(tmp_path.glob("cache/*/index.json"))) == bool(cache)  # on disk where one is asked for
     predicted = SDNNFF(path).predict(moved)
     errors = [(p["energy"] - a.calc.results["energy"]) / len(a) for p, a in zip(predicted, moved, strict=True)]
     assert abs(np.mean(errors)) < 0.1
@@ -696,3 +696,108 @@ def test_muon_of_an_old_torch_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) 
 def test_one_bond_scaled_function_is_refused() -> None:
     with pytest.raises(ConfigError, match="n_radial is 1, expected at least 2"):
         EquivariantConfig(radial_basis="bond-scaled", n_radial=1)
+
+
+def strained_copper(n: int) -> list[Atoms]:
+    """Ideal cells under pressure: energies and stresses, and forces of rounding errors only."""
+    cells = []
+    for strain in np.linspace(-0.03, 0.03, n):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell * (1 + strain), scale_atoms=True)
+        reference = atoms.copy()
+        reference.calc = EMT()
+        results = {name: reference.calc.get_property(name, reference) for name in ("energy", "forces", "stress")}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        cells.append(atoms)
+    return cells
+
+
+def test_crystals_at_rest_teach_energies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cells = strained_copper(12)
+    assert max(np.abs(atoms.get_forces()).max() for atoms in cells) < 1e-10
+    config = run_config(tmp_path, epochs=60, learning_rate=1e-2, energy_weight=1.0, stress_weight=1.0)
+    train_committee(config, Stores(store_of(cells[::2], 4.5), store_of(cells[1::2], 4.5), DataReport()))
+    assert "nothing but noise" in caplog.text
+    with open(tmp_path / "log-conservative.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    kept = load_model(tmp_path).card["training"]["epoch_kept"]
+    assert kept > 30  # not the one whose forces are the least noise
+    assert float(rows[kept - 1]["validation_energy_mae"]) < 0.2 * float(rows[0]["validation_energy_mae"])
+    assert rows[kept - 1] == min(rows, key=lambda row: float(row["validation_loss"]))
+
+
+def test_a_warm_start_wants_the_same_architecture(emt_copper: list[Atoms], tmp_path: Path) -> None:
+    (earlier,) = train_committee(run_config(tmp_path / "a", "conservative-2", epochs=1), stores_of(emt_copper))
+    with pytest.raises(ConfigError, match="n_layers = 2 there, 1 here"):
+        train_committee(run_config(tmp_path / "b"), stores_of(emt_copper), warm_start=[earlier])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "mse"}, "loss is 'mse'"),
+        ({"optimiser": "Muon"}, "'muon'"),
+        ({"epoch": 5}, "unknown setting 'epoch'"),
+        ({"epochs": "5"}, "expected int"),
+        ({"model": "sdnnff"}, "expected a table"),
+    ],
+)
+def test_a_trainer_checks_its_settings_at_once(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Trainer(**settings)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"clip_norm": 0.0}, {"energy_weight": -1.0}, {"final_rate": -3.0}, {"patience": -1}, {"max_minutes": -1.0},
+        {"learning_rate": float("inf")}, {"weight_decay": -1.0}, {"loss": "mse"}, {"dtype": "float16"},
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(ConfigError, match=name):
+        TrainingConfig(**setting)
+
+
+@pytest.mark.parametrize("setting", [{"validation_fraction": -1.0}, {"validation_fraction": 1.0}, {"max_force": 0.0}])
+def test_data_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        DataConfig(**setting)
+
+
+def test_an_element_only_in_the_validation_set_is_named(
+    emt_copper: list[Atoms], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    silver = store_of(label_with_emt(2, symbol="Ag"), 4.5)
+    train_committee(run_config(tmp_path, epochs=1), Stores(store_of(emt_copper, 4.5), silver, DataReport()))
+    assert "Ag: in the validation set only" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["head", "adapters"])
+def test_every_method_learns_the_channels_of_a_new_element(
+    method: Any, emt_copper: list[Atoms], tmp_path: Path
+) -> None:
+    (base,) = train_committee(run_config(tmp_path / "base", epochs=1), stores_of(emt_copper))
+    tuning = dataclasses.replace(
+        run_config(tmp_path / method, epochs=2), finetune=FinetuneConfig(model=str(base), method=method)
+    )
+    tuned = load_model(finetune(tuning, stores_of(label_with_emt(8, symbol="Ag"))))
+    moved = (tuned.network.elements.correction - load_model(base).network.elements.correction).abs().amax(dim=1)
+    assert float(moved[47]) > 1e-4
+    assert (tmp_path / method / "learning-curve.svg").is_file()
+
+
+def test_fc2_is_never_that_of_the_folder_one_happens_to_be_in(
+    copper_force_constants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import phonopy
+
+    phonon = phonopy.load(copper_force_constants, log_level=0)
+    phonon.save(tmp_path / "bare.yaml", settings={"force_constants": False, "force_sets": False})
+    from phonopy.file_IO import write_FORCE_CONSTANTS
+
+    write_FORCE_CONSTANTS(7.0 * np.ones_like(phonon.force_constants), filename=tmp_path / "FORCE_CONSTANTS")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="neither force constants nor forces"):
+        read_force_constants("bare.yaml", 4.5, torch.float32, "cpu")

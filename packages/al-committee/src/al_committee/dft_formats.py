@@ -106,7 +106,7 @@ class VaspFormat:
         labelled = attach_label(
             request.atoms,
             forces=forces,
-            energy=results.get("energy"),
+            energy=results.get("free_energy", results.get("energy")),  # TOTEN, whose derivative the forces are
             stress=results.get("stress"),
             answered=answered,
             source=str(path),

@@ -51,7 +51,8 @@ def compute_label(calculator: Any, request: LabelRequest) -> LabelOutcome:
         atoms.calc = calculator
         forces = atoms.get_forces()
         offered = getattr(calculator, "implemented_properties", ())
-        energy = atoms.get_potential_energy() if "energy" in offered else None
+        derives = "free_energy" in offered  # the energy whose derivative the forces are
+        energy = atoms.get_potential_energy(force_consistent=derives) if derives or "energy" in offered else None
         stress = atoms.get_stress() if "stress" in offered and atoms.pbc.all() else None
         labelled = attach_label(
             request.atoms,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
+from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model
 from sdnnff_calc.closest_pairs import check_pairs, limits_of
 from sdnnff_calc.committee import Committee
@@ -32,8 +32,6 @@ from sdnnff_calc.structure_label import in_structure
 
 __all__ = ["SDNNFF"]
 
-_log = logging.getLogger(__name__)
-
 _NUMBERS_PER_EDGE = 500
 _NUMBERS_PER_ATOM = 62_500
 """At the peak of a batch, measured on the bundled model; each of them takes the bytes of the model's precision."""
@@ -44,11 +42,13 @@ def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
     return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
-def _in_dtype(model: Model, dtype: str | None) -> Model:
-    """Give the model itself when it has this precision, else a copy that has."""
+def _own(model: Model, dtype: str | None) -> Model:
+    """Copy a model that is somebody's, in this precision."""
     if dtype is None or model.dtype == getattr(torch, dtype):
-        return model
-    return dataclasses.replace(model, network=copy.deepcopy(model.network).to(getattr(torch, dtype)))
+        return dataclasses.replace(model, network=copy.deepcopy(model.network))
+    network = build_network(model.config, getattr(torch, dtype), seed=0)  # its tables in full precision
+    network.load_state_dict(model.network.state_dict())
+    return dataclasses.replace(model, network=network)
 
 
 class SDNNFF(Calculator):
@@ -62,8 +62,7 @@ class SDNNFF(Calculator):
     device
         ``auto``, ``cpu``, ``cuda`` …
     dtype
-        ``float32``, ``float64``, or None for the model's own. A loaded model keeps its precision: another one
-        is given to a copy.
+        ``float32``, ``float64``, or None for the model's own. A loaded model is copied, and stays as it is.
     skin
         Å added to the cutoff of the stored neighbour list; 0 rebuilds it in each call.
     atoms
@@ -102,7 +101,7 @@ class SDNNFF(Calculator):
         if not skin >= 0.0:
             raise ConfigError(f"skin is {skin!r}, expected 0 Å or more.")
         self.device = choose_device(device)
-        self.model = _in_dtype(path, dtype) if isinstance(path, Model) else load_model(path, self.device, dtype)
+        self.model = _own(path, dtype) if isinstance(path, Model) else load_model(path, self.device, dtype)
         self.network = self.model.network.to(self.device).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
@@ -149,6 +148,7 @@ class SDNNFF(Calculator):
             For input the model cannot treat, atoms far closer than any it has learned from included.
         """
         super().calculate(atoms, properties, system_changes)
+        self.results = {}  # of the structure before
         structure = self.atoms
         wanted = list(properties or ["forces"])
         for name in wanted:
@@ -191,6 +191,8 @@ class SDNNFF(Calculator):
         Atoms closer than any the model has learned from are refused by :meth:`calculate` only, where the model itself
         moves them.
         """
+        if not memory_gb > 0.0:
+            raise ConfigError(f"memory_gb is {memory_gb!r}, expected above 0 GB.")
         if isinstance(structures, Atoms):
             raise ConfigError("predict takes a list of structures, got one structure: give [atoms].")
         results: list[dict[str, Any]] = []

@@ -273,12 +273,10 @@ def _build(content: dict[str, Any], file: Path, device: str | torch.device, dtyp
         raise CheckpointError(f"{file}: the checksum does not match its content. Copy the file again.")
     try:
         config = model_config_from_dict(content["config"])
-        network = build_network(config, getattr(torch, content["dtype"]), seed=0)
+        network = build_network(config, getattr(torch, dtype or content["dtype"]), seed=0)
         network.load_state_dict(content["weights"])
     except (SdnnffError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{file}: weights and configuration do not fit together ({error}).") from error
-    if dtype is not None:
-        network = network.to(getattr(torch, dtype))
     stats = content["statistics"]
     energies = {int(z): float(e) for z, e in stats["atomic_energies"].items()}
     closest = {tuple(key.split("-")): float(d) for key, d in stats.get("closest_pairs", {}).items()}

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sdnnff_calc import __version__
-from sdnnff_calc.errors import SdnnffError
+from sdnnff_calc.errors import ConfigError, SdnnffError
 
 __all__ = ["build_parser", "main"]
 
@@ -81,8 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SdnnffError as error:
         print(f"sdnnff: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"sdnnff: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("sdnnff: interrupted; the same command goes on from the last resume point.", file=sys.stderr)
+        resumes = arguments.command in ("train", "finetune")
+        hint = "; the same command goes on from the last resume point" if resumes else ""
+        print(f"sdnnff: interrupted{hint}.", file=sys.stderr)
         return 130
     return 0
 
@@ -223,11 +228,14 @@ def _embed(arguments: argparse.Namespace) -> None:
     from sdnnff_calc.data import iterate_structures
     from sdnnff_calc.evaluation import embed
 
+    output = arguments.output
+    if output and (output.suffix != ".npy" or not output.parent.is_dir()):
+        raise ConfigError(f"{output} cannot be written: expected a name that ends in .npy, in a folder that exists.")
     structures = list(iterate_structures(arguments.structures))
     vectors = embed(SDNNFF(arguments.model, device=arguments.device), structures)
-    if arguments.output:
-        np.save(arguments.output, vectors)
-        print(arguments.output)
+    if output:
+        np.save(output, vectors)
+        print(output)
         return
     for atoms, vector in zip(structures, vectors, strict=True):
         name = atoms.info.get("origin", atoms.get_chemical_formula())

@@ -12,8 +12,8 @@ Rodriguez et al., Commun. Mater. (2023), doi:10.1038/s43246-023-00390-3, Eq. 3 (
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,6 @@ from sdnnff_calc.structure_label import in_structure
 
 __all__ = ["Committee", "load_committee"]
 
-_log = logging.getLogger(__name__)
-
 Results = tuple[Tensor, Tensor | None, Tensor | None]
 """Forces (n_models, n_atoms, 3), energies (n_models, n_structures), stresses (n_models, n_structures, 3, 3)."""
 
@@ -48,7 +46,7 @@ class Committee:
     Parameters
     ----------
     models
-        At least one.
+        At least one; copied.
     device
         As for :class:`~sdnnff_calc.calculator.SDNNFF`.
     batch_atoms
@@ -64,7 +62,7 @@ class Committee:
         if not models:
             raise EmptyInputError("a committee needs at least one model.")
         self.device = choose_device(device)
-        self.models = list(models)
+        self.models = [dataclasses.replace(model, network=copy.deepcopy(model.network)) for model in models]
         self.batch_atoms = batch_atoms
         self.elements = sorted(set.intersection(*(set(m.elements) for m in models)))
         for model in self.models:

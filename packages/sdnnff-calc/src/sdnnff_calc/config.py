@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -56,17 +57,14 @@ class EquivariantConfig:
     """Width of the readout network."""
 
     def __post_init__(self) -> None:
-        _require(self.head in ("direct", "conservative"), "head", self.head, "'direct' or 'conservative'")
-        bases = ("bessel", "bond-scaled")
-        _require(self.radial_basis in bases, "radial_basis", self.radial_basis, "'bessel' or 'bond-scaled'")
+        _check_choices(self)
         fewest = 2 if self.radial_basis == "bond-scaled" else 1
         _require(self.n_radial >= fewest, "n_radial", self.n_radial, f"at least {fewest} with this radial_basis")
         _require(self.n_factors in (1, 2, 3), "n_factors", self.n_factors, "1, 2 or 3")
         _require(self.n_layers in (1, 2), "n_layers", self.n_layers, "1 or 2")
         _require(1 <= self.l_max <= 8, "l_max", self.l_max, "1 to 8")
-        _require(self.cutoff > 1.0, "cutoff", self.cutoff, "above 1 Å")
-        for name in ("n_element_channels", "n_channels", "n_hidden"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(1.0 < self.cutoff < math.inf, "cutoff", self.cutoff, "above 1 Å")
+        _check_least(self, 1, "n_element_channels", "n_channels", "n_hidden")
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,13 @@ class GridConfig:
     """Local frames per atom used as augmentation in training: 1, 2 or 3; prediction uses the first."""
 
     def __post_init__(self) -> None:
-        _require(self.head == "direct", "head", self.head, "'direct'")
+        _check_choices(self)
         _require(self.n_frames in (1, 2, 3), "n_frames", self.n_frames, "1, 2 or 3")
         _require(self.n_grid >= 3, "n_grid", self.n_grid, "at least 3")
-        _require(self.cutoff > 1.0, "cutoff", self.cutoff, "above 1 Å")
+        _require(1.0 < self.cutoff < math.inf, "cutoff", self.cutoff, "above 1 Å")
         spacing = 2.0 * self.cutoff / (self.n_grid - 1)
         _require(self.sigma > 0.5 * spacing, "sigma", self.sigma, f"above half the spacing, {0.5 * spacing:.3f} Å")
-        for name in ("n_element_channels", "n_hidden", "n_hidden_layers"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _check_least(self, 1, "n_element_channels", "n_hidden", "n_hidden_layers")
 
 
 ModelConfig = EquivariantConfig | GridConfig
@@ -124,6 +121,13 @@ class DataConfig:
     """Folder of the sharded cache; empty: keep everything in memory."""
     shard_atoms: int = 50_000
     """Atoms in one shard of the cache."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        fraction = self.validation_fraction
+        _require(0.0 <= fraction < 1.0, "validation_fraction", fraction, "0 up to 1, without 1")
+        _require(self.max_force > 0.0, "max_force", self.max_force, "above 0 eV/Å")
+        _check_least(self, 1, "shard_atoms")
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ class TrainingConfig:
     force_weight: float = 1.0
     """Weight of the force error over the force scale."""
     structure_scaling: float = 0.0
-    """Measure force errors by the scale of the whole set (0), of each structure (1), or between: see theory/force-field."""
+    """Measure force errors by the scale of the whole set (0), of each structure (1), or between."""
     energy_weight: float = 0.0
     """Weight of the error of the energy per atom over (force scale · 1 Å)."""
     stress_weight: float = 0.0
@@ -189,11 +193,16 @@ class TrainingConfig:
     """Longest time between two resume points."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_atoms", "n_members"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(0.0 <= self.structure_scaling <= 1.0, "structure_scaling", self.structure_scaling, "0 to 1")
-        _require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "0 up to 1")
-        _require(self.learning_rate > 0.0, "learning_rate", self.learning_rate, "above 0")
+        _check_choices(self)
+        _check_least(self, 1, "epochs", "batch_atoms", "n_members")
+        _check_least(self, 0, "max_minutes", "warmup_steps", "weight_decay", "patience", "direct_epochs", "refit_atoms")
+        _check_least(self, 0, "checkpoint_minutes", "force_weight", "energy_weight", "stress_weight")
+        _check_least(self, 0, "force_constant_weight", "seed")
+        for name in ("structure_scaling", "final_rate"):
+            _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "0 to 1")
+        _require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "0 up to 1, without 1")
+        _require(0.0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0")
+        _require(self.clip_norm > 0.0, "clip_norm", self.clip_norm, "above 0")
 
 
 @dataclass(frozen=True)
@@ -215,8 +224,9 @@ class FinetuneConfig:
     otherwise a constant per element is fitted and taken off the replayed ones."""
 
     def __post_init__(self) -> None:
-        _require(self.rank >= 1, "rank", self.rank, "at least 1")
-        _require(self.replay_fraction >= 0.0, "replay_fraction", self.replay_fraction, "0 or more")
+        _check_choices(self)
+        _check_least(self, 1, "rank")
+        _check_least(self, 0, "replay_fraction")
 
 
 @dataclass(frozen=True)
@@ -233,6 +243,19 @@ def _require(condition: bool, name: str, got: object, expected: str) -> None:
     """Raise ConfigError unless the condition holds."""
     if not condition:
         raise ConfigError(f"{name} is {got!r}, expected {expected}.")
+
+
+def _check_least(record: object, least: int, *names: str) -> None:
+    """Require numbers of at least so much, and finite."""
+    for name in names:
+        _require(least <= getattr(record, name) < math.inf, name, getattr(record, name), f"at least {least}")
+
+
+def _check_choices(record: object) -> None:
+    """Require of every setting with named choices that it is one of them."""
+    for name, kind in typing.get_type_hints(type(record)).items():
+        if typing.get_origin(kind) is Literal:
+            _convert(getattr(record, name), kind, name)
 
 
 Record = TypeVar("Record")
@@ -313,13 +336,15 @@ def read_config(path: str | Path, command: Literal["train", "finetune"] | None =
         raise ConfigError(f"no such configuration file: {path}.")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     known = ["model", "data", "training", "finetune"]
     unknown = set(tables) - set(known)
     if unknown:
         name = sorted(unknown)[0]
         raise ConfigError(f"unknown table [{name}] in {path}. {nearest_hint(name, known)}")
+    for name, table in tables.items():
+        _require(isinstance(table, dict), name, table, f"a table [{name}]")
     if command is not None and _UNUSED[command][0] in tables:
         table, reason = _UNUSED[command]
         raise ConfigError(f"{path} has a table [{table}], but {reason}")

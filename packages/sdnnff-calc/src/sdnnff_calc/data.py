@@ -7,9 +7,10 @@ the source has them, energy (eV) and stress (eV/Å³, Voigt order).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import ase.db
 import numpy as np
@@ -21,7 +22,7 @@ from sdnnff_calc.errors import DataError, SdnnffError
 from sdnnff_calc.neighbours import MIN_DISTANCE, find_edges
 from sdnnff_calc.phonon_files import read_phonon_yaml
 
-__all__ = ["DataReport", "check_labels", "group_of", "iterate_structures", "split_groups"]
+__all__ = ["DataReport", "check_labels", "crystal_of", "energy_label", "iterate_structures", "split_groups"]
 
 
 def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
@@ -74,19 +75,23 @@ def _read_database(path: Path) -> Iterator[Atoms]:
         ) from error
 
 
-def group_of(atoms: Atoms, split_by: str, index: int) -> str:
-    """Name what must stay on one side of the split.
-
-    ``structure``: ``info['structure_id']`` when given, else the reduced formula; ``supercell``: the index.
-    """
-    if split_by == "supercell":
-        return str(index)
+def crystal_of(atoms: Atoms) -> str:
+    """Name the crystal that a structure shows: ``info['structure_id']`` when given, else the reduced formula."""
     given = atoms.info.get("structure_id")
     if given is not None:
         return str(given)
     counts = Counter(atoms.get_chemical_symbols())
     divisor = int(np.gcd.reduce(list(counts.values())))
     return "".join(f"{symbol}{n // divisor}" for symbol, n in sorted(counts.items()))
+
+
+def energy_label(results: Mapping[str, Any]) -> float:
+    """Give the energy, eV, of which the forces are the derivative; NaN without one.
+
+    ASE calls it ``free_energy``, where it tells it from ``energy``: VASP's smeared electrons have F (TOTEN) and E at
+    zero smearing.
+    """
+    return float(results.get("free_energy", results.get("energy", np.nan)))
 
 
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -197,7 +202,9 @@ def check_labels(structures: Iterable[Atoms], max_force: float, report: DataRepo
         stress = np.asarray(results.get("stress", np.zeros(6)))
         if stress.size not in (6, 9):
             raise DataError(f"{origin}: the stress has shape {stress.shape}, expected (6,) or (3, 3).")
-        values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(results.get("energy", 0.0)), stress]
+        has_energy = "energy" in results or "free_energy" in results
+        energy = energy_label(results) if has_energy else 0.0
+        values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(energy), stress]
         if not all(np.isfinite(v).all() for v in values):
             report.rejected.append(f"{origin}: NaN or infinity in positions, cell, energy, forces or stress")
             continue
@@ -214,6 +221,6 @@ def check_labels(structures: Iterable[Atoms], max_force: float, report: DataRepo
         report.n_atoms += len(atoms)
         report.element_counts.update(atoms.get_chemical_symbols())
         report.largest_force = max(report.largest_force, largest)
-        report.n_energies += "energy" in results
+        report.n_energies += has_energy
         report.n_stresses += "stress" in results
         yield atoms

@@ -8,7 +8,7 @@ In radial and spherical harmonics, per neighbour element s (``e-sdnnff``):
 
 .. math:: A_{i,s,n,lm} = Σ_{j: Z_j = s} R_n(r_{ij}) f_c(r_{ij}) Y_{lm}(r̂_{ij})
 
-with R_n(r) = √(2/R_c)·sin(nπr/R_c)/r, the spherical Bessel functions of order zero. The
+with R_n(r) = √(2R_c)·sin(nπr/R_c)/r, spherical Bessel functions of order zero, without a unit. The
 grid, its width, the cutoff and radial functions are our reconstruction: none of them is published.
 
 The Gaussian on a cubic grid is a product of three one-dimensional Gaussians, so it costs 3·n exponentials

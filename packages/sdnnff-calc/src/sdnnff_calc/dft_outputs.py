@@ -41,16 +41,18 @@ def read_frames(path: Path) -> Iterator[Atoms]:
     DataError
         When ASE cannot read it or its electrons did not converge; the message names file and frame.
     """
-    if reason := _why_unconverged(path):
-        raise DataError(reason)
     index = -1
     try:
+        if reason := _why_unconverged(path):
+            raise DataError(reason)
         for index, atoms in enumerate(
             ase.io.iread(path, index=":", format="espresso-out" if _is_pwscf(path) else None)
         ):
             atoms.info["origin"] = f"{path}@{index}"
             yield atoms
-    except Exception as error:  # ASE's readers raise many kinds
+    except DataError:
+        raise
+    except Exception as error:  # ASE's readers raise many kinds, and so do those of compressed files
         raise DataError(
             f"{path}, after frame {index}: ASE cannot read it ({type(error).__name__}: {error})."
         ) from error

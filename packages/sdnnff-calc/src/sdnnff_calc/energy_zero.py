@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -111,6 +112,11 @@ class _Moved:
     def sizes(self) -> NDArray[np.int64]:
         """Atoms of each sample."""
         return self._store.sizes
+
+    @property
+    def crystals(self) -> Sequence[str]:
+        """Crystal of each sample."""
+        return self._store.crystals
 
     @property
     def digest(self) -> str:

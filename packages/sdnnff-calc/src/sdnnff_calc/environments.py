@@ -8,7 +8,7 @@ say where each edge goes in the padded array.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,16 +112,6 @@ class Environments:
     def with_vector(self, vector: Tensor) -> Environments:
         """Give the same graph with other edge vectors (for derivatives)."""
         return replace(self, vector=vector)
-
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Environments:
-        """Move to a device, and floating tensors to a precision."""
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                floating = dtype is not None and value.is_floating_point()
-                changed[field.name] = value.to(device=device, dtype=dtype if floating else None)
-        return replace(self, **changed)
 
 
 def _positions_in_runs(sorted_keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,6 +15,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from sdnnff_calc.calculator import SDNNFF
+from sdnnff_calc.data import energy_label
 from sdnnff_calc.errors import ConfigError, EmptyInputError, MissingExtraError, nearest_hint
 from sdnnff_calc.samples import stress_matrix
 from sdnnff_calc.structure_label import in_structure
@@ -149,9 +150,9 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
     errors = [p["forces"] - f for p, f in zip(predicted, labels, strict=True)]
     error, numbers = np.concatenate(errors), np.concatenate([a.numbers for a in structures])
     energy = [
-        abs(p["energy"] - a.calc.results["energy"]) / len(a)
+        abs(p["energy"] - label) / len(a)
         for p, a in zip(predicted, structures, strict=True)
-        if "energy" in p and "energy" in a.calc.results
+        if "energy" in p and np.isfinite(label := energy_label(a.calc.results))
     ]
     stress = [
         np.abs(p["stress"] - full_3x3_to_voigt_6_stress(stress_matrix(a.calc.results["stress"]))).mean()

@@ -16,6 +16,8 @@ The force-constant (Hessian) loss as used for phonons: Koker et al., arXiv:2601.
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,7 +138,12 @@ def read_force_constants(
             "the force-constant loss reads phonopy files: pip install 'sdnnff-calc[phonopy]'."
         ) from error
     try:
-        phonon = phonopy.load(path, is_compact_fc=False, log_level=0)
+        file = Path(path).resolve()
+        with (
+            tempfile.TemporaryDirectory() as empty,
+            contextlib.chdir(empty),
+        ):  # where it finds no FORCE_CONSTANTS
+            phonon = phonopy.load(file, is_compact_fc=False, log_level=0)
     except Exception as error:  # phonopy raises many kinds
         raise DataError(f"{path}: phonopy cannot load it ({error}).") from error
     if phonon.force_constants is None:

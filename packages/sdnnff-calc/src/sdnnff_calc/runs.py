@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from sdnnff_calc.adaptation import add_adapters, freeze_all_but_readout, merge_adapters
 from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.closest_pairs import merge_closest
 from sdnnff_calc.config import DataConfig, FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data import DataReport, check_labels, group_of, iterate_structures, split_groups
+from sdnnff_calc.data import DataReport, check_labels, iterate_structures, split_groups
 from sdnnff_calc.device import choose_device
 from sdnnff_calc.dft_outputs import output_files
 from sdnnff_calc.energy_zero import follow_zero
@@ -33,6 +34,7 @@ from sdnnff_calc.samples import (
     Sample,
     SampleStore,
     ShardedStore,
+    SubsetStore,
     batch_indices,
     collate_samples,
     measure_statistics,
@@ -47,7 +49,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_READERS = 2
+_READERS = 3
 """Raised when the readers find more in the same files than before: an older cache is then built anew."""
 
 
@@ -74,30 +76,31 @@ def _tell(report: DataReport) -> None:
     _log.log(logging.WARNING if report.rejected else logging.INFO, "\n".join(report.lines()))
 
 
-def _cached(data: DataConfig, cutoff: float, names: tuple[str, ...], split: object = None) -> Path:
-    """Name the folder of a cache after all it depends on: files, their times and sizes, cutoff, checks and split."""
+def _cache_of(names: Sequence[str], data: DataConfig, cutoff: float, dtype: str) -> Path:
+    """Name the folder of a cache after all it depends on: files, their times and sizes, cutoff, checks, precision."""
     files = [Path(name) for name in names]
     read = [p for path in files for p in (output_files(path) if path.is_dir() else [path]) if p.is_file()]
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in read]
-    text = json.dumps([_READERS, stamps, [str(p) for p in files], cutoff, data.max_force, split])
+    text = json.dumps([_READERS, stamps, [str(p) for p in files], cutoff, data.max_force, dtype])
     return Path(data.cache) / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read(
-    structures: Callable[[], Iterable[Atoms]], cutoff: float, data: DataConfig, folder: Path | None, report: DataReport
-) -> SampleStore:
-    """Read and check structures, into memory or, with a folder, into the cache there; or open the cache."""
+def _read(names: Sequence[str], config: RunConfig, report: DataReport) -> SampleStore:
+    """Read and check files, into memory or, where one is asked for, into the cache; or open the cache."""
+    data, cutoff, dtype = config.data, config.model.cutoff, config.training.dtype
+    folder = _cache_of(names, data, cutoff, dtype) if data.cache else None
     if folder is not None and (folder / "index.json").is_file():
         store = ShardedStore(folder)
         report.n_structures += len(store)
         report.n_atoms += int(store.sizes.sum())
         report.n_cached += len(store)
         return store
-    stream = (Sample.from_atoms(atoms, cutoff) for atoms in check_labels(structures(), data.max_force, report))
+    checked = check_labels(iterate_structures(names), data.max_force, report)
+    stream = (Sample.from_atoms(atoms, cutoff) for atoms in checked)
     if folder is None:
         return MemoryStore(stream)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return ShardedStore.write(folder, stream, cutoff=cutoff, shard_atoms=data.shard_atoms)
+    return ShardedStore.write(folder, stream, shard_atoms=data.shard_atoms, dtype=dtype)
 
 
 def load_stores(config: RunConfig) -> Stores:
@@ -108,42 +111,29 @@ def load_stores(config: RunConfig) -> Stores:
     DataError
         For missing or broken data.
     """
-    data, cutoff = config.data, config.model.cutoff
+    data = config.data
     if not data.train:
         raise DataError("[data] train names no file.")
     report = DataReport()
-
-    @functools.cache  # not asked for when both caches are there: it reads all the data
-    def held_out() -> Sequence[bool] | None:
-        if data.validation:
-            return None
-        groups = [group_of(atoms, data.split_by, k) for k, atoms in enumerate(iterate_structures(data.train))]
-        return list(split_groups(groups, data.validation_fraction, config.training.seed))
-
-    def part(names: tuple[str, ...], want: bool) -> SampleStore:
-        def chosen() -> Iterable[Atoms]:
-            split = held_out()
-            return (a for k, a in enumerate(iterate_structures(names)) if split is None or bool(split[k]) == want)
-
-        folder = None
-        if data.cache:
-            split = None if data.validation else [data.validation_fraction, data.split_by, config.training.seed]
-            folder = _cached(data, cutoff, names, split) / ("validation" if want else "train")
-        return _read(chosen, cutoff, data, folder, report)
-
-    train = part(data.train, False)
-    validation = part(data.validation or data.train, True)
+    train = validation = _read(data.train, config, report)
     if len(train) == 0:
         raise DataError("no training structure is left after the checks: " + "; ".join(report.rejected[:5]))
+    if data.validation:
+        validation = _read(data.validation, config, report)
+        if len(validation) == 0:
+            raise DataError("no structure of [data] validation is left: " + "; ".join(report.rejected[:5]))
+    else:
+        by_crystal = data.split_by == "structure"
+        groups = train.crystals if by_crystal else [str(index) for index in range(len(train))]
+        held = split_groups(groups, data.validation_fraction, config.training.seed)
+        train, validation = (SubsetStore(train, np.flatnonzero(held == side)) for side in (False, True))
     return Stores(train, validation, report)
 
 
 def _load_replay(config: RunConfig) -> SampleStore:
-    """Read the earlier data that fine-tuning holds on to, through the same cache; what is left out is logged."""
-    data, cutoff, names = config.data, config.model.cutoff, config.finetune.replay
+    """Read the earlier data that fine-tuning holds on to; what is left out is logged."""
     report = DataReport()
-    folder = _cached(data, cutoff, names) / "replay" if data.cache else None
-    replay = _read(lambda: iterate_structures(names), cutoff, data, folder, report)
+    replay = _read(config.finetune.replay, config, report)
     _tell(report)
     if len(replay) == 0:
         raise DataError("[finetune] replay: no structure is left after the checks.")
@@ -212,8 +202,10 @@ def train_member(
     _require_labels(training, model_config.head, stores.train)
     with held(workdir, stages):
         model = new_model(model_config, stores.train, training.dtype, seed, training.energy_weight > 0.0)
+        _warn_of_unlearned(model, stores.validation)
         if warm_start is not None:
             earlier = load_model(warm_start)
+            _require_same(earlier.config, model_config, warm_start)
             origin = earlier.checksum
             _copy_weights(earlier.network, model.network)
             # the weights mean forces in units of the earlier scale: keep it, or the start is no longer warm
@@ -240,11 +232,16 @@ def train_member(
         trained = fit.run()
         records += fit.state.records
         _refit(trained, stores, training)
-        path = save_model(trained, workdir / "model.pt")
-        try:
-            plot_learning_curve(records, workdir / "learning-curve.svg")
-        except ImportError as error:
-            _say_once(f"no learning curve is drawn: {error}")
+        return _finish(trained, records, workdir)
+
+
+def _finish(model: Model, records: list[EpochRecord], workdir: Path) -> Path:
+    """Write the checkpoint and draw the learning curve."""
+    path = save_model(model, workdir / "model.pt")
+    try:
+        plot_learning_curve(records, workdir / "learning-curve.svg")
+    except ImportError as error:
+        _say_once(f"no learning curve is drawn: {error}")
     return path
 
 
@@ -282,6 +279,24 @@ def _require_labels(training: TrainingConfig, head: str, store: SampleStore) -> 
             raise ConfigError(f"{name}_weight is {weight}, but a direct head gives forces only. Set it to 0.")
         if not any(np.isfinite(getattr(store[index], name)).all() for index in range(len(store))):
             raise DataError(f"{name}_weight is {weight}, but no training structure has a label for it. Set it to 0.")
+
+
+def _require_same(earlier: ModelConfig, wanted: ModelConfig, path: Path) -> None:
+    """Refuse to start from weights of another architecture, where they would mean something else."""
+    old, new = dataclasses.asdict(earlier), dataclasses.asdict(wanted)
+    differ = [f"{k} = {old.get(k)} there, {new.get(k)} here" for k in {**old, **new} if old.get(k) != new.get(k)]
+    if differ:
+        raise ConfigError(
+            f"{path} cannot be started from: {'; '.join(differ)}. Give the settings of that model, or train anew."
+        )
+
+
+def _warn_of_unlearned(model: Model, validation: SampleStore) -> None:
+    """Name elements that occur in the validation set alone: their errors are those of a model that never saw them."""
+    found = {int(z) for index in range(len(validation)) for z in np.unique(validation[index].edges.numbers)}
+    if strange := sorted(found - set(model.elements)):
+        names = ", ".join(chemical_symbols[z] for z in strange)
+        _log.warning("%s: in the validation set only. Move a crystal with it to the training data.", names)
 
 
 def _copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> int:
@@ -391,7 +406,9 @@ def finetune(
         found, elements = measure_statistics(stores.train, with_energy=False)
         pairs = merge_closest(model.statistics.closest_pairs, found.closest_pairs)
         model.statistics = dataclasses.replace(model.statistics, closest_pairs=pairs)
+        new_elements = set(elements) - set(model.elements)
         model.elements = tuple(sorted({*model.elements, *elements}))
+        _warn_of_unlearned(model, stores.validation)
         torch.manual_seed(training.seed)
         for parameter in model.network.parameters():
             parameter.requires_grad_(True)
@@ -399,6 +416,8 @@ def finetune(
             freeze_all_but_readout(model.network)
         elif settings.method == "adapters":
             add_adapters(model.network, settings.rank)
+        if new_elements:  # whatever else is frozen, their channels are still random numbers
+            model.network.elements.correction.requires_grad_(True)  # type: ignore[union-attr, operator]
         if training.energy_weight > 0.0 and model.config.head == "conservative":
             model.network.to(choose_device(training.device))
             replay = follow_zero(model, stores.train, replay, same_zero=settings.same_zero)
@@ -411,4 +430,4 @@ def finetune(
             merge_adapters(trained.network)
         if replay is not None:  # without earlier data to hold on to, the refit would forget all but the new ones
             _refit(trained, stores, training, replay)
-        return save_model(trained, workdir / "model.pt")
+        return _finish(trained, fit.state.records, workdir)

@@ -3,7 +3,7 @@
 The cache is a folder of shards; a shard is a folder of ``.npy`` files that are mapped, not read, so that the
 memory in use does not grow with the number of environments.
 
-    index.json            cutoff, samples per shard, atoms per sample, hash of all
+    index.json            samples per shard, atoms and crystal of each sample, hash of all
     shard-00000/*.npy     the arrays of :class:`Sample`, joined, with their bounds
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -29,14 +30,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdnnff_calc.closest_pairs import ClosestPairs
+from sdnnff_calc.data import crystal_of, energy_label
 from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.errors import DataError
 from sdnnff_calc.heads import Statistics
 
 __all__ = [
-    "LabelledBatch", "MemoryStore", "Sample", "SampleStore", "ShardedStore",
+    "LabelledBatch", "MemoryStore", "Sample", "SampleStore", "ShardedStore", "SubsetStore",
     "batch_indices", "collate_samples", "measure_statistics", "stress_matrix",
 ]  # fmt: skip
+
+
+_log = logging.getLogger(__name__)
 
 
 def stress_matrix(stress: Any) -> NDArray[np.float64]:
@@ -59,12 +64,15 @@ class Sample:
         eV; NaN without a label.
     stress
         Shape (3, 3), eV/Å³; NaN without a label.
+    crystal
+        What it shows, see :func:`~sdnnff_calc.data.crystal_of`.
     """
 
     edges: EdgeArrays
     forces: NDArray[Any]
     energy: float
     stress: NDArray[Any]
+    crystal: str = ""
 
     @property
     def n_atoms(self) -> int:
@@ -77,8 +85,8 @@ class Sample:
         results = atoms.calc.results
         stress = results.get("stress")
         full = np.full((3, 3), np.nan) if stress is None else stress_matrix(stress)
-        energy = float(results.get("energy", np.nan))
-        return cls(EdgeArrays.from_atoms(atoms, cutoff), np.asarray(results["forces"]), energy, full)
+        edges, forces = EdgeArrays.from_atoms(atoms, cutoff), np.asarray(results["forces"])
+        return cls(edges, forces, energy_label(results), full, crystal_of(atoms))
 
 
 class SampleStore(Protocol):
@@ -91,6 +99,11 @@ class SampleStore(Protocol):
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Atoms of each sample, shape (n_samples,)."""
+        ...
+
+    @property
+    def crystals(self) -> Sequence[str]:
+        """Crystal of each sample."""
         ...
 
     @property
@@ -124,6 +137,11 @@ class MemoryStore:
         """Atoms of each sample."""
         return np.array([s.n_atoms for s in self.samples], dtype=np.int64)
 
+    @property
+    def crystals(self) -> list[str]:
+        """Crystal of each sample."""
+        return [s.crystal for s in self.samples]
+
     @functools.cached_property
     def digest(self) -> str:
         """Hash of all environments and labels."""
@@ -131,6 +149,44 @@ class MemoryStore:
         for sample in self.samples:
             _hash(digest, sample)
         return digest.hexdigest()
+
+
+class SubsetStore:
+    """Some samples of a store.
+
+    Parameters
+    ----------
+    store
+        All samples.
+    indices
+        Of those that belong to it, shape (n_samples,).
+    """
+
+    def __init__(self, store: SampleStore, indices: NDArray[np.int64]) -> None:
+        self._store, self._indices = store, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._store[int(self._indices[index])]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Atoms of each sample."""
+        return self._store.sizes[self._indices]
+
+    @property
+    def crystals(self) -> list[str]:
+        """Crystal of each sample."""
+        every = self._store.crystals
+        return [every[int(index)] for index in self._indices]
+
+    @property
+    def digest(self) -> str:
+        """Hash of the whole store and of the choice."""
+        chosen = hashlib.blake2b(self._indices.astype(np.int64).tobytes(), digest_size=16).hexdigest()
+        return f"{self._store.digest} {chosen}"
 
 
 _ARRAYS = ("numbers", "centre", "neighbour", "vector", "forces", "energy", "stress", "volume")
@@ -156,8 +212,8 @@ class ShardedStore:
         self.folder = Path(folder)
         try:
             index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
-            self.cutoff = float(index["cutoff"])
             self.digest = str(index["digest"])
+            self.crystals = [str(name) for name in index["crystals"]]
             self.shard_lengths = [int(n) for n in index["shard_lengths"]]
             self._sizes = np.array(index["sizes"], dtype=np.int64)
         except (OSError, ValueError, KeyError) as error:
@@ -193,6 +249,7 @@ class ShardedStore:
             np.array(arrays["forces"][atoms]),
             float(arrays["energy"][k]),
             np.array(arrays["stress"][k]),
+            self.crystals[index],
         )
 
     def _map(self, shard: int) -> dict[str, NDArray[Any]]:
@@ -210,47 +267,72 @@ class ShardedStore:
         return self._open[shard]
 
     @classmethod
-    def write(cls, folder: str | Path, samples: Iterable[Sample], *, cutoff: float, shard_atoms: int) -> ShardedStore:
+    def write(
+        cls, folder: str | Path, samples: Iterable[Sample], *, shard_atoms: int, dtype: str = "float32"
+    ) -> ShardedStore:
         """Write samples as they come, holding one shard in memory; then open the result.
 
-        Where the same samples are there already, they stay: another process may be reading them.
+        Vectors and forces are stored in the precision of the training. Where the same samples are there already, they
+        stay: another process may be reading them.
         """
         folder = Path(folder)
+        _sweep(folder)
         temporary = folder.with_name(f".{folder.name}.{platform.node()}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        sizes: list[int] = []
-        lengths: list[int] = []
-        pending: list[Sample] = []
-
-        def flush() -> None:
-            if pending:
-                _write_shard(temporary / f"shard-{len(lengths):05d}", pending)
-                lengths.append(len(pending))
-                pending.clear()
-
-        held = 0
-        digest = hashlib.blake2b(digest_size=16)
-        for sample in samples:
-            _hash(digest, sample)
-            pending.append(sample)
-            sizes.append(sample.n_atoms)
-            held += sample.n_atoms
-            if held >= shard_atoms:
-                flush()
-                held = 0
-        flush()
-        index = {"cutoff": cutoff, "shard_lengths": lengths, "sizes": sizes, "digest": digest.hexdigest()}
-        (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        if _digest_in(folder) != index["digest"]:
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                os.replace(temporary, folder)
-            except OSError:  # another process was faster
-                if _digest_in(folder) != index["digest"]:
-                    raise
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            digest = _write_shards(temporary, samples, shard_atoms, dtype)
+            if _digest_in(folder) != digest:
+                shutil.rmtree(folder, ignore_errors=True)
+                try:
+                    os.replace(temporary, folder)
+                except OSError:  # another process was faster
+                    if _digest_in(folder) != digest:
+                        raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         return cls(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what writers of this machine that were killed have left beside a cache."""
+    for left in folder.parent.glob(f".{folder.name}.{platform.node()}.*"):
+        try:
+            os.kill(int(left.suffix[1:]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (ValueError, OSError):  # not ours to judge, or somebody else's process
+            continue
+
+
+def _write_shards(folder: Path, samples: Iterable[Sample], shard_atoms: int, dtype: str) -> str:
+    """Write all shards and the index; the hash of all samples."""
+    sizes: list[int] = []
+    lengths: list[int] = []
+    crystals: list[str] = []
+    pending: list[Sample] = []
+
+    def flush() -> None:
+        if pending:
+            _write_shard(folder / f"shard-{len(lengths):05d}", pending, dtype)
+            lengths.append(len(pending))
+            pending.clear()
+
+    held = 0
+    digest = hashlib.blake2b(digest_size=16)
+    for sample in samples:
+        _hash(digest, sample)
+        pending.append(sample)
+        sizes.append(sample.n_atoms)
+        crystals.append(sample.crystal)
+        held += sample.n_atoms
+        if held >= shard_atoms:
+            flush()
+            held = 0
+    flush()
+    index = {"shard_lengths": lengths, "sizes": sizes, "crystals": crystals, "digest": digest.hexdigest()}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    return digest.hexdigest()
 
 
 def _digest_in(folder: Path) -> str | None:
@@ -261,7 +343,7 @@ def _digest_in(folder: Path) -> str | None:
         return None
 
 
-def _write_shard(folder: Path, samples: Sequence[Sample]) -> None:
+def _write_shard(folder: Path, samples: Sequence[Sample], dtype: str) -> None:
     """Join the arrays of some samples and save them."""
     folder.mkdir()
     edges = [s.edges for s in samples]
@@ -269,8 +351,8 @@ def _write_shard(folder: Path, samples: Sequence[Sample]) -> None:
         "numbers": np.concatenate([e.numbers for e in edges]).astype(np.int16),
         "centre": np.concatenate([e.centre for e in edges]).astype(np.int32),
         "neighbour": np.concatenate([e.neighbour for e in edges]).astype(np.int32),
-        "vector": np.concatenate([e.vector for e in edges]).astype(np.float32),
-        "forces": np.concatenate([s.forces for s in samples]).astype(np.float32),
+        "vector": np.concatenate([e.vector for e in edges]).astype(dtype),
+        "forces": np.concatenate([s.forces for s in samples]).astype(dtype),
         "energy": np.array([s.energy for s in samples], dtype=np.float64),
         "stress": np.array([s.stress for s in samples], dtype=np.float64),
         "volume": np.array([e.volume for e in edges], dtype=np.float64),
@@ -328,6 +410,10 @@ def batch_indices(
         yield batch
 
 
+_LEAST_SCALE, _SCALE_AT_REST = 1e-3, 0.1
+"""eV/Å: below the first, forces are noise of crystals at rest; the second, that of 0.03 Å, then scales the errors."""
+
+
 def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistics, tuple[int, ...]]:
     """Measure force scale, neighbours, atomic energies, closest pairs and the element set of a training set.
 
@@ -362,7 +448,13 @@ def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistic
             right += counts * sample.energy
     if n_components == 0:
         raise DataError("the training set is empty.")
-    scale = float(np.sqrt(square / n_components)) or 1.0
+    scale = float(np.sqrt(square / n_components))
+    if scale < _LEAST_SCALE:
+        _log.warning(
+            "the forces to learn from are %.1e eV/Å, nothing but noise: crystals at rest? Errors are measured by %g "
+            "eV/Å. Displace the atoms for forces worth learning.", scale, _SCALE_AT_REST,
+        )  # fmt: skip
+        scale = _SCALE_AT_REST
     atomic = None
     known = sorted(elements)
     if with_energy and right.any():

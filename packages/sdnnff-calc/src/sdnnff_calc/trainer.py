@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from sdnnff_calc.calculator import SDNNFF
 from sdnnff_calc.committee import Committee, load_committee
 from sdnnff_calc.config import (
     DataConfig,
-    EquivariantConfig,
     ModelConfig,
     RunConfig,
     TrainingConfig,
     model_config_from_dict,
+    record_from_dict,
 )
 from sdnnff_calc.data import DataReport
+from sdnnff_calc.errors import ConfigError
 from sdnnff_calc.runs import Stores, store_of, train_committee
 
 __all__ = ["Trainer"]
@@ -35,16 +37,20 @@ class Trainer:
         Where members are trained and evaluated.
     **training
         Fields of :class:`~sdnnff_calc.config.TrainingConfig`, such as ``epochs`` or ``max_minutes``.
+
+    Raises
+    ------
+    ConfigError
+        For a setting that is unknown, of the wrong type or out of range.
     """
 
     def __init__(
         self, model: ModelConfig | dict[str, Any] | None = None, device: str = "auto", **training: Any
     ) -> None:
-        if isinstance(model, dict):
-            model = model_config_from_dict(model)
-        self.model: ModelConfig = model or EquivariantConfig()
-        self.device = device
-        self.training = training
+        if not isinstance(model, ModelConfig | dict | None):
+            raise ConfigError(f"model is {model!r}, expected a table of settings, such as {{'kind': 'sdnnff'}}.")
+        self.model = model_config_from_dict(model or {}) if isinstance(model, dict | None) else model
+        self.training = record_from_dict(TrainingConfig, {**training, "device": device}, "training")
 
     def train(
         self,
@@ -76,15 +82,7 @@ class Trainer:
         list of Path
             Checkpoints, one per member.
         """
-        training = TrainingConfig(
-            **{
-                **self.training,
-                "workdir": str(workdir),
-                "seed": seed,
-                "n_members": n_members,
-                "device": self.device,
-            }
-        )
+        training = dataclasses.replace(self.training, workdir=str(workdir), seed=seed, n_members=n_members)
         config = RunConfig(model=self.model, data=DataConfig(), training=training)
         cutoff = self.model.cutoff
         stores = Stores(store_of(train_atoms, cutoff), store_of(validation_atoms, cutoff), DataReport())
@@ -93,8 +91,8 @@ class Trainer:
 
     def committee(self, model_paths: Sequence[str | Path]) -> Committee:
         """Load the members into one batched evaluator."""
-        return load_committee(model_paths, self.device)
+        return load_committee(model_paths, self.training.device)
 
     def calculator(self, model_path: str | Path) -> SDNNFF:
         """Load one member as an ASE calculator."""
-        return SDNNFF(model_path, device=self.device)
+        return SDNNFF(model_path, device=self.training.device)

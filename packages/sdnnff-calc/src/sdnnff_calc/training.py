@@ -39,6 +39,7 @@ __all__ = ["Fit", "Progress", "ValidationErrors", "validation_errors"]
 
 _log = logging.getLogger(__name__)
 
+_VALIDATED_TARGETS = 8
 _START_AGAIN = "To start again here, delete resume-*.pt and model.pt in the workdir."
 
 Progress = Callable[[float, str], None]
@@ -56,6 +57,7 @@ class _State:
     loss_sum: float = 0.0
     square_sum: float = 0.0
     component_sum: int = 0
+    best_loss: float = math.inf
     best_rmse: float = math.inf
     best_epoch: int = 0
     records: list[EpochRecord] = field(default_factory=list)
@@ -63,17 +65,23 @@ class _State:
 
 @dataclass(frozen=True)
 class ValidationErrors:
-    """Errors over a labelled set: forces in eV/Å, energies in eV/atom, stresses in eV/Å³; None without labels."""
+    """Errors over a labelled set: forces in eV/Å, energies in eV/atom, stresses in eV/Å³; None without labels.
 
+    The loss is that of the training, without force constants, averaged over batches by their atoms.
+    """
+
+    loss: float
     force_rmse: float
     force_mae: float
     energy_mae: float | None
     stress_mae: float | None
 
 
-def validation_errors(model: Model, store: SampleStore, batch_atoms: int = 2048) -> ValidationErrors:
-    """Measure the errors of a model, of stresses by component."""
-    square = absolute = 0.0
+def validation_errors(
+    model: Model, store: SampleStore, config: TrainingConfig, batch_atoms: int = 2048
+) -> ValidationErrors:
+    """Measure the errors of a model, of stresses by component, and the loss that it is trained on."""
+    square = absolute = loss = 0.0
     count = 0
     energies: list[Tensor] = []
     stresses: list[Tensor] = []
@@ -82,6 +90,8 @@ def validation_errors(model: Model, store: SampleStore, batch_atoms: int = 2048)
         batch = collate_samples([store[k] for k in chosen], model.dtype, device)
         prediction = evaluate(model.network, batch.env, model.statistics, model.config.head)
         error = (prediction.forces.detach() - batch.forces).double()
+        with torch.no_grad():
+            loss += float(force_loss(prediction, batch, model.statistics, config)) * error.numel()
         square += float(error.square().sum())
         absolute += float(error.abs().sum())
         count += error.numel()
@@ -89,7 +99,8 @@ def validation_errors(model: Model, store: SampleStore, batch_atoms: int = 2048)
             n_atoms = torch.tensor(batch.env.n_atoms_each, device=device)
             energies.append((prediction.energies.detach() - batch.energies).abs() / n_atoms)
             stresses.append((prediction.stresses.detach() - batch.stresses).abs().double().flatten())
-    return ValidationErrors(math.sqrt(square / count), absolute / count, _mean(energies), _mean(stresses))
+    rmse = math.sqrt(square / count)
+    return ValidationErrors(loss / count, rmse, absolute / count, _mean(energies), _mean(stresses))
 
 
 def _mean(parts: list[Tensor]) -> float | None:
@@ -115,9 +126,9 @@ class Fit:
     config
         Settings.
     workdir
-        For ``resume.pt``, ``log.csv`` and ``model.pt``.
+        For ``resume-STAGE.pt`` and ``log-STAGE.csv``.
     stage
-        Name for the log.
+        Name for them.
     progress
         Told about each epoch.
     replay, replay_fraction
@@ -149,6 +160,8 @@ class Fit:
         self.device = choose_device(config.device)
         self.network = model.network.to(self.device)
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
+        if not self.trained:
+            raise TrainingError("every weight of the model is frozen: nothing is left to train.")
         self.optimiser = make_optimiser(self.trained, config)
         self.average = AveragedWeights(self.network, config.ema_decay)
         self.best = {n: v.clone() for n, v in self.average.values.items()}
@@ -177,12 +190,12 @@ class Fit:
         Returns
         -------
         Model
-            With the averaged weights of the best epoch; also written to ``model.pt``.
+            With the averaged weights of the epoch of the smallest validation loss.
 
         Raises
         ------
         TrainingError
-            When the loss becomes NaN.
+            When the loss becomes NaN, or nothing is left to train.
         """
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._load()
@@ -206,7 +219,8 @@ class Fit:
         self.average.values = self.best
         self.average.swap_in(self.network)
         self.network.eval()
-        self.model.card["validation_force_rmse_ev_per_angstrom"] = self.state.best_rmse
+        if len(self.validation):
+            self.model.card["validation_force_rmse_ev_per_angstrom"] = self.state.best_rmse
         self.model.card["training"] = self._account()
         return self.model
 
@@ -277,16 +291,14 @@ class Fit:
             prediction = evaluate(self.network, batch.env, self.model.statistics, self.model.config.head, training=True)
             loss = force_loss(prediction, batch, self.model.statistics, config)
             if self.targets:
-                generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
                 target = self.targets[state.step % len(self.targets)]
-                loss = loss + config.force_constant_weight * force_constant_loss(
-                    self.network, target, self.model.statistics, self.model.config.head, generator
-                )
+                loss = loss + self._force_constant_term(target, config.seed * 1_000_003 + state.step)
         if isinstance(self.network, GridModel):
             self.network.frame_copy = 0
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"the loss is {float(loss)} at step {state.step}: lower learning_rate or look for outliers in the data."
+                f"the loss is {float(loss.detach())} at step {state.step}: "
+                "lower learning_rate or look for outliers in the data."
             )
         self.network.zero_grad(set_to_none=True)
         loss.backward()
@@ -301,22 +313,34 @@ class Fit:
         self._step_seconds += time.monotonic() - begin
         self._step_atoms += batch.env.n_atoms
 
+    def _force_constant_term(self, target: ForceConstantTarget, seed: int) -> Tensor:
+        """Weigh the force-constant loss on the random vector of a seed."""
+        generator = torch.Generator().manual_seed(seed)
+        model = self.model
+        term = force_constant_loss(self.network, target, model.statistics, model.config.head, generator)
+        return self.config.force_constant_weight * term
+
+    def _validation_loss(self, errors: ValidationErrors) -> float:
+        """Add force constants, on one vector of each of the first crystals, to the loss of the other labels."""
+        terms = [float(self._force_constant_term(target, 0).detach()) for target in self.targets[:_VALIDATED_TARGETS]]
+        return errors.loss + (sum(terms) / len(terms) if terms else 0.0)
+
     def _close_epoch(self) -> None:
         """Validate with the averaged weights, keep the best ones, write the log."""
         state = self.state
         self.average.swap_in(self.network)
         self.network.eval()
-        errors = validation_errors(self.model, self.validation if len(self.validation) else self.train)
-        rmse = errors.force_rmse
+        errors = validation_errors(self.model, self.validation if len(self.validation) else self.train, self.config)
+        rmse, loss = errors.force_rmse, self._validation_loss(errors)
         self.average.swap_out(self.network)
         n_done = max(state.batch, 1)
         state.epoch += 1
         state.batch = 0
         state.seconds = time.monotonic() - self._session_start
-        if not math.isfinite(rmse):
-            raise TrainingError(f"the validation error is {rmse} after epoch {state.epoch}: lower learning_rate.")
-        if rmse < state.best_rmse:
-            state.best_rmse, state.best_epoch = rmse, state.epoch
+        if not math.isfinite(loss):
+            raise TrainingError(f"the validation loss is {loss} after epoch {state.epoch}: lower learning_rate.")
+        if loss < state.best_loss:
+            state.best_loss, state.best_rmse, state.best_epoch = loss, rmse, state.epoch
             self.best = {n: v.clone() for n, v in self.average.values.items()}
         record = EpochRecord(
             stage=self.stage,
@@ -326,6 +350,7 @@ class Fit:
             learning_rate=float(self.optimiser.param_groups[0]["lr"]),
             loss=state.loss_sum / n_done,
             train_force_rmse=math.sqrt(state.square_sum / max(state.component_sum, 1)),
+            validation_loss=loss,
             validation_force_rmse=rmse,
             validation_force_mae=errors.force_mae,
             validation_energy_mae=errors.energy_mae if self.config.energy_weight > 0.0 else None,

@@ -14,7 +14,7 @@ __all__ = ["EpochRecord", "plot_learning_curve", "write_log"]
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of ``log.csv``.
+    """One line of ``log-STAGE.csv``.
 
     Attributes
     ----------
@@ -24,8 +24,9 @@ class EpochRecord:
         Done so far in this stage.
     seconds
         Wall time of this stage, kills and resumes included.
-    learning_rate, loss
-        Of the last step; average over the epoch.
+    learning_rate, loss, validation_loss
+        Of the last step; average over the epoch; the same of the averaged weights on the validation set (or on the
+        training set, where there is none): its least chooses the epoch to keep.
     train_force_rmse, validation_force_rmse
         eV/Å; the first with the weights as they moved, the second with the averaged ones.
     validation_force_mae
@@ -41,6 +42,7 @@ class EpochRecord:
     learning_rate: float
     loss: float
     train_force_rmse: float
+    validation_loss: float
     validation_force_rmse: float
     validation_force_mae: float
     validation_energy_mae: float | None = None
