@@ -1,4 +1,4 @@
-"""Build a network from its settings."""
+"""Build a network from its settings, and say how much memory it takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sdnnff_calc.config import GridConfig, ModelConfig
 from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.grid_model import GridModel
 
-__all__ = ["build_network"]
+__all__ = ["build_network", "peak_numbers"]
 
 
 def build_network(config: ModelConfig, dtype: torch.dtype = torch.float32, seed: int | None = None) -> nn.Module:
@@ -33,3 +33,15 @@ def build_network(config: ModelConfig, dtype: torch.dtype = torch.float32, seed:
             return GridModel(config) if isinstance(config, GridConfig) else EquivariantModel(config)
     finally:
         torch.set_default_dtype(previous)
+
+
+def peak_numbers(config: ModelConfig) -> tuple[int, int]:
+    """Estimate how many numbers a pass with forces holds at its peak, for each atom and for each edge.
+
+    Fitted to the memory of two dozen settings of both architectures (64-atom NaCl, with 10 to 90 neighbours), and half
+    as much again: an allocator gives back less than it is given.
+    """
+    if isinstance(config, GridConfig):
+        return 2 * config.n_grid**3 * config.n_element_channels, 4 * config.n_grid**2
+    functions = (config.l_max + 1) ** 2 * config.n_layers
+    return functions * (33 * config.n_channels + 225), 16 * functions

@@ -18,7 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
-from sdnnff_calc.architectures import build_network
+from sdnnff_calc.architectures import build_network, peak_numbers
 from sdnnff_calc.checkpoint import Model, load_model
 from sdnnff_calc.closest_pairs import check_pairs, limits_of
 from sdnnff_calc.committee import Committee
@@ -31,10 +31,6 @@ from sdnnff_calc.neighbours import VerletList
 from sdnnff_calc.structure_label import in_structure
 
 __all__ = ["SDNNFF"]
-
-_NUMBERS_PER_EDGE = 500
-_NUMBERS_PER_ATOM = 62_500
-"""At the peak of a batch, measured on the bundled model; each of them takes the bytes of the model's precision."""
 
 
 def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -198,11 +194,12 @@ class SDNNFF(Calculator):
         results: list[dict[str, Any]] = []
         batch: list[EdgeArrays] = []
         used, size = 0.0, self.model.dtype.itemsize
+        per_atom, per_edge = peak_numbers(self.model.config)
         for index, atoms in enumerate(structures):
             with in_structure(index, atoms):
                 check_elements(atoms.numbers, self.model.elements)
                 edges = EdgeArrays.from_atoms(atoms, self.model.config.cutoff)
-            cost = size * (len(edges.numbers) * _NUMBERS_PER_ATOM + len(edges.centre) * _NUMBERS_PER_EDGE)
+            cost = size * (len(edges.numbers) * per_atom + len(edges.centre) * per_edge)
             if batch and used + cost > memory_gb * 1e9:
                 results += self._run(batch)
                 batch, used = [], 0.0
