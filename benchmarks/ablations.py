@@ -50,7 +50,8 @@ from sdnnff_calc.checkpoint import Model, save_model
 from sdnnff_calc.config import DataConfig, EquivariantConfig, GridConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, iterate_structures
 from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import Stores, new_model, store_of, train_member
+from sdnnff_calc.runs import new_model, train_member
+from sdnnff_calc.stores import Stores, store_of
 from sdnnff_calc.training import Fit
 
 GRID_EPOCHS = 2

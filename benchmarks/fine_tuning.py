@@ -39,7 +39,8 @@ from sdnnff_calc import SDNNFF, load_model
 from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, iterate_structures
 from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import Stores, finetune, store_of, train_committee
+from sdnnff_calc.runs import finetune, train_committee
+from sdnnff_calc.stores import Stores, store_of
 
 MESH = 11
 METHODS: dict[str, dict[str, Any]] = {

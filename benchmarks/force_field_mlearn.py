@@ -26,7 +26,8 @@ from sdnnff_calc import SDNNFF
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, split_groups
 from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import Stores, store_of, train_committee
+from sdnnff_calc.runs import train_committee
+from sdnnff_calc.stores import Stores, store_of
 
 MODELS = {
     "Si": EquivariantConfig(cutoff=4.8, n_layers=2, n_element_channels=2, n_channels=24),

@@ -30,7 +30,8 @@ from sdnnff_calc import SDNNFF
 from sdnnff_calc.config import DataConfig, EquivariantConfig, GridConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, iterate_structures
 from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import Stores, store_of, train_committee
+from sdnnff_calc.runs import train_committee
+from sdnnff_calc.stores import Stores, store_of
 
 MODELS: dict[str, ModelConfig] = {
     "e-sdnnff": EquivariantConfig(cutoff=8.0, n_element_channels=2),

@@ -16,7 +16,8 @@ from sdnnff_calc import SDNNFF, load_model
 from sdnnff_calc.config import DataConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, iterate_structures
 from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import Stores, store_of, train_committee
+from sdnnff_calc.runs import train_committee
+from sdnnff_calc.stores import Stores, store_of
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt
 
 RECIPE = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes" / "fine_tune.py"

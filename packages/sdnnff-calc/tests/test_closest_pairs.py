@@ -19,7 +19,8 @@ from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingCo
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.environments import EdgeArrays
 from sdnnff_calc.errors import OverlappingAtomsError
-from sdnnff_calc.runs import Stores, finetune, store_of, train_committee
+from sdnnff_calc.runs import finetune, train_committee
+from sdnnff_calc.stores import Stores, store_of
 from sdnnff_calc.testing import toy_model
 
 

@@ -11,7 +11,8 @@ from sdnnff_calc import SDNNFF
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data import DataReport, iterate_structures
 from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import Stores, store_of, train_committee
+from sdnnff_calc.runs import train_committee
+from sdnnff_calc.stores import Stores, store_of
 
 pytestmark = pytest.mark.reference
 

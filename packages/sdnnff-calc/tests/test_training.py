@@ -32,8 +32,9 @@ from sdnnff_calc.heads import Prediction, Statistics, evaluate
 from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
 from sdnnff_calc.optimisation import make_optimiser
 from sdnnff_calc.readout_refit import refit_readout
-from sdnnff_calc.runs import Stores, finetune, new_model, store_of, train_committee
+from sdnnff_calc.runs import finetune, new_model, train_committee
 from sdnnff_calc.samples import Sample, collate_samples
+from sdnnff_calc.stores import Stores, store_of
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.trainer import Trainer
 from sdnnff_calc.training import Fit, validation_errors

@@ -141,7 +141,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
     from sdnnff_calc.config import read_config
     from sdnnff_calc.data import DataReport
-    from sdnnff_calc.runs import finetune, load_stores, train_committee
+    from sdnnff_calc.runs import finetune, train_committee
+    from sdnnff_calc.stores import load_stores
 
     def tell(report: DataReport) -> None:
         for line in report.lines():

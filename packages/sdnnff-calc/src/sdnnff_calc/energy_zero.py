@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.heads import atomic_energies, sum_by_structure
-from sdnnff_calc.samples import Sample, SampleStore, batch_indices, collate_samples
+from sdnnff_calc.sample_stores import SampleStore
+from sdnnff_calc.samples import Sample, batch_indices, collate_samples
 
 __all__ = ["follow_zero", "measure_shift"]
 

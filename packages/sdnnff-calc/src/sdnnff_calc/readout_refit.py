@@ -30,7 +30,8 @@ from torch import Tensor
 from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.equivariant_model import EquivariantModel
 from sdnnff_calc.heads import conservative_forces
-from sdnnff_calc.samples import SampleStore, batch_indices, collate_samples
+from sdnnff_calc.sample_stores import SampleStore
+from sdnnff_calc.samples import batch_indices, collate_samples
 
 __all__ = ["refit_readout"]
 

@@ -21,7 +21,8 @@ from sdnnff_calc.config import (
 )
 from sdnnff_calc.data import DataReport
 from sdnnff_calc.errors import ConfigError
-from sdnnff_calc.runs import Stores, store_of, train_committee
+from sdnnff_calc.runs import train_committee
+from sdnnff_calc.stores import Stores, store_of
 
 __all__ = ["Trainer"]
 

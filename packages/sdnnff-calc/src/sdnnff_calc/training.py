@@ -32,7 +32,8 @@ from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import evaluate
 from sdnnff_calc.losses import ForceConstantTarget, force_constant_loss, force_loss, read_force_constants
 from sdnnff_calc.optimisation import AveragedWeights, learning_rate, make_optimiser
-from sdnnff_calc.samples import LabelledBatch, SampleStore, batch_indices, collate_samples
+from sdnnff_calc.sample_stores import SampleStore
+from sdnnff_calc.samples import LabelledBatch, batch_indices, collate_samples
 from sdnnff_calc.training_log import EpochRecord, write_log
 
 __all__ = ["Fit", "Progress", "ValidationErrors", "validation_errors"]
