@@ -802,3 +802,17 @@ def test_fc2_is_never_that_of_the_folder_one_happens_to_be_in(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="neither force constants nor forces"):
         read_force_constants("bare.yaml", 4.5, torch.float32, "cpu")
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_force_constants_that_teach_nothing_are_refused(
+    value: float, copper_force_constants: Path, tmp_path: Path
+) -> None:
+    """A crystal that fell apart has none, and every error is infinite relative to that."""
+    import phonopy
+
+    phonon = phonopy.load(copper_force_constants, log_level=0)
+    phonon.force_constants = np.full_like(phonon.force_constants, value)
+    phonon.save(tmp_path / "none.yaml", settings={"force_constants": True, "force_sets": False})
+    with pytest.raises(DataError, match=r"none.yaml: the largest force constant is (0\.0e\+00|nan) eV/Å²"):
+        read_force_constants(tmp_path / "none.yaml", 4.5, torch.float32, "cpu")

@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 
+_LEAST_FORCE_CONSTANT = 1e-3
+"""eV/Å²; those of a bond are of the order of 1. Errors are measured relative to the force constants."""
+
+
 def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statistics, config: TrainingConfig) -> Tensor:
     """Evaluate the force, energy and stress terms of the module's formula.
 
@@ -129,7 +133,7 @@ def read_force_constants(
     MissingExtraError
         When phonopy is not installed.
     DataError
-        When the file holds none.
+        When the file holds none, or nothing but zeros.
     """
     try:
         import phonopy
@@ -154,6 +158,11 @@ def read_force_constants(
         numbers=cell.numbers, positions=units.length * cell.positions, cell=units.length * cell.cell, pbc=True
     )
     fc2 = units.force / units.length * np.asarray(phonon.force_constants)
+    largest = float(np.abs(fc2).max())
+    if not largest > _LEAST_FORCE_CONSTANT:  # not for NaN either
+        raise DataError(
+            f"{path}: the largest force constant is {largest:.1e} eV/Å², so there is nothing to learn. Leave it out."
+        )
     return force_constant_target(atoms, fc2, cutoff, dtype, device)
 
 
