@@ -34,9 +34,9 @@ from sdnnff_calc.runs import train_committee
 from sdnnff_calc.stores import Stores, store_of
 
 MODELS: dict[str, ModelConfig] = {
-    "e-sdnnff": EquivariantConfig(cutoff=8.0, n_element_channels=2),
+    "e-sdnnff": EquivariantConfig(n_layers=2),
+    "e-sdnnff-1-layer": EquivariantConfig(cutoff=8.0, n_element_channels=2),
     "e-sdnnff-direct": EquivariantConfig(cutoff=8.0, n_element_channels=2, head="direct"),
-    "e-sdnnff-2": EquivariantConfig(cutoff=6.0, n_layers=2),
     "sdnnff": GridConfig(cutoff=8.0, n_grid=13, sigma=0.85),
     "sdnnff-1-frame": GridConfig(cutoff=8.0, n_grid=13, sigma=0.85, n_frames=1),
 }
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", type=int, nargs="+", default=[20])
     parser.add_argument("--models", nargs="+", choices=[*MODELS, PEER], default=["e-sdnnff"])
-    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--minutes", type=float, default=1.2)
     parser.add_argument("--mesh", type=int, default=11)
     parser.add_argument("--no-kappa", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
