@@ -239,3 +239,32 @@ def test_the_static_share_and_the_ratio_of_known_errors_come_out(errors, tmp_pat
     static = [line for line in capsys.readouterr().out.splitlines() if "static share" in line and " all," in line]
     shares = [float(line.rsplit(" ", 1)[1]) for line in static]
     assert shares == pytest.approx([0.0, 0.36], abs=0.03)
+
+
+def test_force_constants_of_training_crystals_are_those_of_the_teacher(recipe, tmp_path: Path, monkeypatch) -> None:
+    import phonopy
+
+    copper = bulk("Cu", a=3.65, cubic=True).repeat((2, 2, 1))  # displaced, and swollen by 5 %
+    copper.rattle(0.03, seed=1)
+    copper.calc = EMT()
+    copper.calc = SinglePointCalculator(copper, energy=copper.get_potential_energy(), forces=copper.get_forces())
+    copper.info |= {"prototype": "fcc", "structure_id": "fcc-Cu", "kind": "none 0.03"}
+    spinel = copper.copy()  # too many atoms for the step
+    spinel.info |= {"prototype": "spinel", "structure_id": "spinel-Cu"}
+    write(tmp_path / "train.extxyz", [copper, spinel])
+    monkeypatch.setattr(recipe, "teacher", EMT)
+    arguments = argparse.Namespace(out=tmp_path, minutes=1.0, seed=0)
+    recipe.force_constants(arguments)
+    (file,) = (tmp_path / "fc2").iterdir()
+    assert file.name == "fcc-Cu.yaml"
+    phonon = phonopy.load(file, log_level=0)
+    assert phonon.unitcell.cell.ravel()[np.argmax(phonon.unitcell.cell)] == pytest.approx(3.59 / 2, abs=0.01)
+    assert len(phonon.supercell) == 64
+    atom = Atoms(phonon.supercell.symbols, phonon.supercell.positions, cell=phonon.supercell.cell, pbc=True)
+    atom.positions[0, 0] += 0.01
+    atom.calc = EMT()
+    fc = phonopy.load(file, is_compact_fc=False, log_level=0).force_constants
+    assert np.allclose(atom.get_forces(), -0.01 * fc[0, :, 0, :], atol=2e-3)
+    stamp = file.stat().st_mtime_ns
+    recipe.force_constants(arguments)
+    assert file.stat().st_mtime_ns == stamp

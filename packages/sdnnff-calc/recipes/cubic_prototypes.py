@@ -18,6 +18,9 @@ r"""Recipe of the bundled weights: cubic prototypes, labelled by SevenNet-l3i5, 
         --run-dir student --set calculator.name=sdnnff --set 'calculator.options={path="run-3/model.pt"}'
     screen-cli compare teacher student                                 # κ and stability, teacher against student
 
+    python cubic_prototypes.py fc2    --out data-2 --minutes 15        # force constants of training crystals
+    sdnnff finetune cubic_prototypes_force_constants.toml              # tried, not in the wheel
+
 With several models ``--committee a.pt b.pt`` asks the teacher only where they disagree by ``--deviation``.
 More labels of one kind (``label --containing O --committee run-3/model.pt …``) went into cubic_prototypes_oxides.toml,
 which trains from the beginning, and into cubic_prototypes_grid.toml, the grid model on the same file.
@@ -60,6 +63,8 @@ from ase.constraints import FixSymmetry
 from ase.data import atomic_numbers, covalent_radii
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 from vesin import ase_neighbor_list
 
 from al_committee import CommitteeCalculator
@@ -98,6 +103,9 @@ ISOLATED = 5.0
 SWOLLEN = 3.0
 """Volume over that of the starting guess; some nineteen crystals in twenty stay below 2."""
 STRAIN_AND_DISPLACEMENT = [("none", 0.03), ("volume", 0.03), ("shear", 0.12)]
+FMAX_FOR_FORCE_CONSTANTS = 2e-3
+LEAST_FC2, LARGEST_FC2 = 1e-3, 100.0
+"""eV/Å²; a bond's are of the order of 1."""
 N_ATOMS, N_ATOMS_AT_REST = 24, 12
 """Of the supercells to label, about: after the teacher relaxed, and where the committee did."""
 
@@ -388,6 +396,49 @@ def unseen(arguments: argparse.Namespace) -> None:
     print(f"{len(cells)} crystals in {arguments.out / 'unseen.extxyz'}")
 
 
+def as_it_rests(crystal: Atoms, calculator: Any) -> Atoms | None:
+    """Relax the primitive cell of a labelled crystal's prototype, from its volume on; None where that fails."""
+    guess = starting_guess(crystal)
+    scale = (crystal.get_volume() / len(crystal) / (guess.get_volume() / len(guess))) ** (1 / 3)
+    cell, positions, numbers = spglib.find_primitive(
+        (scale * guess.cell.array, guess.get_scaled_positions(), guess.numbers)
+    )
+    atoms = Atoms(numbers=numbers, scaled_positions=positions, cell=cell, pbc=True)
+    return atoms if relax(atoms, calculator, FMAX_FOR_FORCE_CONSTANTS) else None
+
+
+def force_constants(arguments: argparse.Namespace) -> None:
+    """Write fc2 of training crystals with few atoms, one phonopy file each, until time is up."""
+    calculator = teacher()
+    folder = arguments.out / "fc2"
+    folder.mkdir(exist_ok=True)
+    firsts = {a.info["structure_id"]: a for a in reversed(ase.io.read(arguments.out / "train.extxyz", ":"))}
+    small = [name for name, atoms in firsts.items() if atoms.info["prototype"] in {*SMALL, *LATTICES}]
+    end = time.monotonic() + 60 * arguments.minutes
+    for identity in np.random.default_rng(arguments.seed).permutation(small):
+        file = folder / f"{identity}.yaml"
+        if time.monotonic() > end:
+            break
+        if file.exists() or (atoms := as_it_rests(firsts[identity], calculator)) is None:
+            continue
+        cell = PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell, scaled_positions=atoms.get_scaled_positions())
+        multiple = {1: 4, 2: 3}.get(len(atoms), 2)  # 24 to 64 atoms
+        phonon = Phonopy(cell, np.diag([multiple] * 3), primitive_matrix="P", log_level=0)
+        phonon.generate_displacements(distance=0.01)
+        phonon.forces = np.array([
+            calculator.get_forces(Atoms(numbers=s.numbers, cell=s.cell, scaled_positions=s.scaled_positions, pbc=True))
+            for s in phonon.supercells_with_displacements
+        ])  # fmt: skip
+        phonon.produce_force_constants()
+        phonon.symmetrize_force_constants()
+        if not LEAST_FC2 < np.abs(phonon.force_constants).max() < LARGEST_FC2:  # fell apart, or into itself
+            continue
+        temporary = file.with_suffix(f".tmp{os.getpid()}")
+        phonon.save(temporary, settings={"force_constants": True, "force_sets": False, "displacements": False})
+        temporary.replace(file)
+        _log.info(identity)
+
+
 def card(arguments: argparse.Namespace) -> None:
     """Measure the model and CHGNet on the unseen crystals and write the card into the checkpoint."""
     from chgnet.model.dynamics import CHGNetCalculator
@@ -422,9 +473,10 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps = {"elements": label_elements, "label": label, "split": split, "card": card, "unseen": unseen}
+    steps["fc2"] = force_constants
     parser.add_argument("step", choices=steps)
     parser.add_argument("--out", type=Path, default=Path("data"))
-    parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the label step")
+    parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the steps label and fc2")
     parser.add_argument("--fmax", type=float, default=0.1, help="eV/Å; rough is enough to learn from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

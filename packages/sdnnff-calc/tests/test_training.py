@@ -29,7 +29,13 @@ from sdnnff_calc.energy_zero import follow_zero
 from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from sdnnff_calc.evaluation import evaluate_forces
 from sdnnff_calc.heads import Prediction, Statistics, evaluate
-from sdnnff_calc.losses import force_constant_loss, force_constant_target, force_loss, read_force_constants
+from sdnnff_calc.losses import (
+    force_constant_files,
+    force_constant_loss,
+    force_constant_target,
+    force_loss,
+    read_force_constants,
+)
 from sdnnff_calc.optimisation import make_optimiser
 from sdnnff_calc.readout_refit import refit_readout
 from sdnnff_calc.runs import finetune, new_model, train_committee
@@ -816,3 +822,13 @@ def test_force_constants_that_teach_nothing_are_refused(
     phonon.save(tmp_path / "none.yaml", settings={"force_constants": True, "force_sets": False})
     with pytest.raises(DataError, match=r"none.yaml: the largest force constant is (0\.0e\+00|nan) eV/Å²"):
         read_force_constants(tmp_path / "none.yaml", 4.5, torch.float32, "cpu")
+
+
+def test_a_folder_of_force_constants_stands_for_its_files(copper_force_constants: Path, tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.yaml.xz", "notes.txt"):
+        (tmp_path / name).write_bytes(copper_force_constants.read_bytes())
+    files = force_constant_files([str(copper_force_constants), str(tmp_path)])
+    assert files == [copper_force_constants, tmp_path / "a.yaml.xz", tmp_path / "b.yaml"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no phonopy YAML file"):
+        force_constant_files([str(tmp_path / "empty")])

@@ -176,7 +176,7 @@ class TrainingConfig:
     force_constant_weight: float = 0.0
     """Weight of the squared error of fc2·v on random vectors v; needs ``force_constants``."""
     force_constants: tuple[str, ...] = ()
-    """phonopy YAML files that hold force constants, for the force-constant loss."""
+    """phonopy YAML files that hold force constants, or folders of them, for the force-constant loss."""
     direct_epochs: int = 0
     """Train a direct head for so many epochs first, then the conservative head on the same features."""
     refit_atoms: int = 5000

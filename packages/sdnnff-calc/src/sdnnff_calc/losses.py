@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from sdnnff_calc.samples import LabelledBatch
 
 __all__ = [
     "ForceConstantTarget",
+    "force_constant_files",
     "force_constant_loss",
     "force_constant_target",
     "force_loss",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 
+_ENDINGS = (".yaml", ".yml", ".yaml.xz", ".yaml.gz", ".yaml.bz2")
 _LEAST_FORCE_CONSTANT = 1e-3
 """eV/Å²; those of a bond are of the order of 1. Errors are measured relative to the force constants."""
 
@@ -121,6 +124,23 @@ def force_constant_target(
     matrix = torch.from_numpy(np.ascontiguousarray(fc2.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)))
     env = build_environments([atoms], cutoff, dtype, device)
     return ForceConstantTarget(env, matrix.to(device=device, dtype=dtype))
+
+
+def force_constant_files(names: Iterable[str]) -> list[Path]:
+    """List phonopy YAML files, those in folders included.
+
+    Raises
+    ------
+    DataError
+        For a folder that holds none.
+    """
+    files: list[Path] = []
+    for path in map(Path, names):
+        found = sorted(f for f in path.iterdir() if f.name.endswith(_ENDINGS)) if path.is_dir() else [path]
+        if not found:
+            raise DataError(f"the folder {path} holds no phonopy YAML file.")
+        files += found
+    return files
 
 
 def read_force_constants(

@@ -30,7 +30,13 @@ from sdnnff_calc.device import choose_device
 from sdnnff_calc.errors import TrainingError
 from sdnnff_calc.grid_model import GridModel
 from sdnnff_calc.heads import evaluate
-from sdnnff_calc.losses import ForceConstantTarget, force_constant_loss, force_loss, read_force_constants
+from sdnnff_calc.losses import (
+    ForceConstantTarget,
+    force_constant_files,
+    force_constant_loss,
+    force_loss,
+    read_force_constants,
+)
 from sdnnff_calc.optimisation import AveragedWeights, learning_rate, make_optimiser
 from sdnnff_calc.sample_stores import SampleStore
 from sdnnff_calc.samples import LabelledBatch, batch_indices, collate_samples
@@ -110,7 +116,7 @@ def _mean(parts: list[Tensor]) -> float | None:
     return mean if math.isfinite(mean) else None
 
 
-def _file_digest(path: str) -> str:
+def _file_digest(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "blake2b").hexdigest()
 
@@ -171,8 +177,9 @@ class Fit:
         self._target_digests: list[str] = []
         if config.force_constant_weight > 0.0:
             cutoff = model.config.cutoff
-            self.targets = [read_force_constants(p, cutoff, model.dtype, self.device) for p in config.force_constants]
-            self._target_digests = [_file_digest(p) for p in config.force_constants]
+            files = force_constant_files(config.force_constants)
+            self.targets = [read_force_constants(p, cutoff, model.dtype, self.device) for p in files]
+            self._target_digests = [_file_digest(p) for p in files]
             if not self.targets:
                 raise TrainingError("force_constant_weight is set, but force_constants names no file.")
         self._resume_path = workdir / f"resume-{stage}.pt"
