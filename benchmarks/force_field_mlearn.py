@@ -33,6 +33,10 @@ MODELS = {
     "Si": EquivariantConfig(cutoff=4.8, n_layers=2, n_element_channels=2, n_channels=24),
     "Li": EquivariantConfig(cutoff=5.0, n_layers=1),
 }
+TRAINING: dict[str, dict[str, Any]] = {
+    "Si": {"optimiser": "muon", "learning_rate": 2e-3, "warmup_steps": 200, "weight_decay": 0.1},
+    "Li": {"learning_rate": 4e-3, "weight_decay": 1e-2},
+}
 TARGETS_MEV = {"Si": 80.0, "Li": 20.0}
 
 
@@ -74,10 +78,9 @@ def main(argv: list[str] | None = None) -> int:
             epochs=400,
             max_minutes=arguments.minutes,
             batch_atoms=128,
-            learning_rate=4e-3,
-            weight_decay=1e-2,
             energy_weight=1.0,
             seed=arguments.seed,
+            **TRAINING[element],
         )
         run = RunConfig(model=config, data=DataConfig(), training=training)
         (path,) = train_committee(run, Stores(train, validation, DataReport()))
