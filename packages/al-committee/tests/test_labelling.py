@@ -6,17 +6,19 @@ import functools
 import multiprocessing
 import os
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 from al_committee.content_key import structure_key
 from al_committee.errors import LabelMismatchError
 from al_committee.label_cache import LabelCache
-from al_committee.labelling import CalculatorLabeller, WorkerLabeller, label_through_cache
+from al_committee.labelling import CalculatorLabeller, WorkerLabeller, compute_label, label_through_cache
 from al_committee.labels import LabelRequest, attach_label
 
 
@@ -213,3 +215,27 @@ def test_energy_free_sources_give_forces_alone(tmp_path):
 
     outcome = run(requests(1), CalculatorLabeller(ForcesOnly(), {}), LabelCache(tmp_path, {}))[0]
     assert set(outcome.atoms.calc.results) == {"forces"}
+
+
+class Smeared(Calculator):
+    """Says that it has a free energy; gives one, or not."""
+
+    implemented_properties: ClassVar = ["energy", "free_energy", "forces"]
+
+    def __init__(self, free_energy: float | None) -> None:
+        super().__init__()
+        self.free_energy = free_energy
+
+    def calculate(self, *arguments, **options) -> None:
+        super().calculate(*arguments, **options)
+        self.results = {"energy": -3.0, "forces": np.zeros((len(self.atoms), 3))}
+        if self.free_energy is not None:
+            self.results["free_energy"] = self.free_energy
+
+
+@pytest.mark.parametrize(("free_energy", "label"), [(-3.7, -3.7), (None, -3.0)])
+def test_the_label_is_the_energy_whose_derivative_the_forces_are(free_energy: float | None, label: float) -> None:
+    atoms = bulk("Cu")
+    outcome = compute_label(Smeared(free_energy), LabelRequest("key", atoms, "copper"))
+    assert outcome.reason == ""
+    assert outcome.atoms.get_potential_energy() == label

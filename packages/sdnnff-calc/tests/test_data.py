@@ -491,6 +491,7 @@ def test_the_energy_is_the_one_whose_derivative_the_forces_are(emt_copper: list[
     atoms.calc = SinglePointCalculator(atoms, energy=-3.0, free_energy=-3.7, forces=np.zeros((len(atoms), 3)))
     assert Sample.from_atoms(atoms, 4.5).energy == -3.7
     assert energy_label({"energy": -3.0}) == -3.0
+    assert energy_label({"energy": -3.0, "free_energy": np.nan}) == -3.0
     assert np.isnan(energy_label({}))
 
 

@@ -19,7 +19,7 @@ from ase.io import write
 from ase.units import GPa
 from torch import nn
 
-from sdnnff_calc import SDNNFF, runs
+from sdnnff_calc import SDNNFF, runs, training
 from sdnnff_calc.adaptation import add_adapters, merge_adapters
 from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.committee import Committee
@@ -737,6 +737,19 @@ def test_a_warm_start_wants_the_same_architecture(emt_copper: list[Atoms], tmp_p
     (earlier,) = train_committee(run_config(tmp_path / "a", "conservative-2", epochs=1), stores_of(emt_copper))
     with pytest.raises(ConfigError, match="n_layers = 2 there, 1 here"):
         train_committee(run_config(tmp_path / "b"), stores_of(emt_copper), warm_start=[earlier])
+    (direct,) = train_committee(run_config(tmp_path / "c", "direct-1", epochs=1), stores_of(emt_copper))
+    train_committee(run_config(tmp_path / "d", epochs=1), stores_of(emt_copper), warm_start=[direct])
+
+
+def test_a_resume_point_of_an_earlier_version_is_refused(
+    emt_copper: list[Atoms], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run_config(tmp_path, epochs=1)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(training, "_RESUME_VERSION", 1)
+        train_committee(config, stores_of(emt_copper))
+    with pytest.raises(TrainingError, match="holds a training with other settings or data"):
+        train_committee(config, stores_of(emt_copper))
 
 
 @pytest.mark.parametrize(
@@ -752,6 +765,13 @@ def test_a_warm_start_wants_the_same_architecture(emt_copper: list[Atoms], tmp_p
 def test_a_trainer_checks_its_settings_at_once(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Trainer(**settings)
+
+
+def test_a_trainer_takes_what_python_has_for_a_setting() -> None:
+    settings = {"epochs": np.int64(3), "learning_rate": np.float32(0.5), "force_constants": [Path("a.yaml")]}
+    found = Trainer(device=torch.device("cpu"), max_minutes=float("inf"), **settings).training  # type: ignore[arg-type]
+    assert (found.epochs, found.learning_rate, found.device) == (3, 0.5, "cpu")
+    assert found.force_constants == ("a.yaml",)
 
 
 @pytest.mark.parametrize(
@@ -786,12 +806,12 @@ def test_every_method_learns_the_channels_of_a_new_element(
     method: Any, emt_copper: list[Atoms], tmp_path: Path
 ) -> None:
     (base,) = train_committee(run_config(tmp_path / "base", epochs=1), stores_of(emt_copper))
-    tuning = dataclasses.replace(
-        run_config(tmp_path / method, epochs=2), finetune=FinetuneConfig(model=str(base), method=method)
-    )
+    settings = run_config(tmp_path / method, epochs=2, weight_decay=0.1)
+    tuning = dataclasses.replace(settings, finetune=FinetuneConfig(model=str(base), method=method))
     tuned = load_model(finetune(tuning, stores_of(label_with_emt(8, symbol="Ag"))))
     moved = (tuned.network.elements.correction - load_model(base).network.elements.correction).abs().amax(dim=1)
     assert float(moved[47]) > 1e-4
+    assert float(moved.sum() - moved[47]) == 0.0  # the known ones stay, weight decay or not
     assert (tmp_path / method / "learning-curve.svg").is_file()
 
 

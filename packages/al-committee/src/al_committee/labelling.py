@@ -51,8 +51,9 @@ def compute_label(calculator: Any, request: LabelRequest) -> LabelOutcome:
         atoms.calc = calculator
         forces = atoms.get_forces()
         offered = getattr(calculator, "implemented_properties", ())
-        derives = "free_energy" in offered  # the energy whose derivative the forces are
-        energy = atoms.get_potential_energy(force_consistent=derives) if derives or "energy" in offered else None
+        energy = atoms.get_potential_energy() if "energy" in offered else None
+        if energy is not None:  # the energy whose derivative the forces are, where the two differ
+            energy = getattr(calculator, "results", {}).get("free_energy", energy)
         stress = atoms.get_stress() if "stress" in offered and atoms.pbc.all() else None
         labelled = attach_label(
             request.atoms,

@@ -11,14 +11,16 @@ Hu et al., ICLR 2022, arXiv:2106.09685, Eq. 3.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from sdnnff_calc.elements import ElementChannels
 from sdnnff_calc.equivariant_model import ChannelMixing, EquivariantModel
 
-__all__ = ["add_adapters", "freeze_all_but_readout", "merge_adapters"]
+__all__ = ["add_adapters", "add_elements", "freeze_all_but_readout", "merge_adapters"]
 
 
 class LowRankAddition(nn.Module):
@@ -53,11 +55,41 @@ def add_adapters(network: nn.Module, rank: int) -> None:
             parametrize.register_parametrization(module, "weight", LowRankAddition(module.weight, rank))
 
 
+class NewRows(nn.Module):
+    """A table with some rows of its own.
+
+    Parameters
+    ----------
+    table
+        Shape (n_rows, n_columns).
+    rows
+        Those that are trained.
+    """
+
+    rows: Tensor
+
+    def __init__(self, table: Tensor, rows: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.tensor(rows, device=table.device), persistent=False)
+        self.values = nn.Parameter(table.detach()[list(rows)].clone())
+
+    def forward(self, table: Tensor) -> Tensor:
+        """Put the rows into the table."""
+        return table.index_copy(0, self.rows, self.values)
+
+
+def add_elements(network: nn.Module, numbers: Sequence[int]) -> None:
+    """Train the channels of new elements, random numbers so far, in a network that is frozen otherwise."""
+    table: ElementChannels = network.elements  # type: ignore[assignment]
+    parametrize.register_parametrization(table, "correction", NewRows(table.correction, numbers))
+
+
 def merge_adapters(network: nn.Module) -> None:
-    """Write every adapter into its matrix and remove it."""
+    """Write every addition into its matrix or table and remove it."""
     for module in list(network.modules()):
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        for name in ("weight", "correction"):
+            if parametrize.is_parametrized(module, name):
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
 

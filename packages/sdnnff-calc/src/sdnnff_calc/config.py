@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import tomllib
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+import numpy as np
 
 from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.errors import ConfigError, nearest_hint
@@ -195,8 +198,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_least(self, 1, "epochs", "batch_atoms", "n_members")
-        _check_least(self, 0, "max_minutes", "warmup_steps", "weight_decay", "patience", "direct_epochs", "refit_atoms")
-        _check_least(self, 0, "checkpoint_minutes", "force_weight", "energy_weight", "stress_weight")
+        _check_least(self, 0, "warmup_steps", "weight_decay", "patience", "direct_epochs", "refit_atoms")
+        for name in ("max_minutes", "checkpoint_minutes"):
+            _require(getattr(self, name) >= 0.0, name, getattr(self, name), "at least 0")
+        _check_least(self, 0, "force_weight", "energy_weight", "stress_weight")
         _check_least(self, 0, "force_constant_weight", "seed")
         for name in ("structure_scaling", "final_rate"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "0 to 1")
@@ -262,7 +267,11 @@ Record = TypeVar("Record")
 
 
 def _convert(value: Any, kind: Any, name: str) -> Any:
-    """Check one setting against its annotation; lists become tuples, ints become floats where asked."""
+    """Check one setting against its annotation; lists become tuples, ints floats, paths text where asked."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if kind is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     origin = typing.get_origin(kind)
     if origin is Literal:
         choices = typing.get_args(kind)

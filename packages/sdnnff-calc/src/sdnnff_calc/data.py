@@ -91,7 +91,8 @@ def energy_label(results: Mapping[str, Any]) -> float:
     ASE calls it ``free_energy``, where it tells it from ``energy``: VASP's smeared electrons have F (TOTEN) and E at
     zero smearing.
     """
-    return float(results.get("free_energy", results.get("energy", np.nan)))
+    free = float(results.get("free_energy", np.nan))
+    return free if np.isfinite(free) else float(results.get("energy", np.nan))
 
 
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:

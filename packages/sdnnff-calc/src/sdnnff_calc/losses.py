@@ -148,6 +148,8 @@ def read_force_constants(
 ) -> ForceConstantTarget:
     """Read a phonopy YAML file with force constants (or with forces, then solved for).
 
+    The working directory is another while phonopy reads: not for threads that open files by relative names.
+
     Raises
     ------
     MissingExtraError

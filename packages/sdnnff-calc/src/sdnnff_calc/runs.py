@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from sdnnff_calc.adaptation import add_adapters, freeze_all_but_readout, merge_adapters
+from sdnnff_calc.adaptation import add_adapters, add_elements, freeze_all_but_readout, merge_adapters
 from sdnnff_calc.architectures import build_network
 from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.closest_pairs import merge_closest
@@ -182,6 +182,9 @@ def _require_labels(training: TrainingConfig, head: str, store: SampleStore) -> 
 def _require_same(earlier: ModelConfig, wanted: ModelConfig, path: Path) -> None:
     """Refuse to start from weights of another architecture, where they would mean something else."""
     old, new = dataclasses.asdict(earlier), dataclasses.asdict(wanted)
+    old["n_frames"] = new.get("n_frames")  # of the training, not of the weights
+    if old["head"] == "direct" and old["kind"] == "e-sdnnff":
+        old["head"] = new["head"]  # its features serve either
     differ = [f"{k} = {old.get(k)} there, {new.get(k)} here" for k in {**old, **new} if old.get(k) != new.get(k)]
     if differ:
         raise ConfigError(
@@ -314,8 +317,8 @@ def finetune(
             freeze_all_but_readout(model.network)
         elif settings.method == "adapters":
             add_adapters(model.network, settings.rank)
-        if new_elements:  # whatever else is frozen, their channels are still random numbers
-            model.network.elements.correction.requires_grad_(True)  # type: ignore[union-attr, operator]
+        if new_elements and settings.method != "full":
+            add_elements(model.network, sorted(new_elements))
         if training.energy_weight > 0.0 and model.config.head == "conservative":
             model.network.to(choose_device(training.device))
             replay = follow_zero(model, stores.train, replay, same_zero=settings.same_zero)
@@ -324,8 +327,7 @@ def finetune(
             replay=replay, replay_fraction=settings.replay_fraction, origin=origin,
         )  # fmt: skip
         trained = fit.run()
-        if settings.method == "adapters":
-            merge_adapters(trained.network)
+        merge_adapters(trained.network)
         if replay is not None:  # without earlier data to hold on to, the refit would forget all but the new ones
             _refit(trained, stores, training, replay)
         return _finish(trained, fit.state.records, workdir)

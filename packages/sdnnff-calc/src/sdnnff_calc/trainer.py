@@ -51,7 +51,7 @@ class Trainer:
         if not isinstance(model, ModelConfig | dict | None):
             raise ConfigError(f"model is {model!r}, expected a table of settings, such as {{'kind': 'sdnnff'}}.")
         self.model = model_config_from_dict(model or {}) if isinstance(model, dict | None) else model
-        self.training = record_from_dict(TrainingConfig, {**training, "device": device}, "training")
+        self.training = record_from_dict(TrainingConfig, {**training, "device": str(device)}, "training")
 
     def train(
         self,

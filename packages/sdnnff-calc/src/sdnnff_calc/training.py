@@ -46,6 +46,8 @@ __all__ = ["Fit", "Progress", "ValidationErrors", "validation_errors"]
 
 _log = logging.getLogger(__name__)
 
+_RESUME_VERSION = 2
+"""Raised when a resume point means something else than before: 2, since the validation loss chooses the epoch."""
 _VALIDATED_TARGETS = 8
 _START_AGAIN = "To start again here, delete resume-*.pt and model.pt in the workdir."
 
@@ -397,7 +399,7 @@ class Fit:
         free = {"workdir", "device", "max_minutes", "checkpoint_minutes", "n_members"}
         kept = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
         data = (self.train.digest, self.validation.digest, self.replay_fraction, *self._target_digests)
-        return repr((self.model.config, sorted(kept.items()), self.epochs, data, self.origin))
+        return repr((_RESUME_VERSION, self.model.config, sorted(kept.items()), self.epochs, data, self.origin))
 
     def _save(self) -> None:
         """Write a resume point."""
