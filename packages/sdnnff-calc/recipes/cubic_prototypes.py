@@ -64,11 +64,11 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from phonopy import Phonopy
-from phonopy.structure.atoms import PhonopyAtoms
 from vesin import ase_neighbor_list
 
 from al_committee import CommitteeCalculator
 from al_committee.pool import displace_randomly
+from screen_cli.expansion.strain import ase_cell, phonopy_cell
 from screen_cli.prototypes import build, guess_lattice_constant, prototypes
 from screen_cli.sources.decoration import is_charge_balanced
 from sdnnff_calc import SDNNFF, load_model, save_model
@@ -137,11 +137,15 @@ def propose(rng: np.random.Generator, names: list[str], containing: set[str]) ->
             symbols[-1] = str(rng.choice(sorted(set(ANIONS) - set(symbols[:-1]))))
         if containing & set(symbols) and is_plausible(name, build(name, symbols, 1.0)):
             break
-    conventional = build(name, symbols, guess_lattice_constant(name, symbols))
+    return name, primitive(build(name, symbols, guess_lattice_constant(name, symbols)))
+
+
+def primitive(conventional: Atoms) -> Atoms:
+    """Give spglib's primitive cell."""
     cell, positions, numbers = spglib.find_primitive(
         (conventional.cell.array, conventional.get_scaled_positions(), conventional.numbers)
     )
-    return name, Atoms(numbers=numbers, scaled_positions=positions, cell=cell, pbc=True)
+    return Atoms(numbers=numbers, scaled_positions=positions, cell=cell, pbc=True)
 
 
 def relax(atoms: Atoms, calculator: Any, fmax: float) -> bool:
@@ -400,10 +404,8 @@ def as_it_rests(crystal: Atoms, calculator: Any) -> Atoms | None:
     """Relax the primitive cell of a labelled crystal's prototype, from its volume on; None where that fails."""
     guess = starting_guess(crystal)
     scale = (crystal.get_volume() / len(crystal) / (guess.get_volume() / len(guess))) ** (1 / 3)
-    cell, positions, numbers = spglib.find_primitive(
-        (scale * guess.cell.array, guess.get_scaled_positions(), guess.numbers)
-    )
-    atoms = Atoms(numbers=numbers, scaled_positions=positions, cell=cell, pbc=True)
+    guess.set_cell(scale * guess.cell, scale_atoms=True)
+    atoms = primitive(guess)
     return atoms if relax(atoms, calculator, FMAX_FOR_FORCE_CONSTANTS) else None
 
 
@@ -421,14 +423,11 @@ def force_constants(arguments: argparse.Namespace) -> None:
             break
         if file.exists() or (atoms := as_it_rests(firsts[identity], calculator)) is None:
             continue
-        cell = PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell, scaled_positions=atoms.get_scaled_positions())
         multiple = {1: 4, 2: 3}.get(len(atoms), 2)  # 24 to 64 atoms
-        phonon = Phonopy(cell, np.diag([multiple] * 3), primitive_matrix="P", log_level=0)
+        phonon = Phonopy(phonopy_cell(atoms), np.diag([multiple] * 3), primitive_matrix="P", log_level=0)
         phonon.generate_displacements(distance=0.01)
-        phonon.forces = np.array([
-            calculator.get_forces(Atoms(numbers=s.numbers, cell=s.cell, scaled_positions=s.scaled_positions, pbc=True))
-            for s in phonon.supercells_with_displacements
-        ])  # fmt: skip
+        supercells = [ase_cell(cell) for cell in phonon.supercells_with_displacements]
+        phonon.forces = np.array([calculator.get_forces(supercell) for supercell in supercells])
         phonon.produce_force_constants()
         phonon.symmetrize_force_constants()
         if not LEAST_FC2 < np.abs(phonon.force_constants).max() < LARGEST_FC2:  # fell apart, or into itself
@@ -472,8 +471,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one step of the recipe."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    steps = {"elements": label_elements, "label": label, "split": split, "card": card, "unseen": unseen}
-    steps["fc2"] = force_constants
+    steps = {"elements": label_elements, "label": label, "split": split, "fc2": force_constants}
+    steps |= {"card": card, "unseen": unseen}
     parser.add_argument("step", choices=steps)
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the steps label and fc2")

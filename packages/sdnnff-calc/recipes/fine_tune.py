@@ -42,7 +42,6 @@ import numpy as np
 import phonopy
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from phonopy.structure.atoms import PhonopyAtoms
 
 from al_committee.content_key import structure_key
 from al_committee.dft_formats import make_dft_format
@@ -52,6 +51,7 @@ from al_committee.labelling import CalculatorLabeller, Labeller, label_through_c
 from al_committee.labels import LabelOutcome, LabelRequest
 from screen_cli.calculators import calculator_identity, make_calculator
 from screen_cli.config import parse_options
+from screen_cli.expansion.strain import phonopy_cell
 from screen_cli.settings import DisplaceSettings
 from screen_cli.sources.files import iterate_files
 from screen_cli.stages.displace import choose_supercell, random_displacements
@@ -105,10 +105,7 @@ def supercells(arguments: argparse.Namespace) -> None:
         if file.exists():
             continue
         unitcell, _, dim = choose_supercell(crystal.atoms, settings)
-        cell = PhonopyAtoms(
-            numbers=unitcell.numbers, cell=unitcell.cell.array, scaled_positions=unitcell.get_scaled_positions()
-        )
-        phonon = phonopy.Phonopy(cell, np.diag(dim), primitive_matrix="P", log_level=0)
+        phonon = phonopy.Phonopy(phonopy_cell(unitcell), np.diag(dim), primitive_matrix="P", log_level=0)
         rng = np.random.default_rng([arguments.seed, int(crystal.id[:8], 16)])
         size = arguments.number, len(phonon.supercell)
         moves = random_displacements(*size, arguments.distance, paired=False, rng=rng)

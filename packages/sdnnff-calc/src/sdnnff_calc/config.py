@@ -198,11 +198,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_least(self, 1, "epochs", "batch_atoms", "n_members")
-        _check_least(self, 0, "warmup_steps", "weight_decay", "patience", "direct_epochs", "refit_atoms")
+        _check_least(self, 0, "seed", "warmup_steps", "weight_decay", "patience", "direct_epochs", "refit_atoms")
         for name in ("max_minutes", "checkpoint_minutes"):
             _require(getattr(self, name) >= 0.0, name, getattr(self, name), "at least 0")
-        _check_least(self, 0, "force_weight", "energy_weight", "stress_weight")
-        _check_least(self, 0, "force_constant_weight", "seed")
+        _check_least(self, 0, "force_weight", "energy_weight", "stress_weight", "force_constant_weight")
         for name in ("structure_scaling", "final_rate"):
             _require(0.0 <= getattr(self, name) <= 1.0, name, getattr(self, name), "0 to 1")
         _require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "0 up to 1, without 1")

@@ -165,10 +165,8 @@ def read_force_constants(
         ) from error
     try:
         file = Path(path).resolve()
-        with (
-            tempfile.TemporaryDirectory() as empty,
-            contextlib.chdir(empty),
-        ):  # where it finds no FORCE_CONSTANTS
+        # phonopy looks for FORCE_CONSTANTS and the like where it stands: let it stand where there is none
+        with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
             phonon = phonopy.load(file, is_compact_fc=False, log_level=0)
     except Exception as error:  # phonopy raises many kinds
         raise DataError(f"{path}: phonopy cannot load it ({error}).") from error
