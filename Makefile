@@ -36,7 +36,7 @@ docs: $(STAMP)
 	$(BIN)/python -m sdnnff_calc.settings_reference > docs/reference/training-settings.md
 
 bench: $(STAMP)
-	failed=0; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed
+	failed=0; for script in benchmarks/scripts/*.py; do echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed
 
 clean:
 	rm -rf $(VENV) demo-run

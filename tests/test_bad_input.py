@@ -12,7 +12,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from screen_cli.cli import main
-from screen_cli.run_directory import RunDirectory
+from screen_cli.store.run_directory import RunDirectory
 
 GOOD = bulk("Al", a=4.05)
 

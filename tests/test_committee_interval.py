@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from screen_cli.cli import main
-from screen_cli.run_directory import RunDirectory
+from screen_cli.store.run_directory import RunDirectory
 
 MEMBERS = """
 from ase.calculators.emt import EMT

@@ -18,9 +18,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from al_committee import CommitteeCalculator
-from al_committee.pool import displace_randomly
+from al_committee.selection.pool import displace_randomly
 
-RECIPES = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def load(name: str):

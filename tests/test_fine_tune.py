@@ -14,13 +14,13 @@ from ase.io import read, write
 
 from sdnnff_calc import SDNNFF, load_model
 from sdnnff_calc.config import DataConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data import DataReport, iterate_structures
-from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import train_committee
-from sdnnff_calc.stores import Stores, store_of
+from sdnnff_calc.data.stores import Stores, store_of
+from sdnnff_calc.data.structures import DataReport, iterate_structures
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt
+from sdnnff_calc.training.evaluation import evaluate_forces
+from sdnnff_calc.training.runs import train_committee
 
-RECIPE = Path(__file__).parents[1] / "packages" / "sdnnff-calc" / "recipes" / "fine_tune.py"
+RECIPE = Path(__file__).parents[1] / "recipes" / "fine_tune.py"
 METALS = {"Al": 3.99, "Ag": 4.06, "Au": 4.06}
 
 

@@ -7,13 +7,13 @@ import shutil
 
 import pytest
 
-import screen_cli.merge
+import screen_cli.run.merge
 from screen_cli.cli import main
 from screen_cli.config import load_settings
-from screen_cli.driver import execute, resolve
 from screen_cli.errors import ConfigError
-from screen_cli.merge import merge_runs
-from screen_cli.run_directory import RunDirectory
+from screen_cli.run.driver import execute, resolve
+from screen_cli.run.merge import merge_runs
+from screen_cli.store.run_directory import RunDirectory
 
 METALS = ("Al", "Cu")  # one in each of two shards
 
@@ -64,7 +64,7 @@ def test_a_missing_shard_is_told_and_can_be_run(shards, tmp_path, capsys):
 
 
 def test_an_interrupted_merge_goes_on(shards, tmp_path, monkeypatch):
-    real, written = screen_cli.merge.write_bytes, []
+    real, written = screen_cli.run.merge.write_bytes, []
 
     def fail_later(path, content, **options):
         if len(written) == 12:
@@ -72,7 +72,7 @@ def test_an_interrupted_merge_goes_on(shards, tmp_path, monkeypatch):
         written.append(path)
         real(path, content, **options)
 
-    monkeypatch.setattr(screen_cli.merge, "write_bytes", fail_later)
+    monkeypatch.setattr(screen_cli.run.merge, "write_bytes", fail_later)
     with pytest.raises(KeyboardInterrupt):
         merge_runs([shards / "whole"], tmp_path / "merged")
     monkeypatch.undo()

@@ -11,7 +11,7 @@ from ase.build import bulk
 
 from screen_cli.cli import main
 from screen_cli.report.packing import unpack
-from screen_cli.run_directory import RunDirectory
+from screen_cli.store.run_directory import RunDirectory
 
 
 def show(capsys, run_dir, *options):

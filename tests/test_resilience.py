@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from screen_cli.run_directory import RunDirectory
+from screen_cli.store.run_directory import RunDirectory
 
 METALS = ("Al", "Cu", "Ag", "Ni", "Pd", "Pt")
 

@@ -30,8 +30,8 @@ from symfc import Symfc
 from symfc.utils.utils import SymfcAtoms
 
 from phon_wigner import AnalysisSettings, Linewidths, WignerResult, analyze, crystal_from_phono3py
-from phon_wigner.crossover import crossover
-from phon_wigner.plots import plot_crossover
+from phon_wigner.conductivity.crossover import crossover
+from phon_wigner.conductivity.plots import plot_crossover
 
 PROTOTYPES = {
     "half-heusler": (216, [(0, 0, 0), (0.25, 0.25, 0.25), (0.5, 0.5, 0.5)]),

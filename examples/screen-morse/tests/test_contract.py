@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from screen_cli.record import Record
+from screen_cli.store.record import Record
 from screen_cli.testing import CalculatorContract, CommandContract, PropertyContract
 
 

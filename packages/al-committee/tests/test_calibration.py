@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_committee.calibration import calibrate, miscalibration_area, standardised_errors
-from al_committee.disagreement import force_deviation
+from al_committee.committee.calibration import calibrate, miscalibration_area, standardised_errors
+from al_committee.committee.disagreement import force_deviation
 
 
 def synthetic(scale, n_atoms=6000, seed=0):

@@ -6,7 +6,7 @@ import pytest
 
 from al_committee.contracts import TrainerContract
 from al_committee.errors import TrainerError
-from al_committee.learning import check_models
+from al_committee.loop.learning import check_models
 from al_committee.testing import PairPotentialTrainer
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from al_committee.disagreement import (
+from al_committee.committee.disagreement import (
     committee_mean,
     force_deviation,
     scalar_spread,

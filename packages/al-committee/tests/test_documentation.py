@@ -12,12 +12,12 @@ import pytest
 
 from al_committee import config as config_module
 from al_committee.cli import build_parser
+from al_committee.committee.ensemble_factory import make_committee
 from al_committee.config import LoopConfig, config_from_dict
-from al_committee.dft_formats import make_dft_format
-from al_committee.ensemble_factory import make_committee
 from al_committee.errors import ConfigError
-from al_committee.pool import SupercellSettings
-from al_committee.selection import COSTS, STRATEGIES, SelectionSettings
+from al_committee.labels.dft_formats import make_dft_format
+from al_committee.selection.pool import SupercellSettings
+from al_committee.selection.selection import COSTS, STRATEGIES, SelectionSettings
 
 PACKAGE = Path(__file__).parents[1]
 DOCS = PACKAGE.parents[1] / "docs"

@@ -11,11 +11,11 @@ from ase.build import bulk
 from ase.io import read
 from ase.units import GPa
 
-from al_committee.content_key import structure_key
-from al_committee.dft_formats import EspressoFormat, VaspFormat, make_dft_format
 from al_committee.errors import ConfigError, UnknownNameError
-from al_committee.file_exchange import FileExchangeLabeller
-from al_committee.labels import LabelRequest
+from al_committee.labels.content_key import structure_key
+from al_committee.labels.dft_formats import EspressoFormat, VaspFormat, make_dft_format
+from al_committee.labels.file_exchange import FileExchangeLabeller
+from al_committee.labels.labels import LabelRequest
 from al_committee.testing import write_vasprun as vasprun
 
 RECORDED = Path(__file__).parent / "data" / "espresso"

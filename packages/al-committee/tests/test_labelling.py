@@ -15,11 +15,11 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from al_committee.content_key import structure_key
 from al_committee.errors import LabelMismatchError
-from al_committee.label_cache import LabelCache
-from al_committee.labelling import CalculatorLabeller, WorkerLabeller, compute_label, label_through_cache
-from al_committee.labels import LabelRequest, attach_label
+from al_committee.labels.cache import LabelCache
+from al_committee.labels.content_key import structure_key
+from al_committee.labels.labelling import CalculatorLabeller, WorkerLabeller, compute_label, label_through_cache
+from al_committee.labels.labels import LabelRequest, attach_label
 
 
 def requests(count, symbol="Cu"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ase import Atoms
 
-from al_committee.learning import split_labels
+from al_committee.loop.learning import split_labels
 
 LABELS = {
     "00000001": Atoms("NaCl"),

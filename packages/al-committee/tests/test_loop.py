@@ -20,14 +20,14 @@ from ase.io import read
 
 from al_committee.cli import EXIT_ERROR, EXIT_MORE_TO_DO, EXIT_OK, main
 from al_committee.config import config_from_dict
-from al_committee.content_key import structure_key
 from al_committee.errors import ConfigChangedError, RunLockedError, TooManyFailedLabelsError
-from al_committee.factories import build_loop
 from al_committee.interruption import PausedError, StopWatch, parse_walltime
-from al_committee.loop import derive_seed
-from al_committee.run_directory import RunDirectory
-from al_committee.start_set import choose_start_set
-from al_committee.stopping import attempted_keys
+from al_committee.labels.content_key import structure_key
+from al_committee.loop.factories import build_loop
+from al_committee.loop.loop import derive_seed
+from al_committee.loop.run_directory import RunDirectory
+from al_committee.loop.stopping import attempted_keys
+from al_committee.selection.start_set import choose_start_set
 from al_committee.testing import PairPotentialTrainer, PairTeacher, write_vasprun
 
 CONFIG = """
@@ -541,7 +541,7 @@ def test_thirty_kills_of_the_real_command(tmp_path):
 @pytest.mark.slow
 def test_committee_selection_beats_random_selection_on_the_toy(tmp_path):
     # Same start, same number of labels, six seeds, unseen crystals. A toy (pair potentials of four metals), so this
-    # guards the machinery; what it is worth on real crystals is measured by benchmarks/active_learning.py.
+    # guards the machinery; what it is worth on real crystals is measured by benchmarks/scripts/active_learning.py.
     errors = {}
     for strategy in ("fill-budget", "random"):
         for seed in range(6):

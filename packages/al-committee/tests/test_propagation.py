@@ -9,8 +9,8 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
 from al_committee import CommitteeCalculator
+from al_committee.committee.propagation import PropagatedValue, member_forces, propagate
 from al_committee.errors import CommitteeMemberError
-from al_committee.propagation import PropagatedValue, member_forces, propagate
 from al_committee.testing import PairPotential
 
 

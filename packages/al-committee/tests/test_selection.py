@@ -11,19 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from al_committee.config import PoolSettings
-from al_committee.content_key import settings_key, structure_key
-from al_committee.descriptors import describe_radially
-from al_committee.diversity import cover_elements, farthest_points, principal_components, representative_points
 from al_committee.errors import ConfigError, FactoryError, UnknownNameError
-from al_committee.pool import Crystal, Pool, SupercellSettings
-from al_committee.selection import (
+from al_committee.labels.content_key import settings_key, structure_key
+from al_committee.selection.descriptors import describe_radially
+from al_committee.selection.diversity import (
+    cover_elements,
+    farthest_points,
+    principal_components,
+    representative_points,
+)
+from al_committee.selection.pool import Crystal, Pool, SupercellSettings
+from al_committee.selection.selection import (
     STRATEGIES,
     ScoredSupercell,
     SelectionSettings,
     recommend,
     select_supercells,
 )
-from al_committee.start_set import choose_start_set
+from al_committee.selection.start_set import choose_start_set
 
 
 def cell(structure, index, score, key=None, n_atoms=8):
@@ -131,7 +136,7 @@ def test_names_are_looked_up_with_help():
         choose([cell("A", 0, 1.0)], strategy="worst_first")
     with pytest.raises(FactoryError, match="no_such_module"):
         choose([cell("A", 0, 1.0)], strategy="no_such_module:thing")
-    chosen = choose([cell("A", 0, 1.0)], strategy="al_committee.selection:order_worst_first")
+    chosen = choose([cell("A", 0, 1.0)], strategy="al_committee.selection.selection:order_worst_first")
     assert len(chosen.selected) == 1
     with pytest.raises(ConfigError, match="registered twice"):
         STRATEGIES.register("random")(lambda *a: [])

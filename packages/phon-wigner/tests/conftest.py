@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phon_wigner.harmonic import HarmonicCrystal
+from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.testing import make_phonopy, morse_forces, rocksalt
 
 

@@ -11,18 +11,17 @@ import pytest
 from phonopy.phonon.grid import get_qpoints_from_bz_grid_points
 
 from phon_wigner.cli import main
-from phon_wigner.crossover import REGIMES, crossover, wigner_limit
-from phon_wigner.errors import GridMismatchError, LinewidthError, TemperatureError
-from phon_wigner.exports import write_spectra, write_tables
-from phon_wigner.formula import clean_linewidths, coherence_conductivity, population_conductivity
-from phon_wigner.glass import broadening_scan, diffusivities, regularised_conductivity, scan_crystal, voigt_profile
-from phon_wigner.harmonic import HarmonicCrystal
-from phon_wigner.heat_capacity import mode_heat_capacity
-from phon_wigner.isotope import add_isotopes, isotope_linewidths, isotope_linewidths_on_grid
-from phon_wigner.linewidths import Linewidths
-from phon_wigner.postprocess import AnalysisSettings, analyze
-from phon_wigner.result import WignerResult
-from phon_wigner.spectra import (
+from phon_wigner.conductivity.crossover import REGIMES, crossover, wigner_limit
+from phon_wigner.conductivity.glass import (
+    broadening_scan,
+    diffusivities,
+    regularised_conductivity,
+    scan_crystal,
+    voigt_profile,
+)
+from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
+from phon_wigner.conductivity.result import WignerResult
+from phon_wigner.conductivity.spectra import (
     Spectra,
     cumulative,
     lifetimes,
@@ -30,6 +29,13 @@ from phon_wigner.spectra import (
     mode_scalars,
     spectral_density,
 )
+from phon_wigner.errors import GridMismatchError, LinewidthError, TemperatureError
+from phon_wigner.files.exports import write_spectra, write_tables
+from phon_wigner.phonons.harmonic import HarmonicCrystal
+from phon_wigner.phonons.isotope import add_isotopes, isotope_linewidths, isotope_linewidths_on_grid
+from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.physics.formula import clean_linewidths, coherence_conductivity, population_conductivity
+from phon_wigner.physics.heat_capacity import mode_heat_capacity
 from phon_wigner.testing import irreducible_mesh, make_phonopy
 
 PHONO3PY_MINOR = int(phono3py.__version__.split(".")[1])
@@ -179,7 +185,7 @@ def test_map_figure_needs_a_map(crystal, widths, tmp_path, capsys):
 
 def test_mode_figure_has_size_and_colour(result):
     pytest.importorskip("matplotlib")
-    from phon_wigner.plots import plot_coherence_fractions, plot_crossover
+    from phon_wigner.conductivity.plots import plot_coherence_fractions, plot_crossover
 
     points = plot_crossover(crossover(result)).collections[0]
     assert np.ptp(points.get_sizes()) > 1
@@ -356,7 +362,7 @@ def test_isotopes_are_added_once(crystal, widths):
 
 
 def test_unknown_temperature_in_comparison(result):
-    from phon_wigner.metrics import ModeConductivity
+    from phon_wigner.conductivity.metrics import ModeConductivity
 
     with pytest.raises(TemperatureError, match="holds"):
         ModeConductivity.from_result(result, 77.0)
@@ -366,7 +372,7 @@ def test_a_layer_in_vacuum_is_warned_about(crystal, widths, caplog):
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
-    from phon_wigner.postprocess import vacuum_gap
+    from phon_wigner.conductivity.postprocess import vacuum_gap
 
     sheet = PhonopyAtoms(symbols=["C"], cell=np.diag([2.5, 2.5, 15.0]), scaled_positions=[[0, 0, 0.5]])
     phonon = Phonopy(sheet, supercell_matrix=[2, 2, 1], primitive_matrix="P")

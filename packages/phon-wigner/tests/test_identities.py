@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phon_wigner.degeneracy import average_over_blocks, degenerate_blocks
-from phon_wigner.dynamical_derivative import DynamicalMatrixDerivative
-from phon_wigner.formula import (
+from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
+from phon_wigner.phonons.harmonic import HarmonicCrystal
+from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.physics.degeneracy import average_over_blocks, degenerate_blocks
+from phon_wigner.physics.dynamical_derivative import DynamicalMatrixDerivative
+from phon_wigner.physics.formula import (
     PairCollector,
     clean_linewidths,
     coherence_by_mode,
     coherence_conductivity,
     population_conductivity,
 )
-from phon_wigner.harmonic import HarmonicCrystal
-from phon_wigner.heat_capacity import mode_heat_capacity
-from phon_wigner.linewidths import Linewidths
-from phon_wigner.postprocess import AnalysisSettings, analyze
+from phon_wigner.physics.heat_capacity import mode_heat_capacity
+from phon_wigner.physics.velocity_operator import VOIGT, star_average, velocity_operator, velocity_products
 from phon_wigner.testing import irreducible_mesh, make_phonopy
-from phon_wigner.velocity_operator import VOIGT, star_average, velocity_operator, velocity_products
 
 GENERIC_Q = np.array([0.13, 0.27, -0.34])
 SYMMETRIC_Q = np.array([0.25, 0.25, 0.0])

@@ -14,6 +14,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from phon_wigner.cli import main
+from phon_wigner.conductivity.metrics import ModeConductivity, compare, read_reference
+from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
+from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.errors import (
     GridMismatchError,
     ImaginaryModeError,
@@ -22,13 +25,10 @@ from phon_wigner.errors import (
     ShapeError,
     TemperatureError,
 )
-from phon_wigner.harmonic import HarmonicCrystal
-from phon_wigner.linewidths import CONVENTIONS, Linewidths, to_hwhm_thz
-from phon_wigner.metrics import ModeConductivity, compare, read_reference
-from phon_wigner.phono3py_files import CrystalFiles, load_crystal, read_kappa_file
-from phon_wigner.postprocess import AnalysisSettings, analyze
-from phon_wigner.result import WignerResult
-from phon_wigner.shengbte import read_shengbte
+from phon_wigner.files.phono3py_files import CrystalFiles, load_crystal, read_kappa_file
+from phon_wigner.files.shengbte import read_shengbte
+from phon_wigner.phonons.harmonic import HarmonicCrystal
+from phon_wigner.phonons.linewidths import CONVENTIONS, Linewidths, to_hwhm_thz
 from phon_wigner.testing import fortran_e, irreducible_mesh, make_phonopy, write_shengbte
 
 
@@ -303,7 +303,7 @@ def options(folder):
 
 def test_command_line_writes_json_and_hdf5(crystal, sample, cell_files, tmp_path):
     kappa = write_kappa_file(tmp_path / "kappa-m555.hdf5", sample)
-    command = [sys.executable, "-m", "phon_wigner.cli", "analyze", str(kappa), *options(cell_files)]
+    command = [sys.executable, "-m", "phon_wigner", "analyze", str(kappa), *options(cell_files)]
     command += ["--ts", "300", "100", "--json", "out.json", "--hdf5", "out.hdf5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -329,7 +329,7 @@ def test_analyze_keeps_to_one_blas_thread_and_gives_the_others_back(sample, cell
         seen.append(blas_threads())
         return analyze(*arguments)
 
-    monkeypatch.setattr("phon_wigner.postprocess.analyze", watched)
+    monkeypatch.setattr("phon_wigner.conductivity.postprocess.analyze", watched)
     with threadpool_limits(limits=2, user_api="blas"):
         if set(blas_threads()) != {2}:
             pytest.skip("this BLAS does not let its threads be set")

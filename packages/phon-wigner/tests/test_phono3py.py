@@ -14,10 +14,10 @@ import phono3py
 import pytest
 
 from phon_wigner.cli import main
-from phon_wigner.doctor import require_variant, run_checks
-from phon_wigner.linewidths import Linewidths
-from phon_wigner.phono3py_files import CrystalFiles, crystal_from_phono3py, load_crystal, read_kappa_file
-from phon_wigner.postprocess import analyze
+from phon_wigner.conductivity.postprocess import analyze
+from phon_wigner.files.phono3py_files import CrystalFiles, crystal_from_phono3py, load_crystal, read_kappa_file
+from phon_wigner.phono3py_variant.doctor import require_variant, run_checks
+from phon_wigner.phonons.linewidths import Linewidths
 
 MESH = [4, 4, 4]
 TEMPERATURES = [100.0, 400.0]
@@ -228,7 +228,8 @@ def test_phono3py_offers_the_variant_in_a_fresh_process():
 def test_loading_the_plugin_does_not_import_torch_or_matplotlib():
     code = (
         "import sys, phono3py.conductivity.factory;"
-        "bad = [m for m in ('torch', 'matplotlib', 'phon_wigner.plots', 'phon_wigner.cli') if m in sys.modules];"
+        "bad = [m for m in ('torch', 'matplotlib', 'phon_wigner.conductivity.plots', 'phon_wigner.cli')"
+        " if m in sys.modules];"
         "assert not bad, bad"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
@@ -245,7 +246,7 @@ def test_doctor_passes_here(capsys):
 def test_doctor_names_the_reason(monkeypatch, capsys):
     from phono3py.conductivity import factory
 
-    import phon_wigner.doctor as doctor
+    import phon_wigner.phono3py_variant.doctor as doctor
 
     monkeypatch.setattr(factory, "_REGISTRY", {})
     monkeypatch.setattr(factory, "register_variant", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("moved")))
@@ -263,7 +264,7 @@ def test_subset_of_bands_is_refused(phono3py_yaml):
 
 
 def test_screening_solver_returns_the_documented_arrays(phono3py_yaml):
-    from phon_wigner._solver import WignerSolver
+    from phon_wigner.screening_solver import WignerSolver
 
     crystal = phono3py.load(phono3py_yaml, log_level=0)
     crystal.mesh_numbers = MESH

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from phon_wigner.cli import main
-from phon_wigner.metrics import ModeConductivity, compare, read_reference
+from phon_wigner.conductivity.metrics import ModeConductivity, compare, read_reference
 
 pytestmark = pytest.mark.reference
 

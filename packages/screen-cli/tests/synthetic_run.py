@@ -17,9 +17,9 @@ from ase.data import chemical_symbols
 from ase.spacegroup import crystal
 
 from screen_cli.config import settings_from_dict
-from screen_cli.record import Record
-from screen_cli.run_directory import RunDirectory
-from screen_cli.store import RecordStore
+from screen_cli.store.record import Record
+from screen_cli.store.records import RecordStore
+from screen_cli.store.run_directory import RunDirectory
 
 PROTOTYPES: dict[str, tuple[int, list[tuple[float, float, float]], float]] = {
     # name: space group, one position per element, lattice constant

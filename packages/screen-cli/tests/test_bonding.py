@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
-from screen_cli.bonding import integrate_bonding
 from screen_cli.cli import main
+from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, StructureError
-from screen_cli.run_directory import RunDirectory
-from screen_cli.structure import Structure
+from screen_cli.physics.bonding import integrate_bonding
+from screen_cli.store.run_directory import RunDirectory
 
 spec = importlib.util.spec_from_file_location("lobster_files", Path(__file__).with_name("lobster_files.py"))
 lobster_files = importlib.util.module_from_spec(spec)
@@ -65,7 +65,7 @@ def test_curves_without_the_fermi_level_are_refused(energies):
 @pytest.fixture
 def cohp():
     pytest.importorskip("pymatgen.io.lobster", reason="needs screen-cli[cohp]")
-    from screen_cli.lobster import cohp
+    from screen_cli.properties.cohp import cohp
 
     return cohp
 
@@ -115,7 +115,7 @@ def test_no_output_is_no_failure_but_a_torn_file_is(cohp, tmp_path):
 
 
 def test_the_key_follows_the_files(cohp, tmp_path):
-    from screen_cli.lobster import fingerprint
+    from screen_cli.properties.cohp import fingerprint
 
     before = fingerprint(NACL, str(tmp_path))
     write_lobster(tmp_path / "x-1", BONDS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from screen_cli.calculators import calculator_identity, make_calculator
+from screen_cli.calculators.registered import calculator_identity, make_calculator
 from screen_cli.errors import ConfigError, MissingExtraError, UnknownNameError
 
 DOWNLOADS = {"mace": "mace", "mattersim": "mattersim", "orb": "orb_models"}

@@ -8,10 +8,10 @@ import math
 
 import pytest
 
+from screen_cli.analysis.comparison import compare_rows
 from screen_cli.cli import main
-from screen_cli.comparison import compare_rows
 from screen_cli.config import settings_from_dict
-from screen_cli.run_directory import RunDirectory
+from screen_cli.store.run_directory import RunDirectory
 
 
 def row(name, kappa, stable=True, state="done", **columns):

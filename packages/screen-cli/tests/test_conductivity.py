@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from screen_cli.conductivity_solvers import StandardSolver
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.record import Record
 from screen_cli.settings import ConductivitySettings
+from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.stages import conductivity
 from screen_cli.stages.conductivity import choose_mesh, compute_conductivity
 from screen_cli.stages.mesh_ladder import mesh_error, rungs
+from screen_cli.store.record import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -29,8 +29,8 @@ def aluminium() -> tuple[Record, Record]:
     from ase.build import bulk
     from ase.calculators.emt import EMT
 
-    from screen_cli.force_constant_solvers.symfc import SymfcSolver
     from screen_cli.settings import DisplaceSettings, ForceConstantsSettings
+    from screen_cli.solvers.force_constants.symfc import SymfcSolver
     from screen_cli.stages.displace import displace
     from screen_cli.stages.force_constants import fit_force_constants
 
@@ -50,7 +50,7 @@ def run(aluminium: tuple[Record, Record], **settings: Any) -> Record:
 
 
 def test_equals_phono3py(aluminium: tuple[Record, Record], capfd: pytest.CaptureFixture[str]) -> None:
-    from screen_cli.lattice import load_phono3py
+    from screen_cli.stages.lattice import load_phono3py
 
     record = run(aluminium, temperatures=[100.0, 300.0])
     assert capfd.readouterr().out == ""
@@ -129,8 +129,8 @@ def test_sodium_chloride_by_dft() -> None:
 
     import phono3py
 
-    from screen_cli.force_constant_solvers.symfc import SymfcSolver
     from screen_cli.settings import ForceConstantsSettings
+    from screen_cli.solvers.force_constants.symfc import SymfcSolver
     from screen_cli.stages.force_constants import fit_force_constants
 
     with lzma.open(path, "rt") as file:

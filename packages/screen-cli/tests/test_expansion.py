@@ -18,10 +18,8 @@ from ase.calculators.lj import LennardJones
 from ase.units import GPa
 
 from screen_cli.errors import CalculatorError, ConfigError, PhysicsError
-from screen_cli.expansion.elastic import ElasticTensor, compute_elastic_tensor, stiffness_from_list
-from screen_cli.expansion.gruneisen import deformed_phonopy, fold_fc2, gruneisen_from_fc3, gruneisen_from_strains
-from screen_cli.expansion.quasi_harmonic import scan_volumes
-from screen_cli.expansion.strain import (
+from screen_cli.physics.elastic import ElasticTensor, compute_elastic_tensor, stiffness_from_list
+from screen_cli.physics.strain import (
     ase_cell,
     cartesian_rotations,
     from_mandel,
@@ -32,15 +30,22 @@ from screen_cli.expansion.strain import (
     to_mandel,
     unit_strains,
 )
-from screen_cli.expansion.thermal import compute_expansion
-from screen_cli.force_constant_solvers.symfc import SymfcSolver
-from screen_cli.lattice import load_phono3py, load_phonopy
-from screen_cli.record import Record
+from screen_cli.physics.thermal_expansion import compute_expansion
+from screen_cli.properties.expansion.gruneisen import (
+    deformed_phonopy,
+    fold_fc2,
+    gruneisen_from_fc3,
+    gruneisen_from_strains,
+)
+from screen_cli.properties.expansion.quasi_harmonic import scan_volumes
 from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
+from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.displace import displace
 from screen_cli.stages.force_constants import fit_force_constants
 from screen_cli.stages.forces import compute_forces
+from screen_cli.stages.lattice import load_phono3py, load_phonopy
 from screen_cli.stages.relax import relax, relaxed_atoms
+from screen_cli.store.record import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 TILT = np.linalg.qr(np.array([[1.0, 0.3, -0.2], [0.1, 1.0, 0.5], [-0.4, 0.2, 1.0]]))[0]
@@ -373,7 +378,7 @@ def test_expansion_tensor_turns_with_the_crystal() -> None:
 def test_heat_capacity_is_classical_when_hot_and_frozen_when_cold() -> None:
     from ase.units import kB
 
-    from screen_cli.expansion.thermal import mode_heat_capacity
+    from screen_cli.physics.thermal_expansion import mode_heat_capacity
 
     frequencies = np.array([[0.5, 5.0]])
     hot, cold = mode_heat_capacity(frequencies, np.array([1e4, 0.01]))
@@ -439,8 +444,8 @@ def test_volume_scan_meets_the_grueneisen_formula_when_cold() -> None:
 
 def test_jump_of_the_phonons_and_disagreeing_routes_are_told() -> None:
     """NaCl with SevenNet-0: the third shell leaves the model's range near V/V0 = 1.045."""
-    from screen_cli.expansion.campaign import disagreement
-    from screen_cli.expansion.quasi_harmonic import _warning
+    from screen_cli.analysis.thermal_expansion import disagreement
+    from screen_cli.properties.expansion.quasi_harmonic import _warning
 
     ratios = np.array([0.99, 1.0, 1.01, 1.02, 1.035, 1.05])
     assert "near V/V0 = 1.035" in _warning(np.array([2.17, 2.45, 2.75, 3.2, -0.6]), ratios)
@@ -506,7 +511,7 @@ def test_command_writes_every_result_and_resumes(tmp_path, capsys) -> None:
     from ase.io import write
 
     from screen_cli.cli import main
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.store.run_directory import RunDirectory
 
     write(tmp_path / "Cu.cif", bulk("Cu", "fcc", a=3.6))
     argv = [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screen_cli.errors import FilterError
-from screen_cli.expression import evaluate, to_sql
+from screen_cli.store.expression import evaluate, to_sql
 
 NAMES = ("kappa", "msd", "stable")
 numbers = st.floats(-100, 100, allow_nan=False).map(lambda x: round(x, 3))

@@ -11,12 +11,12 @@ from ase.build import bulk
 
 from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
+from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, FilterError, StoreError, UnknownNameError
-from screen_cli.filters import FilteredStructure, apply_filters, count_reasons
-from screen_cli.reading import JOURNAL, _append, filtered_rows
-from screen_cli.run_directory import RunDirectory
+from screen_cli.run.reading import JOURNAL, _append, filtered_rows
 from screen_cli.settings import FilterSettings
-from screen_cli.structure import RejectedStructure, Structure
+from screen_cli.sources.filters import FilteredStructure, apply_filters, count_reasons
+from screen_cli.store.run_directory import RunDirectory
 
 
 def crystal(name="NaCl", lattice="rocksalt", a=5.64, provider_id=None, **metadata):

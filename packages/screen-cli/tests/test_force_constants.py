@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from screen_cli.conductivity_solvers import StandardSolver
 from screen_cli.errors import CalculatorError, ConfigError, MissingExtraError, UnderdeterminedFitError, UnknownNameError
-from screen_cli.force_constant_solvers.finite_difference import FiniteDifferenceSolver
-from screen_cli.force_constant_solvers.symfc import SymfcSolver
-from screen_cli.record import Record
 from screen_cli.settings import ConductivitySettings, DisplaceSettings, ForceConstantsSettings
+from screen_cli.solvers.conductivity import StandardSolver
+from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
+from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.conductivity import compute_conductivity
 from screen_cli.stages.force_constants import fit_force_constants
+from screen_cli.store.record import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 SETTINGS = ForceConstantsSettings()
@@ -110,7 +110,7 @@ def test_finite_differences_by_symfc(fits: dict[str, Record]) -> None:
 @pytest.mark.parametrize("method", ["ols", "ardr"])
 def test_hiphive_agrees(random_set: tuple[Record, Record], fits: dict[str, Record], method: str) -> None:
     pytest.importorskip("hiphive")
-    from screen_cli.force_constant_solvers.hiphive import HiphiveSolver
+    from screen_cli.solvers.force_constants.hiphive import HiphiveSolver
 
     solver = HiphiveSolver(cutoffs=[5.0, 5.0], fit_method=method)
     fitted = fit_force_constants(*random_set, SETTINGS, solver)
@@ -121,7 +121,7 @@ def test_hiphive_agrees(random_set: tuple[Record, Record], fits: dict[str, Recor
 
 
 def test_hiphive_missing_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from screen_cli.force_constant_solvers.hiphive import HiphiveSolver
+    from screen_cli.solvers.force_constants.hiphive import HiphiveSolver
 
     real = builtins.__import__
 
@@ -160,7 +160,7 @@ def test_noise_shows_in_the_even_part_and_warns(random_set: tuple[Record, Record
 def test_prediction_is_the_taylor_series(random_set: tuple[Record, Record], fits: dict[str, Record]) -> None:
     from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 
-    from screen_cli.lattice import load_phono3py, predict_forces
+    from screen_cli.stages.lattice import load_phono3py, predict_forces
 
     displaced = random_set[0]
     primitive = load_phono3py(displaced).primitive
@@ -180,7 +180,7 @@ def test_prediction_is_the_taylor_series(random_set: tuple[Record, Record], fits
 def test_phono3py_reads_the_stored_file(fits: dict[str, Record], tmp_path: Any) -> None:
     from phono3py.file_IO import read_fc2_from_hdf5, read_fc3_from_hdf5
 
-    from screen_cli.store import RecordStore
+    from screen_cli.store.records import RecordStore
 
     store, record = RecordStore(tmp_path), fits["symfc"]
     store.write("ab12", "force_constants", "k", record, seconds=0.0)
@@ -220,8 +220,8 @@ def test_underdetermined_fit_is_refused() -> None:
     """One pair of rocksalt in 64 atoms: 192 equations for 758 parameters of fc3."""
     from ase.spacegroup import crystal as build
 
-    from screen_cli.lattice import load_phono3py
     from screen_cli.stages.displace import displace
+    from screen_cli.stages.lattice import load_phono3py
 
     rocksalt = build(["Na", "Cl"], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[5.6] * 3 + [90] * 3)
     displaced = displace(rocksalt, DisplaceSettings(dim=[2, 2, 2]))
@@ -240,7 +240,7 @@ def test_wrong_forces_are_named(random_set: tuple[Record, Record]) -> None:
 
 
 def test_bad_options() -> None:
-    from screen_cli.force_constant_solvers.hiphive import HiphiveSolver
+    from screen_cli.solvers.force_constants.hiphive import HiphiveSolver
 
     with pytest.raises(ConfigError, match="above 0"):
         SymfcSolver(cutoff=-1.0)

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from screen_cli.analysis.gate_audit import audit_gate, is_drawn
 from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
 from screen_cli.errors import FilterError
-from screen_cli.gate_audit import audit_gate, is_drawn
-from screen_cli.pipeline import Context, _gate, _gate_dependence
-from screen_cli.run_directory import RunDirectory
+from screen_cli.run.pipeline import Context, _gate, _gate_dependence
 from screen_cli.settings import GateSettings, RunSettings
+from screen_cli.store.run_directory import RunDirectory
 
 TARGET = "kappa < 1"
 

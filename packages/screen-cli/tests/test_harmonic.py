@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from screen_cli.errors import ConfigError, StructureError
-from screen_cli.record import Record
 from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, HarmonicSettings
 from screen_cli.stages.harmonic import acoustic_slopes, compute_harmonic, is_stable
+from screen_cli.store.record import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 LATTICE = 3.61
@@ -34,7 +34,7 @@ def emt_records(crystal: Any, dim: list[int]) -> tuple[Record, Record]:
     from ase import Atoms
     from ase.calculators.emt import EMT
 
-    from screen_cli.force_constant_solvers.finite_difference import FiniteDifferenceSolver
+    from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
     from screen_cli.stages.displace import displace
     from screen_cli.stages.force_constants import fit_force_constants
 
@@ -71,7 +71,7 @@ def test_heat_capacity_reaches_dulong_petit(harmonic: Record) -> None:
 def test_heat_capacity_and_displacements_are_phonopys(records: tuple[Record, Record], harmonic: Record) -> None:
     from phonopy import Phonopy
 
-    from screen_cli.lattice import load_phonopy
+    from screen_cli.stages.lattice import load_phonopy
 
     ours = load_phonopy(*records)
     phonopy = Phonopy(ours.unitcell, supercell_matrix=ours.supercell_matrix, primitive_matrix="F")
@@ -90,7 +90,7 @@ def test_irreducible_mesh_gives_what_the_full_mesh_does() -> None:
     """Atom by atom in Cu3Au, whose three copper atoms are equivalent but not at one q: phonopy on every q."""
     from ase import Atoms
 
-    from screen_cli.lattice import load_phonopy
+    from screen_cli.stages.lattice import load_phonopy
 
     places = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     alloy = Atoms("AuCu3", scaled_positions=places, cell=[3.75] * 3, pbc=True)
@@ -181,7 +181,7 @@ def equilibrium() -> float:
 def test_sound_velocities_follow_from_elastic_constants() -> None:
     from ase import units
 
-    from screen_cli.lattice import load_phonopy
+    from screen_cli.stages.lattice import load_phonopy
 
     lattice = equilibrium()
     c11, c12, c44 = elastic_constants()

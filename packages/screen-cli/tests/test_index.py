@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from screen_cli.errors import FilterError, StoreError
-from screen_cli.index import Index
+from screen_cli.store.index import Index
 
 
 @pytest.fixture

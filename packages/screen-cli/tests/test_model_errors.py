@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from ase.build import bulk
 
+from screen_cli.calculators.model_errors import check_elements, supported_elements, translate_calculator_errors
 from screen_cli.errors import CalculatorError, UnsupportedElementError
-from screen_cli.model_errors import check_elements, supported_elements, translate_calculator_errors
 
 
 class Table:

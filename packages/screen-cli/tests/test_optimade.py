@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from screen_cli.crystal.structure import SOURCE_COLUMNS, RejectedStructure, Structure
 from screen_cli.errors import ConfigError, SourceError, UnknownNameError
 from screen_cli.sources.optimade import iterate_optimade
-from screen_cli.structure import SOURCE_COLUMNS, RejectedStructure, Structure
 
 pytest.importorskip("requests", reason="needs screen-cli[optimade]")
 pytest.importorskip("uvicorn", reason="needs optimade[server]")
@@ -189,8 +189,8 @@ def test_a_killed_download_goes_on_behind_its_last_page(ask, tmp_path):
 
 
 def test_a_full_disk_stops_with_a_sentence_and_the_download_goes_on_when_there_is_room(ask, monkeypatch):
-    from screen_cli import atomic_write
     from screen_cli.errors import StoreError
+    from screen_cli.store import atomic_write
 
     calls = []
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from screen_cli.errors import ConfigError
-from screen_cli.plots import plot_bands_and_dos, plot_conductivity
-from screen_cli.record import Record
+from screen_cli.report.crystal_figures import plot_bands_and_dos, plot_conductivity
+from screen_cli.store.record import Record
 
 
 def harmonic() -> Record:

@@ -9,10 +9,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from screen_cli import hookspecs
 from screen_cli.errors import DuplicateNameError, MissingExtraError, PluginError, UnknownNameError
-from screen_cli.plugin_manager import KINDS, load_plugins
-from screen_cli.plugin_records import CalculatorPlugin
+from screen_cli.plugins import hookspecs
+from screen_cli.plugins.manager import KINDS, load_plugins
+from screen_cli.plugins.records import CalculatorPlugin
 
 
 def plugin(monkeypatch, module_name, source):
@@ -24,8 +24,8 @@ def plugin(monkeypatch, module_name, source):
 
 
 GOOD = """
-from screen_cli.hookspecs import hookimpl
-from screen_cli.plugin_records import CalculatorPlugin
+from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.records import CalculatorPlugin
 @hookimpl
 def screen_calculators():
     yield CalculatorPlugin(name="toy", summary="Toy", factory="ase.calculators.lj:LennardJones")
@@ -44,15 +44,16 @@ def test_a_good_plugin_is_found_and_loads_lazily(monkeypatch):
     [
         ("raise RuntimeError('boom')", "boom"),
         (
-            "from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators():\n    1/0\n    yield",
+            "from screen_cli.plugins.hookspecs import hookimpl\n"
+            "@hookimpl\ndef screen_calculators():\n    1/0\n    yield",
             "ZeroDivisionError",
         ),
         (
-            "from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators():\n    yield 'emt'",
+            "from screen_cli.plugins.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators():\n    yield 'emt'",
             "expected CalculatorPlugin",
         ),
         (
-            "from screen_cli.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators(missing):\n    yield",
+            "from screen_cli.plugins.hookspecs import hookimpl\n@hookimpl\ndef screen_calculators(missing):\n    yield",
             "missing",
         ),
         ("def screen_calculater():\n    pass", "no hook of API version"),

@@ -7,15 +7,15 @@ from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from screen_cli.crystal.structure import standardise
 from screen_cli.errors import UnderdeterminedFitError
-from screen_cli.rank_guard import (
+from screen_cli.physics.rank_guard import (
     check_determined,
     count_free_parameters,
     equations_ratio,
     n_independent_supercells,
     required_supercells,
 )
-from screen_cli.structure import standardise
 
 
 def _supercell(symbol: str, prototype: str, a: float, dim: int):

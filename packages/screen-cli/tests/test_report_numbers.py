@@ -145,7 +145,7 @@ def test_significant_digits():
 def test_structure_view_is_the_conventional_cell():
     from ase.spacegroup import crystal
 
-    from screen_cli.structure import standardise
+    from screen_cli.crystal.structure import standardise
 
     for group, positions in (
         (225, [(0, 0, 0), (0.5, 0.5, 0.5)]),
@@ -246,9 +246,9 @@ def test_descriptors_from_files(tmp_path):
 def test_descriptor_of_a_crystal_is_the_mean_over_its_atoms():
     from ase.build import bulk
 
-    from screen_cli.descriptor import descriptor
     from screen_cli.errors import ConfigError
-    from screen_cli.record import Record
+    from screen_cli.properties.descriptor import descriptor
+    from screen_cli.store.record import Record
 
     atoms = bulk("NaCl", "rocksalt", a=5.6)
     relax = Record({}, {"cell": atoms.cell.array, "positions": atoms.positions, "numbers": atoms.numbers})

@@ -17,8 +17,10 @@ from ase.db import connect
 from ase.io import write
 from ase.spacegroup import crystal
 
+from screen_cli.crystal.prototypes import build, guess_lattice_constant, prototypes
+from screen_cli.crystal.structure import SOURCE_COLUMNS, RejectedStructure, Structure
+from screen_cli.crystal.wyckoff import interchangeable
 from screen_cli.errors import ConfigError, UnknownNameError
-from screen_cli.prototypes import build, guess_lattice_constant, prototypes
 from screen_cli.sources.decoration import (
     Decoration,
     _counts,
@@ -31,8 +33,6 @@ from screen_cli.sources.decoration import (
 from screen_cli.sources.files import iterate_files
 from screen_cli.sources.optimade import known_providers
 from screen_cli.sources.prototypes import iterate_demo, iterate_prototypes
-from screen_cli.structure import SOURCE_COLUMNS, RejectedStructure, Structure
-from screen_cli.wyckoff import interchangeable
 
 NACL = bulk("NaCl", "rocksalt", a=5.64)
 ELEMENTS = ("Mg", "Si", "O", "Ba")

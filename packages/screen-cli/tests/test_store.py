@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from screen_cli.errors import PhysicsError, StoreError
-from screen_cli.record import Record
-from screen_cli.store import RecordStore
+from screen_cli.store.record import Record
+from screen_cli.store.records import RecordStore
 
 ID = "ab12cd34ef56"
 
@@ -95,8 +95,8 @@ def test_file_size_limit_leaves_no_trace(tmp_path):
     """RLIMIT_FSIZE in a child: the write fails with a sentence and the record does not exist."""
     code = (
         "import resource, sys, numpy as np\n"
-        "from screen_cli.store import RecordStore\n"
-        "from screen_cli.record import Record\n"
+        "from screen_cli.store.records import RecordStore\n"
+        "from screen_cli.store.record import Record\n"
         "from screen_cli.errors import StoreError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "store = RecordStore(sys.argv[1])\n"

@@ -26,9 +26,9 @@ from sdnnff_calc.errors import (
     OverlappingAtomsError,
     UnknownElementError,
 )
-from sdnnff_calc.evaluation import embed, evaluate_forces
-from sdnnff_calc.neighbours import VerletList, find_edges
+from sdnnff_calc.geometry.neighbours import VerletList, find_edges
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
+from sdnnff_calc.training.evaluation import embed, evaluate_forces
 
 
 def test_isolated_atom_feels_nothing(any_model: Model) -> None:
@@ -154,7 +154,7 @@ _BAD_GEOMETRIES = """
 import numpy as np
 from ase import Atoms
 from sdnnff_calc.errors import SdnnffError
-from sdnnff_calc.neighbours import find_edges
+from sdnnff_calc.geometry.neighbours import find_edges
 
 def refuse(name, points, cell, pbc):
     try:

@@ -25,7 +25,7 @@ from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.cli import build_parser, main
 from sdnnff_calc.config import read_config
 from sdnnff_calc.errors import ConfigError
-from sdnnff_calc.runs import starting_model
+from sdnnff_calc.training.runs import starting_model
 
 MODEL = """
 [model]

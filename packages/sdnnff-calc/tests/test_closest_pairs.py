@@ -14,14 +14,14 @@ from ase.io import write
 from ase.optimize import BFGS, FIRE
 
 from sdnnff_calc import SDNNFF, load_model, save_model
-from sdnnff_calc.closest_pairs import LEAST_SHARE, ClosestPairs, limits_of, merge_closest
 from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data import DataReport
-from sdnnff_calc.environments import EdgeArrays
+from sdnnff_calc.data.stores import Stores, store_of
+from sdnnff_calc.data.structures import DataReport
 from sdnnff_calc.errors import OverlappingAtomsError
-from sdnnff_calc.runs import finetune, train_committee
-from sdnnff_calc.stores import Stores, store_of
+from sdnnff_calc.geometry.closest_pairs import LEAST_SHARE, ClosestPairs, limits_of, merge_closest
+from sdnnff_calc.geometry.environments import EdgeArrays
 from sdnnff_calc.testing import toy_model
+from sdnnff_calc.training.runs import finetune, train_committee
 
 
 def test_the_shortest_distance_of_each_pair_is_found() -> None:

@@ -19,15 +19,22 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data import DataReport, check_labels, crystal_of, energy_label, iterate_structures, split_groups
-from sdnnff_calc.data_statistics import measure_statistics
+from sdnnff_calc.data.phonon_files import units_of
+from sdnnff_calc.data.sample_stores import MemoryStore, ShardedStore
+from sdnnff_calc.data.samples import Sample, batch_indices, collate_samples
+from sdnnff_calc.data.statistics import measure_statistics
+from sdnnff_calc.data.stores import load_stores
+from sdnnff_calc.data.structures import (
+    DataReport,
+    check_labels,
+    crystal_of,
+    energy_label,
+    iterate_structures,
+    split_groups,
+)
 from sdnnff_calc.errors import DataError
-from sdnnff_calc.losses import read_force_constants
-from sdnnff_calc.phonon_files import units_of
-from sdnnff_calc.sample_stores import MemoryStore, ShardedStore
-from sdnnff_calc.samples import Sample, batch_indices, collate_samples
-from sdnnff_calc.stores import load_stores
 from sdnnff_calc.testing import label_with_emt
+from sdnnff_calc.training.losses import read_force_constants
 
 
 def forces_of(structures: list[Atoms]) -> np.ndarray:
@@ -438,7 +445,7 @@ def test_statistics_recover_atomic_energies() -> None:
             atoms, energy=-1.5 * counts[0] - 4.0 * counts[1], forces=0.25 * np.ones((len(atoms), 3))
         )
         structures.append(atoms)
-    from sdnnff_calc.stores import store_of
+    from sdnnff_calc.data.stores import store_of
 
     statistics, elements = measure_statistics(store_of(structures, 4.0), with_energy=True)
     assert elements == (11, 17)

@@ -8,15 +8,15 @@ import torch
 from e3nn import o3
 
 from sdnnff_calc.config import GridConfig
-from sdnnff_calc.density import (
+from sdnnff_calc.geometry.environments import build_environments
+from sdnnff_calc.models.density import (
     bessel_functions,
     cubic_grid,
     harmonics,
     polynomial_cutoff,
     sphere_quadrature,
 )
-from sdnnff_calc.environments import build_environments
-from sdnnff_calc.equivariant_model import SphereProduct
+from sdnnff_calc.models.equivariant_model import SphereProduct
 from sdnnff_calc.testing import toy_model
 
 

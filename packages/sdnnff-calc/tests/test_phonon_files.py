@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.units import Bohr, Rydberg
 
-from sdnnff_calc.data import iterate_structures
+from sdnnff_calc.data.structures import iterate_structures
 from sdnnff_calc.errors import DataError
 
 Labels = tuple[np.ndarray, np.ndarray]

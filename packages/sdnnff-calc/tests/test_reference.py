@@ -9,10 +9,10 @@ import pytest
 
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data import DataReport, iterate_structures
-from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.runs import train_committee
-from sdnnff_calc.stores import Stores, store_of
+from sdnnff_calc.data.stores import Stores, store_of
+from sdnnff_calc.data.structures import DataReport, iterate_structures
+from sdnnff_calc.training.evaluation import evaluate_forces
+from sdnnff_calc.training.runs import train_committee
 
 pytestmark = pytest.mark.reference
 

@@ -19,32 +19,33 @@ from ase.io import write
 from ase.units import GPa
 from torch import nn
 
-from sdnnff_calc import SDNNFF, runs, training
-from sdnnff_calc.adaptation import add_adapters, merge_adapters
+from sdnnff_calc import SDNNFF
 from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.committee import Committee
 from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data import DataReport
-from sdnnff_calc.energy_zero import follow_zero
+from sdnnff_calc.data.energy_zero import follow_zero
+from sdnnff_calc.data.samples import Sample, collate_samples
+from sdnnff_calc.data.stores import Stores, store_of
+from sdnnff_calc.data.structures import DataReport
 from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, TrainingError
-from sdnnff_calc.evaluation import evaluate_forces
-from sdnnff_calc.heads import Prediction, Statistics, evaluate
-from sdnnff_calc.losses import (
+from sdnnff_calc.models.heads import Prediction, Statistics, evaluate
+from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
+from sdnnff_calc.training import fit, runs
+from sdnnff_calc.training.adaptation import add_adapters, merge_adapters
+from sdnnff_calc.training.evaluation import evaluate_forces
+from sdnnff_calc.training.fit import Fit, validation_errors
+from sdnnff_calc.training.losses import (
     force_constant_files,
     force_constant_loss,
     force_constant_target,
     force_loss,
     read_force_constants,
 )
-from sdnnff_calc.optimisation import make_optimiser
-from sdnnff_calc.readout_refit import refit_readout
-from sdnnff_calc.runs import finetune, new_model, train_committee
-from sdnnff_calc.samples import Sample, collate_samples
-from sdnnff_calc.stores import Stores, store_of
-from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
-from sdnnff_calc.trainer import Trainer
-from sdnnff_calc.training import Fit, validation_errors
-from sdnnff_calc.workdirs import held
+from sdnnff_calc.training.optimisation import make_optimiser
+from sdnnff_calc.training.readout_refit import refit_readout
+from sdnnff_calc.training.runs import finetune, new_model, train_committee
+from sdnnff_calc.training.trainer import Trainer
+from sdnnff_calc.training.workdirs import held
 
 
 def stores_of(structures: list[Atoms], cutoff: float = 4.5) -> Stores:
@@ -501,7 +502,7 @@ def test_committee_members_differ_and_match_their_batched_pass(emt_copper: list[
 @pytest.mark.parametrize("name", list(SMALL_CONFIGS))
 def test_mapped_committee_equals_members_in_turn(name: str, salt: Atoms) -> None:
     """The GPU's route (vmap) and the CPU's route give the same numbers."""
-    from sdnnff_calc.environments import build_environments
+    from sdnnff_calc.geometry.environments import build_environments
 
     models = [toy_model(name, "float64", seed) for seed in range(3)]
     committee = Committee(models, "cpu")
@@ -746,7 +747,7 @@ def test_a_resume_point_of_an_earlier_version_is_refused(
 ) -> None:
     config = run_config(tmp_path, epochs=1)
     with monkeypatch.context() as earlier:
-        earlier.setattr(training, "_RESUME_VERSION", 1)
+        earlier.setattr(fit, "_RESUME_VERSION", 1)
         train_committee(config, stores_of(emt_copper))
     with pytest.raises(TrainingError, match="holds a training with other settings or data"):
         train_committee(config, stores_of(emt_copper))

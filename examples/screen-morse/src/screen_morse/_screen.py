@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from screen_cli.hookspecs import hookimpl
-from screen_cli.plugin_records import CalculatorPlugin, CommandPlugin, PropertyPlugin
+from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.records import CalculatorPlugin, CommandPlugin, PropertyPlugin
 
 
 @hookimpl

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from al_committee.errors import CommitteeError
 
 if TYPE_CHECKING:
-    from al_committee.committee import CommitteeCalculator, CommitteePrediction
-    from al_committee.disagreement import force_deviation
+    from al_committee.committee.calculator import CommitteeCalculator, CommitteePrediction
+    from al_committee.committee.disagreement import force_deviation
 
 __all__ = ["CommitteeCalculator", "CommitteeError", "CommitteePrediction", "force_deviation"]
 __version__ = version("al-committee")
 
 _HOMES = {
-    "CommitteeCalculator": "committee",
-    "CommitteePrediction": "committee",
-    "force_deviation": "disagreement",
+    "CommitteeCalculator": "committee.calculator",
+    "CommitteePrediction": "committee.calculator",
+    "force_deviation": "committee.disagreement",
 }
 
 

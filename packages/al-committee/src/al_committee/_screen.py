@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from screen_cli.hookspecs import hookimpl
-from screen_cli.plugin_records import CalculatorPlugin, CommandPlugin, PropertyPlugin
+from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.records import CalculatorPlugin, CommandPlugin, PropertyPlugin
 
 __all__ = ["screen_calculators", "screen_commands", "screen_properties"]
 
@@ -26,7 +26,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
     yield CalculatorPlugin(
         name="committee",
         summary="Mean of several force fields, with their disagreement per atom (Eq. 3).",
-        factory="al_committee.ensemble_factory:make_committee",
+        factory="al_committee.committee.ensemble_factory:make_committee",
         licence="BSD-3-Clause (the members keep their own)",
         citation="Rodriguez et al., Commun. Mater. 4, 61 (2023), doi:10.1038/s43246-023-00390-3",
     )
@@ -48,7 +48,7 @@ def screen_properties() -> Iterator[PropertyPlugin]:
             ("n_kappa_members", "members whose κ counts"),
             ("kappa_interval_warning", "why the others were left out"),
         ),
-        factory="al_committee.intervals:kappa_interval",
+        factory="al_committee.committee.intervals:kappa_interval",
     )
     yield PropertyPlugin(
         name="frequency_interval",
@@ -62,5 +62,5 @@ def screen_properties() -> Iterator[PropertyPlugin]:
             ("cv_sigma_j_mol_k", "the same of c_v, J/(mol K)"),
             ("stable_share", "share of the members for which the crystal is stable"),
         ),
-        factory="al_committee.intervals:frequency_interval",
+        factory="al_committee.committee.intervals:frequency_interval",
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from al_committee.errors import CommitteeError
 from al_committee.interruption import PausedError, StopWatch, parse_walltime
+from al_committee.loop.run_directory import RunDirectory
 from al_committee.progress import log_to_terminal
-from al_committee.run_directory import RunDirectory
 
 __all__ = ["EXIT_ERROR", "EXIT_MORE_TO_DO", "EXIT_OK", "main"]
 
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _init(arguments: argparse.Namespace) -> int:
     """Make a run directory and check everything its config names."""
     from al_committee.config import read_config
-    from al_committee.factories import build_pool, check_names
+    from al_committee.loop.factories import build_pool, check_names
 
     check_names(read_config(arguments.config))
     run = RunDirectory.create(arguments.run, arguments.config)
@@ -128,7 +128,7 @@ def _init(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     """Run or resume."""
     from al_committee.config import read_config
-    from al_committee.factories import build_loop, check_names
+    from al_committee.loop.factories import build_loop, check_names
 
     stop = StopWatch(parse_walltime(arguments.walltime) if arguments.walltime else None)
     config = getattr(arguments, "config", None)
@@ -146,8 +146,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     """Show where the loop stands."""
-    from al_committee.report import format_rows
-    from al_committee.scoring import HISTOGRAM_EDGES
+    from al_committee.loop.report import format_rows
+    from al_committee.selection.scoring import HISTOGRAM_EDGES
 
     run = RunDirectory(arguments.run)
     rows = [run.summary(number) for number in run.rounds()]
@@ -218,7 +218,7 @@ def _export(arguments: argparse.Namespace) -> int:
     """Write structures."""
     from ase.io import write
 
-    from al_committee.factories import build_loop
+    from al_committee.loop.factories import build_loop
 
     run = RunDirectory(arguments.run)
     loop = build_loop(run)
@@ -244,7 +244,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from ase.io import read
 
     from al_committee.atomic_file import write_json
-    from al_committee.factories import build_loop
+    from al_committee.loop.factories import build_loop
 
     run = RunDirectory(arguments.run)
     loop = build_loop(run)

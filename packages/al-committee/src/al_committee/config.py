@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from al_committee.errors import ConfigError, suggest_names
-from al_committee.pool import SupercellSettings
-from al_committee.selection import SelectionSettings
+from al_committee.selection.pool import SupercellSettings
+from al_committee.selection.selection import SelectionSettings
 
 __all__ = [
     "LabelSettings",

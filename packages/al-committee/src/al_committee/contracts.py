@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from al_committee.committee import CommitteeCalculator
+from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.testing import PairTeacher, toy_crystals
 
 __all__ = ["TrainerContract"]

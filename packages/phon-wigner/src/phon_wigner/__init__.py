@@ -13,19 +13,19 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "analyze": "phon_wigner.postprocess",
-    "AnalysisSettings": "phon_wigner.postprocess",
-    "HarmonicCrystal": "phon_wigner.harmonic",
-    "Linewidths": "phon_wigner.linewidths",
-    "WignerResult": "phon_wigner.result",
+    "analyze": "phon_wigner.conductivity.postprocess",
+    "AnalysisSettings": "phon_wigner.conductivity.postprocess",
+    "HarmonicCrystal": "phon_wigner.phonons.harmonic",
+    "Linewidths": "phon_wigner.phonons.linewidths",
+    "WignerResult": "phon_wigner.conductivity.result",
     "WignerError": "phon_wigner.errors",
-    "CrystalFiles": "phon_wigner.phono3py_files",
-    "crystal_from_phono3py": "phon_wigner.phono3py_files",
-    "load_crystal": "phon_wigner.phono3py_files",
-    "read_kappa_file": "phon_wigner.phono3py_files",
-    "read_shengbte": "phon_wigner.shengbte",
-    "compare": "phon_wigner.metrics",
-    "ModeConductivity": "phon_wigner.metrics",
+    "CrystalFiles": "phon_wigner.files.phono3py_files",
+    "crystal_from_phono3py": "phon_wigner.files.phono3py_files",
+    "load_crystal": "phon_wigner.files.phono3py_files",
+    "read_kappa_file": "phon_wigner.files.phono3py_files",
+    "read_shengbte": "phon_wigner.files.shengbte",
+    "compare": "phon_wigner.conductivity.metrics",
+    "ModeConductivity": "phon_wigner.conductivity.metrics",
 }
 
 __all__ = sorted([*_LAZY, "__version__"])

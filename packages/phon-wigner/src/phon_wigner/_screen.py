@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from screen_cli.hookspecs import hookimpl
-from screen_cli.plugin_records import CommandPlugin, ConductivitySolverPlugin, MetricPlugin
+from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.records import CommandPlugin, ConductivitySolverPlugin, MetricPlugin
 
 
 @hookimpl
@@ -14,7 +14,7 @@ def screen_conductivity_solvers() -> Iterable[ConductivitySolverPlugin]:
     yield ConductivitySolverPlugin(
         name="wigner",
         summary="Wigner transport: populations and coherences through phono3py",
-        factory="phon_wigner._solver:WignerSolver",
+        factory="phon_wigner.screening_solver:WignerSolver",
         coherences=True,
         citation="10.1038/s41567-019-0520-x",
     )
@@ -26,7 +26,7 @@ def screen_metrics() -> Iterable[MetricPlugin]:
     yield MetricPlugin(
         name="srme",
         summary="SRD, SRE and mode-resolved SRME against a reference conductivity",
-        factory="phon_wigner._score:score_modes",
+        factory="phon_wigner.screening_metric:score_modes",
         citation="arXiv:2408.00755",
     )
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from phon_wigner.harmonic import HarmonicCrystal
-from phon_wigner.linewidths import Linewidths
+from phon_wigner.phonons.harmonic import HarmonicCrystal
+from phon_wigner.phonons.linewidths import Linewidths
 
 LATTICE = 5.6
 BORN_CHARGE = 1.1

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from screen_cli.plugin_manager import load_plugins
+from screen_cli.plugins.manager import load_plugins
 
 FORCE_TOLERANCE = 1e-3
 """eV/Å: rotation, permutation and net force (single precision models reach about 1e-4)."""
@@ -150,7 +150,7 @@ class StructureSourceContract:
 
     def test_yields_structures(self) -> None:
         """Every item is a Structure or says why it was rejected."""
-        from screen_cli.structure import RejectedStructure, Structure
+        from screen_cli.crystal.structure import RejectedStructure, Structure
 
         crystals = self.crystals()
         assert crystals
@@ -168,7 +168,7 @@ class StructureSourceContract:
         """A crystal goes to JSON and back unchanged."""
         import json
 
-        from screen_cli.structure import Structure, crystal_id
+        from screen_cli.crystal.structure import Structure, crystal_id
 
         for crystal in self.crystals():
             if isinstance(crystal, Structure):
@@ -231,7 +231,7 @@ class PropertyContract:
 
     def test_returns_what_it_announced(self) -> None:
         """Values are finite and named as in the record's columns."""
-        from screen_cli.record import Record
+        from screen_cli.store.record import Record
 
         plugin = _record("properties", self.name)
         values = plugin.load()(self.records(), **self.options)

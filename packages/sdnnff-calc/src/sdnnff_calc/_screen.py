@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from screen_cli.hookspecs import hookimpl
-from screen_cli.plugin_records import CalculatorPlugin, CommandPlugin, TrainerPlugin
+from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.records import CalculatorPlugin, CommandPlugin, TrainerPlugin
 
 _CITATION = "Rodriguez et al., Commun. Mater. (2023), doi:10.1038/s43246-023-00390-3"
 
@@ -33,7 +33,7 @@ def screen_trainers() -> Iterator[TrainerPlugin]:
     yield TrainerPlugin(
         name="sdnnff",
         summary="Train committees of spatial-density force fields",
-        factory="sdnnff_calc.trainer:Trainer",
+        factory="sdnnff_calc.training.trainer:Trainer",
         licence="BSD-3-Clause",
         citation=_CITATION,
         pip="sdnnff-calc",

@@ -18,17 +18,17 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
-from sdnnff_calc.architectures import build_network, peak_numbers
 from sdnnff_calc.checkpoint import Model, load_model
-from sdnnff_calc.closest_pairs import check_pairs, limits_of
 from sdnnff_calc.committee import Committee
-from sdnnff_calc.device import choose_device
-from sdnnff_calc.elements import check_elements
-from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
-from sdnnff_calc.heads import Prediction, evaluate
-from sdnnff_calc.neighbours import VerletList
-from sdnnff_calc.structure_label import in_structure
+from sdnnff_calc.geometry.closest_pairs import check_pairs, limits_of
+from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.geometry.neighbours import VerletList
+from sdnnff_calc.models.architectures import build_network, peak_numbers
+from sdnnff_calc.models.device import choose_device
+from sdnnff_calc.models.elements import check_elements
+from sdnnff_calc.models.heads import Prediction, evaluate
 
 __all__ = ["SDNNFF"]
 

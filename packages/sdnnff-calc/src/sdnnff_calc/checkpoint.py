@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdnnff_calc.architectures import build_network
 from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.config import ModelConfig, model_config_from_dict
 from sdnnff_calc.errors import (
@@ -31,7 +30,8 @@ from sdnnff_calc.errors import (
     SdnnffError,
     nearest_hint,
 )
-from sdnnff_calc.heads import Statistics
+from sdnnff_calc.models.architectures import build_network
+from sdnnff_calc.models.heads import Statistics
 
 __all__ = [
     "FORMAT_VERSION",

@@ -140,9 +140,9 @@ def _train(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from sdnnff_calc.config import read_config
-    from sdnnff_calc.data import DataReport
-    from sdnnff_calc.runs import finetune, train_committee
-    from sdnnff_calc.stores import load_stores
+    from sdnnff_calc.data.stores import load_stores
+    from sdnnff_calc.data.structures import DataReport
+    from sdnnff_calc.training.runs import finetune, train_committee
 
     def tell(report: DataReport) -> None:
         for line in report.lines():
@@ -171,8 +171,8 @@ def _train(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Print force errors."""
     from sdnnff_calc.calculator import SDNNFF
-    from sdnnff_calc.data import DataReport, check_labels, iterate_structures
-    from sdnnff_calc.evaluation import check_picture, evaluate_forces, plot_parity
+    from sdnnff_calc.data.structures import DataReport, check_labels, iterate_structures
+    from sdnnff_calc.training.evaluation import check_picture, evaluate_forces, plot_parity
 
     if arguments.parity:
         check_picture(arguments.parity)
@@ -226,8 +226,8 @@ def _embed(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from sdnnff_calc.calculator import SDNNFF
-    from sdnnff_calc.data import iterate_structures
-    from sdnnff_calc.evaluation import embed
+    from sdnnff_calc.data.structures import iterate_structures
+    from sdnnff_calc.training.evaluation import embed
 
     output = arguments.output
     if output and (output.suffix != ".npy" or not output.parent.is_dir()):

@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from sdnnff_calc.checkpoint import Model, load_model
-from sdnnff_calc.device import choose_device
-from sdnnff_calc.elements import check_elements
-from sdnnff_calc.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
-from sdnnff_calc.grid_model import GridModel
-from sdnnff_calc.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
-from sdnnff_calc.structure_label import in_structure
+from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.models.device import choose_device
+from sdnnff_calc.models.elements import check_elements
+from sdnnff_calc.models.grid_model import GridModel
+from sdnnff_calc.models.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
 
 __all__ = ["Committee", "load_committee"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from screen_cli.bench.protocol import Protocol, merge_tables, protocol_tables
 from screen_cli.config import apply_override, settings_from_dict, settings_to_dict
-from screen_cli.driver import resolve
 from screen_cli.errors import ConfigError
-from screen_cli.run_directory import RunDirectory
+from screen_cli.run.driver import resolve
 from screen_cli.settings import RunSettings
+from screen_cli.store.run_directory import RunDirectory
 
 SOURCE = "benchmark"
 
@@ -49,7 +49,7 @@ def campaign_settings(
     Raises
     ------
     MissingExtraError, ConfigError, UnknownNameError
-        As :func:`screen_cli.bench.protocol.protocol_tables` and :func:`screen_cli.driver.resolve`.
+        As :func:`screen_cli.bench.protocol.protocol_tables` and :func:`screen_cli.run.driver.resolve`.
     """
     tables = merge_tables(
         {

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from screen_cli.bench.materials import OTHER_Q_SPACING
 from screen_cli.errors import MissingExtraError
-from screen_cli.plugin_manager import PluginRegistry, installed_plugins
+from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 
 Protocol = Literal["exact", "fast"]
 TEMPERATURE = 300.0

@@ -68,7 +68,7 @@ class Reference:
     coherences: bool = True
 
     def as_mapping(self) -> dict[str, Any]:
-        """Fields as a metric takes them (:class:`screen_cli.plugin_records.MetricPlugin`)."""
+        """Fields as a metric takes them (:class:`screen_cli.plugins.records.MetricPlugin`)."""
         return {
             "name": f"the reference of {self.id}",
             "temperature": self.temperature,

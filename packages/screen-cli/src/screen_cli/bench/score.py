@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from screen_cli.bench.reference import Reference, pick_reference
 from screen_cli.errors import MissingExtraError
-from screen_cli.plugin_manager import installed_plugins
-from screen_cli.record import Record
-from screen_cli.run_directory import RunDirectory
+from screen_cli.plugins.manager import installed_plugins
+from screen_cli.store.record import Record
+from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
 

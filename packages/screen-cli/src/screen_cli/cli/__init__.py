@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from screen_cli.errors import ConfigError, FilterError, PluginError, ScreenError, StoreError, StructureError
-from screen_cli.plugin_manager import installed_plugins
+from screen_cli.plugins.manager import installed_plugins
 
 _INPUT_ERRORS = (ConfigError, FilterError, PluginError, StructureError)
 

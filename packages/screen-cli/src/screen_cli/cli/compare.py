@@ -12,8 +12,8 @@ import click
 from screen_cli.cli import run_command
 
 if TYPE_CHECKING:
-    from screen_cli.comparison import Comparison
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.analysis.comparison import Comparison
+    from screen_cli.store.run_directory import RunDirectory
 
 
 @click.command(name="compare")
@@ -48,10 +48,10 @@ def command(
     against the number, the mean log10 ratio of every compared column, and on how many crystals both agree about
     stability. Settings that differ besides the force field are named.
     """
-    from screen_cli.comparison import compare_rows, draw_parity
+    from screen_cli.analysis.comparison import compare_rows, draw_parity
     from screen_cli.errors import FilterError
-    from screen_cli.exporters import write_csv
-    from screen_cli.run_directory import RunDirectory, setting_differences
+    from screen_cli.report.exporters import write_csv
+    from screen_cli.store.run_directory import RunDirectory, setting_differences
 
     first, second = RunDirectory.open(run_a), RunDirectory.open(run_b)
     comparison = compare_rows(first.stream(where), second.stream(where))
@@ -78,7 +78,7 @@ def command(
 
 def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: int) -> None:
     """Print table and statistics."""
-    from screen_cli.table import Column, print_table
+    from screen_cli.report.table import Column, print_table
 
     click.echo(f"A = {name_a}\nB = {name_b}\n")
     columns = [

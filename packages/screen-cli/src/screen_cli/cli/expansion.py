@@ -67,11 +67,11 @@ def command(
       screen-cli expansion POSCAR -c sevennet -o model=l3i5 --route all --mesh 8 8 8
       screen-cli expansion Al.cif -c emt -s displace.dim=[3,3,3]
     """
+    from screen_cli.analysis.thermal_expansion import COLUMNS, disagreement, expansion_settings, write_results
     from screen_cli.cli.run import execute_watched
     from screen_cli.config import parse_options
-    from screen_cli.expansion.campaign import COLUMNS, disagreement, expansion_settings, write_results
-    from screen_cli.run_directory import RunDirectory
-    from screen_cli.table import print_table
+    from screen_cli.report.table import print_table
+    from screen_cli.store.run_directory import RunDirectory
 
     chosen = [name for key, name in _ROUTES.items() if key in routes or "all" in routes]
     settings = expansion_settings(

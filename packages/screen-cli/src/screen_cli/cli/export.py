@@ -17,8 +17,8 @@ from screen_cli.cli import run_command
 def command(run_dir: Path, output: Path, form: str, where: str) -> None:
     """Write the results of RUN_DIR to OUTPUT: .csv, .json, .jsonl, .parquet, .extxyz, .db, or a plugin's."""
     from screen_cli.errors import UnknownNameError
-    from screen_cli.plugin_manager import installed_plugins
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.plugins.manager import installed_plugins
+    from screen_cli.store.run_directory import RunDirectory
 
     registry = installed_plugins()
     if form:

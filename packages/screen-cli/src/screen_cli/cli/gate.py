@@ -23,8 +23,8 @@ def command(run_dir: Path, target: str, expression: str, as_json: bool) -> None:
     """
     import contextlib
 
-    from screen_cli.gate_audit import audit_gate
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.analysis.gate_audit import audit_gate
+    from screen_cli.store.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
     gate = run.settings.gate

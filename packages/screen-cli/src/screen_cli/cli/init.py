@@ -20,9 +20,9 @@ def command(path: Path, force: bool, reference: bool) -> None:
     Every key stands there with its default and its meaning. Edit [source] and [calculator], then start with
     'screen-cli run screen.toml'.
     """
-    from screen_cli.atomic_write import write_text
     from screen_cli.config import reference as reference_page
     from screen_cli.config import template
+    from screen_cli.store.atomic_write import write_text
 
     if reference:
         click.echo(reference_page())

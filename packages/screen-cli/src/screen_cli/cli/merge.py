@@ -18,7 +18,7 @@ def command(run_dirs: tuple[Path, ...], target: Path) -> int:
     The sources are only read. A merge that was stopped goes on when it is started again. A result that both sides
     have and that differs is reported, the target keeps its own, and the exit code is 1.
     """
-    from screen_cli.merge import merge_runs
+    from screen_cli.run.merge import merge_runs
 
     report = merge_runs(run_dirs, target)
     for conflict in report.conflicts:

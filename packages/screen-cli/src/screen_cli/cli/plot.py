@@ -26,8 +26,8 @@ def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None
 
     CRYSTAL is an id, the beginning of one, or a formula; prints the files written.
     """
-    from screen_cli.plots import plot_bands_and_dos, plot_conductivity
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.report.crystal_figures import plot_bands_and_dos, plot_conductivity
+    from screen_cli.store.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
     rows = [row for row in run.rows() if row["id"].startswith(crystal) or row["formula"] == crystal]

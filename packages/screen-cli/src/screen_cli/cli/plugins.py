@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from screen_cli.cli import run_command
-from screen_cli.plugin_manager import PluginRegistry, installed_plugins
+from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 
 
 @click.group(name="plugins", invoke_without_command=True)
@@ -62,7 +62,7 @@ def check(as_json: bool, time_limit: float) -> int:
     A factory whose optional dependency is not installed is 'absent' with its pip line; one that fails in any
     other way is 'broken' and makes the exit code 1.
     """
-    from screen_cli.plugin_check import check_plugins
+    from screen_cli.plugins.check import check_plugins
 
     results = check_plugins(installed_plugins(), time_limit)
     n_broken = sum(result.state == "broken" for result in results)

@@ -47,7 +47,7 @@ def command(
     Prints the files written. The page needs no network and no server.
     """
     from screen_cli.report import Report, ReportOptions
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.store.run_directory import RunDirectory
 
     options = ReportOptions(reference=reference, descriptors=descriptors, max_details=max_details, where=where)
     report = Report(RunDirectory.open(run_dir), options)

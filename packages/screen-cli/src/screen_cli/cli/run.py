@@ -15,8 +15,8 @@ import click
 from screen_cli.cli import run_command
 
 if TYPE_CHECKING:
-    from screen_cli.driver import RunSummary
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.run.driver import RunSummary
+    from screen_cli.store.run_directory import RunDirectory
 
 _ROWS_SHOWN = 200
 
@@ -52,9 +52,9 @@ def command(
     work finish, the rest stays pending; a second Ctrl-C stops at once. Nothing finished is ever repeated.
     """
     from screen_cli.config import load_settings
-    from screen_cli.driver import resolve
-    from screen_cli.run_directory import RunDirectory
-    from screen_cli.table import print_table
+    from screen_cli.report.table import print_table
+    from screen_cli.run.driver import resolve
+    from screen_cli.store.run_directory import RunDirectory
 
     if workers is not None:
         overrides = (*overrides, f"engine.workers={workers}")
@@ -67,8 +67,8 @@ def command(
     print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN))
     click.echo(f"run directory: {run.root}", err=True)
     if report:
-        from screen_cli.exporters import write_csv
         from screen_cli.report import write_report
+        from screen_cli.report.exporters import write_csv
 
         write_csv(run.stream(), run.root / "results.csv")
         click.echo(f"table:         {run.root / 'results.csv'}", err=True)
@@ -105,10 +105,10 @@ def execute_watched(
     run : RunDirectory
     quiet : bool
     retry_failed, time_limit, reread
-        As :func:`screen_cli.driver.execute` takes them.
+        As :func:`screen_cli.run.driver.execute` takes them.
     """
-    from screen_cli.driver import SilentObserver, execute
-    from screen_cli.progress import progress_observer
+    from screen_cli.run.driver import SilentObserver, execute
+    from screen_cli.run.progress import progress_observer
 
     with drain_on_interrupt() as stop_requested:
         watching = None if quiet else progress_observer(run)

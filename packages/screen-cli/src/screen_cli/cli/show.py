@@ -26,8 +26,8 @@ def command(run_dir: Path, where: str, columns: str, sort: str, descending: bool
     Example: screen-cli show demo-run -f "max_msd > 0.02" -S kappa_total_w_mk -n 20
     """
     from screen_cli.errors import FilterError, unknown_name
-    from screen_cli.run_directory import RunDirectory
-    from screen_cli.table import MAIN_COLUMNS, columns_named, print_table
+    from screen_cli.report.table import MAIN_COLUMNS, columns_named, print_table
+    from screen_cli.store.run_directory import RunDirectory
 
     index = RunDirectory.open(run_dir).index(read_only=True)
     try:

@@ -18,7 +18,7 @@ from screen_cli.cli import run_command
 @click.option("--traceback", "with_traceback", is_flag=True, help="With --failed: show the tracebacks.")
 def command(run_dir: Path, as_json: bool, failed: bool, with_traceback: bool) -> None:
     """Show the states of the crystals in RUN_DIR, what runs now, what failed, and what each stage costs."""
-    from screen_cli.run_directory import RunDirectory
+    from screen_cli.store.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
     index = run.index(read_only=True)

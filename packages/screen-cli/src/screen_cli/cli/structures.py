@@ -25,7 +25,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with sites and free parameters.")
 def list_prototypes(as_json: bool) -> None:
     """List the cubic prototypes: the sixteen of the SDNNFF paper, and a few more."""
-    from screen_cli.prototypes import prototypes
+    from screen_cli.crystal.prototypes import prototypes
 
     table = prototypes()
     if as_json:
@@ -59,7 +59,7 @@ def preview(config: Path, overrides: tuple[str, ...], as_json: bool, download: b
 
     The last column gives the 77,091 structures of the paper's Table 1 for comparison.
     """
-    from screen_cli.structure import Structure
+    from screen_cli.crystal.structure import Structure
 
     groups: Counter[tuple[int, str, str]] = Counter()
     outcome: Counter[str] = Counter()
@@ -88,9 +88,9 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
     """Write the crystals of CONFIG that pass the filters to OUTPUT: .extxyz, .db or .csv."""
     import csv
 
+    from screen_cli.crystal.structure import SOURCE_COLUMNS, Structure
     from screen_cli.errors import UnknownNameError
-    from screen_cli.exporters import write_database, write_frames
-    from screen_cli.structure import SOURCE_COLUMNS, Structure
+    from screen_cli.report.exporters import write_database, write_frames
 
     if output.suffix not in (".extxyz", ".db", ".csv"):
         raise UnknownNameError(f"'{output.suffix or output.name}' cannot be written. Known: .extxyz, .db, .csv.")
@@ -117,14 +117,14 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
 def _crystals(config: Path, overrides: tuple[str, ...], download: bool) -> Iterator[Any]:
     """What the source gives, through the filters; offline unless asked."""
     from screen_cli.config import load_settings
-    from screen_cli.reading import open_source
+    from screen_cli.run.reading import open_source
 
     return open_source(load_settings(config, overrides), **({} if download else {"offline": True}))
 
 
 def _outcome(crystal: Any) -> str:
     """What became of a crystal, in one word."""
-    from screen_cli.filters import count_reasons
+    from screen_cli.sources.filters import count_reasons
 
     return next(iter(count_reasons([crystal])))
 
@@ -137,7 +137,7 @@ def _type_of(crystal: Any) -> str:
 
 def _with_the_papers_counts(groups: Counter[tuple[int, str, str]]) -> list[tuple[Any, ...]]:
     """Rows (space group, type, prototype, count, paper's count); prototypes in the table's order, others behind."""
-    from screen_cli.prototypes import prototypes
+    from screen_cli.crystal.prototypes import prototypes
 
     rows: list[tuple[Any, ...]] = []
     for name, entry in prototypes().items():
@@ -150,7 +150,7 @@ def _with_the_papers_counts(groups: Counter[tuple[int, str, str]]) -> list[tuple
 
 def _row(crystal: Any) -> dict[str, Any]:
     """Flat row of a crystal."""
-    from screen_cli.structure import SOURCE_COLUMNS
+    from screen_cli.crystal.structure import SOURCE_COLUMNS
 
     row = {name: getattr(crystal, name) for name in _COLUMNS if name != "n_atoms"}
     return row | {"n_atoms": len(crystal.atoms), **{name: crystal.metadata.get(name) for name in SOURCE_COLUMNS}}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from screen_cli.atomic_write import write_text
 from screen_cli.report.figure import Missing
 from screen_cli.report.figures import make_figures
 from screen_cli.report.material import ReportOptions, read_material
-from screen_cli.run_directory import RunDirectory
+from screen_cli.store.atomic_write import write_text
+from screen_cli.store.run_directory import RunDirectory
 
 __all__ = ["Report", "ReportOptions", "write_report"]
 

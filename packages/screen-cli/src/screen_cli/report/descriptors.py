@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import FilterError, MissingExtraError
-from screen_cli.record import Record
+from screen_cli.store.record import Record
 
 FEWEST = 8
 """A map of fewer crystals says nothing."""

@@ -14,9 +14,9 @@ from ase.data import chemical_symbols
 from ase.spacegroup import Spacegroup
 from numpy.typing import NDArray
 
-from screen_cli.plots import band_ticks
-from screen_cli.record import Record
+from screen_cli.report.crystal_figures import band_ticks
 from screen_cli.report.packing import differences, significant
+from screen_cli.store.record import Record
 
 _POINTS_PER_SEGMENT = 26
 _DOS_POINTS = 101

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.analysis.gate_audit import audit_gate
 from screen_cli.errors import MissingExtraError
-from screen_cli.gate_audit import audit_gate
 from screen_cli.report import gate
 from screen_cli.report.descriptors import FEWEST, embed_in_plane
 from screen_cli.report.figure import Axis, Colouring, ElementMap, Fact, Figure, Guide, Missing, Scatter

@@ -16,7 +16,7 @@ from screen_cli.report import details
 from screen_cli.report.descriptors import descriptor_of, read_descriptors
 from screen_cli.report.packing import pack
 from screen_cli.report.reference import Reference, read_reference
-from screen_cli.run_directory import RunDirectory
+from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +130,8 @@ def _most_wanted(rows: list[Row], number: int) -> set[int]:
 
 def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal:
     """Read the records of one crystal."""
+    from screen_cli.crystal.structure import Structure
     from screen_cli.stages.relax import relaxed_atoms
-    from screen_cli.structure import Structure
 
     keys: dict[str, str] = json.loads(row.get("keys") or "{}")
     identity = row["id"]

@@ -22,8 +22,8 @@ from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
 from screen_cli.report.gate import PAPER_STEPS
 from screen_cli.report.material import Material
 from screen_cli.report.packing import pack, significant
-from screen_cli.run_directory import RunDirectory
-from screen_cli.table import MAIN_COLUMNS
+from screen_cli.report.table import MAIN_COLUMNS
+from screen_cli.store.run_directory import RunDirectory
 
 _SCRIPTS = ("base", "axes", "scatter", "elements", "query", "table", "structure", "curves", "crystal", "main")
 _MOST_REASONS = 60
@@ -98,7 +98,7 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
 
     Shown are the usual ones that have a value and those of the run's properties; ``id`` is always there.
     """
-    from screen_cli.plugin_manager import installed_plugins
+    from screen_cli.plugins.manager import installed_plugins
 
     hints: dict[str, str] = {}
     registered = installed_plugins().records["properties"]

@@ -21,10 +21,10 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
+from screen_cli.crystal.prototypes import build, contacts, prototypes
+from screen_cli.crystal.structure import Structure, Symmetry
+from screen_cli.crystal.wyckoff import interchangeable
 from screen_cli.errors import ConfigError, unknown_name
-from screen_cli.prototypes import build, contacts, prototypes
-from screen_cli.structure import Structure, Symmetry
-from screen_cli.wyckoff import interchangeable
 
 RULES = ("none", "charge-balance", "electronegativity")
 SHARES = ("equal", "paper")

@@ -17,10 +17,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from screen_cli.crystal.structure import SOURCE_COLUMNS, VOLUME_PER_ATOM, RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.settings import ReadSettings
 from screen_cli.sources.optimade_pages import Manners, PageReader, Query
-from screen_cli.structure import SOURCE_COLUMNS, VOLUME_PER_ATOM, RejectedStructure, Structure
 
 STRUCTURE_FIELDS = (
     "lattice_vectors",

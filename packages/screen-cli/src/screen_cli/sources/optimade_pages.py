@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from screen_cli.atomic_write import write_bytes, write_text
 from screen_cli.errors import MissingExtraError, SourceError
-from screen_cli.keys import content_key
+from screen_cli.store.atomic_write import write_bytes, write_text
+from screen_cli.store.keys import content_key
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.expression import evaluate
-from screen_cli.lattice import load_phono3py
-from screen_cli.record import Record
 from screen_cli.settings import ConductivitySettings
+from screen_cli.stages.lattice import load_phono3py
 from screen_cli.stages.mesh_ladder import mesh_error, rungs
+from screen_cli.store.expression import evaluate
+from screen_cli.store.record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def compute_conductivity(
         Of those stages, with fc3.
     settings : ConductivitySettings
     solver : callable
-        As in :class:`screen_cli.plugin_records.ConductivitySolverPlugin`.
+        As in :class:`screen_cli.plugins.records.ConductivitySolverPlugin`.
     born : str, optional
         Text of a BORN file.
     nac_method : {"gonze", "wang"}

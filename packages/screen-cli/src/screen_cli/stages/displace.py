@@ -20,16 +20,16 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from screen_cli.crystal.structure import standardise
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
-from screen_cli.rank_guard import (
+from screen_cli.physics.rank_guard import (
     check_determined,
     count_free_parameters,
     displacements_span,
     required_supercells,
 )
-from screen_cli.record import Record
 from screen_cli.settings import DisplaceSettings
-from screen_cli.structure import standardise
+from screen_cli.store.record import Record
 
 if TYPE_CHECKING:
     from phono3py import Phono3py

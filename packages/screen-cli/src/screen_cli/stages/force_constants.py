@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import PhysicsError
-from screen_cli.lattice import load_phono3py, predict_forces, supercell_displacements
-from screen_cli.rank_guard import check_determined, count_free_parameters
-from screen_cli.record import Record
+from screen_cli.physics.rank_guard import check_determined, count_free_parameters
 from screen_cli.settings import ForceConstantsSettings
+from screen_cli.stages.lattice import load_phono3py, predict_forces, supercell_displacements
+from screen_cli.store.record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def fit_force_constants(
         Of the stages displace and forces.
     settings : ForceConstantsSettings
     solver : object
-        As in :mod:`screen_cli.force_constant_solvers`.
+        As in :mod:`screen_cli.solvers.force_constants`.
 
     Returns
     -------

@@ -9,11 +9,11 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.errors import CalculatorError
-from screen_cli.model_errors import translate_calculator_errors
-from screen_cli.record import Record
 from screen_cli.settings import ForcesSettings
 from screen_cli.stages.relax import check_forces, first_forces
+from screen_cli.store.record import Record
 
 _KEPT = ("forces", "forces_committee", "force_deviation")
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
-from screen_cli.lattice import load_phonopy
-from screen_cli.record import Record
 from screen_cli.settings import HarmonicSettings
+from screen_cli.stages.lattice import load_phonopy
+from screen_cli.store.record import Record
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -49,7 +49,7 @@ def compute_harmonic(
         mole of primitive cells), ``cv_j_mol_k_atom`` (per mole of atoms), ``max_msd`` Å², ``msd`` list by atom,
         ``msd_by_element``, ``vs_m_s`` (Debye average), ``vs_transverse_m_s``, ``vs_longitudinal_m_s``,
         ``debye_temperature_k`` (absent when an acoustic branch is imaginary near Γ), ``p3`` in ps/rad
-        (:mod:`screen_cli.phase_space`), ``mesh``, ``band_labels``.
+        (:mod:`screen_cli.physics.phase_space`), ``mesh``, ``band_labels``.
 
         arrays: ``qpoints`` (n_irr, 3) fractional, ``weights`` (n_irr,), ``frequencies`` (n_irr, n_bands) THz,
         ``temperatures`` (n_temps,) K, ``cv`` (n_temps,) J/K/mol, ``msd`` (n_temps, n_atoms) Å² summed over x, y, z,
@@ -64,7 +64,7 @@ def compute_harmonic(
     ConfigError
         ``mesh`` is not three positive whole numbers.
     """
-    from screen_cli.phase_space import compute_phase_space, phase_space_mesh
+    from screen_cli.physics.phase_space import compute_phase_space, phase_space_mesh
 
     phonopy = load_phonopy(displace_record, force_constants, born=born, nac_method=nac_method)
     temperatures = np.array(settings.temperatures, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""The committee: members, their mean, their disagreement, and what follows from it."""

@@ -1,0 +1,146 @@
+r"""κ ± σ and frequencies ± σ of one crystal in a screening run, from the members' forces.
+
+The forces of every member go through the run's own fit of force constants, harmonic properties and conductivity;
+σ is the standard deviation of what comes out, with n − 1. The value itself stays the one of the mean forces. For κ,
+whose spread is closer to a factor, the logarithmic interval κ̄/f … κ̄·f is given too.
+
+These are properties of the pipeline: functions of records, in which nothing of the host is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from al_committee.committee.propagation import PropagatedValue, propagate
+from al_committee.errors import CommitteeMemberError
+
+__all__ = ["frequency_interval", "kappa_interval"]
+
+FloatArray = NDArray[np.float64]
+Recompute = Callable[[Mapping[str, FloatArray], str], Mapping[str, Any]]
+"""``recompute(arrays, last_stage)`` gives the records of the stages from the fit to the last one named."""
+
+_SUFFIX = "forces_committee"
+
+
+def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[str, Any]:
+    """Give κ an interval.
+
+    Parameters
+    ----------
+    records
+        ``forces`` with the arrays ``forces_committee`` (n_models, n_supercells, n_atoms, 3), eV/Å, and
+        ``forces_committee_fc2`` where there are fc2 supercells; ``conductivity`` of the mean forces.
+    recompute
+        Sends forces through the run's stages.
+
+    Returns
+    -------
+    dict
+        ``kappa_total_sigma_w_mk``, ``kappa_p_sigma_w_mk``, ``kappa_c_sigma_w_mk`` (None without coherences),
+        W/(m K), at the temperature of the κ columns; ``kappa_interval_factor``, one standard deviation of ln κ_total
+        as a factor (None when a member's κ is not positive); ``n_kappa_members``; ``kappa_interval_warning``, why
+        members were left out (empty when none was); lists over the members kept, ``kappa_total_members_w_mk``,
+        ``kappa_p_members_w_mk`` and ``kappa_c_members_w_mk``; ``kappa_total_sigma_by_temperature``.
+
+    Raises
+    ------
+    CommitteeMemberError
+        The run's calculator is no committee, or fewer than two members give a κ.
+    """
+
+    def evaluate(forces: Mapping[str, FloatArray]) -> dict[str, Any]:
+        """Compute κ of one member; imaginary modes make its κ meaningless."""
+        data = recompute(forces, "conductivity")["conductivity"].data
+        if data["n_imaginary_modes_ignored"]:
+            raise ValueError(f"{data['n_imaginary_modes_ignored']} imaginary modes")
+        return _kappas(data)
+
+    values = propagate(_members(records), evaluate, nominal=_kappas(records["conductivity"].data))
+    total = values["kappa_total_w_mk"]
+    found: dict[str, Any] = {"kappa_c_sigma_w_mk": None}
+    for name in ("kappa_p", "kappa_c", "kappa_total"):
+        if f"{name}_w_mk" in values:
+            found[f"{name}_sigma_w_mk"] = float(values[f"{name}_w_mk"].std)
+            found[f"{name}_members_w_mk"] = values[f"{name}_w_mk"].members.tolist()
+    positive = bool((total.members > 0).all())
+    found["kappa_interval_factor"] = float(total.logarithmic()[1]) if positive else None
+    found["kappa_total_sigma_by_temperature"] = values["by_temperature"].std.tolist()
+    return found | {"n_kappa_members": len(total.members), "kappa_interval_warning": _reasons(total)}
+
+
+def frequency_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[str, Any]:
+    """Give the harmonic properties an interval.
+
+    Parameters
+    ----------
+    records
+        ``forces`` as for :func:`kappa_interval`; ``harmonic`` of the mean forces.
+    recompute
+        Sends forces through the run's stages.
+
+    Returns
+    -------
+    dict
+        ``frequency_sigma_thz``, root mean square over the modes of the mesh of each mode's σ;
+        ``min_frequency_sigma_thz``; ``max_msd_sigma``, Å²; ``cv_sigma_j_mol_k``; ``stable_share``, share of the
+        members for which the crystal is stable.
+
+    Raises
+    ------
+    CommitteeMemberError
+        The run's calculator is no committee, or fewer than two members give frequencies.
+    """
+
+    def evaluate(forces: Mapping[str, FloatArray]) -> dict[str, Any]:
+        """Harmonic properties of one member."""
+        return _harmonic(recompute(forces, "harmonic")["harmonic"])
+
+    harmonic = records["harmonic"]
+    values = propagate(_members(records), evaluate, nominal=_harmonic(harmonic))
+    weights = np.asarray(harmonic.arrays["weights"], dtype=np.float64)
+    square = (values["frequencies"].std ** 2).mean(axis=1)
+    return {
+        "frequency_sigma_thz": float(np.sqrt(np.average(square, weights=weights))),
+        "min_frequency_sigma_thz": float(values["min_frequency_thz"].std),
+        "max_msd_sigma": float(values["max_msd"].std),
+        "cv_sigma_j_mol_k": float(values["cv_j_mol_k"].std),
+        "stable_share": float(values["stable"].members.mean()),
+        "min_frequency_members_thz": values["min_frequency_thz"].members.tolist(),
+    }
+
+
+def _members(records: Mapping[str, Any]) -> dict[str, FloatArray]:
+    """Members' forces under the names that the stages read."""
+    arrays = records["forces"].arrays
+    found = {name.replace(_SUFFIX, "forces"): arrays[name] for name in arrays if name.startswith(_SUFFIX)}
+    if not found:
+        raise CommitteeMemberError(
+            "the forces of this crystal come from a single force field, so there is no interval. Set calculator.name = "
+            '"committee" with two members or more.'
+        )
+    return found
+
+
+def _kappas(data: Mapping[str, Any]) -> dict[str, Any]:
+    """κ of a conductivity record, W/(m K)."""
+    names = ("kappa_p_w_mk", "kappa_c_w_mk", "kappa_total_w_mk")
+    return {
+        **{name: data[name] for name in names if data.get(name) is not None},
+        "by_temperature": data["kappa_by_temperature"]["kappa_total"],
+    }
+
+
+def _harmonic(record: Any) -> dict[str, Any]:
+    """Scalars and frequencies of a harmonic record."""
+    scalars = {name: record.data[name] for name in ("min_frequency_thz", "max_msd", "cv_j_mol_k", "stable")}
+    return {**scalars, "frequencies": record.arrays["frequencies"]}
+
+
+def _reasons(value: PropagatedValue) -> str:
+    """Why members were left out."""
+    return "; ".join(f"member {index}: {reason}" for index, reason in sorted(value.failures.items()))

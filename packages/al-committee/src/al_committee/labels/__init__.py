@@ -1,0 +1,1 @@
+"""Labels: what is asked of a source, what comes back, and the cache that runs share."""

@@ -1,0 +1,1 @@
+"""The active-learning loop: rounds of scoring, selection, labels and training in a run directory."""

@@ -1,0 +1,1 @@
+"""The pool of supercells, their scores, and which of them to label."""

@@ -1,0 +1,311 @@
+"""Which supercells to label: the paper's rule, budgets, diversity, duplicates, and the baseline.
+
+The rule of [1]_: per structure keep the supercell with the largest max_i ε_i; recommend it when that exceeds
+50 meV/Å. Everything else is a choice by name: ``score``, ``strategy``, ``cost``.
+
+References
+----------
+.. [1] Rodriguez et al., Commun. Mater. 4, 61 (2023), Methods, doi:10.1038/s43246-023-00390-3
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from al_committee.registry import Registry
+from al_committee.selection.diversity import cover_elements, farthest_points, standardise
+
+__all__ = [
+    "COSTS",
+    "STRATEGIES",
+    "ScoredSupercell",
+    "Selection",
+    "SelectionSettings",
+    "recommend",
+    "select_supercells",
+    "within_budget",
+]
+
+logger = logging.getLogger(__name__)
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoredSupercell:
+    """A supercell of the pool with its disagreement.
+
+    Parameters
+    ----------
+    structure_id
+        Its crystal.
+    index
+        Which of the crystal's supercells.
+    key
+        Content key.
+    score
+        max_i ε_i or a percentile of ε_i, eV/Å.
+    n_atoms
+        Atoms in it.
+    unseen
+        It holds an element the committee was never trained on: no disagreement can be computed, and it is
+        recommended first, whatever the upper bound.
+    unknown
+        Those elements.
+    """
+
+    structure_id: str
+    index: int
+    key: str
+    score: float
+    n_atoms: int
+    unseen: bool = False
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """How labels are chosen.
+
+    Parameters
+    ----------
+    strategy
+        ``worst-first`` (the paper's rule, largest ε first), ``diverse`` (the paper's rule, then farthest
+        points among the recommended), ``fill-budget`` (largest ε first, also below the threshold), ``random``
+        (the baseline), a plugin's name, or ``module:attr``.
+    threshold
+        Recommend a structure above this score, eV/Å (the paper: 0.05).
+    percentile
+        100 scores a supercell by its worst atom (the paper); 95 forgives single atoms.
+    budget
+        Cost that one round may spend; with the default cost, the number of labels.
+    cost
+        ``labels`` (1 each), ``atoms``, ``atoms-cubed`` (DFT's scaling, in units of a 64-atom cell), or
+        ``module:attr``.
+    upper_bound
+        Set structures aside whose score exceeds this, eV/Å; 0 switches it off. Such forces are absurd rather
+        than informative: overlapping atoms, a broken input.
+    per_structure
+        Supercells of one structure that may be taken in a round (the paper: 1).
+    descriptor
+        ``radial``, ``composition`` or ``module:attr``, for `diverse` and the start set.
+    """
+
+    strategy: str = "worst-first"
+    threshold: float = 0.05
+    percentile: float = 100.0
+    budget: float = 20.0
+    cost: str = "labels"
+    upper_bound: float = 0.0
+    per_structure: int = 1
+    descriptor: str = "radial"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a round takes and why the rest stays.
+
+    Parameters
+    ----------
+    selected
+        To label, in order of priority.
+    recommended
+        All supercells that the rule recommends, largest score first; its length is the paper's measure of
+        convergence.
+    duplicates, absurd
+        Left out: content already labelled, or above the upper bound.
+    """
+
+    selected: tuple[ScoredSupercell, ...]
+    recommended: tuple[ScoredSupercell, ...]
+    duplicates: tuple[ScoredSupercell, ...] = ()
+    absurd: tuple[ScoredSupercell, ...] = field(default=())
+
+
+Describe = Callable[[Sequence[ScoredSupercell]], FloatArray]
+Strategy = Callable[..., list[ScoredSupercell]]
+
+STRATEGIES: Registry[Any] = Registry("strategy", "al_committee.strategies")
+"""Functions ``(recommended, eligible, rng, describe) -> ordered list``; the budget cuts the list."""
+
+COSTS: Registry[Any] = Registry("cost", "al_committee.costs")
+"""Functions ``ScoredSupercell -> float``."""
+
+
+@COSTS.register("labels")
+def cost_labels(supercell: ScoredSupercell) -> float:
+    """Count every label as 1."""
+    return 1.0
+
+
+@COSTS.register("atoms")
+def cost_atoms(supercell: ScoredSupercell) -> float:
+    """Count atoms: a force field as source of labels."""
+    return float(supercell.n_atoms)
+
+
+@COSTS.register("atoms-cubed")
+def cost_atoms_cubed(supercell: ScoredSupercell) -> float:
+    """Estimate DFT's cost: (n_atoms/64)³."""
+    return (supercell.n_atoms / 64.0) ** 3
+
+
+@STRATEGIES.register("worst-first")
+def order_worst_first(
+    recommended: Sequence[ScoredSupercell],
+    eligible: Sequence[ScoredSupercell],
+    rng: np.random.Generator,
+    describe: Describe,
+) -> list[ScoredSupercell]:
+    """Take the recommended in order of falling score."""
+    return list(recommended)
+
+
+@STRATEGIES.register("fill-budget")
+def order_filling_budget(
+    recommended: Sequence[ScoredSupercell],
+    eligible: Sequence[ScoredSupercell],
+    rng: np.random.Generator,
+    describe: Describe,
+) -> list[ScoredSupercell]:
+    """Go on past the threshold with the worst supercell of each structure: the same labels in every round."""
+    return recommend(eligible, -np.inf)
+
+
+@STRATEGIES.register("diverse")
+def order_by_diversity(
+    recommended: Sequence[ScoredSupercell],
+    eligible: Sequence[ScoredSupercell],
+    rng: np.random.Generator,
+    describe: Describe,
+) -> list[ScoredSupercell]:
+    """Start with the worst, then always take the recommended one farthest from those taken."""
+    if not recommended:
+        return []
+    vectors = standardise(describe(recommended))
+    order = farthest_points(vectors, len(recommended), first=0)
+    rest = [index for index in range(len(recommended)) if index not in set(order)]
+    return [recommended[index] for index in [*order, *rest]]
+
+
+@STRATEGIES.register("random")
+def order_randomly(
+    recommended: Sequence[ScoredSupercell],
+    eligible: Sequence[ScoredSupercell],
+    rng: np.random.Generator,
+    describe: Describe,
+) -> list[ScoredSupercell]:
+    """Ignore the committee: structures in random order, one random supercell each (the baseline)."""
+    by_structure: dict[str, list[ScoredSupercell]] = {}
+    for supercell in sorted(eligible, key=lambda s: (s.structure_id, s.index)):
+        by_structure.setdefault(supercell.structure_id, []).append(supercell)
+    names = list(by_structure)
+    return [by_structure[names[k]][int(rng.integers(len(by_structure[names[k]])))] for k in rng.permutation(len(names))]
+
+
+def recommend(scored: Sequence[ScoredSupercell], threshold: float, per_structure: int = 1) -> list[ScoredSupercell]:
+    """Apply the paper's rule: the worst supercell of each structure, when above the threshold.
+
+    Parameters
+    ----------
+    scored
+        Supercells with scores, eV/Å.
+    threshold
+        eV/Å; a score equal to it is not recommended.
+    per_structure
+        How many of a structure's supercells to keep.
+
+    Returns
+    -------
+    list of ScoredSupercell
+        Crystals with unknown elements, those first that together hold all of them; then the largest score first.
+        Ties in the order of structure and index.
+    """
+    ordered = sorted(scored, key=lambda s: (not s.unseen, -s.score, s.structure_id, s.index))
+    n_unseen = sum(s.unseen for s in ordered)
+    covering = cover_elements([set(s.unknown) for s in ordered[:n_unseen]], n_unseen)
+    ordered = [*(ordered[k] for k in covering), *ordered[n_unseen:]]
+    taken: dict[str, int] = {}
+    kept = []
+    for supercell in ordered:
+        count = taken.get(supercell.structure_id, 0)
+        if (supercell.unseen or supercell.score > threshold) and count < per_structure:
+            taken[supercell.structure_id] = count + 1
+            kept.append(supercell)
+    return kept
+
+
+def within_budget(
+    ordered: Sequence[ScoredSupercell], budget: float, cost: Callable[[ScoredSupercell], float]
+) -> list[ScoredSupercell]:
+    """Take from the front while the cost lasts; a supercell that is too dear is passed over."""
+    taken, spent = [], 0.0
+    for supercell in ordered:
+        price = cost(supercell)
+        if spent + price <= budget * (1 + 1e-12):
+            taken.append(supercell)
+            spent += price
+    return taken
+
+
+def select_supercells(
+    scored: Sequence[ScoredSupercell],
+    settings: SelectionSettings,
+    *,
+    known_keys: Collection[str],
+    rng: np.random.Generator,
+    describe: Describe,
+) -> Selection:
+    """Choose what to label in one round.
+
+    Parameters
+    ----------
+    scored
+        The pool with its scores.
+    settings
+        Rule, strategy and budget.
+    known_keys
+        Content keys already labelled, failed or in a test set.
+    rng
+        For random strategies.
+    describe
+        Supercells to descriptor vectors, shape ``(n, n_features)``; called only by strategies that need it.
+
+    Raises
+    ------
+    ValueError
+        When a score is not finite.
+    UnknownNameError
+        For an unknown strategy or cost.
+    """
+    bad = [s for s in scored if not np.isfinite(s.score)]
+    if bad:
+        raise ValueError(f"score of {bad[0].structure_id}/{bad[0].index} is {bad[0].score}, expected a number.")
+    known, seen = set(known_keys), set()
+    duplicates, absurd, eligible = [], [], []
+    for supercell in scored:
+        if supercell.key in known or supercell.key in seen:
+            duplicates.append(supercell)
+        elif settings.upper_bound > 0 and supercell.score > settings.upper_bound and not supercell.unseen:
+            absurd.append(supercell)
+        else:
+            eligible.append(supercell)
+        seen.add(supercell.key)
+    recommended = recommend(eligible, settings.threshold, settings.per_structure)
+    ordered = STRATEGIES.get(settings.strategy)(recommended, eligible, rng, describe)
+    selected = within_budget(ordered, settings.budget, COSTS.get(settings.cost))
+    if absurd:
+        logger.warning(
+            "%d supercells above the upper bound of %g eV/Å are set aside, the first is %s/%d (%.3g eV/Å)",
+            len(absurd),
+            settings.upper_bound,
+            absurd[0].structure_id,
+            absurd[0].index,
+            absurd[0].score,
+        )
+    return Selection(tuple(selected), tuple(recommended), tuple(duplicates), tuple(absurd))

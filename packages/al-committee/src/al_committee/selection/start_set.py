@@ -1,0 +1,59 @@
+"""The start set: what to label in round 0, before there is any committee.
+
+By name: ``representative`` (principal components and k-means, as the paper recommends), ``random`` (as the paper
+did), or ``elements`` (at random, but first crystals that together hold every element of the pool: a committee can
+disagree only about elements that it knows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from al_committee.config import PoolSettings
+from al_committee.selection.descriptors import DESCRIPTORS
+from al_committee.selection.diversity import cover_elements, representative_points
+from al_committee.selection.pool import Pool
+from al_committee.selection.selection import ScoredSupercell
+
+__all__ = ["choose_start_set"]
+
+
+def choose_start_set(
+    pool: Pool, structure_ids: Sequence[str], settings: PoolSettings, *, descriptor: str, seed: int
+) -> list[ScoredSupercell]:
+    """Choose the supercells of round 0.
+
+    Parameters
+    ----------
+    pool
+        Makes the supercells.
+    structure_ids
+        Crystals to choose from.
+    settings
+        Method and number.
+    descriptor
+        By name, for ``representative``.
+    seed
+        Of every random choice.
+
+    Returns
+    -------
+    list of ScoredSupercell
+        With scores of zero; one supercell per crystal unless more are asked for than there are crystals.
+    """
+    count = settings.start_labels
+    indices = range(pool.settings.n_supercells if count > len(structure_ids) else 1)
+    candidates = [(name, index) for name in structure_ids for index in indices]
+    if settings.start_method == "representative":
+        describe = DESCRIPTORS.get(descriptor)
+        vectors = np.array([describe(pool.supercell(*pair).atoms) for pair in candidates])
+        picked = representative_points(vectors, count, seed)
+    else:
+        picked = [int(k) for k in np.random.default_rng(seed).permutation(len(candidates))]
+        if settings.start_method == "elements":
+            elements = [set(pool.supercell(*candidates[k]).atoms.get_chemical_symbols()) for k in picked]
+            picked = [picked[k] for k in cover_elements(elements, count)]
+    entries = [pool.supercell(*candidates[k]) for k in picked[:count]]
+    return [ScoredSupercell(e.structure_id, e.index, e.key, 0.0, len(e.atoms)) for e in entries]

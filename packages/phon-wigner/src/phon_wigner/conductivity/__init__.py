@@ -1,0 +1,1 @@
+"""Conductivities, their spectra, comparisons and figures."""

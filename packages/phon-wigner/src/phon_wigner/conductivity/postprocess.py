@@ -1,0 +1,239 @@
+"""Coherences from stored linewidths, without any scattering calculation.
+
+Only irreducible q points are visited; the velocity products are made once and every further temperature costs
+one pass over the pairs. Linewidths are read one temperature at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from phonopy.physical_units import get_physical_units
+
+from phon_wigner.conductivity.result import WignerResult
+from phon_wigner.conductivity.spectra import frequency_edges
+from phon_wigner.errors import LinewidthError, TemperatureError
+from phon_wigner.phonons.harmonic import HarmonicCrystal
+from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
+from phon_wigner.physics.formula import (
+    PairBlock,
+    clean_linewidths,
+    coherence_by_mode,
+    coherence_conductivity,
+    coherence_map,
+    population_conductivity,
+)
+from phon_wigner.physics.heat_capacity import mode_heat_capacity
+
+logger = logging.getLogger(__name__)
+
+ZERO_SHARE_LIMIT = 0.05
+"""Share of heat-carrying modes without a linewidth above which a result would be meaningless."""
+
+VACUUM_GAP = 8.0
+"""Width of an empty slab (Å) from which a cell is taken for a layer or a molecule in vacuum."""
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """Numerical choices of :func:`analyze`.
+
+    Attributes
+    ----------
+    degeneracy_tolerance : float
+        Width of a degenerate block, THz.
+    cutoff_frequency : float
+        Modes at or below it (THz) carry no heat.
+    imaginary_tolerance : float
+        Modes below minus this (THz) are an error.
+    interpolate : bool
+        Allow temperatures between stored ones.
+    isotopes : bool
+        Use the temperature-independent linewidths stored beside ``gamma``.
+    keep_modes : bool
+        Keep mode-resolved arrays for every temperature (memory grows with the number of temperatures).
+    map_bins : int
+        Keep κ_C(ω₁, ω₂) of every temperature on this many frequency bins; 0 keeps none.
+    """
+
+    degeneracy_tolerance: float = DEGENERACY_TOLERANCE_THZ
+    cutoff_frequency: float = 1e-4
+    imaginary_tolerance: float = 0.01
+    interpolate: bool = False
+    isotopes: bool = True
+    keep_modes: bool = False
+    map_bins: int = 0
+
+
+def vacuum_gap(crystal: HarmonicCrystal) -> float:
+    """Return the widest slab of the primitive cell without atoms, Å, along any lattice plane normal."""
+    primitive = crystal.dynamical_matrix.primitive
+    heights = 1 / np.linalg.norm(np.linalg.inv(np.asarray(primitive.cell)), axis=0)
+    widest = 0.0
+    for axis, height in enumerate(heights):
+        levels = np.sort(np.asarray(primitive.scaled_positions)[:, axis] % 1)
+        gaps = np.diff(np.append(levels, levels[0] + 1))
+        widest = max(widest, float(gaps.max() * height))
+    return widest
+
+
+def conversion_to_w_mk(volume: float) -> float:
+    """Return the factor from eV/K · (Å·THz)² / THz to W/(m K) for a cell volume in Å³."""
+    units = get_physical_units()
+    return float((units.THz * units.Angstrom) ** 2 / (volume * units.Angstrom**3) * units.EV / units.THz / (2 * np.pi))
+
+
+def analyze(
+    crystal: HarmonicCrystal,
+    linewidths: Linewidths,
+    temperatures: Sequence[float] | NDArray[np.float64] | None = None,
+    settings: AnalysisSettings | None = None,
+    on_qpoint: Callable[[int], None] | None = None,
+) -> WignerResult:
+    """Return populations and coherences of a crystal with known linewidths.
+
+    Parameters
+    ----------
+    crystal : HarmonicCrystal
+        Dynamical matrix and point group.
+    linewidths : Linewidths
+        On the irreducible q points of one mesh.
+    temperatures : sequence of float, optional, K
+        Default: all stored ones.
+    settings : AnalysisSettings, optional
+        Numerical choices.
+    on_qpoint : callable, optional
+        Progress callback.
+
+    Returns
+    -------
+    WignerResult
+
+    Raises
+    ------
+    GridMismatchError
+        Linewidths and force constants belong to different crystals or meshes.
+    ImaginaryModeError
+        The crystal is unstable.
+    LinewidthError
+        Negative widths, or too many modes without one.
+    TemperatureError
+        A temperature is not available.
+    """
+    settings = settings or AnalysisSettings()
+    if not settings.isotopes:
+        linewidths = linewidths.without_static()
+    wanted = np.atleast_1d(
+        np.asarray(linewidths.temperatures if temperatures is None else temperatures, dtype=np.float64)
+    )
+    if len(wanted) == 0 or (wanted < 0).any():
+        raise TemperatureError(f"temperatures must be given and >= 0 K, got {wanted.tolist()}.")
+    gap = vacuum_gap(crystal)
+    if gap > VACUUM_GAP:
+        logger.warning(
+            "the cell has a vacuum gap of %.1f Å: conductivities are per volume of the whole cell. For a layer, "
+            "multiply by the cell height over the layer thickness.",
+            gap,
+        )
+    for temperature in wanted:  # fail before the phonons
+        linewidths.at(float(temperature), settings.interpolate)
+    pairs, frequencies, group = crystal.collect_pairs(
+        linewidths.qpoints,
+        linewidths.weights,
+        tolerance=settings.degeneracy_tolerance,
+        cutoff_frequency=settings.cutoff_frequency,
+        imaginary_tolerance=settings.imaginary_tolerance,
+        on_qpoint=on_qpoint,
+    )
+    linewidths.check_frequencies(frequencies)
+    return _evaluate(crystal, linewidths, wanted, settings, pairs, frequencies, group)
+
+
+def _evaluate(
+    crystal: HarmonicCrystal,
+    linewidths: Linewidths,
+    temperatures: NDArray[np.float64],
+    settings: AnalysisSettings,
+    pairs: PairBlock,
+    frequencies: NDArray[np.float64],
+    group: NDArray[np.float64],
+) -> WignerResult:
+    """Sweep the temperatures over ready velocity products."""
+    scale = conversion_to_w_mk(crystal.volume)
+    n_mesh = float(linewidths.weights.sum())
+    n_temps, shape = len(temperatures), frequencies.shape
+    n_kept = n_temps if settings.keep_modes else 0
+    kappa = np.zeros((2, n_temps, 6))
+    modes = np.zeros((2, n_kept, *shape, 6))
+    gamma = np.zeros((n_kept, *shape))
+    capacities = np.zeros((n_kept, *shape))
+    edges = frequency_edges(frequencies, settings.map_bins) if settings.map_bins else np.zeros(0)
+    maps = np.zeros((n_temps if settings.map_bins else 0, settings.map_bins, settings.map_bins))
+    for i, temperature in enumerate(temperatures):
+        raw = linewidths.at(float(temperature), settings.interpolate)
+        capacity = mode_heat_capacity(pairs.frequencies, float(temperature), settings.cutoff_frequency)
+        _check_zeros(raw, capacity, pairs, float(temperature), linewidths.source)
+        width = clean_linewidths(pairs, raw)
+        population = population_conductivity(pairs, capacity, width)
+        kappa[0, i] = population.sum(axis=(0, 1)) * scale / n_mesh
+        if settings.keep_modes:
+            modes[0, i] = population * scale
+            modes[1, i] = coherence_by_mode(pairs, capacity, width) * scale
+            gamma[i], capacities[i] = width, capacity
+        if settings.map_bins:
+            maps[i] = coherence_map(pairs, width, capacity, edges) * scale / n_mesh
+        kappa[1, i] = coherence_conductivity(pairs, capacity, width) * scale / n_mesh
+    return WignerResult(
+        temperatures=temperatures,
+        kappa_p=kappa[0],
+        kappa_c=kappa[1],
+        frequency=frequencies,
+        gamma=gamma,
+        heat_capacity=capacities,
+        group_velocity=group,
+        qpoints=linewidths.qpoints,
+        weights=linewidths.weights,
+        mode_kappa_p=modes[0],
+        mode_kappa_c=modes[1],
+        volume=crystal.volume,
+        mesh=linewidths.mesh,
+        coherence_map=maps,
+        map_edges=edges,
+        metadata={
+            "source": linewidths.source,
+            "isotopes": bool(np.any(linewidths.gamma_static > 0)),
+            "degeneracy_tolerance_thz": settings.degeneracy_tolerance,
+            "cutoff_frequency_thz": settings.cutoff_frequency,
+        },
+    )
+
+
+def _check_zeros(
+    width: NDArray[np.float64],
+    capacity: NDArray[np.float64],
+    pairs: PairBlock,
+    temperature: float,
+    source: str,
+) -> None:
+    """Warn about, or refuse, heat-carrying modes without a linewidth."""
+    carrying = pairs.active & (capacity > 0)
+    missing = carrying & (width <= 0)
+    if not missing.any():
+        return
+    share = missing.sum() / carrying.sum()
+    text = (
+        f"{source}: {int(missing.sum())} of {int(carrying.sum())} heat-carrying modes have zero linewidth at "
+        f"{temperature:g} K"
+    )
+    if share > ZERO_SHARE_LIMIT:
+        raise LinewidthError(
+            f"{text}, more than {ZERO_SHARE_LIMIT:.0%}; their infinite lifetimes would be dropped and "
+            "κ_P be too small. "
+            "The run is incomplete or its mesh too coarse: check that gamma was written for every grid point."
+        )
+    logger.warning("%s; they are left out of the populations.", text)

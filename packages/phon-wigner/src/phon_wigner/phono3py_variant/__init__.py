@@ -1,0 +1,1 @@
+"""The variant ``wigner`` of phono3py's own conductivity calculators."""

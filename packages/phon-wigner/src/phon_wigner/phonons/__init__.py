@@ -1,0 +1,1 @@
+"""Phonons and their linewidths, from phonopy and phono3py objects."""

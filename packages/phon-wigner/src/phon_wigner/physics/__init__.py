@@ -1,0 +1,1 @@
+"""Formulas on arrays: neither files nor phono3py."""

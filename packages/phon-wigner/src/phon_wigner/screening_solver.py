@@ -1,0 +1,192 @@
+"""Thermal conductivity of a prepared Phono3py object as a dictionary of documented arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phon_wigner.errors import ShapeError
+from phon_wigner.phono3py_variant.components import effective_linewidth
+from phon_wigner.phono3py_variant.doctor import require_variant
+from phon_wigner.phono3py_variant.variant import NAME
+
+
+class WignerSolver:
+    """Run populations and coherences on a prepared :class:`phono3py.Phono3py` object.
+
+    The object carries fc2, fc3, the mesh and, when wanted, NAC parameters.
+
+    Parameters
+    ----------
+    scattering : {"auto", "products", "phono3py"}
+        Who sums the three-phonon scattering: phono3py, or :mod:`phon_wigner.phonons.scattering`, the same numbers in a
+        fifth of the time where the sum over supercell atoms dominates (small primitive cells). "auto" takes the
+        products wherever they can do the job: relaxation times, fc3 symmetric under exchange of its atoms, and arrays
+        of less than 1 GiB per q point.
+    """
+
+    def __init__(self, *, scattering: str = "auto") -> None:
+        if scattering not in ("auto", "products", "phono3py"):
+            raise ShapeError(f"scattering is {scattering!r}, expected 'auto', 'products' or 'phono3py'.")
+        self.scattering = scattering
+
+    def __call__(
+        self,
+        phono3py: Any,
+        temperatures: Sequence[float] | NDArray[np.float64],
+        *,
+        lbte: bool = False,
+        isotope: bool = True,
+        boundary_mfp: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Return the conductivity.
+
+        Parameters
+        ----------
+        phono3py : phono3py.Phono3py
+            fc2, fc3 and mesh set.
+        temperatures : sequence of float, K
+        lbte : bool
+            Direct solution of the linearised Boltzmann equation for the populations.
+        isotope : bool
+            Natural isotope scattering.
+        boundary_mfp : float, optional
+            Boundary mean free path, micrometres.
+
+        Returns
+        -------
+        dict[str, NDArray]
+            ``temperatures`` (n_temps,; K);
+            ``kappa_p``, ``kappa_c``, ``kappa_total`` (n_temps, 6; W/(m K); xx yy zz yz xz xy);
+            ``frequency`` (n_irr, n_bands; THz); ``gamma`` (n_temps, n_irr, n_bands; HWHM, THz, all scattering);
+            ``mode_kappa_p``, ``mode_kappa_c`` (n_temps, n_irr, n_bands, 6; the sum over q and bands is the number
+            of mesh points times κ); ``weights`` (n_irr,); ``qpoints`` (n_irr, 3; fractional);
+            ``group_velocity`` (n_irr, n_bands, 3; Å·THz); ``heat_capacity`` (n_temps, n_irr, n_bands; eV/K).
+
+        Raises
+        ------
+        WignerError
+            phono3py does not offer the variant; or ``scattering="products"`` was asked for the collision matrix, or
+            with an fc3 that is not symmetric.
+        """
+        if self.scattering == "products" or (
+            self.scattering == "auto" and not lbte and _fits(phono3py) and _is_symmetric(phono3py)
+        ):
+            return _by_products(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
+        require_variant()
+        phono3py.init_phph_interaction()
+        phono3py.run_thermal_conductivity(
+            is_LBTE=lbte,
+            temperatures=np.asarray(temperatures, dtype=np.float64),
+            is_isotope=isotope,
+            boundary_mfp=boundary_mfp,
+            transport_type=NAME,
+        )
+        run = phono3py.thermal_conductivity
+        gamma = effective_linewidth(run._build_grid_point_aggregates(), boundary_mfp)[0]
+        return {
+            "temperatures": np.asarray(run.temperatures),
+            "kappa_p": np.asarray(run.kappa_P)[0],
+            "kappa_c": np.asarray(run.kappa_C)[0],
+            "kappa_total": np.asarray(run.kappa_total)[0],
+            "frequency": np.asarray(run.frequencies),
+            "gamma": gamma,
+            "mode_kappa_p": np.asarray(run.mode_kappa)[0],
+            "mode_kappa_c": np.asarray(run.mode_kappa_C)[0],
+            "weights": np.asarray(run.grid_weights),
+            "qpoints": np.asarray(run.qpoints),
+            "group_velocity": np.asarray(run.group_velocities),
+            "heat_capacity": np.asarray(run.mode_heat_capacities),
+        }
+
+
+def _fits(phono3py: Any) -> bool:
+    """Whether strength and weights of all triplets of one q, which the products hold at once, are below 1 GiB."""
+    n_triplets = int(np.prod(phono3py.mesh_numbers)) // 2
+    return n_triplets * (3 * len(phono3py.primitive)) ** 3 * 24 < 2**30
+
+
+def _is_symmetric(phono3py: Any) -> bool:
+    """Whether fc3 does not depend on the order of its atoms, but for rounding."""
+    from phon_wigner.phonons.scattering import asymmetry
+
+    return asymmetry(phono3py.fc3, phono3py.primitive) < 1e-6
+
+
+def _by_products(
+    phono3py: Any,
+    temperatures: Sequence[float] | NDArray[np.float64],
+    *,
+    lbte: bool,
+    isotope: bool,
+    boundary_mfp: float | None,
+) -> dict[str, NDArray[Any]]:
+    """Linewidths of :mod:`phon_wigner.phonons.scattering`, then the analysis of known linewidths."""
+    from phono3py.conductivity.scattering_solvers import compute_bulk_boundary_scattering
+    from phono3py.other.isotope import get_mass_variances
+    from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
+
+    from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
+    from phon_wigner.phonons.harmonic import HarmonicCrystal
+    from phon_wigner.phonons.isotope import isotope_linewidths_on_grid
+    from phon_wigner.phonons.linewidths import Linewidths
+    from phon_wigner.phonons.scattering import three_phonon_linewidths
+
+    if lbte:
+        raise ShapeError("scattering='products' gives linewidths, no collision matrix; use it with method = 'rta'.")
+    if not _is_symmetric(phono3py):
+        raise ShapeError(
+            "fc3 depends on the order of its atoms, expected one that does not. Call symmetrize_fc3() of phono3py, or "
+            "leave the sum to it with scattering = 'phono3py'."
+        )
+    phono3py.init_phph_interaction()
+    interaction = phono3py.phph_interaction
+    grid = interaction.bz_grid
+    irreducible, weights, _ = get_ir_grid_points(grid)
+    points = grid.grg2bzg[irreducible]
+    values = np.atleast_1d(np.asarray(temperatures, dtype=np.float64))
+    gamma = three_phonon_linewidths(interaction, points, values)
+    symmetry = phono3py.primitive_symmetry
+    crystal = HarmonicCrystal(
+        interaction.dynamical_matrix,
+        np.asarray(symmetry.reciprocal_operations, dtype=np.int64),
+        float(interaction.frequency_factor_to_THz),
+        float(symmetry.tolerance),
+    )
+    qpoints = get_qpoints_from_bz_grid_points(points, grid)
+    static = np.zeros(gamma.shape[1:])
+    if isotope:
+        phonons = interaction.phonons
+        static += isotope_linewidths_on_grid(
+            phonons.frequencies,
+            phonons.eigenvectors,
+            grid,
+            points,
+            get_mass_variances(phono3py.primitive),
+            symmetrize_tetrahedra=interaction.symmetrize_tetrahedra,
+        )
+    if boundary_mfp is not None:
+        velocities = crystal.collect_pairs(qpoints, weights, imaginary_tolerance=np.inf)[2]
+        static += compute_bulk_boundary_scattering(velocities, boundary_mfp)
+    result = analyze(
+        crystal,
+        Linewidths(values, qpoints, np.asarray(weights, dtype=np.int64), gamma, static),
+        settings=AnalysisSettings(keep_modes=True, imaginary_tolerance=np.inf),
+    )
+    return {
+        "temperatures": result.temperatures,
+        "kappa_p": result.kappa_p,
+        "kappa_c": result.kappa_c,
+        "kappa_total": result.kappa_total,
+        "frequency": result.frequency,
+        "gamma": result.gamma,
+        "mode_kappa_p": result.mode_kappa_p,
+        "mode_kappa_c": result.mode_kappa_c,
+        "weights": result.weights,
+        "qpoints": result.qpoints,
+        "group_velocity": result.group_velocity,
+        "heat_capacity": result.heat_capacity,
+    }

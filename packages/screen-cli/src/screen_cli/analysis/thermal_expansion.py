@@ -1,0 +1,202 @@
+"""Thermal expansion of the crystals of some files, as a run directory: settings in, tables and figures out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen_cli.config import apply_override, settings_from_dict
+from screen_cli.report.table import Column
+from screen_cli.run.driver import resolve
+from screen_cli.settings import RunSettings
+from screen_cli.store.atomic_write import write_text
+from screen_cli.store.record import Record
+from screen_cli.store.run_directory import RunDirectory
+
+ROUTES = ("expansion", "expansion_strain", "quasi_harmonic")
+_AGREEMENT = 0.05
+COLUMNS = (
+    Column("formula", "crystal", ""),
+    Column("space_group", "SG", "d"),
+    Column("state", "state", ""),
+    Column("bulk_modulus_gpa", "B\nGPa", ".1f"),
+    Column("shear_modulus_gpa", "G\nGPa", ".1f"),
+    Column("gamma_mean", "γ mean\nfc3", ".3f"),
+    Column("gamma_mean_strain", "γ mean\nstrain", ".3f"),
+    Column("qha_gamma_300k", "γ\nQHA", ".3f"),
+    Column("alpha_linear_300k", "α 300 K\nfc3, 1/K", ".3e"),
+    Column("alpha_linear_300k_strain", "α 300 K\nstrain, 1/K", ".3e"),
+    Column("qha_alpha_linear_300k", "α 300 K\nQHA, 1/K", ".3e"),
+    Column("alpha_a_300k", "α_a\nfc3, 1/K", ".3e"),
+    Column("alpha_c_300k", "α_c\nfc3, 1/K", ".3e"),
+    Column("trusted", "fit", ""),
+    Column("reason", "why", ""),
+)
+
+
+def expansion_settings(
+    calculator: str,
+    calculator_options: Mapping[str, Any],
+    structures: Sequence[str],
+    *,
+    routes: Sequence[str] = ROUTES[:2],
+    mesh: Sequence[int] = (),
+    property_options: Mapping[str, Mapping[str, Any]] | None = None,
+    engine: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+) -> RunSettings:
+    """Settings of a run that ends with thermal expansion.
+
+    Parameters
+    ----------
+    calculator : str
+        Registered name or ``ase:package.module.Class``.
+    calculator_options : mapping
+    structures : sequence of str
+        Files and folders.
+    routes : sequence of {"expansion", "expansion_strain", "quasi_harmonic"}
+    mesh : sequence of int
+        q mesh of every route; empty: from a length.
+    property_options : mapping, optional
+        Further options by property.
+    engine : mapping, optional
+        Keys of the table ``engine``.
+    overrides : sequence of str
+        ``table.key=value``, the last word.
+
+    Raises
+    ------
+    ConfigError, UnknownNameError
+        As :func:`screen_cli.run.driver.resolve`.
+    """
+    options = {name: dict(values) for name, values in (property_options or {}).items()}
+    if len(mesh):
+        for name in routes:
+            options.setdefault(name, {})["mesh"] = [int(number) for number in mesh]
+    tables: dict[str, Any] = {
+        "title": f"Thermal expansion with {calculator}",
+        "source": {
+            "name": "files",
+            "options": {"paths": [str(Path(item).expanduser().resolve()) for item in structures]},
+        },
+        "calculator": {"name": calculator, "options": dict(calculator_options)},
+        "force_constants": {"third_order": "expansion" in routes},
+        "harmonic": {"phase_space": False},
+        "conductivity": {"enabled": False},
+        "properties": {"names": list(routes), "options": {name: value for name, value in options.items() if value}},
+        "engine": {"name": "serial", **(engine or {})},
+    }
+    for override in overrides:
+        apply_override(tables, override)
+    return resolve(settings_from_dict(tables, "expansion"))
+
+
+def expansion_records(run: RunDirectory, row: Mapping[str, Any]) -> dict[str, Record]:
+    """Records of elastic constants and of each route that a crystal of a run has."""
+    keys = json.loads(row.get("keys") or "{}")
+    found = {}
+    for name in ("elastic", *ROUTES):
+        stage = f"property_{name}"
+        record = run.store.read(row["id"], stage, keys[stage]) if stage in keys else None
+        if record is not None:
+            found[name] = record
+    return found
+
+
+def disagreement(row: Mapping[str, Any]) -> str:
+    """Say that the two routes differ by more than they should; empty when they agree or only one was taken."""
+    first, second = row.get("gamma_mean"), row.get("gamma_mean_strain")
+    if first is None or second is None or abs(first - second) <= _AGREEMENT * abs(second):
+        return ""
+    return (
+        f"{row['formula']}: the mean Grüneisen parameter is {first:.3f} from fc3 and {second:.3f} from strained "
+        "crystals. Often the supercell is too small for the range of the model: try a larger displace.supercell_length "
+        "and displace.max_atoms, or displace.dim. A shell of neighbours within 0.1 Å of the model's cutoff does it "
+        "too; and where modes of both signs cancel (silicon), trust neither."
+    )
+
+
+def write_results(run: RunDirectory, row: Mapping[str, Any], folder: Path, *, form: str = "png") -> Iterator[Path]:
+    """Write α(T) as CSV, everything as JSON, and the figures of one crystal; yield each path.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    row : mapping
+        Of the index.
+    folder : Path
+    form : str
+        Format of the figures.
+    """
+    from screen_cli.properties.expansion.plots import plot_expansion, plot_gruneisen, plot_volume_scan
+
+    records = expansion_records(run, row)
+    if not any(name in records for name in ROUTES):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{row['formula']}-{row['id'][:8]}"
+    path = folder / f"{stem}-expansion.json"
+    write_text(path, json.dumps(results_as_json(row, records), indent=1, allow_nan=False) + "\n")
+    yield path
+    path = folder / f"{stem}-expansion.csv"
+    write_text(path, results_as_csv(records))
+    yield path
+    drawings = {"expansion": plot_expansion(records, title=row["formula"])}
+    if records.keys() & set(ROUTES[:2]):
+        drawings["gruneisen"] = plot_gruneisen(records, title=row["formula"])
+    if "quasi_harmonic" in records:
+        drawings["volume-scan"] = plot_volume_scan(records["quasi_harmonic"], title=row["formula"])
+    for name, figure in drawings.items():
+        path = folder / f"{stem}-{name}.{form}"
+        figure.savefig(path, dpi=200)
+        yield path
+
+
+def results_as_json(row: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
+    """Return all scalars, and the arrays over temperature; mode-resolved arrays stay in the store."""
+    mode_arrays = {"qpoints", "weights", "frequencies", "gruneisen", "gruneisen_tensor"}
+    return {
+        "id": row["id"],
+        "formula": row["formula"],
+        "space_group": row["space_group"],
+        "units": "K, 1/K, GPa; tensors in the Cartesian frame of the standardised cell, Voigt order xx yy zz yz xz xy",
+        **{
+            name: record.data | {key: value.tolist() for key, value in record.arrays.items() if key not in mode_arrays}
+            for name, record in records.items()
+        },
+    }
+
+
+def results_as_csv(records: Mapping[str, Record]) -> str:
+    """Return temperatures and, by route, volumetric and axial expansion and mean Grüneisen parameter."""
+    kelvin: NDArray[np.float64] = np.unique(
+        np.concatenate([r.arrays["temperatures"] for r in _routes(records).values()])
+    )
+    columns: dict[str, NDArray[np.float64]] = {"temperature_k": kelvin}
+    for name, record in _routes(records).items():
+        arrays = record.arrays
+        gamma = arrays["gamma"]
+        curves = {"beta_per_k": arrays["beta"], "gamma": gamma if gamma.ndim == 1 else np.trace(gamma, 0, 1, 2) / 3}
+        if "alpha_axes" in arrays:
+            curves |= {f"alpha_{axis}_per_k": arrays["alpha_axes"][:, i] for i, axis in enumerate("abc")}
+        rows = np.searchsorted(kelvin, arrays["temperatures"])
+        for quantity, values in curves.items():
+            column = np.full(len(kelvin), np.nan)
+            column[rows] = values
+            columns[f"{name}_{quantity}"] = column
+    lines = [",".join(columns)]
+    lines += [
+        ",".join("" if np.isnan(value) else f"{value:.6g}" for value in values)
+        for values in zip(*columns.values(), strict=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _routes(records: Mapping[str, Record]) -> dict[str, Record]:
+    """Return the records with an expansion."""
+    return {name: record for name, record in records.items() if name in ROUTES}

@@ -1,0 +1,1 @@
+"""Calculators by name, and what they raise."""

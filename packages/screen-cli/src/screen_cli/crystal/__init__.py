@@ -1,0 +1,1 @@
+"""What a crystal is: its cell, its identity, its prototype."""

@@ -1,0 +1,1 @@
+"""Formulas without files or phono3py."""

@@ -1,0 +1,227 @@
+r"""Elastic constants from stress and strain, with clamped and with relaxed ions.
+
+.. math:: \sigma_{ij}(\varepsilon) = \sigma^0_{ij} + C_{ijkl} \varepsilon_{kl} + O(\varepsilon^2)
+
+for six strains of both signs and several sizes; a straight line and a parabola are fitted, the slope is C. It is then
+averaged over the point group. At zero stress these are the elastic constants; under a residual stress they are the
+stress-strain coefficients of Wallace, which differ from them by terms of the size of that stress.
+
+References
+----------
+M. Born and K. Huang, Dynamical Theory of Crystal Lattices (Oxford, 1954), sections 11 and 12 (internal strain).
+R. Hill, Proc. Phys. Soc. A 65, 349 (1952), doi:10.1088/0370-1298/65/5/307 (averages).
+F. Mouhat and F.-X. Coudert, Phys. Rev. B 90, 224104 (2014), doi:10.1103/PhysRevB.90.224104 (stability).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.units import GPa
+from numpy.typing import NDArray
+
+from screen_cli.calculators.model_errors import translate_calculator_errors
+from screen_cli.errors import CalculatorError, ConfigError, PhysicsError
+from screen_cli.physics.internal_strain import InternalStrain
+from screen_cli.physics.strain import (
+    cartesian_rotations,
+    from_mandel,
+    phonopy_cell,
+    rotate_mandel,
+    stiffness_from_voigt,
+    stiffness_to_voigt,
+    strained,
+    to_mandel,
+    unit_strains,
+)
+
+logger = logging.getLogger(__name__)
+
+STRAIN_STEPS = (0.002, 0.004)
+SYMPREC = 1e-4  # Å; finer than any displacement of these strains
+_IDENTITY = to_mandel(np.eye(3))
+_DEVIATORIC = np.eye(6) - np.outer(_IDENTITY, _IDENTITY) / 3
+
+
+@dataclass(frozen=True)
+class ElasticTensor:
+    """Elastic constants of one crystal, in the Cartesian frame of its cell.
+
+    Parameters
+    ----------
+    stiffness : ndarray
+        float64 (6, 6), eV/Å³, Mandel notation, relaxed ions.
+    clamped : ndarray
+        The same with the ions carried along by the strain.
+    residual_stress : ndarray
+        float64 (3, 3), eV/Å³, of the unstrained crystal.
+    asymmetry : float
+        ‖C − average of C over the point group and of ij with kl‖/‖C‖: noise of the potential.
+    """
+
+    stiffness: NDArray[np.float64]
+    clamped: NDArray[np.float64]
+    residual_stress: NDArray[np.float64]
+    asymmetry: float = 0.0
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """Smallest eigenvalue of C, eV/Å³; the crystal is mechanically stable when it is positive."""
+        return float(np.linalg.eigvalsh(self.stiffness).min())
+
+    def compliance(self) -> NDArray[np.float64]:
+        """Inverse of the stiffness, (6, 6), Å³/eV, Mandel notation.
+
+        Raises
+        ------
+        PhysicsError
+            C is singular or not positive: the crystal is mechanically unstable.
+        """
+        values = np.linalg.eigvalsh(self.stiffness)
+        if not np.isfinite(values).all() or values.min() <= 1e-6 * np.abs(values).max():
+            raise PhysicsError(
+                f"the elastic tensor has the eigenvalue {values.min() / GPa:.3g} GPa: the crystal is mechanically "
+                "unstable, or the model gives no usable stress. Relax the cell first, or give elastic constants."
+            )
+        return np.array(np.linalg.inv(self.stiffness), dtype=np.float64)
+
+    def averages(self) -> dict[str, float]:
+        """Bulk and shear moduli of a polycrystal, GPa.
+
+        Returns
+        -------
+        dict
+            ``bulk_modulus_gpa`` (Reuss: the response to pressure, 1/S_iijj), ``bulk_modulus_voigt_gpa``,
+            ``shear_modulus_gpa`` (Hill), ``young_modulus_gpa`` and ``poisson_ratio`` (of Hill's averages),
+            ``pugh_ratio`` (B/G), ``elastic_anisotropy`` (universal index 5 G_V/G_R + B_V/B_R − 6).
+
+        Raises
+        ------
+        PhysicsError
+            As :meth:`compliance`.
+        """
+        compliance = self.compliance()
+        bulk_voigt = float(_IDENTITY @ self.stiffness @ _IDENTITY) / 9
+        bulk_reuss = 1.0 / float(_IDENTITY @ compliance @ _IDENTITY)
+        shear_voigt = float(np.trace(_DEVIATORIC @ self.stiffness)) / 10
+        shear_reuss = 2.5 / float(np.trace(_DEVIATORIC @ compliance))
+        bulk, shear = 0.5 * (bulk_voigt + bulk_reuss), 0.5 * (shear_voigt + shear_reuss)
+        return {
+            "bulk_modulus_gpa": bulk_reuss / GPa,
+            "bulk_modulus_voigt_gpa": bulk_voigt / GPa,
+            "shear_modulus_gpa": shear / GPa,
+            "young_modulus_gpa": 9 * bulk * shear / (3 * bulk + shear) / GPa,
+            "poisson_ratio": (3 * bulk - 2 * shear) / (2 * (3 * bulk + shear)),
+            "pugh_ratio": bulk / shear,
+            "elastic_anisotropy": 5 * shear_voigt / shear_reuss + bulk_voigt / bulk_reuss - 6,
+        }
+
+    def voigt_gpa(self, *, clamped: bool = False) -> NDArray[np.float64]:
+        """Stiffness (6, 6) in Voigt's notation, order xx yy zz yz xz xy, GPa."""
+        return stiffness_to_voigt(self.clamped if clamped else self.stiffness) / GPa
+
+
+def compute_elastic_tensor(
+    atoms: Atoms,
+    calculator: Any,
+    *,
+    steps: Sequence[float] = STRAIN_STEPS,
+    symprec: float = SYMPREC,
+) -> ElasticTensor:
+    """Strain a crystal in six ways and both signs, and fit its stress.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Relaxed crystal, best in its primitive cell.
+    calculator : ase.calculators.calculator.Calculator
+        With stress.
+    steps : sequence of float
+        Sizes of the strains (norm of the tensor); both signs are taken.
+    symprec : float
+        Symmetry tolerance, Å.
+
+    Raises
+    ------
+    CalculatorError
+        The calculator gives no stress, or failed.
+    ConfigError
+        No step, or one that is not positive.
+    PhysicsError
+        The ions sit on a saddle.
+    """
+    if not len(steps) or min(steps) <= 0:
+        raise ConfigError(f"strain steps are {list(steps)}, expected positive numbers, e.g. [0.002, 0.004].")
+    signed = np.array([sign * step for step in steps for sign in (-1.0, 1.0)])
+    residual = stress(atoms, calculator)
+    ions = InternalStrain.of(atoms, calculator)
+    stresses = np.empty((2, 6, len(signed), 6))  # clamped or relaxed, strain, step, component
+    for n_strain, direction in enumerate(unit_strains()):
+        for n_step, step in enumerate(signed):
+            deformed = strained(atoms, step * direction)
+            stresses[0, n_strain, n_step] = to_mandel(stress(deformed, calculator))
+            ions.relax(deformed, calculator)
+            stresses[1, n_strain, n_step] = to_mandel(stress(deformed, calculator))
+        logger.info("elastic constants: strain %d of 6", n_strain + 1)
+    powers = np.stack([np.ones_like(signed), signed, signed**2], axis=1)[:, : 2 if len(steps) == 1 else 3]
+    slopes = np.linalg.lstsq(powers, np.moveaxis(stresses, 2, 0).reshape(len(signed), -1), rcond=None)[0][1]
+    raw = np.swapaxes(slopes.reshape(2, 6, 6), 1, 2)  # σ = C ε: column by strain
+    rotations = rotate_mandel(cartesian_rotations(phonopy_cell(atoms), symprec))
+    clamped, relaxed = (symmetrise_stiffness(matrix, rotations) for matrix in raw)
+    return ElasticTensor(relaxed, clamped, residual, float(np.linalg.norm(raw[1] - relaxed) / np.linalg.norm(relaxed)))
+
+
+def symmetrise_stiffness(stiffness: NDArray[np.float64], rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average a Mandel stiffness (6, 6) with its transpose and over Mandel rotations (n, 6, 6)."""
+    mean: NDArray[np.float64] = np.einsum("nij,jk,nlk->il", rotations, stiffness, rotations) / len(rotations)
+    return 0.5 * (mean + mean.T)
+
+
+def stress(atoms: Atoms, calculator: Any) -> NDArray[np.float64]:
+    """Stress (3, 3), eV/Å³, positive when the crystal pulls inwards.
+
+    Raises
+    ------
+    CalculatorError
+        The calculator gives none, or it is not finite.
+    """
+    atoms.calc = calculator
+    try:
+        with translate_calculator_errors(atoms):
+            value = np.asarray(atoms.get_stress(voigt=False), dtype=np.float64)
+    except CalculatorError as error:
+        if isinstance(error.__cause__, (PropertyNotImplementedError, NotImplementedError)):
+            raise CalculatorError(
+                f"{type(calculator).__name__} gives no stress, which elastic constants need. Use a calculator with "
+                "stress, or give the elastic constants (option stiffness_gpa)."
+            ) from error
+        raise
+    finally:
+        atoms.calc = None
+    if value.shape != (3, 3) or not np.isfinite(value).all():
+        raise CalculatorError(f"{type(calculator).__name__} gave a stress that is not finite: {value.tolist()}.")
+    return value
+
+
+def stiffness_from_list(values: Sequence[Sequence[float]] | NDArray[np.float64]) -> ElasticTensor:
+    """Elastic tensor given by a user: 6 × 6, Voigt, GPa, order xx yy zz yz xz xy.
+
+    Raises
+    ------
+    ConfigError
+        Not a symmetric 6 × 6 matrix of finite numbers.
+    """
+    matrix = np.array(values, dtype=np.float64)
+    if matrix.shape != (6, 6) or not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T, atol=1e-3):
+        raise ConfigError(
+            f"stiffness_gpa has shape {matrix.shape}, expected a symmetric 6 × 6 matrix in GPa (Voigt, order xx yy zz "
+            "yz xz xy)."
+        )
+    stiffness = stiffness_from_voigt(matrix) * GPa
+    return ElasticTensor(stiffness, stiffness, from_mandel(np.zeros(6)))

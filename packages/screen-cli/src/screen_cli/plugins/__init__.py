@@ -1,0 +1,1 @@
+"""Plugins: hook specifications, records, discovery, and the built-in ones."""

@@ -1,0 +1,31 @@
+"""Built-in sub-commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.records import CommandPlugin
+
+
+@hookimpl
+def screen_commands() -> Iterator[CommandPlugin]:
+    """Register the commands of :mod:`screen_cli.cli`."""
+    for name, summary in (
+        ("init", "Write a commented configuration file"),
+        ("run", "Screen crystals: start or resume a run"),
+        ("structures", "Prototypes; preview and export the crystals of a configuration"),
+        ("status", "How far a run is, what failed and why"),
+        ("show", "Results as a table: filter, columns, sort"),
+        ("export", "Results as CSV, JSON, Parquet, extended XYZ or ASE database"),
+        ("gate", "Recall and precision of the gate, and what it saves"),
+        ("compare", "Two runs (two force fields) on the same crystals: table, parity, statistics"),
+        ("plot", "Figures of one crystal: bands and DOS, conductivity"),
+        ("expansion", "Thermal expansion, Grüneisen parameters, elastic constants"),
+        ("report", "Write the HTML report of a run"),
+        ("bench", "Benchmark force fields on κ against a reference; compare two"),
+        ("merge", "Join runs of one configuration, e.g. shards that ran elsewhere"),
+        ("rebuild", "Make the index anew from the records"),
+        ("plugins", "List and check plugins"),
+    ):
+        yield CommandPlugin(name=name, summary=summary, factory=f"screen_cli.cli.{name}:main")

@@ -1,0 +1,24 @@
+"""Built-in output formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.records import ExporterPlugin
+
+
+@hookimpl
+def screen_exporters() -> Iterator[ExporterPlugin]:
+    """Register the formats of :mod:`screen_cli.report.exporters`."""
+    for name, summary, suffix, function in (
+        ("csv", "Comma-separated values, one line per crystal", ".csv", "write_csv"),
+        ("json", "JSON list of objects", ".json", "write_json"),
+        ("jsonl", "One JSON object per line", ".jsonl", "write_json_lines"),
+        ("parquet", "Apache Parquet, typed columns", ".parquet", "write_parquet"),
+        ("extxyz", "Extended XYZ: relaxed crystals with their columns", ".extxyz", "write_extxyz"),
+        ("ase-db", "ASE database: relaxed crystals with key-value pairs", ".db", "write_ase_db"),
+    ):
+        pip = "screen-cli[parquet]" if name == "parquet" else None
+        factory = f"screen_cli.report.exporters:{function}"
+        yield ExporterPlugin(name=name, summary=summary, suffix=suffix, factory=factory, pip=pip)

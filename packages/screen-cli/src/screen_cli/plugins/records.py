@@ -1,0 +1,236 @@
+"""The frozen records that hooks yield: what a plugin tells the host about itself.
+
+Every ``factory`` (``main`` for a command) is a lazy string ``"package.module:attribute"``. The host
+imports it when the thing is used and not before, so that ``screen-cli --help`` imports neither torch nor
+phono3py. Fields are only ever added, always with a default.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from screen_cli.errors import MissingExtraError, PluginError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginRecord:
+    """What every record has.
+
+    Parameters
+    ----------
+    name : str
+        What a user types, lower case.
+    summary : str
+        One line for tables and help.
+    factory : str
+        Lazy ``"package.module:attribute"``.
+    pip : str or None
+        What to install when the factory's module cannot be imported, e.g. ``"screen-cli[sevennet]"``.
+    distribution : str
+        Name and version of the distribution that registered the record; filled in by the host.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    pip: str | None = None
+    distribution: str = ""
+
+    def load(self) -> Any:
+        """Import and return what ``factory`` names.
+
+        Raises
+        ------
+        MissingExtraError
+            The module, or something it needs, is not installed; the message holds the pip line.
+        PluginError
+            The string is malformed or the attribute does not exist.
+        """
+        module_name, _, attribute = self.factory.partition(":")
+        if not module_name or not attribute:
+            raise PluginError(
+                f"plugin '{self.name}' has factory '{self.factory}', expected 'package.module:attribute'."
+            )
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            fix = f" Install it: pip install '{self.pip}'." if self.pip else ""
+            raise MissingExtraError(f"'{self.name}' needs {error.name or module_name}: {error}.{fix}") from error
+        try:
+            return getattr(module, attribute)
+        except AttributeError as error:
+            raise PluginError(f"plugin '{self.name}': module {module_name} has no '{attribute}'.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalculatorPlugin(PluginRecord):
+    """A force field: ``factory(**options) -> ase.calculators.calculator.Calculator``.
+
+    Parameters
+    ----------
+    licence, citation : str
+        Of the weights or the code; shown to the user and written to the manifest.
+    models : tuple of str
+        Names accepted by the option ``model``; empty when there is no choice.
+    downloads : str
+        Empty when weights ship in a wheel; otherwise what would be downloaded and from whom.
+    provides_stress : bool
+        Whether the cell can be relaxed.
+    requires : tuple of str
+        Importable modules without which the factory cannot work, for ``plugins check``.
+    """
+
+    licence: str = ""
+    citation: str = ""
+    models: tuple[str, ...] = ()
+    downloads: str = ""
+    provides_stress: bool = True
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerPlugin(PluginRecord):
+    """Trains a force field from a labelled set: ``factory(**options)`` gives an object with ``train``.
+
+    ``train(train_atoms, validation_atoms, *, workdir, seed, warm_start, n_members) -> list[path]`` and
+    ``committee(paths)`` whose ``predict_committee(list[Atoms])`` returns ``{"forces": [(n_models, n_atoms,
+    3), ...], "energies": (n_models, n_structures) or None}``.
+    """
+
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureSourcePlugin(PluginRecord):
+    """A source of crystals: ``factory(**options) -> Iterator[screen_cli.crystal.structure.Structure]``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForceConstantSolverPlugin(PluginRecord):
+    """Displacements and forces to force constants.
+
+    ``factory(**options)`` returns an object with ``solve(phono3py, forces, forces_fc2, *, third_order) -> dict`` of
+    compact ``fc2`` and ``fc3``, as documented in :mod:`screen_cli.solvers.force_constants`.
+
+    Parameters
+    ----------
+    displacements : {"random", "finite-difference"}
+        Which kind of displaced supercells the solver needs.
+    citation : str
+        What to cite.
+    """
+
+    displacements: str = "random"
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConductivitySolverPlugin(PluginRecord):
+    """Transport: ``factory(**options)`` returns a callable.
+
+    ``solver(phono3py, temperatures, *, lbte=False, isotope=True, boundary_mfp=None) -> dict[str, NDArray]``
+    with a ``phono3py.Phono3py`` that has fc2, fc3, mesh and (when given) NAC set. Arrays, with n_irr
+    irreducible q points and components xx yy zz yz xz xy: ``temperatures`` (n_temps,) K; ``kappa_p``
+    (n_temps, 6) W/(m K); ``frequency`` (n_irr, n_bands) THz; ``gamma`` (n_temps, n_irr, n_bands) HWHM in
+    THz; ``weights`` (n_irr,); ``qpoints`` (n_irr, 3); ``mode_kappa_p`` (n_temps, n_irr, n_bands, 6); with
+    coherences also ``kappa_c``, ``kappa_total`` and ``mode_kappa_c`` of the same shapes.
+
+    Parameters
+    ----------
+    coherences : bool
+        Whether the result has ``kappa_c``.
+    """
+
+    coherences: bool = False
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPlugin(PluginRecord):
+    """A judgement of one conductivity against another: ``factory(result, reference) -> dict[str, float]``.
+
+    Both are mappings with ``name``, ``temperature`` (K), ``kappa`` (W/(m K), mean of xx, yy, zz), ``modes``
+    (n_irr, n_bands) W/(m K), weight of q inside, ``weights`` (n_irr,), ``qpoints`` (n_irr, 3) fractional and
+    ``frequencies`` (n_irr, n_bands) THz. What cannot be compared raises ``ValueError`` with one sentence.
+
+    Parameters
+    ----------
+    citation : str
+        What to cite.
+    """
+
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertyPlugin(PluginRecord):
+    """A per-structure property: ``factory(records, **options) -> dict[str, float | int | str | list]``.
+
+    ``records`` maps stage names to :class:`screen_cli.store.record.Record`; another property is the stage
+    ``property_<name>``, and naming it in ``needs`` runs it too. A property with arrays to keep returns a Record.
+
+    Parameters
+    ----------
+    needs : tuple of str
+        Stages whose records the property reads; it runs after the last of them.
+    columns : dict of str to str
+        Name of each scalar it returns, and its meaning with unit.
+    version : str
+        Part of the content key: change it when the numbers change.
+    uses_calculator : bool
+        The function gets the force field of the run as keyword ``calculator``.
+    recomputes : bool
+        The function gets keyword ``recompute``: ``recompute(arrays, last_stage)`` sends other forces, under the
+        names ``forces`` (n_supercells, n_atoms, 3) and ``forces_fc2``, through the run's own fit up to
+        ``"force_constants"``, ``"harmonic"`` or ``"conductivity"`` and returns these records by stage. ``needs``
+        must name ``displace`` and those stages. Nothing is stored, held out or left for the mode-resolved arrays.
+    uses_structure : bool
+        The function gets the crystal as keyword ``structure`` (:class:`screen_cli.crystal.structure.Structure`).
+    fingerprint : str
+        Lazy ``"module:function"``; ``function(structure, **options)`` returns JSON that becomes part of the content
+        key, e.g. checksums of files the property reads. Empty: the records and options are all it depends on.
+    """
+
+    needs: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    version: str = "1"
+    uses_calculator: bool = False
+    recomputes: bool = False
+    uses_structure: bool = False
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePlugin(PluginRecord):
+    """Where tasks run: ``factory(settings)`` returns a :class:`screen_cli.engines.Engine`.
+
+    A factory that has a parameter ``workdir`` gets a folder (Path) inside the run directory, which the compute nodes
+    see, for its logs and scripts.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExporterPlugin(PluginRecord):
+    """Rows out: ``factory(rows, path, *, run) -> None``.
+
+    ``rows`` has a length and can be walked through any number of times, each time from the front; it holds flat dicts
+    and may be too many for the memory. ``run`` is the :class:`screen_cli.store.run_directory.RunDirectory`, or None.
+
+    Parameters
+    ----------
+    suffix : str
+        File ending that selects the exporter, e.g. ``".csv"``.
+    """
+
+    suffix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandPlugin(PluginRecord):
+    """A sub-command of ``screen-cli``: ``factory(argv: list[str]) -> int`` gets what follows its name.
+
+    It may use any option parser it likes; ``screen-cli NAME --help`` reaches it unchanged.
+    """

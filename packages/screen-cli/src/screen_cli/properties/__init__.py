@@ -1,0 +1,1 @@
+"""Built-in properties of one crystal, computed from earlier records."""

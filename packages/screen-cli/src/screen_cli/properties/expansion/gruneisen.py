@@ -1,0 +1,314 @@
+r"""Mode Grüneisen tensors, from third-order force constants and from strained crystals.
+
+.. math:: \gamma^{kl}_{qs} = -\frac{1}{\omega_{qs}} \frac{\partial \omega_{qs}}{\partial \varepsilon_{kl}}
+          = -\frac{1}{2 \omega_{qs}^2} \langle e_{qs} | \frac{\partial D(q)}{\partial \varepsilon_{kl}} | e_{qs} \rangle
+
+at fixed fractional q, with the ions relaxed at each strain; γ^kl is taken symmetric. D is linear in the force
+constants, so a finite difference of these, [Φ(ε) − Φ(−ε)]/2, put on the unstrained lattice gives the derivative of D
+itself: no bands have to be followed, and nothing depends on the basis of a degenerate set but its own split.
+
+References
+----------
+T. H. K. Barron, J. G. Collins and G. K. White, Adv. Phys. 29, 609 (1980), doi:10.1080/00018738000101426.
+The formula of fc3 is phono3py's (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), doi:10.7566/JPSJ.92.012001).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.physics.elastic import SYMPREC
+from screen_cli.physics.internal_strain import InternalStrain
+from screen_cli.physics.strain import ase_cell, phonopy_cell, strained
+from screen_cli.settings import ForcesSettings
+from screen_cli.stages.displace import supercell_arrays
+from screen_cli.stages.forces import compute_forces
+from screen_cli.stages.harmonic import is_stable
+from screen_cli.store.record import Record
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from phono3py import Phono3py
+    from phonopy import Phonopy
+
+logger = logging.getLogger(__name__)
+
+STRAIN = 0.003
+DISTANCE = 0.03  # Å; silicon's softest modes still move with it: docs/theory/thermal-expansion.md
+_ACOUSTIC_THZ = 0.01
+
+
+@dataclass(frozen=True)
+class ModeGruneisen:
+    """Grüneisen tensors of the modes at irreducible q points.
+
+    Parameters
+    ----------
+    qpoints : ndarray
+        float64 (n_irr, 3), fractional.
+    weights : ndarray
+        int64 (n_irr,), multiplicity in the mesh.
+    frequencies : ndarray
+        float64 (n_irr, n_bands), THz.
+    tensors : ndarray
+        float64 (n_irr, n_bands, 3, 3), symmetric, dimensionless, Cartesian. Zero for the translations at Γ. From
+        strains that keep the symmetry only this part of each tensor is known, which is all that α needs.
+    translations : ndarray
+        bool (n_irr, n_bands), True for the three translations at Γ, which have neither frequency nor γ.
+    """
+
+    qpoints: NDArray[np.float64]
+    weights: NDArray[np.int64]
+    frequencies: NDArray[np.float64]
+    tensors: NDArray[np.float64]
+    translations: NDArray[np.bool_]
+
+    @property
+    def volumetric(self) -> NDArray[np.float64]:
+        """γ = −∂ln ω/∂ln V under isotropic strain, (n_irr, n_bands): a third of the trace."""
+        mean: NDArray[np.float64] = np.trace(self.tensors, axis1=2, axis2=3) / 3
+        return mean
+
+
+def gruneisen_from_fc3(phono3py: Phono3py, mesh: list[int], *, ion_clamped: bool = False) -> ModeGruneisen:
+    """Mode Grüneisen tensors from fc2 and fc3, by phono3py; no further force is needed.
+
+    Parameters
+    ----------
+    phono3py : Phono3py
+        With fc2 and fc3. A larger fc2 supercell is folded onto that of fc3.
+    mesh : list of int
+        Γ-centred mesh.
+    ion_clamped : bool
+        Leave out the internal strain.
+
+    Raises
+    ------
+    ConfigError
+        There is no fc3, or the supercell of fc2 is no multiple of that of fc3.
+    PhysicsError
+        A mode is imaginary.
+    """
+    from phono3py.phonon3.gruneisen import Gruneisen
+    from phonopy import Phonopy
+
+    if phono3py.fc3 is None or phono3py.fc2 is None:
+        raise ConfigError("Grüneisen tensors from fc3 need fc2 and fc3. Set force_constants.third_order = true.")
+    fc2 = fold_fc2(phono3py)
+    phonopy = Phonopy(
+        phono3py.unitcell,
+        supercell_matrix=phono3py.supercell_matrix,
+        primitive_matrix=phono3py.primitive_matrix,
+        log_level=0,
+    )
+    phonopy.force_constants = fc2
+    points = _irreducible_points(phonopy, mesh)
+    worker = Gruneisen(fc2, phono3py.fc3, phono3py.supercell, phono3py.primitive, ion_clamped=ion_clamped)
+    worker.set_qpoints(points.qpoints)
+    with np.errstate(divide="ignore", invalid="ignore"):  # it divides by ω² = 0 where it then sets nothing
+        worker.run()
+    tensors = np.array(worker.gruneisen_parameters)
+    return _finish(points, 0.5 * (tensors + np.swapaxes(tensors, 2, 3)))
+
+
+def gruneisen_from_strains(
+    phonopy: Phonopy,
+    calculator: Any,
+    mesh: list[int],
+    strains: NDArray[np.float64],
+    *,
+    amplitude: float = STRAIN,
+    distance: float = DISTANCE,
+) -> ModeGruneisen:
+    """Mode Grüneisen tensors from force constants of strained crystals, ions relaxed.
+
+    Parameters
+    ----------
+    phonopy : Phonopy
+        Of the unstrained crystal, with force constants.
+    calculator : ase.calculators.calculator.Calculator
+    mesh : list of int
+        Γ-centred mesh.
+    strains : ndarray
+        float64 (n_strains, 3, 3), orthonormal: :func:`~screen_cli.physics.strain.invariant_strains`, or
+        :func:`~screen_cli.physics.strain.unit_strains` for the whole tensor.
+    amplitude : float
+        Largest element of each strain; both signs are taken.
+    distance : float
+        Displacement in the strained supercells, Å.
+
+    Raises
+    ------
+    ConfigError
+        The amplitude is not positive.
+    PhysicsError
+        A mode of the unstrained crystal is imaginary.
+    """
+    from screen_cli.stages.lattice import primitive_atom_of_unitcell
+
+    if not 0 < amplitude < 0.1:
+        raise ConfigError(f"the strain is {amplitude}, expected a small positive number such as {STRAIN}.")
+    _irreducible_points(phonopy, mesh)  # imaginary modes are told before forces are spent
+    unitcell, primitive = ase_cell(phonopy.unitcell), ase_cell(phonopy.primitive)
+    ions = InternalStrain.of(primitive, calculator)
+    images = primitive_atom_of_unitcell(phonopy)
+    derivatives = []
+    for number, strain in enumerate(strains):
+        pair = []
+        size = amplitude / float(np.abs(strain).max())
+        for step in (size, -size):
+            deformed = strained(unitcell, step * strain)
+            deformed.positions += ions.relax(strained(primitive, step * strain), calculator)[images]
+            pair.append(force_constants_of(deformed, phonopy, calculator, distance))
+        derivatives.append((pair[0] - pair[1]) / (2 * size))
+        logger.info("strained crystals: strain %d of %d", number + 1, len(strains))
+    return gruneisen_from_derivatives(phonopy, mesh, strains, np.array(derivatives))
+
+
+def gruneisen_from_derivatives(
+    phonopy: Phonopy, mesh: list[int], strains: NDArray[np.float64], derivatives: NDArray[np.float64]
+) -> ModeGruneisen:
+    """Mode Grüneisen tensors from derivatives of the force constants, wherever they come from.
+
+    Parameters
+    ----------
+    phonopy : Phonopy
+        Of the unstrained crystal, with force constants.
+    mesh : list of int
+        Γ-centred mesh.
+    strains : ndarray
+        float64 (n_strains, 3, 3), orthonormal.
+    derivatives : ndarray
+        float64 (n_strains, n_primitive, n_atoms, 3, 3), eV/Å²: ∂Φ by the size of each strain, ions relaxed.
+
+    Raises
+    ------
+    PhysicsError
+        A mode of the unstrained crystal is imaginary.
+    """
+    points = _irreducible_points(phonopy, mesh)
+    along = _expectation_values(phonopy, points, derivatives)  # (n_irr, n_bands, n_strains)
+    return _finish(points, np.einsum("qsn,nkl->qskl", along, strains))
+
+
+def force_constants_of(deformed: Atoms, phonopy: Phonopy, calculator: Any, distance: float) -> NDArray[np.float64]:
+    """Compact fc2 of a deformed unit cell by finite differences, on the atoms of ``phonopy``.
+
+    Parameters
+    ----------
+    deformed : ase.Atoms
+        Unit cell with the atoms of ``phonopy.unitcell``, in that order.
+    phonopy : Phonopy
+        Gives the multiples and the primitive cell.
+    distance : float
+        Displacement, Å.
+
+    Returns
+    -------
+    ndarray
+        float64 (n_primitive, n_atoms, 3, 3), eV/Å².
+    """
+    return deformed_phonopy(deformed, phonopy, calculator, distance).force_constants
+
+
+def deformed_phonopy(deformed: Atoms, phonopy: Phonopy, calculator: Any, distance: float) -> Phonopy:
+    """Phonopy object of a deformed unit cell with compact force constants (see :func:`force_constants_of`)."""
+    from phonopy import Phonopy as PhonopyObject
+
+    result = PhonopyObject(
+        phonopy_cell(deformed),
+        supercell_matrix=phonopy.supercell_matrix,
+        primitive_matrix=phonopy.primitive_matrix,
+        symprec=SYMPREC,
+        log_level=0,
+    )
+    result.generate_displacements(distance=distance)
+    vectors = np.zeros((len(result.dataset["first_atoms"]), len(result.supercell), 3))
+    for row, move in zip(vectors, result.dataset["first_atoms"], strict=True):
+        row[move["number"]] = move["displacement"]
+    record = Record({}, {"displacements": vectors, **supercell_arrays(result.supercell)})
+    result.forces = compute_forces(record, calculator, ForcesSettings()).arrays["forces"]
+    result.produce_force_constants(calculate_full_force_constants=False, show_drift=False)
+    result.symmetrize_force_constants(show_drift=False)
+    return result
+
+
+def fold_fc2(phono3py: Phono3py) -> NDArray[np.float64]:
+    """Compact fc2 on the supercell of fc3: Φ(0, l) = Σ_L Φ(0, l + L) over the smaller supercell's lattice.
+
+    Raises
+    ------
+    ConfigError
+        The supercell of fc2 is no multiple of that of fc3.
+    """
+    fc2 = np.asarray(phono3py.fc2)
+    if fc2.shape[0] == fc2.shape[1] != len(phono3py.primitive):
+        fc2 = fc2[np.asarray(phono3py.phonon_primitive.p2s_map)]
+    if phono3py.phonon_supercell_matrix is None:
+        return fc2
+    small, large = phono3py.supercell, phono3py.phonon_supercell
+    multiples = np.linalg.solve(np.asarray(small.cell).T, np.asarray(large.cell).T)
+    if not np.allclose(multiples, np.rint(multiples), atol=1e-6):
+        raise ConfigError(
+            "the supercell of fc2 is no multiple of that of fc3, so it cannot be folded onto it. Choose dim_fc2 as "
+            "multiples of dim, or use strained crystals."
+        )
+    inverse = np.linalg.inv(small.cell)
+    difference = (np.asarray(large.positions)[:, None] - np.asarray(small.positions)[None]) @ inverse
+    images = np.argmin(np.abs(difference - np.rint(difference)).sum(axis=2), axis=1)
+    folded = np.zeros((len(fc2), len(small), 3, 3))
+    for atom, image in enumerate(images):
+        folded[:, image] += fc2[:, atom]
+    return folded
+
+
+def _irreducible_points(phonopy: Phonopy, mesh: list[int]) -> ModeGruneisen:
+    """Points, weights and frequencies of a mesh; tensors still zero."""
+    sampled = phonopy.run_mesh(mesh, is_gamma_center=True)
+    frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
+    if not is_stable(frequencies, qpoints, gamma_tolerance_thz=_ACOUSTIC_THZ, tolerance_thz=0.0):
+        raise PhysicsError(
+            f"the lowest frequency of the mesh is {frequencies.min():.3f} THz: the crystal has imaginary modes, which "
+            "have no Grüneisen parameter. Relax it further, or treat it as unstable."
+        )
+    translations = np.zeros(frequencies.shape, dtype=bool)
+    for row in np.flatnonzero(np.linalg.norm(qpoints - np.rint(qpoints), axis=1) < 1e-8):
+        translations[row, np.argsort(np.abs(frequencies[row]))[:3]] = True
+    return ModeGruneisen(
+        qpoints, np.array(sampled.weights), frequencies, np.zeros((*frequencies.shape, 3, 3)), translations
+    )
+
+
+def _expectation_values(
+    phonopy: Phonopy, points: ModeGruneisen, derivatives: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """−⟨e|∂D|e⟩/2ω² for each derivative of the force constants, (n_irr, n_bands, n_derivatives)."""
+    from phonopy.harmonic.dynamical_matrix import DynamicalMatrix
+
+    supercell, primitive = phonopy.supercell, phonopy.primitive
+    changes = [DynamicalMatrix(supercell, primitive, np.array(fc, order="C")) for fc in derivatives]
+    matrix = phonopy.dynamical_matrix
+    values = np.zeros((*points.frequencies.shape, len(changes)))
+    for row, qpoint in enumerate(points.qpoints):
+        matrix.run(qpoint)
+        squares, vectors = np.linalg.eigh(matrix.dynamical_matrix)
+        moving = ~points.translations[row]
+        for column, change in enumerate(changes):
+            change.run(qpoint)
+            expected = np.einsum("is,ij,js->s", vectors.conj(), change.dynamical_matrix, vectors).real
+            values[row, moving, column] = -0.5 * expected[moving] / squares[moving]
+    return values
+
+
+def _finish(points: ModeGruneisen, tensors: NDArray[np.float64]) -> ModeGruneisen:
+    """Put tensors on their points; translations get none."""
+    tensors = np.where(points.translations[..., None, None], 0.0, tensors)
+    if not np.isfinite(tensors).all():
+        raise PhysicsError("a Grüneisen tensor is not finite: a mode away from Γ has zero frequency.")
+    return ModeGruneisen(points.qpoints, points.weights, points.frequencies, tensors, points.translations)

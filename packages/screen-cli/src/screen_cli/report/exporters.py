@@ -1,0 +1,172 @@
+"""Tables out: CSV, JSON, JSON lines, Parquet, extended XYZ, ASE database. Rows pass through one at a time."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from screen_cli.errors import MissingExtraError
+
+Row = Mapping[str, Any]
+
+_BOOKKEEPING = ("keys",)
+_PARQUET_ROWS = 5000
+
+
+def write_csv(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+    """Write one line per crystal; columns are the union over all rows."""
+    names = columns_of(rows)
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+    """Write a JSON list of objects."""
+    with Path(path).open("w", encoding="utf-8") as file:
+        file.write("[")
+        for number, row in enumerate(rows):
+            file.write(("," if number else "") + "\n" + json.dumps(_without_bookkeeping(row)))
+        file.write("\n]\n")
+
+
+def write_json_lines(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+    """Write one JSON object per line."""
+    with Path(path).open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(_without_bookkeeping(row)) + "\n")
+
+
+def write_parquet(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+    """Write an Apache Parquet file: integers, floats and text, null where there is no value.
+
+    Raises
+    ------
+    MissingExtraError
+        Without pyarrow.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("Parquet needs pyarrow. Install it: pip install 'screen-cli[parquet]'.") from error
+    kinds = _kinds(rows)
+    arrow = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
+    waiting = iter(rows)
+    with pq.ParquetWriter(str(path), schema) as writer:
+        while batch := list(itertools.islice(waiting, _PARQUET_ROWS)):
+            plain = [{name: _as_kind(row.get(name), kind) for name, kind in kinds.items()} for row in batch]
+            writer.write_table(pa.Table.from_pylist(plain, schema=schema))
+
+
+def write_extxyz(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+    """Write the crystals (relaxed where that stage finished) with their columns in ``info``."""
+    write_frames(_crystals(rows, run), path)
+
+
+def write_ase_db(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+    """Write an ASE database; columns become key-value pairs (see :func:`write_database`)."""
+    write_database(_crystals(rows, run), path)
+
+
+def write_frames(frames: Iterable[Any], path: Path) -> None:
+    """Write ASE atoms, one after the other, as extended XYZ.
+
+    Text that ASE would read back as a number is written as JSON, which it reads back as text.
+    """
+    from ase.io import write
+
+    with Path(path).open("w", encoding="utf-8") as file:
+        for atoms in frames:
+            for name, value in atoms.info.items():
+                if _reads_as_number(value):
+                    atoms.info[name] = f"_JSON {json.dumps(value)}"
+            write(file, atoms, format="extxyz")
+
+
+def write_database(frames: Iterable[Any], path: Path) -> None:
+    """Write ASE atoms into an ASE database, what is in ``info`` as key-value pairs.
+
+    ASE refuses text that reads as a number (an id such as ``12e4567890ab``, the formula ``NaN``) and some names; such
+    names get the prefix ``screen_``, and ``data["row"]`` holds everything as it is.
+    """
+    from ase.db import connect
+    from ase.db.core import reserved_keys
+
+    Path(path).unlink(missing_ok=True)
+    with connect(str(path), type="db") as database:
+        for atoms in frames:
+            row, atoms.info = dict(atoms.info), {}
+            pairs = {(f"screen_{name}" if name in reserved_keys else name): value for name, value in row.items()}
+            pairs = {name: value for name, value in pairs.items() if not _reads_as_number(value)}
+            database.write(atoms, key_value_pairs=pairs, data={"row": row})
+
+
+def _reads_as_number(value: Any) -> bool:
+    """Whether ASE would take a text for a number or a truth value."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return value in ("T", "F", "True", "False", "true", "false")
+    return True
+
+
+def columns_of(rows: Iterable[Row]) -> list[str]:
+    """Union of the columns of all rows, in order of first appearance."""
+    names = getattr(rows, "columns", None) or list(dict.fromkeys(name for row in rows for name in row))
+    return [name for name in names if name not in _BOOKKEEPING]
+
+
+def _without_bookkeeping(row: Row) -> dict[str, Any]:
+    """Leave out what only the store needs."""
+    return {name: value for name, value in row.items() if name not in _BOOKKEEPING}
+
+
+def _kinds(rows: Iterable[Row]) -> dict[str, type]:
+    """Type of each column: whole numbers, numbers, or text when anything in it is text."""
+    kinds: dict[str, type] = dict.fromkeys(columns_of(rows), int)
+    order = (int, float, str)
+    for row in rows:
+        for name, value in row.items():
+            if value is not None and name in kinds:
+                kind = int if isinstance(value, (bool, int)) else float if isinstance(value, float) else str
+                kinds[name] = max(kinds[name], kind, key=order.index)
+    return kinds
+
+
+def _as_kind(value: Any, kind: type) -> Any:
+    """Fit a value into its column."""
+    if value is None or isinstance(value, kind):
+        return int(value) if isinstance(value, bool) else value
+    return kind(value) if not isinstance(value, (list, dict)) else json.dumps(value)
+
+
+def _crystals(rows: Iterable[Row], run: Any) -> Iterator[Any]:
+    """Crystals of the rows; those that could not be read or were filtered have none."""
+    for row in rows:
+        if run is not None and (run.store.folder(row["id"]) / "structure.json").is_file():
+            yield _atoms_with_info(row, run)
+
+
+def _atoms_with_info(row: Row, run: Any) -> Any:
+    """Crystal of a row, relaxed when possible, with the row's scalars in ``info``."""
+    from screen_cli.crystal.structure import Structure
+
+    atoms = Structure.from_dict(run.store.read_structure(row["id"])).atoms.copy()
+    keys = json.loads(row.get("keys") or "{}")
+    if "relax" in keys:
+        from screen_cli.stages.relax import relaxed_atoms
+
+        record = run.store.read(row["id"], "relax", keys["relax"])
+        atoms = atoms if record is None else relaxed_atoms(record)
+    atoms.calc = None
+    atoms.info = {name: value for name, value in row.items() if value is not None and name != "keys"}
+    return atoms

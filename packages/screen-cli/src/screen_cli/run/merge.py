@@ -1,0 +1,170 @@
+"""Joining run directories: what shards found elsewhere, in one place.
+
+Records are copied file by file, the JSON that makes a record count last, and what is there already stays. So a merge
+that was cut short goes on where it stopped, and one that is done again does nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from screen_cli.errors import ConfigError
+from screen_cli.run.driver import rebuild_index, was_source_read
+from screen_cli.run.reading import JOURNAL
+from screen_cli.store.atomic_write import flush_all, write_bytes
+from screen_cli.store.run_directory import RunDirectory, setting_differences
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class MergeReport:
+    """What a merge did.
+
+    Parameters
+    ----------
+    n_copied, n_known : int
+        Records that were copied, and that were there with the same content.
+    conflicts : list of str
+        One sentence for each record that both sides have with different results; the target keeps its own.
+    damaged : list of str
+        Records of a source that are not whole; their stages run again.
+    missing_shards : list of str
+        Shards of the campaign that were not among the sources.
+    counts : dict of str to int
+        Structures in each state, afterwards.
+    """
+
+    n_copied: int = 0
+    n_known: int = 0
+    conflicts: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    missing_shards: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def merge_runs(
+    sources: Sequence[Path | str], target: Path | str, *, tell: Callable[[int], None] = lambda n: None
+) -> MergeReport:
+    """Copy what the runs ``sources`` found into the run ``target``, which is made when missing.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Run directories of one configuration; they are only read.
+    target : path
+    tell : callable
+        Told how many structures have been looked at.
+
+    Raises
+    ------
+    ConfigError
+        The configurations differ; each difference is named.
+    StoreError
+        A source is no run directory, or the target cannot be written.
+    """
+    runs = [RunDirectory.open(source) for source in sources]
+    for run in runs[1:]:
+        if differences := setting_differences(runs[0].settings, run.settings):
+            raise ConfigError(
+                f"{runs[0].root} and {run.root} have different settings: {'; '.join(differences)}. Results of "
+                "different settings are not joined; compare them with: screen-cli compare"
+            )
+    merged = RunDirectory.create(target, runs[0].settings)
+    if any(run.root.resolve() == merged.root.resolve() for run in runs):
+        raise ConfigError(f"{target} is a source and the target. Merge into another directory.")
+    report = MergeReport()
+    with merged.locked():
+        merged.remove_index()  # whoever comes after an interruption makes it anew
+        n_seen = 0
+        for run in runs:
+            _join_journals(run, merged)
+            for structure_id in run.store.structure_ids():
+                _merge_structure(run, merged, structure_id, report)
+                n_seen += 1
+                tell(n_seen)
+            for path in sorted((run.root / "failed").glob("*.json")):
+                _copy(path, merged.root / "failed" / path.name)
+        flush_all()
+    report.missing_shards = _missing_shards(runs)
+    whole = not report.missing_shards and all(was_source_read(run) for run in runs)
+    report.counts = rebuild_index(merged, source_read=whole)
+    return report
+
+
+def _merge_structure(run: RunDirectory, merged: RunDirectory, structure_id: str, report: MergeReport) -> None:
+    """Copy one structure and its records."""
+    folder, destination = run.store.folder(structure_id), merged.store.folder(structure_id)
+    _copy(folder / "structure.json", destination / "structure.json")
+    for path in sorted(folder.glob("*-*.json")):
+        stage, _, key = path.stem.rpartition("-")
+        label = f"{stage}-{key} of {structure_id}"
+        try:
+            header: dict[str, Any] = json.loads(path.read_bytes())
+            parts = {suffix: run.store.path(structure_id, stage, key, suffix) for suffix in header["parts"]}
+            contents = {suffix: part.read_bytes() for suffix, part in parts.items()}
+            whole = all(_sha256(contents[suffix]) == header["parts"][suffix]["sha256"] for suffix in parts)
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if not whole:
+            report.damaged.append(f"{label} in {run.root} is not whole")
+            continue
+        if merged.store.find(structure_id, stage, key) is None:
+            for suffix, content in contents.items():
+                write_bytes(merged.store.path(structure_id, stage, key, suffix), content, durable=False)
+            write_bytes(destination / path.name, path.read_bytes(), durable=False)
+            report.n_copied += 1
+            continue
+        theirs = json.loads((destination / path.name).read_bytes())
+        if (theirs["data"], theirs["parts"]) == (header["data"], header["parts"]):
+            report.n_known += 1
+        else:
+            report.conflicts.append(
+                f"{label}: {'; '.join(_differences(theirs, header))} (first: kept, then {run.root})"
+            )
+
+
+def _differences(kept: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    """Yield what two records of one key disagree about."""
+    for name in sorted(kept["data"].keys() | other["data"].keys()):
+        if kept["data"].get(name) != other["data"].get(name):
+            yield f"{name} is {kept['data'].get(name)!r} and {other['data'].get(name)!r}"
+    if kept["parts"] != other["parts"]:
+        yield f"the files {sorted(kept['parts'].keys() | other['parts'].keys())} differ"
+
+
+def _join_journals(run: RunDirectory, merged: RunDirectory) -> None:
+    """Add the filtered crystals of a run to those of the merged one, each once."""
+    lines: dict[str, None] = {}
+    for journal in (merged.root / JOURNAL, run.root / JOURNAL):
+        if journal.is_file():
+            lines |= dict.fromkeys(journal.read_text(encoding="utf-8").splitlines())
+    if lines:
+        write_bytes(merged.root / JOURNAL, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _missing_shards(runs: Sequence[RunDirectory]) -> list[str]:
+    """Shards that no source was; empty when one of them was whole."""
+    shards = [run.shard for run in runs]
+    if None in shards:
+        return []
+    n_shards = {n for _, n in filter(None, shards)}
+    have = {f"{k}/{n}" for k, n in filter(None, shards)}
+    return [f"{k}/{n}" for n in sorted(n_shards) for k in range(1, n + 1) if f"{k}/{n}" not in have]
+
+
+def _copy(path: Path, destination: Path) -> None:
+    """Copy a file that is not there yet."""
+    if not destination.exists():
+        write_bytes(destination, path.read_bytes(), durable=False)
+
+
+def _sha256(content: bytes) -> str:
+    """Checksum as the records have it."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,139 @@
+"""Least squares with every symmetry and sum rule built in, by symfc.
+
+References
+----------
+A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.214302.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen_cli.errors import ConfigError
+from screen_cli.solvers.force_constants import check_forces
+
+
+class SymfcSolver:
+    """Fit fc2 and fc3 together by least squares in symfc's symmetry-adapted basis.
+
+    Parameters
+    ----------
+    cutoff : float, optional
+        Pair distance beyond which fc3 vanishes, Å; empty: none (a cutoff biases κ).
+    cutoff_fc2 : float, optional
+        The same for fc2.
+    """
+
+    supports_subset: ClassVar[bool] = True
+
+    def __init__(self, *, cutoff: float | None = None, cutoff_fc2: float | None = None) -> None:
+        for value in (cutoff, cutoff_fc2):
+            if value is not None and value <= 0:
+                raise ConfigError(f"symfc cutoff is {value}, expected a distance above 0 Å or nothing.")
+        self.cutoff: dict[int, float] = {}
+        if cutoff is not None:
+            self.cutoff[3] = float(cutoff)
+        if cutoff_fc2 is not None:
+            self.cutoff[2] = float(cutoff_fc2)
+        self._bases: list[tuple[Any, tuple[int, ...], Any]] = []
+
+    def count_parameters(self, phono3py: Any, *, third_order: bool = True) -> dict[int, int]:
+        """Count the free parameters of each order in the fc3 supercell."""
+        orders = (2, 3) if third_order else (2,)
+        symfc = self._symfc(phono3py.supercell, phono3py.symmetry, orders)
+        return {order: int(symfc.basis_set[order].blocked_basis_set.shape[1]) for order in orders}
+
+    def solve(
+        self,
+        phono3py: Any,
+        forces: NDArray[np.float64] | None,
+        forces_fc2: NDArray[np.float64] | None = None,
+        *,
+        third_order: bool = True,
+        subset: Sequence[int] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Fit (see :mod:`screen_cli.solvers.force_constants`).
+
+        Raises
+        ------
+        CalculatorError
+            Forces and displacements differ in shape.
+        """
+        result: dict[str, NDArray[np.float64]] = {}
+        separate = phono3py.phonon_supercell_matrix is not None
+        if third_order or not separate:
+            displacements = np.asarray(phono3py.displacements)
+            check_forces(forces, len(displacements), len(phono3py.supercell), "forces")
+            assert forces is not None
+            chosen = np.arange(len(displacements)) if subset is None else np.asarray(subset)
+            orders = (2, 3) if third_order else (2,)
+            fitted = self._fit(
+                phono3py.supercell, phono3py.symmetry, phono3py.primitive, displacements[chosen], forces[chosen], orders
+            )
+            result["fc2"] = fitted[2]
+            if third_order:
+                result["fc3"] = fitted[3]
+        if separate:
+            displacements = np.asarray(phono3py.phonon_displacements)
+            check_forces(forces_fc2, len(displacements), len(phono3py.phonon_supercell), "forces_fc2")
+            assert forces_fc2 is not None
+            if "fc2" in result:
+                result["fc2_of_fc3_supercell"] = result["fc2"]
+            result["fc2"] = self._fit(
+                phono3py.phonon_supercell,
+                phono3py.phonon_supercell_symmetry,
+                phono3py.phonon_primitive,
+                displacements,
+                forces_fc2,
+                (2,),
+            )[2]
+        return result
+
+    def _fit(
+        self,
+        supercell: Any,
+        symmetry: Any,
+        primitive: Any,
+        displacements: NDArray[np.float64],
+        forces: NDArray[np.float64],
+        orders: tuple[int, ...],
+    ) -> dict[int, NDArray[np.float64]]:
+        """Solve in one supercell; compact force constants by order."""
+        symfc = self._symfc(supercell, symmetry, orders)
+        symfc.displacements = displacements
+        symfc.forces = forces
+        # symfc may take other atoms as primitive ones than phono3py: then the full array is made and cut
+        compact = np.array_equal(symfc.p2s_map, primitive.p2s_map)
+        symfc.solve(orders=list(orders), is_compact_fc=compact)
+        rows = slice(None) if compact else primitive.p2s_map
+        return {order: np.array(symfc.force_constants[order][rows], dtype=np.float64, order="C") for order in orders}
+
+    def _symfc(self, supercell: Any, symmetry: Any, orders: tuple[int, ...]) -> Any:
+        """Return a Symfc object with its basis; kept, because refits share it."""
+        from symfc import Symfc
+        from symfc.utils.utils import SymfcAtoms
+
+        for known, known_orders, symfc in self._bases:
+            if known is supercell and known_orders == orders:
+                return symfc
+        symfc = Symfc(
+            SymfcAtoms(cell=supercell.cell, scaled_positions=supercell.scaled_positions, numbers=supercell.numbers),
+            spacegroup_operations=symmetry.symmetry_operations,
+            cutoff=self.cutoff or None,
+            log_level=0,
+        )
+        try:
+            symfc.compute_basis_set(orders=list(orders))
+        except (AssertionError, ValueError) as error:
+            if not self.cutoff:
+                raise
+            raise ConfigError(
+                f"symfc finds no basis with the cutoffs {self.cutoff} (order: Å): that leaves no force constant "
+                "but those of an atom with itself. Raise force_constants.options.cutoff above the bonds."
+            ) from error
+        self._bases = [*self._bases[-1:], (supercell, orders, symfc)]
+        return symfc

@@ -1,0 +1,1 @@
+"""The store of a run: records, keys, index, run directory."""

@@ -1,0 +1,322 @@
+"""A run directory: its manifest, its lock, its store and its index."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Collection, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from screen_cli.config import settings_from_dict, settings_to_dict
+from screen_cli.errors import ConfigError, RunLockedError, StoreError
+from screen_cli.settings import RunSettings
+from screen_cli.store.atomic_write import write_text
+from screen_cli.store.index import Index
+from screen_cli.store.records import RecordStore
+
+FORMAT = 1
+_NOTE_LENGTH = 200
+_REPORTED = [
+    "screen-cli",
+    "phon-wigner",
+    "sdnnff-calc",
+    "al-committee",
+    "ase",
+    "phonopy",
+    "phono3py",
+    "symfc",
+    "hiphive",
+    "spglib",
+    "numpy",
+    "torch",
+    "sevenn",
+    "chgnet",
+]
+_FREE_TO_CHANGE = ("engine", "title")
+
+
+class StoredRows(Collection[dict[str, Any]]):
+    """Rows of a run that are read from the index anew each time they are walked through.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    where : str
+        Expression over columns.
+    """
+
+    def __init__(self, run: RunDirectory, where: str = "") -> None:
+        self._run = run
+        self._where = where
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with contextlib.closing(self._run.index(read_only=True)) as index:
+            yield from index.rows(self._where)
+
+    def __len__(self) -> int:
+        with contextlib.closing(self._run.index(read_only=True)) as index:
+            return index.count(self._where)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == other for other in self)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of every row."""
+        with contextlib.closing(self._run.index(read_only=True)) as index:
+            return list(index.columns)
+
+
+class RunDirectory:
+    """One run on disk.
+
+    Parameters
+    ----------
+    root : path
+        The directory.
+    settings : RunSettings
+        Resolved configuration.
+    """
+
+    def __init__(self, root: Path | str, settings: RunSettings) -> None:
+        self.root = Path(root)
+        self.settings = settings
+        self.store = RecordStore(self.root)
+
+    @classmethod
+    def create(
+        cls,
+        root: Path | str,
+        settings: RunSettings,
+        *,
+        accept_changes: bool = False,
+        shard: tuple[int, int] | None = None,
+    ) -> RunDirectory:
+        """Make a run directory, or open an existing one with the same settings.
+
+        Parameters
+        ----------
+        accept_changes : bool
+            When the directory was made with other settings: archive its manifest and go on. Content keys keep
+            old and new results apart, and unchanged stages are not repeated.
+        shard : (int, int), optional
+            ``(k, n)``: this run takes the k-th of n parts of the crystals, k from 1.
+
+        Raises
+        ------
+        ConfigError
+            The settings differ from the manifest (each difference is shown).
+        StoreError
+            The directory cannot be written.
+        """
+        root = Path(root)
+        path = root / "manifest.json"
+        if path.exists():
+            existing = cls.open(root)
+            if existing.shard != shard:
+                raise ConfigError(
+                    f"{root} holds {_shard_name(existing.shard)}, not {_shard_name(shard)}. Use another directory."
+                )
+            before = settings_to_dict(existing.settings)
+            after = settings_to_dict(settings)
+            changes = list(_differences(before, after))
+            if changes and not accept_changes:
+                raise ConfigError(
+                    f"{root} was made with other settings: {'; '.join(changes)}. Use another directory, or accept "
+                    "the change with --accept-changes: old results stay, and only what depends on it runs again."
+                )
+            if changes:
+                n_old = len(list(root.glob("manifest-*.json")))
+                path.rename(root / f"manifest-{n_old + 1}.json")
+                cls(root, settings).remove_index()
+            if not changes:
+                return cls(root, settings)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the run directory {root}: {error.strerror}. Choose another with --run-dir."
+            ) from error
+        manifest = {
+            "format": FORMAT,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "settings": settings_to_dict(settings),
+            "shard": shard,
+            "versions": installed_versions(),
+            "python": platform.python_version(),
+            "host": platform.node(),
+        }
+        write_text(path, json.dumps(manifest, indent=1, sort_keys=True))
+        return cls(root, settings)
+
+    @classmethod
+    def open(cls, root: Path | str) -> RunDirectory:
+        """Open an existing run directory.
+
+        Raises
+        ------
+        StoreError
+            No manifest there, or one this version cannot read.
+        """
+        path = Path(root) / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{root} is no run directory: it has no manifest.json. Make one with: screen-cli run CONFIG.toml"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}: {error}.") from error
+        if manifest.get("format") != FORMAT:
+            raise StoreError(f"{path} has format {manifest.get('format')}, expected {FORMAT}.")
+        return cls(root, settings_from_dict(manifest["settings"], origin=str(path)))
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest as written."""
+        manifest: dict[str, Any] = json.loads((self.root / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
+
+    @functools.cached_property
+    def shard(self) -> tuple[int, int] | None:
+        """``(k, n)`` when this run takes only the k-th of n parts of the crystals."""
+        shard = self.manifest().get("shard")
+        return None if shard is None else (int(shard[0]), int(shard[1]))
+
+    def takes(self, name: str) -> bool:
+        """Whether a crystal of this id or name belongs to the run's shard."""
+        if self.shard is None:
+            return True
+        number, n_shards = self.shard
+        return int(hashlib.sha256(name.encode()).hexdigest(), 16) % n_shards == number - 1
+
+    def index(self, *, read_only: bool = False, commit_every: float = 0.0) -> Index:
+        """Open the index (see :class:`screen_cli.store.index.Index`)."""
+        return Index(self.root / "index.sqlite", read_only=read_only, commit_every=commit_every)
+
+    def remove_index(self) -> None:
+        """Remove the index; the next driver makes it anew from the records."""
+        for suffix in ("", "-wal", "-shm"):
+            (self.root / f"index.sqlite{suffix}").unlink(missing_ok=True)
+
+    def rows(self, where: str = "", *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Rows of the index that satisfy an expression (see :meth:`screen_cli.store.index.Index.rows`)."""
+        with contextlib.closing(self.index(read_only=True)) as index:
+            return list(index.rows(where, limit=limit))
+
+    def stream(self, where: str = "") -> StoredRows:
+        """Rows of the index, read one at a time (for exports of any size)."""
+        return StoredRows(self, where)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for one driver.
+
+        The lock is the operating system's, so a killed driver leaves none behind.
+
+        Raises
+        ------
+        RunLockedError
+            Another driver holds it; names its host and process id.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / "driver.lock", timeout=0)
+        owner = self.root / "driver.json"
+        try:
+            lock.acquire()
+        except Timeout as error:
+            try:
+                held = json.loads(owner.read_text(encoding="utf-8"))
+                who = f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
+            except (OSError, ValueError, KeyError):
+                who = "another process"
+            raise RunLockedError(
+                f"{self.root} is being worked on by {who}. Wait for it, or stop it first (it can be resumed)."
+            ) from error
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            me = {"pid": os.getpid(), "host": platform.node(), "user": _user(), "since": since}
+            write_text(owner, json.dumps(me))
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    # -- who runs what -------------------------------------------------------------------------
+
+    def mark_running(self, structure_id: str, stage: str) -> None:
+        """Note what this worker does, for progress bars and ``status``."""
+        self._note({"id": structure_id, "stage": stage, "since": time.time()})
+
+    def clear_running(self) -> None:
+        """Note that this worker does nothing."""
+        self._note({})
+
+    def _note(self, note: dict[str, Any]) -> None:
+        """Write this worker's note in place: a rename over a file makes some file systems flush the disk."""
+        folder = self.root / "running"
+        with contextlib.suppress(OSError):  # a progress note is not worth a failure
+            folder.mkdir(exist_ok=True)
+            descriptor = os.open(folder / f"{platform.node()}-{os.getpid()}.json", os.O_WRONLY | os.O_CREAT, 0o644)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(json.dumps(note).ljust(_NOTE_LENGTH))
+
+    def running(self) -> list[dict[str, Any]]:
+        """Return the notes of the workers: ``id``, ``stage``, ``since``."""
+        notes = []
+        for path in sorted((self.root / "running").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                notes.append(json.loads(path.read_text()))
+        return [note for note in notes if note]
+
+    def clear_all_running(self) -> None:
+        """Forget the notes of every worker (none runs while a new driver starts)."""
+        for path in (self.root / "running").glob("*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that shape a result."""
+    found = {}
+    for name in _REPORTED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def setting_differences(before: RunSettings, after: RunSettings) -> list[str]:
+    """One phrase for each setting that differs, engine and title apart."""
+    return list(_differences(settings_to_dict(before), settings_to_dict(after)))
+
+
+def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Yield one phrase for each setting that changed."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            if path == "" and key in _FREE_TO_CHANGE:
+                continue
+            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif before != after:
+        yield f"{path} was {before!r}, now {after!r}"
+
+
+def _shard_name(shard: tuple[int, int] | None) -> str:
+    """Name of a shard, for messages."""
+    return "the whole campaign" if shard is None else f"shard {shard[0]}/{shard[1]}"
+
+
+def _user() -> str:
+    """Name of the user, or a placeholder where the system has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown user"

@@ -1,0 +1,1 @@
+"""Labelled structures from files, and the samples made of them."""

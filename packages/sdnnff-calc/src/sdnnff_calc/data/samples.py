@@ -1,0 +1,111 @@
+"""Labelled environments as arrays, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sdnnff_calc.data.structures import crystal_of, energy_label
+from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
+
+__all__ = ["LabelledBatch", "Sample", "batch_indices", "collate_samples", "stress_matrix"]
+
+
+def stress_matrix(stress: Any) -> NDArray[np.float64]:
+    """Give a stress, six components in ASE's order or a matrix, as a matrix, shape (3, 3)."""
+    given = np.asarray(stress, dtype=float).ravel()
+    return voigt_6_to_full_3x3_stress(given) if given.size == 6 else given.reshape(3, 3)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled structure.
+
+    Attributes
+    ----------
+    edges
+        Its environments.
+    forces
+        Shape (n_atoms, 3), eV/Å.
+    energy
+        eV; NaN without a label.
+    stress
+        Shape (3, 3), eV/Å³; NaN without a label.
+    crystal
+        What it shows, see :func:`~sdnnff_calc.data.structures.crystal_of`.
+    """
+
+    edges: EdgeArrays
+    forces: NDArray[Any]
+    energy: float
+    stress: NDArray[Any]
+    crystal: str = ""
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.edges.numbers)
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms, cutoff: float) -> Sample:
+        """Find the neighbours of a structure and take the labels of its calculator."""
+        results = atoms.calc.results
+        stress = results.get("stress")
+        full = np.full((3, 3), np.nan) if stress is None else stress_matrix(stress)
+        edges, forces = EdgeArrays.from_atoms(atoms, cutoff), np.asarray(results["forces"])
+        return cls(edges, forces, energy_label(results), full, crystal_of(atoms))
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Environments with labels.
+
+    Attributes
+    ----------
+    env
+        The batch.
+    forces
+        Shape (n_atoms, 3), eV/Å.
+    energies
+        float64, shape (n_structures,), eV; NaN where unknown.
+    stresses
+        Shape (n_structures, 3, 3), eV/Å³; NaN where unknown.
+    """
+
+    env: Environments
+    forces: Tensor
+    energies: Tensor
+    stresses: Tensor
+
+
+def collate_samples(samples: Sequence[Sample], dtype: torch.dtype, device: torch.device | str) -> LabelledBatch:
+    """Join samples into one batch."""
+    env = collate_edges([s.edges for s in samples], dtype, device)
+    forces = torch.from_numpy(np.concatenate([s.forces for s in samples])).to(device=device, dtype=dtype)
+    energies = torch.tensor([s.energy for s in samples], dtype=torch.float64, device=device)
+    stresses = torch.from_numpy(np.array([s.stress for s in samples])).to(device=device, dtype=dtype)
+    return LabelledBatch(env, forces, energies, stresses)
+
+
+def batch_indices(
+    sizes: NDArray[np.int64], batch_atoms: int, order: NDArray[np.int64] | None = None
+) -> Iterator[list[int]]:
+    """Fill batches with whole structures, in the given order, up to a number of atoms."""
+    batch: list[int] = []
+    held = 0
+    for index in range(len(sizes)) if order is None else order:
+        if batch and held + sizes[index] > batch_atoms:
+            yield batch
+            batch, held = [], 0
+        batch.append(int(index))
+        held += int(sizes[index])
+    if batch:
+        yield batch

@@ -1,0 +1,227 @@
+"""Labelled structures from files: extxyz, ASE databases, phonopy and phono3py YAML, folders of DFT outputs.
+
+Every reader yields :class:`ase.Atoms` with a ``SinglePointCalculator`` that holds forces (eV/Å) and, where
+the source has them, energy (eV) and stress (eV/Å³, Voigt order).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from sdnnff_calc.data.dft_outputs import read_folder, read_frames
+from sdnnff_calc.data.phonon_files import read_phonon_yaml
+from sdnnff_calc.errors import DataError, SdnnffError
+from sdnnff_calc.geometry.neighbours import MIN_DISTANCE, find_edges
+
+__all__ = ["DataReport", "check_labels", "crystal_of", "energy_label", "iterate_structures", "split_groups"]
+
+
+def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
+    """Read labelled structures one at a time.
+
+    Parameters
+    ----------
+    paths
+        Files or folders.
+
+    Yields
+    ------
+    Atoms
+        ``info['origin']`` says file and frame.
+
+    Raises
+    ------
+    DataError
+        For a missing file, an unknown format or broken content; the message names file and frame.
+    """
+    for name in paths:
+        path = Path(name)
+        if path.is_dir():
+            yield from read_folder(path)
+        elif not path.is_file():
+            raise DataError(f"no such file or folder: {path}.")
+        elif ".yaml" in path.name or ".yml" in path.name:
+            yield from read_phonon_yaml(path)
+        elif path.suffix == ".db":
+            yield from _read_database(path)
+        else:
+            yield from read_frames(path)
+
+
+def _read_database(path: Path) -> Iterator[Atoms]:
+    """Read every row of an ASE database; a damaged file is a DataError."""
+    last = 0
+    try:
+        with ase.db.connect(path) as database:
+            for row in database.select():
+                atoms = row.toatoms()
+                atoms.info.update(row.key_value_pairs)
+                atoms.info["origin"] = f"{path}@{row.id}"
+                yield atoms
+                last = row.id
+    except Exception as error:  # sqlite3 for the file, many kinds for the content of a row
+        raise DataError(
+            f"{path}, after row {last}: not a readable ASE database ({type(error).__name__}: {error}). "
+            "Copy or write it again."
+        ) from error
+
+
+def crystal_of(atoms: Atoms) -> str:
+    """Name the crystal that a structure shows: ``info['structure_id']`` when given, else the reduced formula."""
+    given = atoms.info.get("structure_id")
+    if given is not None:
+        return str(given)
+    counts = Counter(atoms.get_chemical_symbols())
+    divisor = int(np.gcd.reduce(list(counts.values())))
+    return "".join(f"{symbol}{n // divisor}" for symbol, n in sorted(counts.items()))
+
+
+def energy_label(results: Mapping[str, Any]) -> float:
+    """Give the energy, eV, of which the forces are the derivative; NaN without one.
+
+    ASE calls it ``free_energy``, where it tells it from ``energy``: VASP's smeared electrons have F (TOTEN) and E at
+    zero smearing.
+    """
+    free = float(results.get("free_energy", np.nan))
+    return free if np.isfinite(free) else float(results.get("energy", np.nan))
+
+
+def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Choose whole groups for validation.
+
+    Parameters
+    ----------
+    groups
+        Name of each structure's group.
+    fraction
+        Share of the groups to hold out; at least one group when above 0.
+    seed
+        Same seed, same choice.
+
+    Returns
+    -------
+    ndarray, bool, shape (n_structures,)
+        True for validation.
+
+    Raises
+    ------
+    DataError
+        When there is a single group, which cannot be split.
+    """
+    names = sorted(set(groups))
+    if fraction <= 0.0:
+        return np.zeros(len(groups), dtype=bool)
+    if len(names) < 2:
+        raise DataError(
+            f"all {len(groups)} training structures belong to one group ({', '.join(names) or 'none'}), "
+            'so no validation set can be held out by structure. Set split_by = "supercell" or give '
+            "[data] validation."
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    n_held = min(len(names) - 1, max(1, round(fraction * len(names))))
+    held = {names[k] for k in order[:n_held]}
+    return np.array([group in held for group in groups])
+
+
+@dataclass
+class DataReport:
+    """What was read, and what was left out.
+
+    Attributes
+    ----------
+    n_structures, n_atoms, n_energies, n_stresses
+        Accepted; with these labels.
+    element_counts
+        Atoms by symbol.
+    rejected
+        Reasons, each with the origin of the structure.
+    largest_force
+        eV/Å.
+    n_cached
+        Accepted earlier and taken from the cache: their elements and forces are not in this report.
+    """
+
+    n_structures: int = 0
+    n_atoms: int = 0
+    element_counts: Counter[str] = field(default_factory=Counter)
+    rejected: list[str] = field(default_factory=list)
+    largest_force: float = 0.0
+    n_cached: int = 0
+    n_energies: int = 0
+    n_stresses: int = 0
+
+    def lines(self) -> list[str]:
+        """Say it in words, one line per fact."""
+        elements = ", ".join(f"{symbol} {n}" for symbol, n in self.element_counts.most_common())
+        lines = [f"{self.n_structures} structures, {self.n_atoms} atomic environments"]
+        if self.n_cached:
+            lines.append(f"{self.n_cached} structures from the cache, checked when it was written")
+        if elements:
+            lines.append(f"atoms by element: {elements}")
+            lines.append(f"largest force component {self.largest_force:.3f} eV/Å")
+            lines.append(f"with an energy {self.n_energies}, with a stress {self.n_stresses}")
+        if self.rejected:
+            lines.append(f"{len(self.rejected)} structures left out:")
+            lines += [f"  {reason}" for reason in self.rejected[:20]]
+        return lines
+
+
+def check_labels(structures: Iterable[Atoms], max_force: float, report: DataReport) -> Iterator[Atoms]:
+    """Pass structures with sound labels on; report the others.
+
+    Parameters
+    ----------
+    structures
+        With calculators that hold forces.
+    max_force
+        eV/Å; a larger component counts as an outlier.
+    report
+        Filled on the way.
+
+    Raises
+    ------
+    DataError
+        When a structure has no forces at all, or of a wrong shape: the whole file is then suspect.
+    """
+    for index, atoms in enumerate(structures):
+        origin = atoms.info.get("origin", f"structure {index}")
+        results = {} if atoms.calc is None else atoms.calc.results
+        if "forces" not in results:
+            raise DataError(f"{origin} has no forces. Label it first, or name the column 'forces' in the extxyz file.")
+        forces = np.asarray(results["forces"])
+        if forces.shape != (len(atoms), 3):
+            raise DataError(f"{origin}: forces have shape {forces.shape}, expected {(len(atoms), 3)}.")
+        stress = np.asarray(results.get("stress", np.zeros(6)))
+        if stress.size not in (6, 9):
+            raise DataError(f"{origin}: the stress has shape {stress.shape}, expected (6,) or (3, 3).")
+        has_energy = "energy" in results or "free_energy" in results
+        energy = energy_label(results) if has_energy else 0.0
+        values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(energy), stress]
+        if not all(np.isfinite(v).all() for v in values):
+            report.rejected.append(f"{origin}: NaN or infinity in positions, cell, energy, forces or stress")
+            continue
+        try:
+            find_edges(atoms, 2 * MIN_DISTANCE)  # raises below MIN_DISTANCE
+        except SdnnffError as error:
+            report.rejected.append(f"{origin}: {error}")
+            continue
+        largest = float(np.abs(forces).max())
+        if largest > max_force:
+            report.rejected.append(f"{origin}: force of {largest:.1f} eV/Å, limit {max_force} (max_force)")
+            continue
+        report.n_structures += 1
+        report.n_atoms += len(atoms)
+        report.element_counts.update(atoms.get_chemical_symbols())
+        report.largest_force = max(report.largest_force, largest)
+        report.n_energies += has_energy
+        report.n_stresses += "stress" in results
+        yield atoms

@@ -1,0 +1,1 @@
+"""Neighbours and environments of atoms."""

@@ -1,0 +1,212 @@
+r"""From a network's raw output to energy, forces and stress.
+
+Conservative: E = Σ_i ε_i, F_i = −∂E/∂x_i, σ = (1/V) ∂E/∂ε. Every quantity depends on positions through the
+edge vectors D_e alone, so with g_e = ∂E/∂D_e
+
+.. math:: F_i = Σ_{e: i→·} g_e − Σ_{e: ·→i} g_e,   σ = \frac{1}{V} Σ_e g_e ⊗ D_e
+
+Direct: the forces are the network's output; there is no energy and no stress.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sdnnff_calc.geometry.environments import Environments
+
+__all__ = [
+    "Prediction",
+    "Statistics",
+    "atomic_energies",
+    "conservative_forces",
+    "evaluate",
+    "force_constant_product",
+    "stress_tensor",
+    "sum_by_structure",
+]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a model must know of its training data.
+
+    Attributes
+    ----------
+    force_scale
+        Root mean square force component, eV/Å; also the unit of atomic energies (eV).
+    mean_neighbours
+        Average number of neighbours within the cutoff.
+    atomic_energies
+        Least-squares energy of each element, eV, by atomic number.
+    closest_pairs
+        Shortest distance of each pair of elements, Å, by atomic numbers in ascending order; None in older models.
+    """
+
+    force_scale: float = 1.0
+    mean_neighbours: float = 40.0
+    atomic_energies: dict[int, float] | None = None
+    closest_pairs: dict[tuple[int, int], float] | None = None
+
+    def energy_table(self) -> Tensor:
+        """Give the atomic energies as a float64 table, shape (119,), eV."""
+        table = torch.zeros(119, dtype=torch.float64)
+        for number, energy in (self.atomic_energies or {}).items():
+            table[int(number)] = energy
+        return table
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Results for a batch.
+
+    Attributes
+    ----------
+    forces
+        Shape (n_atoms, 3), eV/Å.
+    energies
+        float64, shape (n_structures,), eV; None with a direct head.
+    atomic_energies
+        float64, shape (n_atoms,), eV; None with a direct head.
+    stresses
+        Shape (n_structures, 3, 3), eV/Å³, positive under tension (ASE's sign); None with a direct head, NaN
+        without a full periodic cell.
+    """
+
+    forces: Tensor
+    energies: Tensor | None = None
+    atomic_energies: Tensor | None = None
+    stresses: Tensor | None = None
+
+
+def atomic_energies(raw: Tensor, env: Environments, statistics: Statistics) -> Tensor:
+    """Give a conservative network's output its unit and its zero.
+
+    Parameters
+    ----------
+    raw
+        In units of the force scale, shape (n_atoms,).
+    env
+        The batch.
+    statistics
+        Of the training data.
+
+    Returns
+    -------
+    Tensor
+        float64, shape (n_atoms,), eV.
+    """
+    offsets = statistics.energy_table().to(env.numbers.device).index_select(0, env.numbers)
+    return (raw * statistics.force_scale).double() + offsets
+
+
+def sum_by_structure(atomic: Tensor, env: Environments) -> Tensor:
+    """Sum a value of each atom, shape (n_atoms,), over structures, shape (n_structures,)."""
+    return atomic.new_zeros(env.n_structures).index_add(0, env.structure, atomic)
+
+
+def conservative_forces(gradient: Tensor, env: Environments) -> Tensor:
+    """Sum edge gradients g_e into forces.
+
+    Parameters
+    ----------
+    gradient
+        ∂E/∂D_e, shape (n_edges, 3), eV/Å.
+    env
+        The batch.
+
+    Returns
+    -------
+    Tensor
+        Shape (n_atoms, 3), eV/Å.
+    """
+    forces = gradient.new_zeros(env.n_atoms, 3).index_add(0, env.centre, gradient)
+    return forces.index_add(0, env.neighbour, -gradient)
+
+
+def stress_tensor(gradient: Tensor, env: Environments) -> Tensor:
+    """Sum edge gradients into stresses, shape (n_structures, 3, 3), eV/Å³; NaN without a volume."""
+    outer = gradient.unsqueeze(-1) * env.vector.detach().unsqueeze(-2)  # (n_edges, 3, 3)
+    structure = env.structure.index_select(0, env.centre)
+    virial = outer.new_zeros(env.n_structures, 3, 3).index_add(0, structure, outer)
+    periodic = torch.isfinite(env.volumes)
+    # divided by 1, not NaN: a NaN here would reach every weight in backward, even where the loss skips it
+    volume = torch.where(periodic, env.volumes, 1.0)
+    stress = 0.5 * (virial + virial.transpose(1, 2)) / volume[:, None, None]
+    return stress.masked_fill(~periodic[:, None, None], torch.nan)
+
+
+def evaluate(
+    model: torch.nn.Module,
+    env: Environments,
+    statistics: Statistics,
+    head: str,
+    *,
+    training: bool = False,
+) -> Prediction:
+    """Run a model on a batch.
+
+    Parameters
+    ----------
+    model
+        Maps environments to atomic energies or forces in units of the force scale.
+    env
+        The batch.
+    statistics
+        Of the training data.
+    head
+        ``direct`` or ``conservative``.
+    training
+        Keep the graph so that the results can be differentiated again.
+
+    Returns
+    -------
+    Prediction
+    """
+    if head == "direct":
+        with torch.set_grad_enabled(training):
+            return Prediction(forces=model(env) * statistics.force_scale)
+    with torch.enable_grad():
+        vector = env.vector.detach().requires_grad_(True)
+        env = env.with_vector(vector)
+        atomic = atomic_energies(model(env), env, statistics)
+        (gradient,) = torch.autograd.grad(atomic.sum(), vector, create_graph=training)
+    if not training:
+        atomic = atomic.detach()
+    energies = sum_by_structure(atomic, env)
+    return Prediction(conservative_forces(gradient, env), energies, atomic, stress_tensor(gradient, env))
+
+
+def force_constant_product(
+    model: torch.nn.Module, env: Environments, statistics: Statistics, head: str, direction: Tensor
+) -> Tensor:
+    """Evaluate Φ·v = −∂F/∂x · v, the Hessian–vector product, differentiably.
+
+    Parameters
+    ----------
+    model, env, statistics, head
+        As in :func:`evaluate`; ``env`` is the undisplaced structure.
+    direction
+        v, shape (n_atoms, 3), dimensionless.
+
+    Returns
+    -------
+    Tensor
+        Shape (n_atoms, 3), eV/Å².
+    """
+    shift = direction.index_select(0, env.neighbour) - direction.index_select(0, env.centre)
+    with torch.enable_grad():
+        vector = env.vector.detach().requires_grad_(True)
+        moved = env.with_vector(vector)
+        if head == "conservative":
+            energy = model(moved).sum() * statistics.force_scale
+            (gradient,) = torch.autograd.grad(energy, vector, create_graph=True)
+            (product,) = torch.autograd.grad((gradient * shift).sum(), vector, create_graph=True)
+            return -conservative_forces(product, moved)
+        forces = model(moved) * statistics.force_scale
+        probe = torch.zeros_like(forces, requires_grad=True)
+        (pulled,) = torch.autograd.grad(forces, vector, probe, create_graph=True)
+        (product,) = torch.autograd.grad((pulled * shift).sum(), probe, create_graph=True)
+        return -product

@@ -1,0 +1,237 @@
+"""Errors of a model against labels: overall, per element, per structure, and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+from ase.units import GPa
+from numpy.typing import NDArray
+
+from sdnnff_calc.calculator import SDNNFF
+from sdnnff_calc.data.samples import stress_matrix
+from sdnnff_calc.data.structure_label import in_structure
+from sdnnff_calc.data.structures import energy_label
+from sdnnff_calc.errors import ConfigError, EmptyInputError, MissingExtraError, nearest_hint
+
+__all__ = ["ForceReport", "OneByOne", "Predictor", "check_picture", "embed", "evaluate_forces", "plot_parity"]
+
+
+class Predictor(Protocol):
+    """What predicts many structures in one call, as :meth:`SDNNFF.predict <sdnnff_calc.SDNNFF.predict>`."""
+
+    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+        """Give ``forces`` (n_atoms, 3), eV/Å, and perhaps ``energy``, eV, of each structure."""
+        ...
+
+
+class OneByOne:
+    """Any ASE calculator as a :class:`Predictor`: a peer to compare with.
+
+    Parameters
+    ----------
+    calculator
+        Gives forces.
+    """
+
+    def __init__(self, calculator: Any) -> None:
+        self.calculator = calculator
+
+    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+        """Call the calculator for each structure."""
+        return [{"forces": self.calculator.get_forces(atoms.copy())} for atoms in structures]
+
+
+@dataclass(frozen=True)
+class ForceReport:
+    """Force errors over a labelled set.
+
+    Attributes
+    ----------
+    n_structures, n_atoms
+        Size of the set.
+    rmse, mae
+        Over all components, eV/Å.
+    scale
+        Root mean square of the labels' components, eV/Å: the error of predicting zero.
+    by_element
+        RMSE, eV/Å, by symbol.
+    by_structure
+        RMSE of each structure, shape (n_structures,), eV/Å.
+    origins
+        File and frame of each structure, or its formula.
+    energy_mae
+        Per atom, eV; None without energies on both sides.
+    stress_mae
+        Of the six components, eV/Å³; None without stresses on both sides.
+    labels, predictions
+        All force components, shape (n_atoms, 3), eV/Å.
+    """
+
+    n_structures: int
+    n_atoms: int
+    rmse: float
+    mae: float
+    scale: float
+    by_element: dict[str, float]
+    by_structure: NDArray[np.float64]
+    origins: list[str]
+    energy_mae: float | None
+    stress_mae: float | None
+    labels: NDArray[np.float64]
+    predictions: NDArray[np.float64]
+
+    def as_dict(self) -> dict[str, object]:
+        """Give the numbers for JSON."""
+        return {
+            "n_structures": self.n_structures,
+            "n_atoms": self.n_atoms,
+            "force_rmse_ev_per_angstrom": self.rmse,
+            "force_mae_ev_per_angstrom": self.mae,
+            "force_scale_ev_per_angstrom": self.scale,
+            "relative_force_rmse": self.rmse / self.scale if self.scale else None,
+            "force_rmse_by_element": self.by_element,
+            "force_rmse_by_structure": [float(x) for x in self.by_structure],
+            "structures": self.origins,
+            "energy_mae_ev_per_atom": self.energy_mae,
+            "stress_mae_ev_per_cubic_angstrom": self.stress_mae,
+        }
+
+    def lines(self) -> list[str]:
+        """Say it as a table, meV/Å."""
+        rows = [
+            f"{self.n_structures} structures, {self.n_atoms} atoms",
+            f"force RMSE {1000 * self.rmse:9.3f} meV/Å ({100 * self.rmse / max(self.scale, 1e-30):.2f} %)",
+            f"force MAE  {1000 * self.mae:9.3f} meV/Å",
+            f"force scale {1000 * self.scale:8.3f} meV/Å (RMS component of the labels)",
+        ]
+        rows += [f"  {symbol:2s}       {1000 * value:9.3f} meV/Å" for symbol, value in self.by_element.items()]
+        worst = int(np.argmax(self.by_structure))
+        rows.append(f"worst structure: {self.origins[worst]}, {1000 * float(self.by_structure[worst]):.3f} meV/Å")
+        if self.energy_mae is not None:
+            rows.append(f"energy MAE {1000 * self.energy_mae:9.3f} meV/atom")
+        if self.stress_mae is not None:
+            rows.append(f"stress MAE {self.stress_mae / GPa:9.3f} GPa")
+        return rows
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_gb: float = 1.0) -> ForceReport:
+    """Compare a model with labels.
+
+    Parameters
+    ----------
+    calculator
+        The model, or ``OneByOne(calculator)``.
+    structures
+        With calculators that hold forces (eV/Å).
+    memory_gb
+        Limit for one batch.
+
+    Raises
+    ------
+    EmptyInputError
+        For an empty list.
+    """
+    if len(structures) == 0:
+        raise EmptyInputError("there is no structure to evaluate.")
+    predicted = calculator.predict(list(structures), memory_gb=memory_gb)
+    labels = [np.asarray(a.calc.results["forces"], dtype=float) for a in structures]
+    errors = [p["forces"] - f for p, f in zip(predicted, labels, strict=True)]
+    error, numbers = np.concatenate(errors), np.concatenate([a.numbers for a in structures])
+    energy = [
+        abs(p["energy"] - label) / len(a)
+        for p, a in zip(predicted, structures, strict=True)
+        if "energy" in p and np.isfinite(label := energy_label(a.calc.results))
+    ]
+    stress = [
+        np.abs(p["stress"] - full_3x3_to_voigt_6_stress(stress_matrix(a.calc.results["stress"]))).mean()
+        for p, a in zip(predicted, structures, strict=True)
+        if "stress" in p and "stress" in a.calc.results
+    ]
+    return ForceReport(
+        n_structures=len(structures),
+        n_atoms=len(numbers),
+        rmse=_rms(error),
+        mae=float(np.abs(error).mean()),
+        scale=_rms(np.concatenate(labels)),
+        by_element={chemical_symbols[z]: _rms(error[numbers == z]) for z in np.unique(numbers)},
+        by_structure=np.array([_rms(e) for e in errors]),
+        origins=[str(a.info.get("origin", a.get_chemical_formula())) for a in structures],
+        energy_mae=float(np.mean(energy)) if energy else None,
+        stress_mae=float(np.mean(stress)) if stress else None,
+        labels=np.concatenate(labels),
+        predictions=np.concatenate([p["forces"] for p in predicted]),
+    )
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that cannot be drawn, before the work that it would show.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    ConfigError
+        When the folder is not there, or the name ends in no format of matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError as error:
+        raise MissingExtraError("plots need matplotlib: pip install 'sdnnff-calc[plot]'.") from error
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}.")
+    formats, ending = FigureCanvasAgg.get_supported_filetypes(), path.suffix.lower().removeprefix(".")
+    if ending not in formats:
+        raise ConfigError(f"{path} ends in no known format of pictures. {nearest_hint(ending, formats)}")
+
+
+def plot_parity(report: ForceReport, path: Path) -> None:
+    """Draw predicted against labelled force components; raises what :func:`check_picture` does."""
+    check_picture(path)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.0, 4.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(report.labels.ravel(), report.predictions.ravel(), ".", markersize=2, alpha=0.4)
+    limit = 1.05 * float(np.abs(report.labels).max())
+    axes.plot([-limit, limit], [-limit, limit], color="black", linewidth=0.8)
+    axes.set(xlabel="labelled force (eV/Å)", ylabel="predicted force (eV/Å)", aspect="equal")
+    axes.set_title(f"RMSE {1000 * report.rmse:.2f} meV/Å")
+    figure.savefig(path, dpi=150)
+
+
+def embed(calculator: SDNNFF, structures: Sequence[Atoms]) -> NDArray[np.float64]:
+    """Give one descriptor vector per structure: the mean of its atoms' descriptors.
+
+    Parameters
+    ----------
+    calculator
+        The model.
+    structures
+        At least one.
+
+    Returns
+    -------
+    ndarray, float64, shape (n_structures, n_features)
+        Dimensionless; invariant under rotation, permutation and the choice of supercell.
+    """
+    if len(structures) == 0:
+        raise EmptyInputError("there is no structure to embed.")
+    vectors = []
+    for index, atoms in enumerate(structures):
+        with in_structure(index, atoms):
+            vectors.append(calculator.descriptors(atoms).mean(axis=0))
+    return np.stack(vectors)
