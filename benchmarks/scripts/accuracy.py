@@ -31,7 +31,7 @@ from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.lattice import load_phono3py
-from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
+from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
 from screen_cli.stages.displace import displace
 from screen_cli.stages.force_constants import fit_force_constants
 from screen_cli.stages.forces import compute_forces

@@ -130,7 +130,7 @@ def overhead(folder: Path, n_tasks: int = 300) -> dict:
     """Store and engine around stages that take no time: milliseconds per task (one stage record each)."""
     from screen_cli.engines.local import LocalEngine
     from screen_cli.store.record import Record
-    from screen_cli.settings import EngineSettings
+    from screen_cli.config import EngineSettings
     from screen_cli.store.records import RecordStore
     from screen_cli.testing import echo_task
 

@@ -18,9 +18,9 @@ from screen_cli.bench.materials import iterate_materials
 from screen_cli.bench.reference import pick_reference, read_references
 from screen_cli.bench.results import BenchResult
 from screen_cli.bench.score import MaterialScore, frequency_error_percent, score_run, spectrum_distance_thz, summarise
+from screen_cli.config import RunSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError
-from screen_cli.settings import RunSettings
 from screen_cli.store.run_directory import RunDirectory
 
 BINARIES = (("NaCl", "rocksalt", 5.64), ("ZnS", "zincblende", 5.41))

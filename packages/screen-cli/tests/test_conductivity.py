@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from screen_cli.config import ConductivitySettings
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.settings import ConductivitySettings
 from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.stages import conductivity
 from screen_cli.stages.conductivity import choose_mesh, compute_conductivity
@@ -29,7 +29,7 @@ def aluminium() -> tuple[Record, Record]:
     from ase.build import bulk
     from ase.calculators.emt import EMT
 
-    from screen_cli.settings import DisplaceSettings, ForceConstantsSettings
+    from screen_cli.config import DisplaceSettings, ForceConstantsSettings
     from screen_cli.solvers.force_constants.symfc import SymfcSolver
     from screen_cli.stages.displace import displace
     from screen_cli.stages.force_constants import fit_force_constants
@@ -129,7 +129,7 @@ def test_sodium_chloride_by_dft() -> None:
 
     import phono3py
 
-    from screen_cli.settings import ForceConstantsSettings
+    from screen_cli.config import ForceConstantsSettings
     from screen_cli.solvers.force_constants.symfc import SymfcSolver
     from screen_cli.stages.force_constants import fit_force_constants
 

@@ -7,9 +7,16 @@ import tomllib
 
 import pytest
 
-from screen_cli.config import load_settings, reference, settings_from_dict, settings_to_dict, template
+from screen_cli.config import (
+    RelaxSettings,
+    RunSettings,
+    load_settings,
+    reference,
+    settings_from_dict,
+    template,
+)
 from screen_cli.errors import ConfigError
-from screen_cli.settings import RelaxSettings, RunSettings
+from screen_cli.settings_file import settings_to_dict
 
 
 def test_the_template_uncommented_is_the_default(tmp_path):

@@ -11,9 +11,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.spacegroup import crystal
 
+from screen_cli.config import DisplaceSettings
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.rank_guard import displacements_span
-from screen_cli.settings import DisplaceSettings
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.displace import choose_supercell, displace, harmonic_settings
 

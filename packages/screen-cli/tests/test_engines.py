@@ -11,8 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import psutil
 
+from screen_cli.config import EngineSettings
 from screen_cli.engines.local import LocalEngine
-from screen_cli.settings import EngineSettings
 from screen_cli.testing import EngineContract, echo_task
 
 
@@ -94,7 +94,7 @@ def test_the_time_limit_stops_one_task_only():
 def test_workers_do_not_outlive_a_killed_driver():
     code = (
         "from screen_cli.engines.local import LocalEngine\n"
-        "from screen_cli.settings import EngineSettings\n"
+        "from screen_cli.config import EngineSettings\n"
         "import time\n"
         "if __name__ == '__main__':\n"
         "    print('start', flush=True)\n"

@@ -17,6 +17,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.units import GPa
 
+from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
 from screen_cli.errors import CalculatorError, ConfigError, PhysicsError
 from screen_cli.physics.elastic import ElasticTensor, compute_elastic_tensor, stiffness_from_list
 from screen_cli.physics.strain import (
@@ -38,7 +39,6 @@ from screen_cli.properties.expansion.gruneisen import (
     gruneisen_from_strains,
 )
 from screen_cli.properties.expansion.quasi_harmonic import scan_volumes
-from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.displace import displace
 from screen_cli.stages.force_constants import fit_force_constants

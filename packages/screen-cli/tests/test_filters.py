@@ -10,11 +10,10 @@ import pytest
 from ase.build import bulk
 
 from screen_cli.cli import main
-from screen_cli.config import settings_from_dict
+from screen_cli.config import FilterSettings, settings_from_dict
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, FilterError, StoreError, UnknownNameError
 from screen_cli.run.reading import JOURNAL, _append, filtered_rows
-from screen_cli.settings import FilterSettings
 from screen_cli.sources.filters import FilteredStructure, apply_filters, count_reasons
 from screen_cli.store.run_directory import RunDirectory
 

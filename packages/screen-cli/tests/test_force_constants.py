@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from screen_cli.config import ConductivitySettings, DisplaceSettings, ForceConstantsSettings
 from screen_cli.errors import CalculatorError, ConfigError, MissingExtraError, UnderdeterminedFitError, UnknownNameError
-from screen_cli.settings import ConductivitySettings, DisplaceSettings, ForceConstantsSettings
 from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
 from screen_cli.solvers.force_constants.symfc import SymfcSolver

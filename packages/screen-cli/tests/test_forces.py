@@ -7,8 +7,8 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from screen_cli.config import DisplaceSettings, ForcesSettings
 from screen_cli.errors import CalculatorError, UnsupportedElementError
-from screen_cli.settings import DisplaceSettings, ForcesSettings
 from screen_cli.stages.displace import displace
 from screen_cli.stages.forces import compute_forces
 

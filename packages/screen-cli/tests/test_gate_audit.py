@@ -9,10 +9,9 @@ import pytest
 
 from screen_cli.analysis.gate_audit import audit_gate, is_drawn
 from screen_cli.cli import main
-from screen_cli.config import settings_from_dict
+from screen_cli.config import GateSettings, RunSettings, settings_from_dict
 from screen_cli.errors import FilterError
 from screen_cli.run.pipeline import Context, _gate, _gate_dependence
-from screen_cli.settings import GateSettings, RunSettings
 from screen_cli.store.run_directory import RunDirectory
 
 TARGET = "kappa < 1"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from screen_cli.config import DisplaceSettings, ForceConstantsSettings, HarmonicSettings
 from screen_cli.errors import ConfigError, StructureError
-from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, HarmonicSettings
 from screen_cli.stages.harmonic import acoustic_slopes, compute_harmonic, is_stable
 from screen_cli.store.record import Record
 

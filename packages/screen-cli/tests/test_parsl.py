@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from screen_cli.config import EngineSettings
 from screen_cli.engines.block import BLOCK_END, BatchPlan, run_batch
 from screen_cli.errors import ConfigError, PluginError
-from screen_cli.settings import EngineSettings
 from screen_cli.testing import EngineContract, echo_task
 
 pytest.importorskip("parsl", reason="the engine needs screen-cli[parsl]")

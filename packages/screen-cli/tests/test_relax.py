@@ -11,8 +11,8 @@ from ase.calculators.emt import EMT
 from ase.units import GPa
 
 from screen_cli.calculators.registered import make_calculator
+from screen_cli.config import RelaxSettings
 from screen_cli.errors import CalculatorError, SymmetryLostError, UnsupportedElementError
-from screen_cli.settings import RelaxSettings
 from screen_cli.stages.relax import relax, relaxed_atoms
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from screen_cli.config import ReadSettings
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import StructureError
-from screen_cli.settings import ReadSettings
 
 
 def _structure(atoms, **options):

@@ -85,3 +85,10 @@ def suggest_names(kind: str, name: str, choices: Iterable[str]) -> str:
     hint = f" Did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(known) if known else "none is registered"
     return f"unknown {kind} {name!r}.{hint} Choices: {listed}."
+
+
+def nearest_hint(name: str, known: Iterable[str]) -> str:
+    """Ask whether the nearest known name was meant, or list them all."""
+    choices = list(known)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"Did you mean '{near[0]}'?" if near else f"Choices: {', '.join(choices) or 'none'}."

@@ -1,17 +1,268 @@
-"""TOML in, frozen settings out; and the commented template back."""
+"""Every setting of a run: frozen records, one documented key per knob; TOML in, the commented file back.
+
+:mod:`screen_cli.settings_file` does the reading and checking; the commented file of ``screen-cli init`` and the
+reference page are generated from the descriptions here.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal
 
 from screen_cli.errors import ConfigError
-from screen_cli.settings import RunSettings
+from screen_cli.settings_file import (
+    apply_override,
+    commented_file,
+    make_settings,
+    read_settings_file,
+    reference_page,
+    setting,
+    settings_record,
+    settings_to_dict,
+)
+
+
+@settings_record
+class CalculatorSettings:
+    """The force field."""
+
+    name: str = setting("sevennet", "Registered calculator (see 'screen-cli plugins') or 'ase:package.module.Class'.")
+    options: dict[str, Any] = setting({}, 'Keyword options of the calculator, e.g. model = "l3i5".')
+
+
+@settings_record
+class SourceSettings:
+    """Where the crystals come from."""
+
+    name: str = setting("files", "Registered structure source.")
+    options: dict[str, Any] = setting({}, 'Options of the source, e.g. paths = ["cifs/", "POSCAR"].')
+
+
+@settings_record
+class ReadSettings:
+    """Validation of what was read."""
+
+    symprec: float = setting(1e-3, "Distance tolerance of spglib, Å.", gt=0, le=0.5)
+    min_distance: float = setting(0.5, "Atoms closer than this (Å) overlap: the structure is refused.", ge=0, le=5)
+    max_atoms: int = setting(64, "Largest primitive cell accepted, atoms.", ge=1, le=10_000)
+
+
+@settings_record
+class FilterSettings:
+    """Which crystals are taken; each one dropped is counted with its reason."""
+
+    elements: list[str] = setting([], "Only crystals made of these elements; empty: any.")
+    exclude_elements: list[str] = setting([], "No crystal with one of these.")
+    max_formation_energy: float | None = setting(None, "Largest formation energy the source gives, eV/atom.")
+    max_energy_above_hull: float | None = setting(None, "Largest distance from the convex hull, eV/atom.")
+    unknown_energy: Literal["keep", "drop"] = setting(
+        "keep", "What to do with crystals whose source gives no such energy."
+    )
+    space_groups: list[int] = setting([], "Only these space groups; empty: any.")
+    prototypes: list[str] = setting([], "Only these prototypes (see 'screen-cli structures prototypes'); empty: any.")
+    min_atoms: int = setting(0, "Least atoms in the primitive cell.", ge=0)
+    max_atoms: int = setting(0, "Most atoms in the primitive cell; 0: as many as read.max_atoms.", ge=0)
+    expression: str = setting(
+        "",
+        'Further condition on formula, space_group, n_atoms, prototype and metadata of the source, e.g. "n_atoms < 6".',
+    )
+    duplicates: Literal["exact", "similar"] = setting(
+        "exact", "Drop crystals seen before: equal within 1e-3 Å, or those pymatgen's StructureMatcher takes for equal."
+    )
+
+
+@settings_record
+class RelaxSettings:
+    """Relaxation of cell and positions."""
+
+    enabled: bool = setting(True, "Relax before displacing; false uses the structure as given.")
+    fmax: float = setting(
+        1e-4,
+        "Convergence: largest force component norm, eV/Å (stress is scaled alike).",
+        gt=0,
+    )
+    max_steps: int = setting(500, "Optimiser steps before the structure counts as not converged.", ge=1)
+    keep_symmetry: bool = setting(True, "Constrain the space group (ASE FixSymmetry).")
+    relax_cell: bool = setting(True, "Relax the cell too (ASE FrechetCellFilter).")
+    two_stage: bool = setting(
+        False,
+        "Relax again without symmetry (lengths only, no shear); the first stage stays where the space group breaks.",
+    )
+    optimiser: Literal["bfgs", "fire"] = setting("bfgs", "ASE optimiser.")
+    accept_unconverged: bool = setting(False, "Go on when max_steps were not enough (relax_converged says so).")
+    max_volume_change: float = setting(
+        0.5, "Largest accepted |V/V0 - 1|; beyond it the structure is quarantined.", gt=0
+    )
+    max_force: float = setting(1e3, "A force above this (eV/Å) counts as exploded.", gt=0)
+
+
+@settings_record
+class DisplaceSettings:
+    """Displaced supercells."""
+
+    distance: float = setting(0.03, "Displacement of every atom, Å.", gt=0, le=1)
+    n_supercells: int | None = setting(None, "Number of displaced supercells; empty: chosen by the rank guard.", ge=1)
+    paired: bool = setting(True, "Use ± pairs (u, -u), which cancel the even orders.")
+    margin: float = setting(
+        1.3,
+        "Independent equations over free fc3 parameters that the rank guard demands.",
+        ge=1,
+    )
+    min_pairs: int = setting(6, "At least this many ± pairs (supercells when unpaired).", ge=1)
+    supercell_length: float = setting(10.0, "Shortest supercell edge wanted for fc3, Å.", gt=0, le=200)
+    max_atoms: int = setting(200, "Largest fc3 supercell, atoms; the edge shrinks to fit.", ge=1)
+    dim: list[int] = setting([], "fc3 supercell as diagonal multiples of the conventional cell; empty: automatic.")
+    dim_fc2: list[int] = setting([], "fc2 supercell likewise; empty: the fc3 supercell serves both.")
+    n_supercells_fc2: int | None = setting(
+        None, "Displaced fc2 supercells when dim_fc2 is given; empty: rank guard; 0: finite differences there.", ge=0
+    )
+    seed: int = setting(0, "Seed of the random directions (combined with the structure's id).", ge=0)
+
+
+@settings_record
+class ForcesSettings:
+    """Forces on the displaced supercells."""
+
+    batch_size: int = setting(8, "Supercells per call for calculators that predict in batches.", ge=1)
+    max_force: float = setting(100.0, "A force above this (eV/Å) counts as exploded.", gt=0)
+    subtract_residual: bool = setting(True, "Subtract the forces of the undisplaced supercell and each net force.")
+
+
+@settings_record
+class ForceConstantsSettings:
+    """The fit of second- and third-order force constants."""
+
+    solver: str = setting("symfc", "Registered solver: symfc, hiphive, finite-difference, ...")
+    options: dict[str, Any] = setting({}, 'Options of the solver, e.g. cutoffs = [6.0, 4.5], fit_method = "lasso".')
+    third_order: bool = setting(True, "Fit fc3 too; false stops after harmonic properties.")
+    holdout: float = setting(0.2, "Share of the supercells kept for the held-out error (0: none).", ge=0, lt=1)
+    warn_residual: float = setting(
+        0.03, "Relative residual above which the potential counts as rough and κ is not trusted.", gt=0
+    )
+    warn_residual_even: float = setting(
+        0.15,
+        "The same limit for the part of the force that fc3 alone explains (± pairs, held out when possible).",
+        gt=0,
+    )
+    keep: bool = setting(True, "Keep fc2 and fc3 in the store; false writes scalars only (saves most of the disk).")
+
+
+@settings_record
+class HarmonicSettings:
+    """Harmonic properties."""
+
+    mesh: list[int] = setting([], "q mesh; empty: from mesh_length.")
+    mesh_length: float = setting(60.0, "Length that fixes the mesh when none is given, Å.", gt=0)
+    temperatures: list[float] = setting([300.0], "Temperatures of c_v and MSD, K.")
+    gamma_tolerance_thz: float = setting(0.01, "Acoustic modes at Γ may be imaginary by this much, THz.", ge=0)
+    tolerance_thz: float = setting(0.0, "All other modes may be imaginary by this much, THz.", ge=0)
+    band_points: int = setting(51, "Points per segment of the band structure.", ge=2)
+    dos_points: int = setting(201, "Points of the density of states.", ge=2)
+    phase_space: bool = setting(True, "Compute the three-phonon phase space P3.")
+    phase_space_mesh: list[int] = setting(
+        [], "Mesh of P3; empty: about 1000 points per primitive atom pair, at most 11³."
+    )
+
+
+@settings_record
+class GateSettings:
+    """Which crystals go on to the conductivity."""
+
+    require_stable: bool = setting(True, "Skip crystals with imaginary modes.")
+    expression: str = setting("", 'Further condition on earlier columns, e.g. "max_msd >= 0.076"; empty: none.')
+    before_third_order: bool = setting(
+        False,
+        "Fit fc2 alone first, from a few supercells, and spend the forces for fc3 only on crystals that pass: the "
+        "way to screen many crystals of which many are unstable.",
+    )
+    audit_share: float = setting(
+        0.0,
+        "Share of the stable crystals the expression holds back that go on all the same, drawn at random.",
+        ge=0,
+        le=1,
+    )
+    audit_target: str = setting(
+        "kappa_total_w_mk < 1", "What the gate is meant to find; its recall and precision are estimated from the drawn."
+    )
+    audit_seed: int = setting(0, "Seed of the draw.", ge=0)
+
+
+@settings_record
+class ConductivitySettings:
+    """Lattice thermal conductivity."""
+
+    enabled: bool = setting(True, "Compute κ.")
+    solver: str = setting(
+        "auto", "Registered solver: auto (wigner when installed, else standard), standard, wigner, ..."
+    )
+    method: Literal["rta", "lbte"] = setting("rta", "Relaxation-time approximation or direct solution of the LBTE.")
+    mesh: list[int] = setting([], "q mesh; empty: from q_spacing.")
+    q_spacing: float = setting(0.15, "Largest distance of neighbouring q points, 1/Å (2π included).", gt=0)
+    ladder: list[float] = setting(
+        [],
+        "Coarser meshes tried first, as shares of the final one, e.g. [0.5, 0.6, 0.75]; empty: the final one at once.",
+    )
+    ladder_tolerance: float = setting(
+        0.03, "A coarser mesh is enough when the estimate of its relative error (kappa_mesh_error) is below this.", gt=0
+    )
+    refine_where: str = setting(
+        "", 'Crystals that go to the final mesh in any case, e.g. "kappa_total_w_mk < 1"; columns of this stage.'
+    )
+    temperatures: list[float] = setting([300.0], "Temperatures, K.")
+    isotope: bool = setting(True, "Scattering by the natural isotope mixture.")
+    boundary_mfp: float | None = setting(None, "Boundary mean free path, μm; empty: none.", gt=0)
+    keep_modes: bool = setting(True, "Keep mode-resolved arrays in the store.")
+    options: dict[str, Any] = setting({}, 'Options of the solver, e.g. scattering = "phono3py" of wigner.')
+
+
+@settings_record
+class NacSettings:
+    """Non-analytical correction."""
+
+    born: str = setting("", "Folder of BORN files named <provider_id>.BORN or <formula>.BORN; empty: no correction.")
+    method: Literal["gonze", "wang"] = setting("gonze", "Gonze-Lee or Wang scheme of phonopy.")
+
+
+@settings_record
+class PropertiesSettings:
+    """Extra per-structure properties from plugins."""
+
+    names: list[str] = setting([], "Registered properties to compute.")
+    options: dict[str, dict[str, Any]] = setting({}, "Options by property name.")
+
+
+@settings_record
+class EngineSettings:
+    """Where the tasks run."""
+
+    name: str = setting("local", "Registered engine: serial, local, ...")
+    workers: int = setting(0, "Worker processes; 0: one per physical core.", ge=0, le=4096)
+    task_time_limit: float = setting(
+        7200.0, "Seconds one stage of one structure may take before it is quarantined.", gt=0
+    )
+    options: dict[str, Any] = setting({}, "Options of the engine.")
+
+
+@settings_record
+class RunSettings:
+    """One screening run: the whole configuration file."""
+
+    title: str = setting("", "Shown in the report.")
+    source: SourceSettings = setting(SourceSettings, "Where the crystals come from.")
+    calculator: CalculatorSettings = setting(CalculatorSettings, "The force field.")
+    read: ReadSettings = setting(ReadSettings, "Validation.")
+    filter: FilterSettings = setting(FilterSettings, "Which crystals are taken; each one dropped is counted.")
+    relax: RelaxSettings = setting(RelaxSettings, "Relaxation.")
+    displace: DisplaceSettings = setting(DisplaceSettings, "Displaced supercells.")
+    forces: ForcesSettings = setting(ForcesSettings, "Forces on the supercells.")
+    force_constants: ForceConstantsSettings = setting(ForceConstantsSettings, "Force constants.")
+    nac: NacSettings = setting(NacSettings, "Born charges.")
+    harmonic: HarmonicSettings = setting(HarmonicSettings, "Harmonic properties.")
+    gate: GateSettings = setting(GateSettings, "Gate before the conductivity.")
+    conductivity: ConductivitySettings = setting(ConductivitySettings, "Conductivity.")
+    properties: PropertiesSettings = setting(PropertiesSettings, "Plugin properties.")
+    engine: EngineSettings = setting(EngineSettings, "Engine.")
 
 
 def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> RunSettings:
@@ -27,54 +278,25 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> RunSetting
     Raises
     ------
     ConfigError
-        Unreadable file, unknown key (with the nearest known one), or wrong type.
+        Unreadable file, and every wrong key or value with its line.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}. Write one with: screen-cli init {path}") from error
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    if not Path(path).exists():
+        raise ConfigError(f"there is no {path}. Write one with: screen-cli init {path}")
+    file = read_settings_file(path)
     for override in overrides:
-        apply_override(tables, override)
-    return settings_from_dict(tables, origin=str(path))
+        apply_override(file.tables, override)
+    return make_settings(RunSettings, file.tables, file)
 
 
 def settings_from_dict(tables: Mapping[str, Any], origin: str = "settings") -> RunSettings:
-    """Validate nested dicts against the dataclasses.
+    """Check nested dicts against the records.
 
     Raises
     ------
     ConfigError
-        One line for each problem.
+        Every wrong key or value.
     """
-    settings: RunSettings = settings_of_class(RunSettings, tables, origin)
-    return settings
-
-
-def settings_of_class(settings_class: type, tables: Mapping[str, Any], origin: str) -> Any:
-    """Validate nested dicts against any dataclass of settings, e.g. the options of an engine.
-
-    Raises
-    ------
-    ConfigError
-        One line for each problem.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    problems = list(_unknown_keys(settings_class, tables, ()))
-    if problems:
-        raise ConfigError(f"{origin}: " + " ".join(problems))
-    try:
-        return TypeAdapter(settings_class).validate_python(_empty_to_none(settings_class, tables))
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, got {item['input']!r}."
-            for item in error.errors()
-        ]
-        raise ConfigError(f"{origin}: " + " ".join(lines)) from error
+    return make_settings(RunSettings, tables, origin)
 
 
 def override_settings(settings: RunSettings, overrides: Mapping[str, Any], origin: str) -> RunSettings:
@@ -94,129 +316,17 @@ def override_settings(settings: RunSettings, overrides: Mapping[str, Any], origi
     return settings_from_dict(tables, origin)
 
 
-def settings_to_dict(settings: Any) -> dict[str, Any]:
-    """Nested plain dicts of any settings object (JSON-ready)."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
-    return plain
-
-
 def template() -> str:
     """Return the commented TOML file that ``screen-cli init`` writes: every key with its default."""
-    lines = [
-        "# Configuration of a screening run. Start it with: screen-cli run CONFIG.toml",
-        "# Every key is shown with its default; a line that starts with # may stay as it is.",
-        "",
+    heading = [
+        "Configuration of a screening run. Start it with: screen-cli run CONFIG.toml",
+        "Every key is shown with its default; a line that starts with # may stay as it is.",
     ]
-    for field in dataclasses.fields(RunSettings):
-        doc = field.metadata["doc"]
-        if not dataclasses.is_dataclass(field.default_factory):
-            lines += [f"# {doc}", f"{field.name} = {_toml(field.default)}", ""]
-    for field in dataclasses.fields(RunSettings):
-        if not dataclasses.is_dataclass(field.default_factory):
-            continue
-        lines += [f"# {field.metadata['doc']}", f"[{field.name}]"]
-        for leaf in dataclasses.fields(field.default_factory):
-            lines += [f"# {leaf.metadata['doc']}", f"# {leaf.name} = {_toml(_default(leaf))}"]
-        lines.append("")
-    return "\n".join(lines)
+    return commented_file(RunSettings, heading)
 
 
 def reference() -> str:
-    """Return the Markdown reference of all settings, generated from the dataclasses."""
-    lines = ["# Settings reference", "", "Generated by `screen-cli init --reference`; do not edit.", ""]
-    for table in dataclasses.fields(RunSettings):
-        if not dataclasses.is_dataclass(table.default_factory):
-            continue
-        lines += [
-            f"## [{table.name}]",
-            "",
-            table.metadata["doc"],
-            "",
-            "| key | default | meaning |",
-            "|---|---|---|",
-        ]
-        for leaf in dataclasses.fields(table.default_factory):
-            doc = leaf.metadata["doc"].replace("|", "\\|")
-            lines.append(f"| `{leaf.name}` | `{_toml(_default(leaf))}` | {doc} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    """Default value of a field."""
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    assert field.default_factory is not dataclasses.MISSING  # every setting has a default
-    return field.default_factory()
-
-
-def _toml(value: Any) -> str:
-    """Spell a default in TOML."""
-    if value is None:
-        return '""'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value)
-
-
-def _unknown_keys(settings_class: type, tables: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    """Yield one sentence for each key that no field has."""
-    fields = {field.name: field for field in dataclasses.fields(settings_class)}
-    hints = get_type_hints(settings_class)
-    for key, value in tables.items():
-        dotted = ".".join((*path, key))
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
-            hint = f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(fields)}."
-            yield f"unknown key '{dotted}'.{hint}"
-        elif dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, Mapping):
-                yield f"'{dotted}' must be a table, got {value!r}."
-            else:
-                yield from _unknown_keys(hints[key], value, (*path, key))
-
-
-def _empty_to_none(settings_class: type, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Read ``""`` as None where None is the default, since TOML has no null."""
-    fields = {field.name: field for field in dataclasses.fields(settings_class)}
-    hints = get_type_hints(settings_class)
-    cleaned: dict[str, Any] = {}
-    for key, value in tables.items():
-        if dataclasses.is_dataclass(hints[key]):
-            cleaned[key] = _empty_to_none(hints[key], value)  # type: ignore[arg-type]
-        else:
-            cleaned[key] = None if value == "" and fields[key].default is None else value
-    return cleaned
-
-
-def parse_options(items: Sequence[str]) -> dict[str, Any]:
-    """Read ``"key=value"`` items, values in TOML syntax (bare words count as strings), into a dict.
-
-    Raises
-    ------
-    ConfigError
-        An item has no ``=``.
-    """
-    options: dict[str, Any] = {}
-    for item in items:
-        apply_override(options, item)
-    return options
-
-
-def apply_override(tables: dict[str, Any], override: str) -> None:
-    """Set one ``a.b=value`` in nested dicts."""
-    dotted, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"override '{override}' has no '='. Write it as table.key=value.")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *parents, leaf = dotted.strip().split(".")
-    for parent in parents:
-        tables = tables.setdefault(parent, {})
-        if not isinstance(tables, dict):
-            raise ConfigError(f"override '{override}': '{parent}' is not a table.")
-    tables[leaf] = value
+    """Return the Markdown reference of all settings, generated from the records."""
+    return reference_page(
+        RunSettings, "Settings reference", ["Generated by `screen-cli init --reference`; do not edit."]
+    )

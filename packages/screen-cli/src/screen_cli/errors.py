@@ -76,6 +76,12 @@ class FilterError(ScreenError, ValueError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Build the error for an unknown name: list the choices and the nearest one."""
     choices = sorted(known)
+    hint, listed = nearest_hint(name, choices), f"Known: {', '.join(choices) or 'none'}."
+    return UnknownNameError(f"unknown {kind} '{name}'. {hint if hint == listed else f'{hint} {listed}'}")
+
+
+def nearest_hint(name: str, known: Iterable[str]) -> str:
+    """Ask whether the nearest known name was meant, or list them all."""
+    choices = list(known)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return UnknownNameError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(choices) or 'none'}.")
+    return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(choices) or 'none'}."

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.config import apply_override, settings_from_dict
+from screen_cli.config import RunSettings, settings_from_dict
 from screen_cli.report.table import Column
 from screen_cli.run.driver import resolve
-from screen_cli.settings import RunSettings
+from screen_cli.settings_file import apply_override
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.record import Record
 from screen_cli.store.run_directory import RunDirectory

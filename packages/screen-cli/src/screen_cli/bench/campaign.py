@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from screen_cli.bench.protocol import Protocol, merge_tables, protocol_tables
-from screen_cli.config import apply_override, settings_from_dict, settings_to_dict
+from screen_cli.config import RunSettings, settings_from_dict
 from screen_cli.errors import ConfigError
 from screen_cli.run.driver import resolve
-from screen_cli.settings import RunSettings
+from screen_cli.settings_file import apply_override, settings_to_dict
 from screen_cli.store.run_directory import RunDirectory
 
 SOURCE = "benchmark"

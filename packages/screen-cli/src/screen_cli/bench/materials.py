@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from screen_cli.config import ReadSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure, standardise
 from screen_cli.errors import ConfigError, StructureError
-from screen_cli.settings import ReadSettings
 
 PROVIDER = "benchmark"
 _ID_KEYS = ("mp_id", "material_id", "mat_id", "id")

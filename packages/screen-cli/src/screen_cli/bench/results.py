@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from screen_cli.bench.score import MaterialScore, Summary, by_prototype, mode_conductivity, summarise
-from screen_cli.config import settings_to_dict
 from screen_cli.errors import ConfigError
+from screen_cli.settings_file import settings_to_dict
 from screen_cli.store.atomic_write import write_bytes, write_text
 from screen_cli.store.run_directory import RunDirectory, installed_versions
 

@@ -62,7 +62,7 @@ def kappa(
     from screen_cli.bench.protocol import TEMPERATURE
     from screen_cli.bench.reference import read_references
     from screen_cli.cli.run import execute_watched
-    from screen_cli.config import parse_options
+    from screen_cli.settings_file import parse_options
 
     references, problems = read_references(reference, TEMPERATURE) if reference is not None else (None, [])
     calculator_options = parse_options(options)

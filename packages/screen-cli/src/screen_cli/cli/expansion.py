@@ -69,8 +69,8 @@ def command(
     """
     from screen_cli.analysis.thermal_expansion import COLUMNS, disagreement, expansion_settings, write_results
     from screen_cli.cli.run import execute_watched
-    from screen_cli.config import parse_options
     from screen_cli.report.table import print_table
+    from screen_cli.settings_file import parse_options
     from screen_cli.store.run_directory import RunDirectory
 
     chosen = [name for key, name in _ROUTES.items() if key in routes or "all" in routes]

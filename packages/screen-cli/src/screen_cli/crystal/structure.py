@@ -20,9 +20,9 @@ from ase.data import chemical_symbols
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
+from screen_cli.config import ReadSettings
 from screen_cli.crystal.wyckoff import prototype_of
 from screen_cli.errors import StructureError
-from screen_cli.settings import ReadSettings
 
 ID_LENGTH = 12
 SOURCE_COLUMNS = ("formation_energy_ev_atom", "energy_above_hull_ev_atom", "band_gap_ev")

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from screen_cli.config import EngineSettings
 from screen_cli.engines import Task, TaskResult
 from screen_cli.engines.local import LocalEngine, end_with_parent
-from screen_cli.settings import EngineSettings
 
 BLOCK_END = "SCREEN_CLI_BLOCK_END"
 """Environment variable of a block: seconds since 1970 at which the batch system ends it."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from screen_cli.config import EngineSettings
 from screen_cli.engines import Task, TaskResult
-from screen_cli.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -25,11 +25,11 @@ from parsl.concurrent import ParslPoolExecutor
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
+from screen_cli.config import EngineSettings
 from screen_cli.engines import Task, TaskResult
 from screen_cli.engines.block import BatchPlan, BatchReport, run_batch
 from screen_cli.engines.parsl_config import make_config, read_options, walltime_of
 from screen_cli.errors import PluginError, ScreenError
-from screen_cli.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import inspect
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,31 +16,31 @@ from parsl.jobs.errors import TooManyJobFailuresError
 from parsl.launchers import MpiExecLauncher, SingleNodeLauncher, SrunLauncher
 from parsl.providers import LocalProvider, PBSProProvider, SlurmProvider
 
-from screen_cli.config import settings_of_class
+from screen_cli.config import EngineSettings
 from screen_cli.engines.block import BLOCK_END, grace_period
 from screen_cli.errors import ConfigError
-from screen_cli.settings import EngineSettings, setting
+from screen_cli.settings_file import make_settings, setting, settings_record
 
 _BAD_BLOCKS = 3
 _PROVIDERS = {"local": LocalProvider, "slurm": SlurmProvider, "pbs": PBSProProvider}
 _SEVERAL_NODES = {"local": SingleNodeLauncher, "slurm": SrunLauncher, "pbs": MpiExecLauncher}
 
 
-@dataclass(frozen=True)
+@settings_record
 class ParslOptions:
     """Options of the engine ``parsl``: the table ``[engine.options]``."""
 
     provider: Literal["local", "slurm", "pbs"] = setting("local", "Batch system: local, slurm or pbs.")
-    blocks: int = setting(1, "Most blocks (batch jobs) at a time.")
-    nodes: int = setting(1, "Nodes per block.")
+    blocks: int = setting(1, "Most blocks (batch jobs) at a time.", ge=1)
+    nodes: int = setting(1, "Nodes per block.", ge=1)
     walltime: str = setting("", "Length of a block, HH:MM:SS; needed for slurm and pbs.")
     worker_init: str = setting("", "Shell lines run on a node first, e.g. module load or activate.")
     provider_options: dict[str, Any] = setting({}, 'Anything else the Parsl provider takes, e.g. partition = "x".')
-    batch_size: int = setting(16, "Most crystals per task; fewer when little is left.")
-    threads: int = setting(1, "Cores and BLAS threads per worker.")
-    retries: int = setting(2, "How often a crystal is tried again whose worker or block was lost.")
+    batch_size: int = setting(16, "Most crystals per task; fewer when little is left.", ge=1)
+    threads: int = setting(1, "Cores and BLAS threads per worker.", ge=1)
+    retries: int = setting(2, "How often a crystal is tried again whose worker or block was lost.", ge=0)
     address: str = setting("", "Address of this machine as the nodes see it; empty: Parsl finds out.")
-    lost_after: int = setting(60, "Seconds without a sign of life after which a node counts as lost.")
+    lost_after: int = setting(60, "Seconds without a sign of life after which a node counts as lost.", ge=1)
     config: str = setting("", 'The user\'s own Parsl configuration instead: "file.py:attribute".')
 
 
@@ -53,14 +52,11 @@ def read_options(settings: EngineSettings) -> ParslOptions:
     ConfigError
         Unknown key, wrong type, or a batch system without a walltime.
     """
-    options: ParslOptions = settings_of_class(ParslOptions, settings.options, origin="engine.options")
+    options = make_settings(ParslOptions, settings.options, origin="engine.options")
     if options.provider != "local" and not options.walltime and not options.config:
         raise ConfigError(
             f'engine.options: provider = "{options.provider}" needs a walltime, e.g. walltime = "04:00:00".'
         )
-    for name in ("blocks", "nodes", "batch_size", "threads"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"engine.options: {name} is {getattr(options, name)}, expected at least 1.")
     if options.walltime:
         seconds_of(options.walltime)
     return options

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
+from screen_cli.config import EngineSettings
 from screen_cli.engines import Task, TaskResult
 from screen_cli.errors import StoreError
-from screen_cli.settings import EngineSettings
 
 
 class SerialEngine:

@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from screen_cli.config import override_settings
+from screen_cli.config import RunSettings, override_settings
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.run.memory import keep_freed_memory, release_freed_memory
 from screen_cli.run.pipeline import HARMONIC_PREFIX, Context, Stage, stages_for
-from screen_cli.settings import RunSettings
 from screen_cli.store.keys import content_key
 from screen_cli.store.record import Record
 from screen_cli.store.records import StoredRecord

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from screen_cli.config import RunSettings
 from screen_cli.engines import Engine, TaskResult
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.run.crystal import run_structure, take_through
 from screen_cli.run.pipeline import stages_for
 from screen_cli.run.reading import filtered_rows, read_source, rejected_row, structure_row
-from screen_cli.settings import RunSettings
 from screen_cli.store.index import Index
 from screen_cli.store.run_directory import RunDirectory
 

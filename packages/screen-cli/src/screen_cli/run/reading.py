@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from screen_cli.config import RunSettings
 from screen_cli.crystal.structure import RejectedStructure, source_columns
 from screen_cli.errors import ConfigError, StoreError
 from screen_cli.plugins.manager import installed_plugins
-from screen_cli.settings import RunSettings
 from screen_cli.sources.filters import FilteredStructure, Kept, apply_filters
 from screen_cli.store.atomic_write import flush_all, write_text
 from screen_cli.store.index import Index

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from screen_cli.config import ReadSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure, check_units
 from screen_cli.errors import ConfigError, StructureError
-from screen_cli.settings import ReadSettings
 
 _SKIPPED_SUFFIXES = {".md", ".toml", ".py", ".json", ".log", ".html", ".yaml", ".gz"}
 

@@ -16,7 +16,7 @@ from screen_cli.errors import ConfigError, FilterError, MissingExtraError, unkno
 from screen_cli.store.expression import evaluate, names_in
 
 if TYPE_CHECKING:
-    from screen_cli.settings import FilterSettings
+    from screen_cli.config import FilterSettings
 
 
 @dataclass(frozen=True)

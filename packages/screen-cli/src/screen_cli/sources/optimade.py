@@ -17,9 +17,9 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from screen_cli.config import ReadSettings
 from screen_cli.crystal.structure import SOURCE_COLUMNS, VOLUME_PER_ATOM, RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError, unknown_name
-from screen_cli.settings import ReadSettings
 from screen_cli.sources.optimade_pages import Manners, PageReader, Query
 
 STRUCTURE_FIELDS = (

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from screen_cli.config import ReadSettings
 from screen_cli.crystal.prototypes import build, guess_lattice_constant, prototypes
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
-from screen_cli.settings import ReadSettings
 from screen_cli.sources.decoration import decorate, decorated_structure, decoration_from_options
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.config import ConductivitySettings
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.settings import ConductivitySettings
 from screen_cli.stages.lattice import load_phono3py
 from screen_cli.stages.mesh_ladder import mesh_error, rungs
 from screen_cli.store.expression import evaluate

@@ -20,6 +20,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from screen_cli.config import DisplaceSettings
 from screen_cli.crystal.structure import standardise
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.rank_guard import (
@@ -28,7 +29,6 @@ from screen_cli.physics.rank_guard import (
     displacements_span,
     required_supercells,
 )
-from screen_cli.settings import DisplaceSettings
 from screen_cli.store.record import Record
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.config import ForceConstantsSettings
 from screen_cli.errors import PhysicsError
 from screen_cli.physics.rank_guard import check_determined, count_free_parameters
-from screen_cli.settings import ForceConstantsSettings
 from screen_cli.stages.lattice import load_phono3py, predict_forces, supercell_displacements
 from screen_cli.store.record import Record
 

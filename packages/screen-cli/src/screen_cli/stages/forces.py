@@ -10,8 +10,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
+from screen_cli.config import ForcesSettings
 from screen_cli.errors import CalculatorError
-from screen_cli.settings import ForcesSettings
 from screen_cli.stages.relax import check_forces, first_forces
 from screen_cli.store.record import Record
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.config import HarmonicSettings
 from screen_cli.errors import ConfigError
-from screen_cli.settings import HarmonicSettings
 from screen_cli.stages.lattice import load_phonopy
 from screen_cli.store.record import Record
 

@@ -10,9 +10,9 @@ import numpy as np
 from ase import Atoms
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
+from screen_cli.config import RelaxSettings
 from screen_cli.crystal.structure import space_group_number
 from screen_cli.errors import CalculatorError, SymmetryLostError
-from screen_cli.settings import RelaxSettings
 from screen_cli.store.record import Record
 
 logger = logging.getLogger(__name__)

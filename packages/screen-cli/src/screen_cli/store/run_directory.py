@@ -15,9 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from screen_cli.config import settings_from_dict, settings_to_dict
+from screen_cli.config import RunSettings, settings_from_dict
 from screen_cli.errors import ConfigError, RunLockedError, StoreError
-from screen_cli.settings import RunSettings
+from screen_cli.settings_file import settings_to_dict
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.index import Index
 from screen_cli.store.records import RecordStore

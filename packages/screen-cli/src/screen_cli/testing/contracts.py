@@ -203,7 +203,7 @@ class ForceConstantSolverContract:
         from ase.build import bulk
         from ase.calculators.emt import EMT
 
-        from screen_cli.settings import DisplaceSettings, ForceConstantsSettings, ForcesSettings
+        from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings
         from screen_cli.stages.displace import displace
         from screen_cli.stages.force_constants import fit_force_constants
         from screen_cli.stages.forces import compute_forces
@@ -287,7 +287,7 @@ class EngineContract:
 
     def engine(self) -> Any:
         """Make the engine."""
-        from screen_cli.settings import EngineSettings
+        from screen_cli.config import EngineSettings
 
         return _record("engines", self.name).load()(EngineSettings(name=self.name, workers=self.workers))
 

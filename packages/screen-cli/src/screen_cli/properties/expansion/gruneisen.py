@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.config import ForcesSettings
 from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.physics.elastic import SYMPREC
 from screen_cli.physics.internal_strain import InternalStrain
 from screen_cli.physics.strain import ase_cell, phonopy_cell, strained
-from screen_cli.settings import ForcesSettings
 from screen_cli.stages.displace import supercell_arrays
 from screen_cli.stages.forces import compute_forces
 from screen_cli.stages.harmonic import is_stable

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
+from screen_cli.config import RelaxSettings
 from screen_cli.errors import ConfigError, PhysicsError, PluginError
 from screen_cli.physics.elastic import SYMPREC
 from screen_cli.physics.strain import ase_cell, strained
 from screen_cli.properties.expansion.gruneisen import DISTANCE, deformed_phonopy
-from screen_cli.settings import RelaxSettings
 from screen_cli.stages.harmonic import is_stable
 from screen_cli.stages.relax import optimise
 
