@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screen_cli.crystal.phonopy_cells import symmetry_action
-from screen_cli.crystal.structure import standardise
+from screen_cli.crystal.standard_cell import standardise
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.physics.rank_guard import (
     check_determined,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
 from screen_cli.crystal.phonopy_cells import symmetry_action
-from screen_cli.crystal.structure import standardise
+from screen_cli.crystal.standard_cell import standardise
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.rank_guard import (
     check_determined,

@@ -16,7 +16,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from screen_cli.crystal.phonopy_cells import ase_cell, cartesian_rotations
-from screen_cli.crystal.structure import standardise
+from screen_cli.crystal.standard_cell import standardise
 from screen_cli.physics.elastic import ElasticTensor, stiffness_from_list
 from screen_cli.physics.gruneisen import ModeGruneisen
 from screen_cli.physics.strain import invariant_strains, unit_strains
