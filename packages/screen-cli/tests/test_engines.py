@@ -1,18 +1,25 @@
-"""Engines, for real: killed workers, time limits, a killed driver."""
+"""Engines, for real: killed workers, time limits, greedy and rude tasks, a killed driver."""
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 
 import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from screen_cli.config import EngineSettings
-from screen_cli.engines.local import LocalEngine
+from screen_cli.engines import messages
+from screen_cli.engines.crew import Death
+from screen_cli.engines.local import LocalEngine, _Desk
+from screen_cli.engines.messages import stage_begins, starting
+from screen_cli.errors import ConfigError, PluginError
 from screen_cli.testing import EngineContract, echo_task
 
 
@@ -24,95 +31,194 @@ class TestLocal(EngineContract):
     name = "local"
 
 
-def kill_self_once(task):
-    """Die by SIGKILL the first time a task is seen."""
-    folder, name = os.path.split(task)
-    mark = os.path.join(folder, f"mark-{name}")
-    if name.startswith("kill") and not os.path.exists(mark):
+def run(function, tasks, workers=2, time_limit=600.0, **options):
+    """Results of the local engine by task."""
+    engine = LocalEngine(EngineSettings(workers=workers, task_time_limit=time_limit, options=options))
+    results = list(engine.run(function, tasks))
+    assert len(results) == len({result.task for result in results}), "a task ended twice"
+    return {result.task: result for result in results}
+
+
+def act(folder, task):
+    """Do what the task's name says: ``WORD-NUMBER``, words ending in ``once`` only the first time."""
+    word = task.partition("-")[0]
+    mark = os.path.join(folder, task)
+    if word.endswith("once"):
+        if os.path.exists(mark):
+            return {"task": task}
         open(mark, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
+    match word.removesuffix("once"):
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "leave":
+            os._exit(0)
+        case "exit":
+            sys.exit(3)
+        case "interrupt":
+            raise KeyboardInterrupt
+        case "hang":
+            time.sleep(600)
+        case "stages":
+            for number in range(4):
+                stage_begins(f"stage {number}")
+                time.sleep(1.0)
+        case "daemon":  # a program that leaves its process group and is not waited for
+            command = [sys.executable, "-c", "import time; time.sleep(600)", folder]
+            subprocess.Popen(command, start_new_session=True, close_fds=False)
+            time.sleep(600)
+        case "greedy":
+            _ = bytearray(2**40)
     return {"task": task}
 
 
-def kill_self(task):
-    """Die by SIGKILL every time."""
-    if task == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return {"task": task}
-
-
-def sleep_long(task):
-    """Hang."""
-    if task == "hang":
-        time.sleep(600)
-    return {"task": task}
+def alive_with(word):
+    """Processes that carry a word in their command line."""
+    return [process for process in psutil.process_iter(["cmdline"]) if word in (process.info["cmdline"] or [])]
 
 
 def test_a_killed_worker_costs_nothing_but_a_retry(tmp_path):
-    tasks = [str(tmp_path / f"{'kill' if n % 3 == 0 else 'fine'}-{n}") for n in range(9)]
-    results = list(LocalEngine(EngineSettings(workers=2)).run(kill_self_once, tasks))
+    tasks = [f"{('killonce', 'segfaultonce', 'fine')[n % 3]}-{n}" for n in range(9)]
+    results = run(functools.partial(act, str(tmp_path)), tasks)
+    assert sorted(results) == sorted(tasks)
+    assert {result.kind for result in results.values()} == {"ok"}
+
+
+def test_rude_tasks_are_reported_and_the_rest_goes_on(tmp_path):
+    tasks = ["fine-1", "kill-1", "leave-1", "exit-1", "interrupt-1", "greedy-1", "fine-2", "fine-3"]
+    results = run(functools.partial(act, str(tmp_path)), tasks)
+    assert {task: result.kind for task, result in results.items()} == {
+        **dict.fromkeys(["fine-1", "fine-2", "fine-3"], "ok"),
+        **dict.fromkeys(["kill-1", "leave-1"], "crash"),
+        **dict.fromkeys(["exit-1", "interrupt-1", "greedy-1"], "error"),
+    }
+    assert "SIGKILL" in results["kill-1"].error
+    assert "exit code 0" in results["leave-1"].error
+    assert "SystemExit(3)" in results["exit-1"].error
+    assert "KeyboardInterrupt" in results["interrupt-1"].error
+
+
+def test_the_time_limit_holds_for_each_stage_and_ends_what_was_started(tmp_path):
+    act_here = functools.partial(act, str(tmp_path))
+    results = run(act_here, ["hang-1", "stages-1", "daemon-1", "fine-1"], time_limit=2.5)
+    assert {task: result.kind for task, result in results.items()} == {
+        "hang-1": "timeout",
+        "daemon-1": "timeout",
+        "stages-1": "ok",  # 4 s in all, no stage longer than 1 s
+        "fine-1": "ok",
+    }
+    assert "task_time_limit = 2.5 s" in results["hang-1"].error
+    assert alive_with(str(tmp_path)) == []
+
+
+def grow(task):
+    """Take memory without asking for it in one piece."""
+    blocks = []
+    for _ in range(400):
+        blocks.append(os.urandom(1 << 20) * 4)
+        time.sleep(0.02)
+    return {"task": task}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="memory is watched through /proc")
+def test_a_worker_that_takes_too_much_memory_is_stopped():
+    (result,) = run(grow, ["grow"], memory_gib=0.4).values()
+    assert result.kind in ("memory", "error")  # by the engine's watch, or by the system's limit
+    assert "memory" in result.error.lower()
+
+
+def leak(task):
+    """Keep more and more."""
+    vars(messages).setdefault("leaked", []).append(b"x" * (700 << 20))
+    return {"pid": os.getpid()}
+
+
+def test_a_worker_that_leaks_is_replaced():
+    results = run(leak, ["a", "b", "c", "d"], workers=1)
+    assert {result.kind for result in results.values()} == {"ok"}
+    assert len({result.value["pid"] for result in results.values()}) == 2
+
+
+def die_at_start(task):
+    """Die while the calculator is made."""
+    with starting("the calculator 'x'"):
+        os._exit(7)
+
+
+def cannot_load():
+    raise RuntimeError("no such model")
+
+
+class Unloadable:
+    """Fails when a worker unpickles it."""
+
+    def __reduce__(self):
+        return cannot_load, ()
+
+    def __call__(self, task):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(die_at_start, "while they made the calculator 'x'.*exit code 7"), (Unloadable(), "no such model")],
+)
+def test_workers_that_die_at_their_start_stop_the_run(function, message):
+    with pytest.raises(PluginError, match=message):
+        run(function, ["a", "b", "c", "d"])
+
+
+def test_a_driver_notices_workers_killed_while_tasks_wait(tmp_path):
+    """Every worker of a busy engine is killed again and again; each task comes back, and none is blamed."""
+    engine = LocalEngine(EngineSettings(workers=2))
+    tasks = [f"task-{number}" for number in range(60)]
+    results = []
+    for result in engine.run(functools.partial(slow, 0.05), tasks):
+        results.append(result)
+        if len(results) in (5, 20, 40):
+            for child in psutil.Process().children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
     assert sorted(result.task for result in results) == sorted(tasks)
     assert {result.kind for result in results} == {"ok"}
 
 
-def test_a_task_that_always_kills_is_reported_and_the_rest_goes_on():
-    tasks = ["a", "kill", "b", "c"]
-    results = {result.task: result for result in LocalEngine(EngineSettings(workers=2)).run(kill_self, tasks)}
-    assert results["kill"].kind == "crash"
-    assert "died" in results["kill"].error
-    assert all(results[name].kind == "ok" for name in "abc")
+def slow(seconds, task):
+    time.sleep(seconds)
+    return {"task": task}
 
 
-def test_a_broken_pool_is_replaced_and_its_tasks_tried_again(monkeypatch):
-    from pebble.pool.process import PoolManager
-
-    find = PoolManager.find_expired_task
-    broken = []
-
-    def find_nothing_once(manager, worker_id):
-        if not broken:
-            broken.append(worker_id)
-            raise BrokenProcessPool("All workers expired")  # what pebble says when a worker dies too early
-        return find(manager, worker_id)
-
-    monkeypatch.setattr(PoolManager, "find_expired_task", find_nothing_once)
-    tasks = ["a", "kill", "b", "c"]
-    results = {result.task: result for result in LocalEngine(EngineSettings(workers=2)).run(kill_self, tasks)}
-    assert broken
-    assert results["kill"].kind == "crash"
-    assert all(results[name].kind == "ok" for name in "abc")
+@pytest.mark.parametrize("options", [{"retrys": 1}, {"retries": -1}, {"memory_gib": "2"}, {"threads": float("nan")}])
+def test_bad_options_are_told(options):
+    with pytest.raises(ConfigError, match="engine.options"):
+        LocalEngine(EngineSettings(options=options))
 
 
-def test_the_time_limit_stops_one_task_only():
-    engine = LocalEngine(EngineSettings(workers=2, task_time_limit=2.0))
-    results = {result.task: result for result in engine.run(sleep_long, ["hang", "a", "b"])}
-    assert results["hang"].kind == "timeout"
-    assert "task_time_limit = 2 s" in results["hang"].error
-    assert results["a"].kind == results["b"].kind == "ok"
+DRIVER = """
+import functools, sys
+sys.path.insert(0, {tests!r})
+from test_engines import act
+from screen_cli.engines.local import LocalEngine
+from screen_cli.config import EngineSettings
+if __name__ == "__main__":
+    list(LocalEngine(EngineSettings(workers=2)).run(functools.partial(act, {folder!r}), ["daemon-1", "daemon-2"]))
+"""
 
 
-def test_workers_do_not_outlive_a_killed_driver():
-    code = (
-        "from screen_cli.engines.local import LocalEngine\n"
-        "from screen_cli.config import EngineSettings\n"
-        "import time\n"
-        "if __name__ == '__main__':\n"
-        "    print('start', flush=True)\n"
-        "    list(LocalEngine(EngineSettings(workers=2)).run(time.sleep, [300, 300]))\n"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert driver.stdout.readline() == "start\n"
-    parent = psutil.Process(driver.pid)
-    deadline = time.monotonic() + 30
-    while len(parent.children(recursive=True)) < 3 and time.monotonic() < deadline:
+def test_nothing_outlives_a_killed_driver(tmp_path):
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER.format(tests=os.path.dirname(__file__), folder=str(tmp_path)))
+    driver = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 60
+    while len(alive_with(str(tmp_path))) < 2:
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
         time.sleep(0.1)
-    time.sleep(1.0)
-    children = parent.children(recursive=True)
-    assert len(children) >= 2
+    children = psutil.Process(driver.pid).children(recursive=True) + alive_with(str(tmp_path))
     driver.kill()
     driver.wait()
-    driver.stdout.close()
-    _, alive = psutil.wait_procs(children, timeout=15)
+    _, alive = psutil.wait_procs(children, timeout=20)
     for process in alive:
         process.kill()
     assert alive == []
@@ -130,3 +236,50 @@ def test_generators_are_consumed_lazily():
     for _ in engine.run(echo_task, tasks()):
         engine.stop()
     assert len(taken) < 50
+
+
+# -- the account of deaths, without processes ------------------------------------------------------
+
+
+class FakeWorker:
+    ready, starting, stage = True, "", "relax"
+
+    def __init__(self, task, alone):
+        self.task, self.alone = task, alone
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_nobody_is_blamed_but_for_two_deaths_of_their_own_doing(data):
+    """Whatever dies in whatever order: every task ends once, blamed exactly when the rule says so."""
+    n_workers = data.draw(st.integers(1, 4))
+    tasks = [f"t{number}" for number in range(data.draw(st.integers(1, 8)))]
+    desk = _Desk(iter(tasks), 1, alone_anyway=n_workers == 1)
+    busy, ended, counted = {}, {}, dict.fromkeys(tasks, 0)
+    for _ in range(400):
+        if not any(worker.alone for worker in busy.values()):
+            desk.draw(n_workers - len(busy), nothing_runs=not busy)
+            while desk.ready and len(busy) < n_workers:
+                task = desk.ready.popleft()
+                assert task not in busy
+                assert not (desk.alone and busy)
+                busy[task] = FakeWorker(task, desk.alone)
+        if not busy:
+            break
+        task = data.draw(st.sampled_from(sorted(busy)))
+        worker = busy.pop(task)
+        fate = data.draw(st.sampled_from(["ok", "own", "killed", "killed"]))
+        if fate == "ok":
+            desk.forget(task)
+            assert task not in ended
+            ended[task] = "ok"
+            continue
+        counted[task] += fate == "own" or worker.alone
+        for result in desk.bury(Death(worker, "died", "it died", by_own_hand=fate == "own")):
+            assert result.task == task
+            assert task not in ended
+            ended[task] = result.kind
+        assert (ended.get(task) == "crash") == (counted[task] > 1)
+    else:
+        return  # an endless series of kills is drawn too
+    assert sorted(ended) == sorted(tasks)

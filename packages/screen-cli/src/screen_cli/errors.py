@@ -85,3 +85,11 @@ def nearest_hint(name: str, known: Iterable[str]) -> str:
     choices = list(known)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(choices) or 'none'}."
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters, which could move the cursor or hide lines, become ``\\x1b``."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
+        for character in text
+    )

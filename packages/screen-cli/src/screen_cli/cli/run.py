@@ -107,8 +107,8 @@ def execute_watched(
     retry_failed, time_limit, reread
         As :func:`screen_cli.run.driver.execute` takes them.
     """
-    from screen_cli.run.driver import SilentObserver, execute
-    from screen_cli.run.progress import progress_observer
+    from screen_cli.run.driver import execute
+    from screen_cli.run.progress import SilentObserver, progress_observer
 
     with drain_on_interrupt() as stop_requested:
         watching = None if quiet else progress_observer(run)

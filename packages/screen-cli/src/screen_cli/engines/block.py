@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Generic
 
 from screen_cli.config import EngineSettings
-from screen_cli.engines import Task, TaskResult
-from screen_cli.engines.local import LocalEngine, end_with_parent
+from screen_cli.engines import Task, TaskResult, Value
+from screen_cli.engines.local import LocalEngine
+from screen_cli.engines.processes import end_with_parent
 
 BLOCK_END = "SCREEN_CLI_BLOCK_END"
 """Environment variable of a block: seconds since 1970 at which the batch system ends it."""
@@ -51,7 +53,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
-class BatchReport:
+class BatchReport(Generic[Value]):
     """How a batch fared.
 
     Parameters
@@ -60,17 +62,20 @@ class BatchReport:
         Of the crystals that came to their end.
     cut : list of str
         Begun and stopped, because the block ends or SIGTERM came. What is in neither list was not begun.
+    seconds : list of float
+        What each crystal took for which anything had to be computed.
     """
 
-    results: list[TaskResult] = field(default_factory=list)
+    results: list[TaskResult[Value]] = field(default_factory=list)
     cut: list[Task] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 class _BlockEndsError(BaseException):
     """The block ends now; no Exception, so that no crystal is blamed for it."""
 
 
-def run_batch(function: Callable[[Task], dict[str, Any]], tasks: Sequence[Task], plan: BatchPlan) -> BatchReport:
+def run_batch(function: Callable[[Task], Value], tasks: Sequence[Task], plan: BatchPlan) -> BatchReport[Value]:
     """Run tasks one after another in a child process, as far as the block's time goes.
 
     Parameters
@@ -85,30 +90,38 @@ def run_batch(function: Callable[[Task], dict[str, Any]], tasks: Sequence[Task],
     BatchReport
     """
     _watch_parent()
-    begun: list[Task] = []
-    report = BatchReport()
+    begun: dict[Task, float] = {}
+    drawn = 0
+    report: BatchReport[Value] = BatchReport()
 
     def allowed() -> Iterator[Task]:
+        nonlocal drawn
         for task in tasks:
             if time_left(plan.walltime) < plan.expected_seconds or (plan.drain_file and Path(plan.drain_file).exists()):
                 return
-            begun.append(task)
+            drawn += 1
             yield task
 
     with contextlib.suppress(_BlockEndsError), _interrupted_at_the_end(plan.walltime):
-        for result in _engine(plan.settings).run(function, allowed()):
+        for result in _engine(plan.settings, begun).run(function, allowed()):
             report.results.append(result)
+            if result.stage:
+                report.seconds.append(time.monotonic() - begun[result.task])
     finished = {result.task for result in report.results}
     report.cut.extend(task for task in begun if task not in finished)
-    if not begun:
+    if not drawn:
         time.sleep(_PAUSE)  # else a block near its end would be handed the same batch over and over
     return report
 
 
-def _engine(settings: EngineSettings) -> LocalEngine:
-    """The local engine of this process; with option ``keep`` its child serves one batch after another."""
+def _engine(settings: EngineSettings, begun: dict[Task, float]) -> LocalEngine:
+    """The local engine of this process, which notes in ``begun`` what it begins.
+
+    With option ``keep`` its child serves one batch after another.
+    """
     if not _kept or _kept[0][0] != settings:
         _kept[:] = [(settings, LocalEngine(settings))]
+    _kept[0][1].begun = lambda task: begun.setdefault(task, time.monotonic())
     return _kept[0][1]
 
 
@@ -132,7 +145,7 @@ def _interrupted_at_the_end(walltime: float | None) -> Iterator[None]:
         yield  # an executor of threads: it has no block
         return
 
-    def end(number: int, frame: Any) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         raise _BlockEndsError
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGALRM)}

@@ -10,6 +10,7 @@ Y. Babuji et al., Parsl: Pervasive Parallel Programming in Python, HPDC 2019, do
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import operator
@@ -23,10 +24,15 @@ from typing import Any
 import numpy as np
 from parsl.concurrent import ParslPoolExecutor
 from parsl.dataflow.dflow import DataFlowKernel
-from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+from parsl.executors.high_throughput.errors import (
+    CommandClientBadError,
+    CommandClientTimeoutError,
+    ManagerLost,
+    WorkerLost,
+)
 
 from screen_cli.config import EngineSettings
-from screen_cli.engines import Task, TaskResult
+from screen_cli.engines import Task, TaskResult, Value
 from screen_cli.engines.block import BatchPlan, BatchReport, run_batch
 from screen_cli.engines.parsl_config import make_config, read_options, walltime_of
 from screen_cli.errors import PluginError, ScreenError
@@ -36,6 +42,7 @@ logger = logging.getLogger(__name__)
 _POLL = 0.5
 _RECENT = 200
 _SLOTS_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0
 
 
 class ParslEngine:
@@ -62,9 +69,7 @@ class ParslEngine:
         self._walltime: float | None = None
         self._n_slots, self._slots_until = 1, 0.0
 
-    def run(
-        self, function: Callable[[Task], dict[str, Any]], tasks: Iterable[Task]
-    ) -> Generator[TaskResult, None, None]:
+    def run(self, function: Callable[[Task], Value], tasks: Iterable[Task]) -> Generator[TaskResult[Value], None, None]:
         """Yield results as batches come back.
 
         Raises
@@ -79,11 +84,13 @@ class ParslEngine:
         executor = config.executors[0]
         self._walltime = walltime_of(executor, self._options)
         kernel = DataFlowKernel(config)
+        _limit_questions(executor)
         try:
             pool = ParslPoolExecutor(dfk=kernel)
             in_flight: dict[Any, list[Task]] = {}
             ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
             while True:
+                self._check_interchange(executor)
                 slots = self._slots(executor)
                 while not self._stopped and len(in_flight) < 2 * slots:
                     batch = self._next_batch(waiting, slots)
@@ -120,7 +127,7 @@ class ParslEngine:
             name="local",
             workers=1,
             task_time_limit=self._settings.task_time_limit,
-            options={"threads": self._options.threads, "ahead": 0, "keep": True},
+            options={"threads": self._options.threads, "retries": 0, "keep": True},
         )
         return BatchPlan(local, str(self._drain_file), expected, self._walltime)
 
@@ -132,13 +139,14 @@ class ParslEngine:
         size = min(self._options.batch_size, max(1, left // (2 * slots)))  # smaller towards the end: no long tail
         return list(itertools.islice(waiting, size))
 
-    def _collect(self, future: Any, batch: list[Task]) -> Iterator[TaskResult]:
+    def _collect(self, future: Any, batch: list[Task]) -> Iterator[TaskResult[Value]]:
         """Yield what a batch brought; put the rest back."""
         try:
-            report: BatchReport = future.result()
+            report: BatchReport[Value] = future.result()
         except (ManagerLost, WorkerLost) as error:
             logger.warning("%s; %d crystals go out again", error, len(batch))
-            yield from self._put_back(batch, f"its worker or block was lost ({error})", lost=True)
+            # of several one ran and the others waited: only a crystal that went out by itself is counted
+            yield from self._put_back(batch, f"its worker or block was lost ({error})", lost=len(batch) == 1)
             return
         except ScreenError:
             raise
@@ -146,17 +154,18 @@ class ParslEngine:
             raise PluginError(
                 f"Parsl could not run a batch: {type(error).__name__}: {error}. See the logs in {self._workdir}."
             ) from error
+        self._seconds.extend(report.seconds)
         for result in report.results:
-            if result.value is not None:
-                costs = result.value.get("stage_times", {})
-                self._seconds.append(sum(costs[stage][0] for stage in result.value.get("computed", ())))
-            yield result
+            if result.kind == "crash":  # perhaps for lack of memory that others on that node had
+                yield from self._put_back([result.task], result.error, lost=True)
+            else:
+                yield result
         seen = {result.task for result in report.results}
         yield from self._put_back(report.cut, "its block ended before it did", lost=True)
         untouched = [task for task in batch if task not in seen and task not in report.cut]
         yield from self._put_back(untouched, "", lost=False)
 
-    def _put_back(self, tasks: list[Task], why: str, *, lost: bool) -> Iterator[TaskResult]:
+    def _put_back(self, tasks: list[Task], why: str, *, lost: bool) -> Iterator[TaskResult[Value]]:
         """Queue tasks again; give up on one that was lost too often."""
         for task in tasks:
             self._losses[task] += lost
@@ -164,6 +173,21 @@ class ParslEngine:
                 yield TaskResult(task, error=f"{why}, {self._losses[task]} times", kind="crash")
             else:
                 self._again.append(task)
+
+    def _check_interchange(self, executor: Any) -> None:
+        """Stop when the process that hands out the batches is gone: none of them would ever come back."""
+        process = getattr(executor, "interchange_proc", None)
+        if process is None or process.poll() is None:
+            return
+        error = PluginError(
+            f"Parsl's interchange, the process between this one and the nodes, ended (exit code {process.returncode}). "
+            f"Its log is under {self._workdir}. Run the same command to go on: nothing finished is lost."
+        )
+        executor.set_bad_state_and_fail_all(error)  # before anything waits for its answer
+        provider, blocks = getattr(executor, "provider", None), getattr(executor, "blocks_to_job_id", {})
+        if provider is not None:
+            provider.cancel(list(blocks.values()))
+        raise error
 
     def _slots(self, executor: Any) -> int:
         """Tasks that can run at a time: as configured, or as the nodes say once they are there."""
@@ -182,8 +206,21 @@ class ParslEngine:
             manager["tasks"] for manager in self._managers(executor)
         )
 
-    @staticmethod
-    def _managers(executor: Any) -> list[dict[str, Any]]:
+    def _managers(self, executor: Any) -> list[dict[str, Any]]:
         """Nodes that are connected, with their ``worker_count`` and running ``tasks``."""
         ask = getattr(executor, "connected_managers", None)
-        return [] if ask is None else list(ask())
+        try:
+            return [] if ask is None else list(ask())
+        except (CommandClientTimeoutError, CommandClientBadError) as error:
+            self._check_interchange(executor)
+            raise PluginError(
+                f"Parsl's interchange does not answer for {_ANSWER_SECONDS:g} s. Its log is under {self._workdir}. "
+                "Run the same command to go on: nothing finished is lost."
+            ) from error
+
+
+def _limit_questions(executor: Any) -> None:
+    """Let no question to the interchange wait for ever, those of Parsl's own threads included."""
+    client = getattr(executor, "command_client", None)
+    if client is not None:
+        client.run = functools.partial(client.run, timeout_s=_ANSWER_SECONDS)

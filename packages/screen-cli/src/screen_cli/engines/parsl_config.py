@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
 import os
+import platform
 import re
 import sys
 from pathlib import Path
@@ -21,7 +23,10 @@ from screen_cli.engines.block import BLOCK_END, grace_period
 from screen_cli.errors import ConfigError
 from screen_cli.settings_file import make_settings, setting, settings_record
 
+logger = logging.getLogger(__name__)
+
 _BAD_BLOCKS = 3
+_LOOPBACK = "127.0.0.1"
 _PROVIDERS = {"local": LocalProvider, "slurm": SlurmProvider, "pbs": PBSProProvider}
 _SEVERAL_NODES = {"local": SingleNodeLauncher, "slurm": SrunLauncher, "pbs": MpiExecLauncher}
 
@@ -38,8 +43,10 @@ class ParslOptions:
     provider_options: dict[str, Any] = setting({}, 'Anything else the Parsl provider takes, e.g. partition = "x".')
     batch_size: int = setting(16, "Most crystals per task; fewer when little is left.", ge=1)
     threads: int = setting(1, "Cores and BLAS threads per worker.", ge=1)
-    retries: int = setting(2, "How often a crystal is tried again whose worker or block was lost.", ge=0)
-    address: str = setting("", "Address of this machine as the nodes see it; empty: Parsl finds out.")
+    retries: int = setting(2, "How often a crystal is tried again that its worker or block was lost with.", ge=0)
+    address: str = setting(
+        "", "Address of this machine as the nodes see it, needed for slurm and pbs; local blocks: 127.0.0.1."
+    )
     lost_after: int = setting(60, "Seconds without a sign of life after which a node counts as lost.", ge=1)
     config: str = setting("", 'The user\'s own Parsl configuration instead: "file.py:attribute".')
 
@@ -56,6 +63,12 @@ def read_options(settings: EngineSettings) -> ParslOptions:
     if options.provider != "local" and not options.walltime and not options.config:
         raise ConfigError(
             f'engine.options: provider = "{options.provider}" needs a walltime, e.g. walltime = "04:00:00".'
+        )
+    if options.provider != "local" and not options.address and not options.config:
+        raise ConfigError(
+            f'engine.options: provider = "{options.provider}" needs address, the address of this machine on the '
+            f'network of the nodes, e.g. address = "{platform.node()}" or one that "ip addr" lists. '
+            "Parsl listens there and nowhere else."
         )
     if options.walltime:
         seconds_of(options.walltime)
@@ -100,7 +113,8 @@ def make_config(settings: EngineSettings, options: ParslOptions, workdir: Path) 
     executor = HighThroughputExecutor(
         label="screen",
         provider=_provider(options),
-        address=options.address or None,
+        address=options.address or _LOOPBACK,
+        encrypted=_can_encrypt(),
         max_workers_per_node=settings.workers or None,
         cores_per_worker=1e-6 if settings.workers else float(options.threads),
         heartbeat_period=max(1, options.lost_after // 4),
@@ -109,6 +123,16 @@ def make_config(settings: EngineSettings, options: ParslOptions, workdir: Path) 
     )
     _prepare(executor, options)
     return Config(executors=[executor], run_dir=str(workdir), strategy_period=2, max_idletime=30.0)
+
+
+def _can_encrypt() -> bool:
+    """Whether this ZeroMQ can encrypt (the keys lie in the run directory, readable by its owner); warns when not."""
+    import zmq
+
+    if not zmq.has("curve"):
+        logger.warning("this ZeroMQ was built without CURVE: what driver and nodes say to one another is not encrypted")
+        return False
+    return True
 
 
 def give_up_on_bad_blocks(executor: Any, status: dict[str, Any]) -> None:
@@ -160,6 +184,8 @@ def _provider(options: ParslOptions) -> Any:
 def _prepare(executor: Any, options: ParslOptions) -> None:
     """Teach an executor's blocks their end, and where this Python is; leave executors without blocks alone."""
     provider: Any = getattr(executor, "provider", None)
+    if isinstance(executor, HighThroughputExecutor) and options.config and not executor.encrypted:
+        logger.warning("executor '%s' of %s is not encrypted: set encrypted=True", executor.label, options.config)
     if not isinstance(executor, HighThroughputExecutor) or not hasattr(provider, "worker_init"):
         return
     walltime = walltime_of(executor, options)

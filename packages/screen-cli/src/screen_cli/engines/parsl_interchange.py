@@ -9,7 +9,7 @@ import pickle
 import signal
 import sys
 
-from screen_cli.engines.local import end_with_parent
+from screen_cli.engines.processes import end_with_parent
 
 
 def main() -> None:

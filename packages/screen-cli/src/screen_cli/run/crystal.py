@@ -7,11 +7,12 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from screen_cli.config import RunSettings, override_settings
+from screen_cli.engines.messages import stage_begins
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.run.memory import keep_freed_memory, release_freed_memory
 from screen_cli.run.pipeline import HARMONIC_PREFIX, Context, Stage, stages_for
@@ -73,7 +74,7 @@ class _Records(Mapping[str, Record]):
         return len(self._names)
 
 
-def run_structure(root: str, structure_id: str) -> dict[str, Any]:
+def run_structure(root: str, structure_id: str) -> Outcome:
     """Take one crystal through every stage; this is what engines run.
 
     Parameters
@@ -84,8 +85,7 @@ def run_structure(root: str, structure_id: str) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        Fields of :class:`Outcome`.
+    Outcome
 
     Raises
     ------
@@ -96,7 +96,7 @@ def run_structure(root: str, structure_id: str) -> dict[str, Any]:
     run = _open_run(root, (Path(root) / "manifest.json").stat().st_mtime_ns)
     keep_freed_memory()
     try:
-        return asdict(take_through(run, structure_id))
+        return take_through(run, structure_id)
     finally:
         run.clear_running()
         release_freed_memory()
@@ -105,19 +105,18 @@ def run_structure(root: str, structure_id: str) -> dict[str, Any]:
 def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool = True) -> Outcome:
     """Take one crystal through the stages of ``run`` (see :func:`run_structure`).
 
-    A source may give a crystal settings of its own (another supercell, another mesh): ``Structure.settings``, nested
-    as in the configuration file, replace those of the run.
+    A source may give a crystal settings of its own (another supercell, another mesh): ``metadata["settings"]``,
+    nested as in the configuration file, replaces those of the run.
 
     With ``compute_missing=False`` nothing is computed: the outcome is what the records on disk say, with
     state ``"pending"`` at the first stage that has none.
     """
-    from screen_cli.crystal.metadata import source_columns
-    from screen_cli.crystal.structure import Structure
+    from screen_cli.crystal.structure import Structure, source_columns
 
     description = run.store.read_structure(structure_id)
     structure = Structure.from_dict(description)
     outcome = Outcome(scalars=source_columns(description))
-    own = structure.settings
+    own = structure.metadata.get("settings") or {}
     settings = override_settings(run.settings, own, f"settings of {structure.provider_id}")
     stages = {stage.name: stage for stage in stages_for(settings)}
 
@@ -137,6 +136,7 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
 
     def compute(stage: Stage) -> StoredRecord:
         run.mark_running(structure_id, stage.name)
+        stage_begins(stage.name)
         start = time.perf_counter()
         record = stage.run(context_of(stage))
         seconds = time.perf_counter() - start

@@ -13,14 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from screen_cli.config import RunSettings
 from screen_cli.engines import Engine, TaskResult
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
-from screen_cli.run.crystal import run_structure, take_through
+from screen_cli.run.crystal import Outcome, run_structure, take_through
 from screen_cli.run.pipeline import stages_for
+from screen_cli.run.progress import FinishedCrystal, Observer, SilentObserver
 from screen_cli.run.reading import filtered_rows, read_source, rejected_row, structure_row
 from screen_cli.store.index import Index
 from screen_cli.store.run_directory import RunDirectory
@@ -28,32 +28,6 @@ from screen_cli.store.run_directory import RunDirectory
 logger = logging.getLogger(__name__)
 
 _COMMIT_EVERY = 1.0
-
-
-class Observer(Protocol):
-    """What wants to know how a run goes: a progress bar, a log, a test."""
-
-    def reading(self, n_read: int) -> None:
-        """So many crystals have been read."""
-
-    def started(self, n_total: int, n_finished: int) -> None:
-        """The engine starts; ``n_finished`` of ``n_total`` were finished before."""
-
-    def finished(self, row: dict[str, Any]) -> None:
-        """One crystal ended: ``id``, ``state``, ``stage``, ``reason``, ``seconds``."""
-
-
-class SilentObserver:
-    """Tell nobody."""
-
-    def reading(self, n_read: int) -> None:
-        """Ignore."""
-
-    def started(self, n_total: int, n_finished: int) -> None:
-        """Ignore."""
-
-    def finished(self, row: dict[str, Any]) -> None:
-        """Ignore."""
 
 
 @dataclass(frozen=True)
@@ -303,36 +277,33 @@ def _drain_when_asked(engine: Engine, deadline: float | None, stop_requested: th
     engine.stop()
 
 
-def _account(run: RunDirectory, index: Index, result: TaskResult) -> dict[str, Any]:
+def _account(run: RunDirectory, index: Index, result: TaskResult[Outcome]) -> FinishedCrystal:
     """Put one result into the index and, if it failed, the quarantine."""
     if isinstance(result.exception, (StoreError, PluginError, ConfigError)):
         raise result.exception
-    if result.value is None:
-        notes = [note for note in run.running() if note["id"] == result.task]
-        stage = notes[-1]["stage"] if notes else "worker"
-        outcome: dict[str, Any] = {"state": "failed", "stage": stage, "reason": result.error, "traceback": ""}
-    else:
-        outcome = result.value
-    if outcome["state"] == "failed":
-        report = {"id": result.task, **{name: outcome[name] for name in ("stage", "reason", "traceback")}}
-        run.store.quarantine(result.task, report)
+    outcome = result.value or _gave_up(run, result)
+    if outcome.state == "failed":
+        report = {"stage": outcome.stage, "reason": outcome.reason, "traceback": outcome.traceback}
+        run.store.quarantine(result.task, {"id": result.task, **report})
     else:
         run.store.release(result.task)
     index.update(
         result.task,
-        outcome["state"],
-        stage=outcome["stage"],
-        reason=outcome["reason"],
-        scalars=outcome.get("scalars"),
-        keys=outcome.get("keys"),
-        stage_times=outcome.get("stage_times"),
+        outcome.state,
+        stage=outcome.stage,
+        reason=outcome.reason,
+        scalars=outcome.scalars or None,
+        keys=None if result.value is None else outcome.keys,
+        stage_times=outcome.stage_times or None,
     )
-    seconds = sum(cost[0] for cost in outcome.get("stage_times", {}).values())
-    return {
-        "id": result.task,
-        "state": outcome["state"],
-        "stage": outcome["stage"],
-        "reason": outcome["reason"],
-        "seconds": seconds,
-        "computed": outcome.get("computed", []),
-    }
+    seconds = sum(cost[0] for cost in outcome.stage_times.values())
+    return FinishedCrystal(
+        result.task, outcome.state, outcome.stage, outcome.reason, seconds, computed=tuple(outcome.computed)
+    )
+
+
+def _gave_up(run: RunDirectory, result: TaskResult[Outcome]) -> Outcome:
+    """Outcome of a crystal whose worker did not come back with one."""
+    notes = [note["stage"] for note in run.running() if note["id"] == result.task]
+    stage = result.stage or (notes[-1] if notes else "worker")
+    return Outcome("failed", stage, result.error, traceback=result.traceback)

@@ -24,7 +24,8 @@ from typing import Any
 
 from screen_cli.analysis.gate_audit import is_drawn
 from screen_cli.config import RunSettings
-from screen_cli.crystal.metadata import SOURCE_COLUMNS
+from screen_cli.crystal.structure import SOURCE_COLUMNS
+from screen_cli.engines.messages import starting
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.store.expression import evaluate
@@ -378,7 +379,8 @@ def _calculator(name: str, options: str) -> Any:
     """Make a calculator once per process (model files load once)."""
     from screen_cli.calculators.registered import make_calculator
 
-    return make_calculator(name, json.loads(options))
+    with starting(f"the calculator '{name}'"):
+        return make_calculator(name, json.loads(options))
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,13 +1,66 @@
-"""Progress on stderr: a live bar on a terminal, one line per crystal elsewhere."""
+"""Who is told how a run goes; progress on stderr: a live bar on a terminal, one line per crystal elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
 
+from screen_cli.errors import printable
 from screen_cli.store.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class FinishedCrystal:
+    """One crystal that came to its end in this call.
+
+    Parameters
+    ----------
+    id : str
+        Structure id.
+    state : {"done", "failed", "skipped", "pending"}
+    stage, reason : str
+        Where and why it ended, empty when done.
+    seconds : float
+        Cost of all its stages, s.
+    computed : tuple of str
+        Stages that ran now; the others were found.
+    """
+
+    id: str
+    state: str
+    stage: str
+    reason: str
+    seconds: float
+    computed: tuple[str, ...] = ()
+
+
+class Observer(Protocol):
+    """What wants to know how a run goes: a progress bar, a log, a test."""
+
+    def reading(self, n_read: int) -> None:
+        """So many crystals have been read."""
+
+    def started(self, n_total: int, n_finished: int) -> None:
+        """The engine starts; ``n_finished`` of ``n_total`` were finished before."""
+
+    def finished(self, crystal: FinishedCrystal) -> None:
+        """One crystal ended."""
+
+
+class SilentObserver:
+    """Tell nobody."""
+
+    def reading(self, n_read: int) -> None:
+        """Ignore."""
+
+    def started(self, n_total: int, n_finished: int) -> None:
+        """Ignore."""
+
+    def finished(self, crystal: FinishedCrystal) -> None:
+        """Ignore."""
 
 
 def progress_observer(run: RunDirectory) -> BarObserver | LineObserver:
@@ -67,11 +120,12 @@ class BarObserver:
         """Set the bar."""
         self._progress.update(self._task, description="crystals", total=n_total, completed=n_finished)
 
-    def finished(self, row: dict[str, Any]) -> None:
+    def finished(self, crystal: FinishedCrystal) -> None:
         """Advance the bar; say what failed."""
-        if row["state"] == "failed":
-            name = _name(self._run, self._names, row["id"])
-            self._progress.console.print(f"{name} failed in {row['stage']}: {row['reason']}", style="red", markup=False)
+        if crystal.state == "failed":
+            name = _name(self._run, self._names, crystal.id)
+            text = printable(f"{name} failed in {crystal.stage}: {crystal.reason}")
+            self._progress.console.print(text, style="red", markup=False)
         self._progress.advance(self._task)
 
     def close(self) -> None:
@@ -119,11 +173,11 @@ class LineObserver:
         self._n_total, self._n_finished = n_total, n_finished
         self._say("crystals finished before")
 
-    def finished(self, row: dict[str, Any]) -> None:
+    def finished(self, crystal: FinishedCrystal) -> None:
         """Say how one crystal ended."""
         self._n_finished += 1
-        end = row["state"] if not row["reason"] else f"{row['state']} ({row['stage']}: {row['reason']})"
-        self._say(f"{_name(self._run, self._names, row['id'])} {end}")
+        end = f"{crystal.state} ({crystal.stage}: {crystal.reason})" if crystal.reason else crystal.state
+        self._say(printable(f"{_name(self._run, self._names, crystal.id)} {end}"))
 
     def close(self) -> None:
         """Stop the heartbeat."""

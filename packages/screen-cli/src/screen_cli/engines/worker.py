@@ -1,0 +1,98 @@
+"""The worker process: takes one task at a time from its engine, and says how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from screen_cli.engines import TaskResult
+from screen_cli.engines.messages import Broken, Ended, Load, Ready, Run, listen, receive, send
+from screen_cli.engines.processes import end_with_parent
+
+_LEFT = "the calculator, or a library that it calls, ended with {}, as a program does that gives up"
+
+
+def serve(connection: Connection, driver: int, memory: int) -> None:
+    """Work until the engine closes the connection (the target of every worker process).
+
+    Parameters
+    ----------
+    connection : multiprocessing.connection.Connection
+        One end of a socket pair.
+    driver : int
+        Process id of the engine; the worker does not outlive it.
+    memory : int
+        Most private memory this process may ask for, bytes.
+    """
+    with contextlib.suppress(OSError):
+        os.setsid()  # a group of its own: Ctrl-C is for the driver, and a kill reaches what a calculator started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(driver)
+    _limit_memory(memory)
+    sys.stdout.flush()
+    os.dup2(2, 1)  # what calculators print is no data of the command line
+    descriptor = connection.fileno()
+    listen(lambda message: send(descriptor, message))
+    function: Callable[[str], object] | None = None
+    while (message := receive(descriptor)) is not None:
+        if isinstance(message, Load):
+            try:
+                function = pickle.loads(message.function)
+            except BaseException:
+                send(descriptor, Broken(traceback.format_exc()))
+                return
+            send(descriptor, Ready())
+        elif isinstance(message, Run) and function is not None:
+            send(descriptor, Ended(run_task(function, message.task), _own_memory()))
+
+
+def run_task(function: Callable[[str], object], task: str) -> TaskResult[object]:
+    """Call the function; whatever it raises becomes a result."""
+    try:
+        value = function(task)
+        pickle.dumps(value)
+        return TaskResult(task, value)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        return TaskResult(task, error=text, kind="error", exception=_portable(error), traceback=traceback.format_exc())
+    except BaseException as error:  # sys.exit and KeyboardInterrupt end the crystal, not the worker
+        what = f"{type(error).__name__}({error})"
+        return TaskResult(task, error=_LEFT.format(what), kind="error", traceback=traceback.format_exc())
+
+
+def _portable(error: Exception) -> Exception | None:
+    """The exception if it survives the way to the driver, else None."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return None
+    return error
+
+
+def _limit_memory(memory: int) -> None:
+    """Let an allocation beyond the limit fail with MemoryError, where the system can.
+
+    Not beside an NVIDIA driver: CUDA maps far more than it uses. There the engine's own watch must do.
+    """
+    if os.path.exists("/dev/nvidiactl"):
+        return
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _own_memory() -> int:
+    """Resident memory of this process, bytes."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
