@@ -51,8 +51,8 @@ from al_committee.labels.labelling import CalculatorLabeller, Labeller, label_th
 from al_committee.labels.labels import LabelOutcome, LabelRequest
 from screen_cli.calculators.registered import calculator_identity, make_calculator
 from screen_cli.config import DisplaceSettings, parse_options
+from screen_cli.crystal.phonopy_cells import phonopy_cell
 from screen_cli.crystal.structure import Structure
-from screen_cli.physics.strain import phonopy_cell
 from screen_cli.sources.files import iterate_files
 from screen_cli.stages.displace import choose_supercell, random_displacements
 from sdnnff_calc import SDNNFF

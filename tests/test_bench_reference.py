@@ -48,7 +48,7 @@ def test_every_reference_has_its_structure(data):
         assert not problems
         assert set(references) == set(materials)
         for key, reference in references.items():
-            assert list(reference.mesh) == materials[key].metadata["settings"]["conductivity"]["mesh"]
+            assert list(reference.mesh) == materials[key].settings["conductivity"]["mesh"]
 
 
 def test_switching_born_charges_in_dft_itself(data):

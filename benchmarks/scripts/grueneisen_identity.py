@@ -43,9 +43,10 @@ from screen_cli.properties.expansion.gruneisen import (
     gruneisen_from_fc3,
     gruneisen_from_strains,
 )
-from screen_cli.physics.internal_strain import InternalStrain
-from screen_cli.physics.strain import ase_cell, cartesian_rotations, invariant_strains, strained
+from screen_cli.crystal.phonopy_cells import ase_cell, cartesian_rotations
+from screen_cli.physics.strain import invariant_strains
 from screen_cli.physics.thermal_expansion import compute_expansion
+from screen_cli.properties.expansion.deformation import InternalStrain, strained
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.lattice import load_phono3py, load_phonopy

@@ -65,10 +65,10 @@ def test_protocol_of_the_prototypes(tmp_path):
     nacl, zns, zno = iterate_materials(str(tmp_path / "s.extxyz"))
     assert [item.metadata["prototype"] for item in (nacl, zns, zno)] == ["rocksalt", "zincblende", "wurtzite"]
     for item in (nacl, zns):
-        assert item.metadata["settings"]["displace"] == {"dim": [2, 2, 2], "dim_fc2": [4, 4, 4]}
-        assert item.metadata["settings"]["conductivity"] == {"mesh": [19, 19, 19]}
-    assert zno.metadata["settings"]["displace"] == {"dim": [3, 3, 2], "dim_fc2": [5, 5, 3]}
-    assert zno.metadata["settings"]["harmonic"] == {"mesh": [19, 19, 15]}
+        assert item.settings["displace"] == {"dim": [2, 2, 2], "dim_fc2": [4, 4, 4]}
+        assert item.settings["conductivity"] == {"mesh": [19, 19, 19]}
+    assert zno.settings["displace"] == {"dim": [3, 3, 2], "dim_fc2": [5, 5, 3]}
+    assert zno.settings["harmonic"] == {"mesh": [19, 19, 15]}
     assert zno.provider_id == "s-2"
 
 
@@ -76,8 +76,8 @@ def test_the_header_of_a_frame_has_the_word(tmp_path):
     info = {"mp_id": "mp-7", "q_mesh": np.array([3, 3, 3]), "fc3_supercell": 2 * np.eye(3, dtype=int)}
     write(tmp_path / "s.extxyz", crystal(**info, fc2_supercell=3 * np.eye(3, dtype=int)))
     (item,) = iterate_materials(str(tmp_path / "s.extxyz"), meshes={"mp-7": [5, 5, 5]})
-    assert item.metadata["settings"]["displace"] == {"dim": [2, 2, 2], "dim_fc2": [3, 3, 3]}
-    assert item.metadata["settings"]["conductivity"] == {"mesh": [3, 3, 3]}
+    assert item.settings["displace"] == {"dim": [2, 2, 2], "dim_fc2": [3, 3, 3]}
+    assert item.settings["conductivity"] == {"mesh": [3, 3, 3]}
 
 
 def test_folders_are_prototypes_and_meshes_come_from_the_reference(tmp_path):
@@ -93,7 +93,7 @@ def test_folders_are_prototypes_and_meshes_come_from_the_reference(tmp_path):
         "ZnS": "my-zincblende",
         "CsCl": "my-perovskite",
     }
-    assert items["CsCl"].metadata["settings"] == {"harmonic": {"mesh": [7, 7, 7]}, "conductivity": {"mesh": [7, 7, 7]}}
+    assert items["CsCl"].settings == {"harmonic": {"mesh": [7, 7, 7]}, "conductivity": {"mesh": [7, 7, 7]}}
 
 
 def test_duplicates_and_bad_frames_are_told_one_by_one(tmp_path):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from screen_cli.crystal.structure import SOURCE_COLUMNS, RejectedStructure, Structure
+from screen_cli.crystal.metadata import SOURCE_COLUMNS
+from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, SourceError, UnknownNameError
 from screen_cli.sources.optimade import iterate_optimade
 

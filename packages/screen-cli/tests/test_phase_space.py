@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from screen_cli.physics.phase_space import compute_phase_space, phase_space_mesh
+from screen_cli.physics.phase_space import phase_space_mesh
+from screen_cli.solvers.phase_space import compute_phase_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 MESH = [4, 4, 4]

@@ -145,7 +145,7 @@ def test_significant_digits():
 def test_structure_view_is_the_conventional_cell():
     from ase.spacegroup import crystal
 
-    from screen_cli.crystal.structure import standardise
+    from screen_cli.crystal.standard_cell import standardise
 
     for group, positions in (
         (225, [(0, 0, 0), (0.5, 0.5, 0.5)]),

@@ -17,8 +17,9 @@ from ase.db import connect
 from ase.io import write
 from ase.spacegroup import crystal
 
+from screen_cli.crystal.metadata import SOURCE_COLUMNS
 from screen_cli.crystal.prototypes import build, guess_lattice_constant, prototypes
-from screen_cli.crystal.structure import SOURCE_COLUMNS, RejectedStructure, Structure
+from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.crystal.wyckoff import interchangeable
 from screen_cli.errors import ConfigError, UnknownNameError
 from screen_cli.sources.decoration import (

@@ -8,7 +8,7 @@ Read are extended XYZ files as published with phononDB-PBE (``mp_id``, ``name``,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from ase import Atoms
 
 from screen_cli.config import ReadSettings
-from screen_cli.crystal.structure import RejectedStructure, Structure, standardise
+from screen_cli.crystal.standard_cell import standardise
+from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
 
 PROVIDER = "benchmark"
@@ -76,8 +77,8 @@ def iterate_materials(
     Yields
     ------
     Structure or RejectedStructure
-        ``provider_id`` is the id; ``metadata`` holds ``name``, ``prototype``, ``source_space_group`` and
-        ``settings``, the crystal's own supercells and mesh. An id, or a crystal, that came before is rejected.
+        ``provider_id`` is the id; ``metadata`` holds ``name``, ``prototype`` and ``source_space_group``, ``settings``
+        the crystal's own supercells and mesh. An id, or a crystal, that came before is rejected.
 
     Raises
     ------
@@ -184,9 +185,8 @@ def _structure(
         name=name or structure.formula,
         prototype=str(atoms.info.get("prototype", "")) or folder or known or f"space group {space_group}",
         source_space_group=int(atoms.info.get("symm.no", space_group)),
-        settings=settings_of_crystal,
     )
-    return structure
+    return replace(structure, settings=settings_of_crystal)
 
 
 def _multiples(atoms: Atoms, key: str, n_conventional: int) -> list[int]:

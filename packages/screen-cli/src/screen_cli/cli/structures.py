@@ -88,7 +88,8 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
     """Write the crystals of CONFIG that pass the filters to OUTPUT: .extxyz, .db or .csv."""
     import csv
 
-    from screen_cli.crystal.structure import SOURCE_COLUMNS, Structure
+    from screen_cli.crystal.metadata import SOURCE_COLUMNS
+    from screen_cli.crystal.structure import Structure
     from screen_cli.errors import UnknownNameError
     from screen_cli.report.exporters import write_database, write_frames
 
@@ -150,7 +151,7 @@ def _with_the_papers_counts(groups: Counter[tuple[int, str, str]]) -> list[tuple
 
 def _row(crystal: Any) -> dict[str, Any]:
     """Flat row of a crystal."""
-    from screen_cli.crystal.structure import SOURCE_COLUMNS
+    from screen_cli.crystal.metadata import SOURCE_COLUMNS
 
     row = {name: getattr(crystal, name) for name in _COLUMNS if name != "n_atoms"}
     return row | {"n_atoms": len(crystal.atoms), **{name: crystal.metadata.get(name) for name in SOURCE_COLUMNS}}

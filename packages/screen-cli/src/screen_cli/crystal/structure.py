@@ -6,54 +6,63 @@ supercell, has the same :attr:`Structure.id`.
 
 from __future__ import annotations
 
-import hashlib
-import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from screen_cli.config import ReadSettings
+from screen_cli.crystal.checks import check_atoms
+from screen_cli.crystal.identity import hash_of
+from screen_cli.crystal.masses import has_own_masses, without_natural_masses
+from screen_cli.crystal.metadata import Json, plain, typed_metadata
+from screen_cli.crystal.standard_cell import StandardCell, Symmetry, standard_cell, symmetry_of
 from screen_cli.crystal.wyckoff import prototype_of
 from screen_cli.errors import StructureError
 
-ID_LENGTH = 12
-SOURCE_COLUMNS = ("formation_energy_ev_atom", "energy_above_hull_ev_atom", "band_gap_ev")
-"""Metadata with a fixed meaning, whoever the provider is: eV/atom, eV/atom, eV."""
 _DEFAULTS = ReadSettings()
-_LENGTH_STEP = 1e-3  # Å, rounding of lattice parameters in the id
-_RELATIVE_STEP = 1e-3  # rounding of the pair sums in the id
-_OFFSET = math.sqrt(2) / 10  # keeps values that authors round themselves away from the rounding edges
-_PAIR_WIDTHS = (1.5, 3.0)  # Å, Gaussian widths of the pair sums in the id
 
 
 @dataclass(frozen=True, eq=False)
-class Symmetry:
-    """What the identity of a crystal needs to know of its symmetry.
+class Given:
+    """How the cell that a source gave goes over into :attr:`Structure.atoms`.
 
     Parameters
     ----------
-    space_group : int
-        International number.
-    edges : ndarray
-        Edges of the conventional cell, float64 (3,), Å.
-    equivalent_atoms : ndarray
-        For each atom of the primitive cell one that symmetry maps it to, int (n_atoms,).
-    wyckoffs : str
-        Wyckoff letter of each atom (spglib's choice of origin).
+    rotation : ndarray
+        Proper rotation, float64 (3, 3): a Cartesian vector v of the given crystal is ``rotation @ v`` of ours.
+    sources : ndarray
+        Of each of our atoms the first given atom that is it up to a lattice vector, int64 (n_atoms,).
+    axes : ndarray or None
+        Axis of the conventional cell along which each given axis lies, int64 (3,); None where another cell was given.
     """
 
-    space_group: int
-    edges: NDArray[np.float64]
-    equivalent_atoms: NDArray[np.int64]
-    wyckoffs: str
+    rotation: NDArray[np.float64]
+    sources: NDArray[np.int64]
+    axes: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, cell: StandardCell) -> Given:
+        """Take over what a standardised cell knows."""
+        return cls(cell.rotation, cell.sources, cell.axes)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return JSON-ready fields."""
+        return {"rotation": plain(self.rotation), "sources": plain(self.sources), "axes": plain(self.axes)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Given:
+        """Rebuild what :meth:`to_dict` wrote."""
+        axes = fields.get("axes")
+        return cls(
+            np.array(fields["rotation"], dtype=np.float64),
+            np.array(fields["sources"], dtype=np.int64),
+            None if axes is None else np.array(axes, dtype=np.int64),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +72,23 @@ class Structure:
     Parameters
     ----------
     atoms : ase.Atoms
-        Primitive cell as spglib standardises it; positions in Å, periodic in all directions.
+        Primitive cell as spglib standardises it; positions in Å, periodic in all directions. Has the array ``masses``
+        (u) where an atom's mass is not that of its natural isotope mixture; ``get_masses()`` always holds.
     provider : str
-        Who gave it: ``"file"``, ``"prototype"``, ``"oqmd"``, ...
+        Who gave it: ``"files"``, ``"prototypes"``, ``"optimade:oqmd"``, ...
     provider_id : str
         The provider's own name for it.
     metadata : dict
         JSON-ready; kept from source to report.
     known_symmetry : Symmetry, optional
         Of ``atoms``, where the source knows it; else spglib is asked when it is needed.
+    given : Given, optional
+        How the source's own cell goes over into ``atoms``; None where the source gave ``atoms`` themselves.
+    settings : dict
+        Settings of this crystal's own (another supercell, another mesh), nested as in the configuration file. Only a
+        source may give them: metadata of a file never reach them.
+    notes : tuple of str
+        Sentences on what a reader did: the last of several frames taken, magnetic moments dropped, ...
     """
 
     atoms: Atoms
@@ -79,6 +96,9 @@ class Structure:
     provider_id: str
     metadata: dict[str, Any] = field(default_factory=dict)
     known_symmetry: Symmetry | None = None
+    given: Given | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_atoms(
@@ -89,17 +109,19 @@ class Structure:
         provider_id: str,
         metadata: Mapping[str, Any] | None = None,
         settings: ReadSettings = _DEFAULTS,
+        notes: Sequence[str] = (),
     ) -> Structure:
         """Validate ``atoms`` and standardise them to the primitive cell.
 
         Parameters
         ----------
         atoms : ase.Atoms
-            Any periodic cell; positions in Å.
+            Any periodic cell, right- or left-handed; positions in Å, masses in u.
         provider, provider_id : str
         metadata : mapping, optional
         settings : ReadSettings
             Symmetry tolerance (Å), smallest distance (Å), largest primitive cell (atoms).
+        notes : sequence of str
 
         Raises
         ------
@@ -108,23 +130,31 @@ class Structure:
             overlap under periodic boundary conditions, no symmetry found, or too many atoms.
         """
         check_atoms(atoms, settings.min_distance)
-        primitive = standardise(atoms, settings.symprec)
+        standard = standard_cell(without_natural_masses(atoms), settings.symprec)
+        primitive = standard.atoms
         if len(primitive) > settings.max_atoms:
             raise StructureError(
                 f"{primitive.get_chemical_formula()} has {len(primitive)} atoms in the primitive cell, at most "
                 f"{settings.max_atoms} are accepted. Raise read.max_atoms to take it."
             )
-        return cls(primitive, provider, provider_id, dict(metadata or {}))
+        return cls(
+            primitive,
+            provider,
+            provider_id,
+            typed_metadata(metadata or {}),
+            given=Given.of(standard),
+            notes=tuple(notes),
+        )
 
     @cached_property
     def symmetry(self) -> Symmetry:
-        """Space group and equivalent atoms."""
-        return self.known_symmetry or _symmetry(self.atoms)
+        """Space group and equivalent atoms; masses count."""
+        return self.known_symmetry or symmetry_of(self.atoms)
 
     @cached_property
     def id(self) -> str:
         """Short hash that identifies the crystal (12 hexadecimal digits)."""
-        return _hash(self.atoms, self.symmetry)
+        return hash_of(self.atoms, self.symmetry)
 
     @property
     def space_group(self) -> int:
@@ -144,9 +174,14 @@ class Structure:
         symbols: str = self.atoms.symbols.formula.reduce()[0].format("metal")
         return symbols
 
+    @property
+    def masses(self) -> NDArray[np.float64] | None:
+        """Masses of the atoms (float64 (n_atoms,), u) where they are the crystal's own; None where all are natural."""
+        return self.atoms.get_masses() if has_own_masses(self.atoms) else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready fields; floats keep every digit, so the id survives the round trip."""
-        return {
+        fields: dict[str, Any] = {
             "id": self.id,
             "provider": self.provider,
             "provider_id": self.provider_id,
@@ -156,8 +191,17 @@ class Structure:
             "numbers": self.atoms.numbers.tolist(),
             "cell": self.atoms.cell.array.tolist(),
             "positions": self.atoms.positions.tolist(),
-            "metadata": _json_ready(self.metadata),
+            "metadata": plain(self.metadata),
         }
+        if self.masses is not None:
+            fields["masses"] = self.masses.tolist()
+        if self.given is not None:
+            fields["given"] = self.given.to_dict()
+        if self.settings:
+            fields["settings"] = plain(self.settings)
+        if self.notes:
+            fields["notes"] = list(self.notes)
+        return fields
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Structure:
@@ -169,8 +213,22 @@ class Structure:
             A field is missing.
         """
         try:
-            atoms = Atoms(numbers=fields["numbers"], positions=fields["positions"], cell=fields["cell"], pbc=True)
-            structure = cls(atoms, fields["provider"], fields["provider_id"], dict(fields.get("metadata", {})))
+            atoms = Atoms(
+                numbers=fields["numbers"],
+                positions=fields["positions"],
+                cell=fields["cell"],
+                pbc=True,
+                masses=fields.get("masses"),
+            )
+            structure = cls(
+                atoms,
+                fields["provider"],
+                fields["provider_id"],
+                dict(fields.get("metadata", {})),
+                given=Given.from_dict(fields["given"]) if fields.get("given") else None,
+                settings=dict(fields.get("settings", {})),
+                notes=tuple(fields.get("notes", ())),
+            )
             structure.__dict__["id"] = fields["id"]  # the cached property; else spglib is asked in every process
             return structure
         except KeyError as error:
@@ -178,19 +236,6 @@ class Structure:
                 f"stored structure has no field {error}. It was not written by Structure.to_dict; read the "
                 "source again."
             ) from error
-
-
-def source_columns(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of the results table that a source knows, from the fields of :meth:`Structure.to_dict`.
-
-    Returns
-    -------
-    dict
-        Those of ``prototype`` and :data:`SOURCE_COLUMNS` that have a value.
-    """
-    metadata = description.get("metadata", {})
-    columns = {name: metadata[name] for name in SOURCE_COLUMNS if isinstance(metadata.get(name), (int, float))}
-    return columns | ({"prototype": description["prototype"]} if description.get("prototype") else {})
 
 
 @dataclass(frozen=True)
@@ -208,234 +253,3 @@ class RejectedStructure:
     provider: str
     provider_id: str
     reason: str
-
-
-VOLUME_PER_ATOM = (2.0, 500.0)
-"""Å³: what lies outside was not written in Å."""
-
-
-def check_atoms(atoms: Atoms, min_distance: float = _DEFAULTS.min_distance) -> None:
-    """Refuse what is no ordered three-dimensional crystal.
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-    min_distance : float
-        Atoms closer than this overlap, Å; periodic images count.
-
-    Raises
-    ------
-    StructureError
-        See :meth:`Structure.from_atoms`.
-    """
-    if len(atoms) == 0:
-        raise StructureError("the structure has no atoms; check that the file was written completely.")
-    cell = atoms.cell.array
-    if not np.isfinite(cell).all() or not np.isfinite(atoms.positions).all():
-        raise StructureError("cell or positions hold NaN or infinity; expected finite lengths in Å.")
-    if not atoms.pbc.all():
-        raise StructureError(
-            f"periodic directions are {atoms.pbc.tolist()}, expected all three. Give a crystal with its cell."
-        )
-    if atoms.cell.volume < 1e-3 * max(1.0, float(np.abs(cell).max())) ** 2:
-        raise StructureError(
-            f"the cell volume is {atoms.cell.volume:.3g} Å³; the three cell vectors must span a volume."
-        )
-    if (atoms.numbers < 1).any() or (atoms.numbers >= len(chemical_symbols)).any():
-        raise StructureError("the structure has atoms of no element (dummy 'X'); name an element on every site.")
-    _check_occupancy(atoms)
-    first, second, distances = neighbor_list("ijd", atoms, float(min_distance))
-    if len(distances):
-        nearest = int(np.argmin(distances))
-        i, j = int(first[nearest]), int(second[nearest])
-        raise StructureError(
-            f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) overlap: {distances[nearest]:.3f} Å "
-            f"apart with periodic images, at least {min_distance} Å expected. Remove duplicate sites or lower "
-            "read.min_distance."
-        )
-
-
-def check_units(atoms: Atoms) -> None:
-    """Refuse a crystal whose lengths cannot be in Å.
-
-    Raises
-    ------
-    StructureError
-        Less or more volume per atom than any solid has.
-    """
-    volume = atoms.cell.volume / max(len(atoms), 1)
-    if volume > 0 and not VOLUME_PER_ATOM[0] < volume < VOLUME_PER_ATOM[1]:
-        raise StructureError(
-            f"{volume:.3g} Å³ per atom is no solid, expected {VOLUME_PER_ATOM[0]:g} to {VOLUME_PER_ATOM[1]:g}. Give "
-            "lengths in Å."
-        )
-
-
-def _check_occupancy(atoms: Atoms) -> None:
-    """Refuse partial or mixed site occupancy, which ASE keeps in ``atoms.info['occupancy']``."""
-    occupancy = atoms.info.get("occupancy") or {}
-    for site, species in occupancy.items():
-        if len(species) > 1 or any(abs(float(value) - 1.0) > 1e-3 for value in species.values()):
-            mix = ", ".join(f"{symbol} {float(value):g}" for symbol, value in species.items())
-            raise StructureError(
-                f"site {site} has partial occupancy ({mix}); phonons need an ordered crystal. Give an ordered "
-                "approximant or supercell."
-            )
-
-
-def standardise(atoms: Atoms, symprec: float = _DEFAULTS.symprec, *, to_primitive: bool = True) -> Atoms:
-    """Bring a crystal into spglib's standardised, idealised cell.
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-    symprec : float
-        Distance tolerance, Å.
-    to_primitive : bool
-        Primitive cell; else the conventional one.
-
-    Returns
-    -------
-    ase.Atoms
-        Periodic; cell rows and positions in Å.
-
-    Raises
-    ------
-    StructureError
-        spglib finds no symmetry at this tolerance.
-    """
-    cell, scaled, numbers = _ask_spglib("standardize_cell", atoms, symprec, to_primitive=to_primitive)
-    return Atoms(numbers=numbers, cell=cell, scaled_positions=scaled % 1.0, pbc=True)
-
-
-def space_group_number(atoms: Atoms, symprec: float = _DEFAULTS.symprec) -> int:
-    """Return the international space-group number (spglib, tolerance ``symprec`` in Å).
-
-    Raises
-    ------
-    StructureError
-        spglib finds no symmetry at this tolerance.
-    """
-    return int(_dataset(atoms, symprec).number)
-
-
-def crystal_id(atoms: Atoms) -> str:
-    r"""Hash what all descriptions of one crystal share.
-
-    Hashed are the space group, the composition of the primitive cell, its volume, the sorted edges of the
-    conventional cell and, for each pair of species :math:`(A, B)` and each width :math:`\sigma`, the sum
-
-    .. math:: S_{AB} = \frac{1}{n_A} \sum_{i \in A} \sum_{j \in B} \exp(-r_{ij}^2 / 2\sigma^2)
-
-    over all periodic images, rounded to 1e-3 (Å or relative). None of these depends on the origin, the
-    orientation, the order of the atoms or the choice of axes; mirror images share one id, as they share κ.
-
-    Returns
-    -------
-    str
-        12 hexadecimal digits.
-    """
-    primitive = standardise(atoms)
-    return _hash(primitive, _symmetry(primitive))
-
-
-def _symmetry(primitive: Atoms) -> Symmetry:
-    """Ask spglib for what the identity needs."""
-    dataset = _dataset(primitive, _DEFAULTS.symprec)
-    edges = np.linalg.norm(dataset.std_lattice, axis=1)
-    return Symmetry(int(dataset.number), edges, dataset.equivalent_atoms, "".join(dataset.wyckoffs))
-
-
-def _hash(primitive: Atoms, symmetry: Symmetry) -> str:
-    """Hash of :func:`crystal_id` for a primitive cell of known symmetry."""
-    edges = np.sort(symmetry.edges)
-    species = sorted(set(primitive.numbers.tolist()))
-    counts = [(number, int(np.count_nonzero(primitive.numbers == number))) for number in species]
-    volume_length = primitive.cell.volume ** (1 / 3)
-    sums = _pair_sums(primitive, species, symmetry.equivalent_atoms)
-    parts = [
-        str(symmetry.space_group),
-        repr(counts),
-        repr([_rounded(length, _LENGTH_STEP) for length in (*edges.tolist(), volume_length)]),
-        repr([_rounded(math.log(value + 1e-6), _RELATIVE_STEP) for value in sums]),
-    ]
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:ID_LENGTH]
-
-
-def _rounded(value: float, step: float) -> int:
-    """Round to a whole number of steps, off the edges where round input values sit."""
-    return math.floor(value / step + 0.5 + _OFFSET)
-
-
-def _pair_sums(atoms: Atoms, species: list[int], equivalent_atoms: NDArray[np.int64]) -> list[float]:
-    """Gaussian sums over pairs of each two species and each width, one centre for each set of equivalent atoms."""
-    cutoff = 5.0 * max(_PAIR_WIDTHS)
-    cell = atoms.cell.array
-    heights = atoms.cell.volume / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
-    reach = [np.arange(-n, n + 1) for n in np.ceil(cutoff / heights).astype(int) + 1]
-    translations = np.stack(np.meshgrid(*reach, indexing="ij"), axis=-1).reshape(-1, 3) @ cell
-    centres, multiplicity = np.unique(equivalent_atoms, return_counts=True)
-    sums = np.zeros((len(centres), len(species), len(_PAIR_WIDTHS)))
-    for row, centre in enumerate(centres):
-        difference = (atoms.positions - atoms.positions[centre])[:, None, :] + translations
-        squared = np.einsum("jtx,jtx->jt", difference, difference)
-        neighbours = (squared < cutoff**2) & (squared > 1e-12)
-        for column, number in enumerate(species):
-            of_species = atoms.numbers == number
-            near = squared[of_species][neighbours[of_species]]
-            for k, width in enumerate(_PAIR_WIDTHS):
-                sums[row, column, k] = np.exp(-near / (2 * width**2)).sum()
-    result = []
-    for position, a in enumerate(species):
-        of_a = atoms.numbers[centres] == a
-        mean = np.average(sums[of_a], axis=0, weights=multiplicity[of_a])
-        result += mean[position:].ravel().tolist()
-    return result
-
-
-def _dataset(atoms: Atoms, symprec: float) -> Any:
-    """Return spglib's symmetry dataset."""
-    return _ask_spglib("get_symmetry_dataset", atoms, symprec)
-
-
-def _ask_spglib(function: str, atoms: Atoms, symprec: float, **options: Any) -> Any:
-    """Call a function of spglib; no answer is an error, by its old (None) or new (exception) convention."""
-    import spglib
-
-    with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            result = getattr(spglib, function)(_spglib_cell(atoms), symprec=symprec, **options)
-        except getattr(spglib, "SpglibError", ValueError) as error:
-            raise _no_symmetry(atoms, symprec, str(error)) from error
-    if result is None:
-        raise _no_symmetry(atoms, symprec)
-    return result
-
-
-def _no_symmetry(atoms: Atoms, symprec: float, detail: str = "") -> StructureError:
-    """Build the error for a failed symmetry search."""
-    return StructureError(
-        f"spglib finds no space group for {atoms.get_chemical_formula()} at tolerance {symprec} Å"
-        f"{f' ({detail})' if detail else ''}. Change read.symprec or check for nearly coinciding atoms."
-    )
-
-
-def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return (cell, scaled positions, numbers) as spglib takes them."""
-    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
-
-
-def _json_ready(value: Any) -> Any:
-    """Turn numpy values inside nested containers into plain ones."""
-    if isinstance(value, Mapping):
-        return {str(key): _json_ready(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_json_ready(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _json_ready(value.tolist())
-    if isinstance(value, np.generic):
-        return _json_ready(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

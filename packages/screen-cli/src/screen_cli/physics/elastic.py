@@ -15,36 +15,16 @@ F. Mouhat and F.-X. Coudert, Phys. Rev. B 90, 224104 (2014), doi:10.1103/PhysRev
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from screen_cli.calculators.model_errors import translate_calculator_errors
-from screen_cli.errors import CalculatorError, ConfigError, PhysicsError
-from screen_cli.physics.internal_strain import InternalStrain
-from screen_cli.physics.strain import (
-    cartesian_rotations,
-    from_mandel,
-    phonopy_cell,
-    rotate_mandel,
-    stiffness_from_voigt,
-    stiffness_to_voigt,
-    strained,
-    to_mandel,
-    unit_strains,
-)
+from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.physics.strain import from_mandel, rotate_mandel, stiffness_from_voigt, stiffness_to_voigt, to_mandel
 
-logger = logging.getLogger(__name__)
-
-STRAIN_STEPS = (0.002, 0.004)
-SYMPREC = 1e-4  # Å; finer than any displacement of these strains
 _IDENTITY = to_mandel(np.eye(3))
 _DEVIATORIC = np.eye(6) - np.outer(_IDENTITY, _IDENTITY) / 3
 
@@ -127,86 +107,42 @@ class ElasticTensor:
         return stiffness_to_voigt(self.clamped if clamped else self.stiffness) / GPa
 
 
-def compute_elastic_tensor(
-    atoms: Atoms,
-    calculator: Any,
+def fit_elastic_tensor(
+    steps: NDArray[np.float64],
+    clamped: NDArray[np.float64],
+    relaxed: NDArray[np.float64],
     *,
-    steps: Sequence[float] = STRAIN_STEPS,
-    symprec: float = SYMPREC,
+    residual_stress: NDArray[np.float64],
+    rotations: NDArray[np.float64],
 ) -> ElasticTensor:
-    """Strain a crystal in six ways and both signs, and fit its stress.
+    """Fit a straight line and a parabola to stresses, and average the slope over the point group.
 
     Parameters
     ----------
-    atoms : ase.Atoms
-        Relaxed crystal, best in its primitive cell.
-    calculator : ase.calculators.calculator.Calculator
-        With stress.
-    steps : sequence of float
-        Sizes of the strains (norm of the tensor); both signs are taken.
-    symprec : float
-        Symmetry tolerance, Å.
-
-    Raises
-    ------
-    CalculatorError
-        The calculator gives no stress, or failed.
-    ConfigError
-        No step, or one that is not positive.
-    PhysicsError
-        The ions sit on a saddle.
+    steps : ndarray
+        float64 (n_steps,): signed sizes of the strains, along each of :func:`~screen_cli.physics.strain.unit_strains`.
+    clamped, relaxed : ndarray
+        float64 (6, n_steps, 3, 3), eV/Å³: stress by strain and step, with the ions carried along, and relaxed.
+    residual_stress : ndarray
+        float64 (3, 3), eV/Å³, of the unstrained crystal.
+    rotations : ndarray
+        float64 (n_operations, 3, 3), orthogonal: the point group, in the frame of the stresses.
     """
-    if not len(steps) or min(steps) <= 0:
-        raise ConfigError(f"strain steps are {list(steps)}, expected positive numbers, e.g. [0.002, 0.004].")
-    signed = np.array([sign * step for step in steps for sign in (-1.0, 1.0)])
-    residual = stress(atoms, calculator)
-    ions = InternalStrain.of(atoms, calculator)
-    stresses = np.empty((2, 6, len(signed), 6))  # clamped or relaxed, strain, step, component
-    for n_strain, direction in enumerate(unit_strains()):
-        for n_step, step in enumerate(signed):
-            deformed = strained(atoms, step * direction)
-            stresses[0, n_strain, n_step] = to_mandel(stress(deformed, calculator))
-            ions.relax(deformed, calculator)
-            stresses[1, n_strain, n_step] = to_mandel(stress(deformed, calculator))
-        logger.info("elastic constants: strain %d of 6", n_strain + 1)
-    powers = np.stack([np.ones_like(signed), signed, signed**2], axis=1)[:, : 2 if len(steps) == 1 else 3]
-    slopes = np.linalg.lstsq(powers, np.moveaxis(stresses, 2, 0).reshape(len(signed), -1), rcond=None)[0][1]
-    raw = np.swapaxes(slopes.reshape(2, 6, 6), 1, 2)  # σ = C ε: column by strain
-    rotations = rotate_mandel(cartesian_rotations(phonopy_cell(atoms), symprec))
-    clamped, relaxed = (symmetrise_stiffness(matrix, rotations) for matrix in raw)
-    return ElasticTensor(relaxed, clamped, residual, float(np.linalg.norm(raw[1] - relaxed) / np.linalg.norm(relaxed)))
+    powers = np.stack([np.ones_like(steps), steps, steps**2], axis=1)[:, : 2 if len(steps) == 2 else 3]
+    turns = rotate_mandel(rotations)
+    raw = []
+    for stresses in (clamped, relaxed):
+        columns = np.swapaxes(to_mandel(stresses), 0, 1).reshape(len(steps), -1)
+        raw.append(np.linalg.lstsq(powers, columns, rcond=None)[0][1].reshape(6, 6).T)  # σ = C ε: column by strain
+    mean_clamped, mean_relaxed = (symmetrise_stiffness(matrix, turns) for matrix in raw)
+    asymmetry = float(np.linalg.norm(raw[1] - mean_relaxed) / np.linalg.norm(mean_relaxed))
+    return ElasticTensor(mean_relaxed, mean_clamped, residual_stress, asymmetry)
 
 
 def symmetrise_stiffness(stiffness: NDArray[np.float64], rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average a Mandel stiffness (6, 6) with its transpose and over Mandel rotations (n, 6, 6)."""
     mean: NDArray[np.float64] = np.einsum("nij,jk,nlk->il", rotations, stiffness, rotations) / len(rotations)
     return 0.5 * (mean + mean.T)
-
-
-def stress(atoms: Atoms, calculator: Any) -> NDArray[np.float64]:
-    """Stress (3, 3), eV/Å³, positive when the crystal pulls inwards.
-
-    Raises
-    ------
-    CalculatorError
-        The calculator gives none, or it is not finite.
-    """
-    atoms.calc = calculator
-    try:
-        with translate_calculator_errors(atoms):
-            value = np.asarray(atoms.get_stress(voigt=False), dtype=np.float64)
-    except CalculatorError as error:
-        if isinstance(error.__cause__, (PropertyNotImplementedError, NotImplementedError)):
-            raise CalculatorError(
-                f"{type(calculator).__name__} gives no stress, which elastic constants need. Use a calculator with "
-                "stress, or give the elastic constants (option stiffness_gpa)."
-            ) from error
-        raise
-    finally:
-        atoms.calc = None
-    if value.shape != (3, 3) or not np.isfinite(value).all():
-        raise CalculatorError(f"{type(calculator).__name__} gave a stress that is not finite: {value.tolist()}.")
-    return value
 
 
 def stiffness_from_list(values: Sequence[Sequence[float]] | NDArray[np.float64]) -> ElasticTensor:

@@ -20,7 +20,6 @@ An underdetermined fit does not fail by itself: it returns fc3 near zero and a h
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +27,15 @@ from numpy.typing import NDArray
 from screen_cli.errors import StructureError, UnderdeterminedFitError
 
 
-def count_free_parameters(supercell: Any, *, symprec: float = 1e-5) -> dict[int, int]:
+def count_free_parameters(permutations: NDArray[np.int64], rotations: NDArray[np.float64]) -> dict[int, int]:
     """Count the independent second- and third-order force constants of a supercell.
 
     Parameters
     ----------
-    supercell : phonopy PhonopyAtoms or ase.Atoms
-        Undisplaced supercell.
-    symprec : float
-        Distance tolerance of the symmetry search, Å.
+    permutations : ndarray
+        int64 (n_operations, n_atoms): the space group of the supercell, lattice translations included.
+    rotations : ndarray
+        float64 (n_operations, 3, 3), of the same operations, in any basis.
 
     Returns
     -------
@@ -46,15 +45,15 @@ def count_free_parameters(supercell: Any, *, symprec: float = 1e-5) -> dict[int,
     Raises
     ------
     StructureError
-        A symmetry operation does not map the atoms onto themselves.
+        The operations do not form a group.
     """
-    permutations, rotations = _symmetry_action(supercell, symprec)
     identity = np.arange(permutations.shape[1])
     characters = []
     power, rotation = permutations, rotations
     for _ in range(3):
         fixed = np.count_nonzero(power == identity, axis=1)
-        characters.append((fixed - 1) * np.trace(rotation, axis1=1, axis2=2))
+        traces = np.rint(np.trace(rotation, axis1=1, axis2=2)).astype(np.int64)  # whole for every crystallographic R
+        characters.append((fixed - 1) * traces)
         power = np.take_along_axis(permutations, power, axis=1)
         rotation = rotation @ rotations
     first, square, cube = (values.astype(object) for values in characters)  # exact integers
@@ -64,7 +63,7 @@ def count_free_parameters(supercell: Any, *, symprec: float = 1e-5) -> dict[int,
     if second_order % (2 * n_operations) or third_order % (6 * n_operations):
         raise StructureError(
             "the symmetry operations of the supercell do not form a group (the number of invariants is not "
-            f"whole). Standardise the cell, or change the symmetry tolerance {symprec} Å."
+            "whole). Standardise the cell, or change the symmetry tolerance."
         )
     return {2: int(second_order // (2 * n_operations)), 3: int(third_order // (6 * n_operations))}
 
@@ -143,7 +142,9 @@ def check_determined(
     return ratio
 
 
-def displacements_span(supercell: Any, displacements: NDArray[np.float64], *, symprec: float = 1e-5) -> bool:
+def displacements_span(
+    permutations: NDArray[np.int64], rotations: NDArray[np.float64], displacements: NDArray[np.float64]
+) -> bool:
     r"""Whether displacements determine second-order force constants, beyond the count of equations.
 
     A symmetric, invariant :math:`\Phi` with :math:`\Phi u_i = 0` also vanishes on every symmetry image of the
@@ -153,39 +154,20 @@ def displacements_span(supercell: Any, displacements: NDArray[np.float64], *, sy
 
     Parameters
     ----------
-    supercell : phonopy PhonopyAtoms or ase.Atoms
-        Undisplaced supercell.
+    permutations : ndarray
+        int64 (n_operations, n_atoms): the space group of the supercell, lattice translations included.
+    rotations : ndarray
+        float64 (n_operations, 3, 3), orthogonal, Cartesian.
     displacements : ndarray
         float64 (n_supercells, n_atoms, 3), Å, Cartesian.
-    symprec : float
-        Distance tolerance of the symmetry search, Å.
     """
-    permutations, rotations = _symmetry_action(supercell, symprec)
-    lattice = np.asarray(supercell.cell).T
-    cartesian = np.einsum("ij,gjk,kl->gil", lattice, rotations, np.linalg.inv(lattice))
     n_atoms = displacements.shape[1]
     scale = float(np.abs(displacements).max()) or 1.0
     gram = np.kron(np.ones((n_atoms, n_atoms)), np.eye(3)) / n_atoms
-    for permutation, rotation in zip(permutations, cartesian, strict=True):
+    for permutation, rotation in zip(permutations, rotations, strict=True):
         images = np.empty_like(displacements)
         images[:, permutation] = displacements @ rotation.T / scale
         rows = images.reshape(len(images), -1)
         gram += rows.T @ rows
     values = np.linalg.eigvalsh(gram)
     return bool(values[0] > 1e-8 * values[-1])
-
-
-def _symmetry_action(supercell: Any, symprec: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return permutations (n_ops, n_atoms) and rotations (n_ops, 3, 3) of the supercell's space group."""
-    from phonopy.structure.atoms import PhonopyAtoms
-    from phonopy.structure.symmetry import Symmetry
-
-    cell = PhonopyAtoms(
-        cell=np.asarray(supercell.cell),
-        numbers=np.asarray(supercell.numbers),
-        scaled_positions=(
-            supercell.scaled_positions if hasattr(supercell, "scaled_positions") else supercell.get_scaled_positions()
-        ),
-    )
-    symmetry = Symmetry(cell, symprec=symprec)
-    return np.asarray(symmetry.atomic_permutations), np.asarray(symmetry.symmetry_operations["rotations"])

@@ -11,13 +11,8 @@ J. F. Nye, Physical Properties of Crystals (Oxford, 1985), chapters I, III and V
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
-
-from screen_cli.errors import StructureError
 
 _PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _FACTORS = np.sqrt([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
@@ -47,29 +42,6 @@ def stiffness_to_voigt(mandel: NDArray[np.float64]) -> NDArray[np.float64]:
 def stiffness_from_voigt(voigt: NDArray[np.float64]) -> NDArray[np.float64]:
     """Stiffness matrix in Mandel's notation, same unit, from Voigt's."""
     return voigt * np.outer(_FACTORS, _FACTORS)
-
-
-def cartesian_rotations(cell: Any, symprec: float = 1e-5) -> NDArray[np.float64]:
-    """Point group of a crystal.
-
-    Parameters
-    ----------
-    cell : PhonopyAtoms
-        Any cell of the crystal, Å.
-    symprec : float
-        Tolerance, Å.
-
-    Returns
-    -------
-    ndarray
-        float64 (n_operations, 3, 3), orthogonal, in the Cartesian frame of ``cell``.
-    """
-    from phonopy.structure.symmetry import Symmetry
-    from phonopy.utils import similarity_transformation
-
-    lattice = np.asarray(cell.cell).T
-    rotations = Symmetry(cell, symprec=symprec).pointgroup_operations
-    return np.array([similarity_transformation(lattice, rotation) for rotation in rotations])
 
 
 def rotate_mandel(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,37 +85,3 @@ def symmetrise(tensor: NDArray[np.float64], rotations: NDArray[np.float64]) -> N
     """Average symmetric tensors (..., 3, 3) over a point group (n_operations, 3, 3)."""
     projector = rotate_mandel(rotations).mean(axis=0)
     return from_mandel(to_mandel(tensor) @ projector.T)
-
-
-def strained(atoms: Atoms, strain: NDArray[np.float64]) -> Atoms:
-    """Copy of a crystal under the deformation 1 + ε, atoms carried along (clamped ions).
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-    strain : ndarray
-        float64 (3, 3), symmetric.
-
-    Raises
-    ------
-    StructureError
-        The strain is not small: some element exceeds a half.
-    """
-    if not np.isfinite(strain).all() or np.abs(strain).max() > 0.5:
-        raise StructureError(f"strain with largest element {np.abs(strain).max():.3g}, expected small ones (0.01).")
-    result = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    result.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
-    return result
-
-
-def ase_cell(cell: Any) -> Atoms:
-    """ASE's view of a phonopy cell."""
-    return Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
-
-
-def phonopy_cell(atoms: Atoms) -> Any:
-    """Return phonopy's view of an ASE crystal; an atom just below the origin stays there, so no index changes."""
-    from phonopy.structure.atoms import PhonopyAtoms
-
-    scaled = atoms.get_scaled_positions(wrap=False)
-    return PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=scaled)

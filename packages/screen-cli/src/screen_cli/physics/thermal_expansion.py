@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
+from screen_cli.physics.gruneisen import ModeGruneisen
+from screen_cli.physics.heat_capacity import mode_heat_capacity
 from screen_cli.physics.strain import from_mandel, symmetrise, to_mandel
-from screen_cli.properties.expansion.gruneisen import ModeGruneisen
 
 
 @dataclass(frozen=True)
@@ -105,28 +106,3 @@ def compute_expansion(
     with np.errstate(divide="ignore", invalid="ignore"):
         gamma = np.where(total[:, None, None] > 0, driving / total[:, None, None], 0.0)
     return Expansion(kelvin, alpha, gamma, total)
-
-
-def mode_heat_capacity(frequencies: NDArray[np.float64], temperatures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """k_B x² eˣ/(eˣ − 1)², x = hν/k_BT.
-
-    Parameters
-    ----------
-    frequencies : ndarray
-        float64 (n_qpoints, n_bands), THz; not positive ones count as classical.
-    temperatures : ndarray
-        float64 (n_temps,), K.
-
-    Returns
-    -------
-    ndarray
-        float64 (n_temps, n_qpoints, n_bands), eV/K.
-    """
-    from phonopy.physical_units import get_physical_units
-
-    units = get_physical_units()
-    x = np.maximum(frequencies, 0.0)[None] * units.THzToEv / (units.KB * temperatures[:, None, None])
-    small = np.exp(-np.minimum(x, 700.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        capacity = units.KB * np.where(x > 1e-6, x**2 * small / (1 - small) ** 2, 1.0)
-    return np.array(capacity)

@@ -105,18 +105,19 @@ def run_structure(root: str, structure_id: str) -> Outcome:
 def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool = True) -> Outcome:
     """Take one crystal through the stages of ``run`` (see :func:`run_structure`).
 
-    A source may give a crystal settings of its own (another supercell, another mesh): ``metadata["settings"]``,
-    nested as in the configuration file, replaces those of the run.
+    A source may give a crystal settings of its own (another supercell, another mesh): ``Structure.settings``, nested
+    as in the configuration file, replace those of the run.
 
     With ``compute_missing=False`` nothing is computed: the outcome is what the records on disk say, with
     state ``"pending"`` at the first stage that has none.
     """
-    from screen_cli.crystal.structure import Structure, source_columns
+    from screen_cli.crystal.metadata import source_columns
+    from screen_cli.crystal.structure import Structure
 
     description = run.store.read_structure(structure_id)
     structure = Structure.from_dict(description)
     outcome = Outcome(scalars=source_columns(description))
-    own = structure.metadata.get("settings") or {}
+    own = structure.settings
     settings = override_settings(run.settings, own, f"settings of {structure.provider_id}")
     stages = {stage.name: stage for stage in stages_for(settings)}
 

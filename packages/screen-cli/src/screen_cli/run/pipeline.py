@@ -24,7 +24,7 @@ from typing import Any
 
 from screen_cli.analysis.gate_audit import is_drawn
 from screen_cli.config import RunSettings
-from screen_cli.crystal.structure import SOURCE_COLUMNS
+from screen_cli.crystal.metadata import SOURCE_COLUMNS
 from screen_cli.engines.messages import starting
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from screen_cli.config import RunSettings
-from screen_cli.crystal.structure import RejectedStructure, source_columns
+from screen_cli.crystal.metadata import source_columns
+from screen_cli.crystal.structure import RejectedStructure
 from screen_cli.errors import ConfigError, StoreError
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.sources.filters import FilteredStructure, Kept, apply_filters

@@ -22,7 +22,8 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from screen_cli.crystal.prototypes import build, contacts, prototypes
-from screen_cli.crystal.structure import Structure, Symmetry
+from screen_cli.crystal.standard_cell import Symmetry
+from screen_cli.crystal.structure import Structure
 from screen_cli.crystal.wyckoff import interchangeable
 from screen_cli.errors import ConfigError, unknown_name
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from screen_cli.config import ReadSettings
-from screen_cli.crystal.structure import RejectedStructure, Structure, check_units
+from screen_cli.crystal.checks import check_units
+from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
 
 _SKIPPED_SUFFIXES = {".md", ".toml", ".py", ".json", ".log", ".html", ".yaml", ".gz"}

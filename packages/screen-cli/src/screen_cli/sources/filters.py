@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ase.data import atomic_numbers
 
-from screen_cli.crystal.structure import SOURCE_COLUMNS, RejectedStructure, Structure, source_columns
+from screen_cli.crystal.metadata import SOURCE_COLUMNS, source_columns
+from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, FilterError, MissingExtraError, unknown_name
 from screen_cli.store.expression import evaluate, names_in
 

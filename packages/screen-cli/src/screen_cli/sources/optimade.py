@@ -18,7 +18,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from screen_cli.config import ReadSettings
-from screen_cli.crystal.structure import SOURCE_COLUMNS, VOLUME_PER_ATOM, RejectedStructure, Structure
+from screen_cli.crystal.checks import VOLUME_PER_ATOM
+from screen_cli.crystal.metadata import SOURCE_COLUMNS
+from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.sources.optimade_pages import Manners, PageReader, Query
 

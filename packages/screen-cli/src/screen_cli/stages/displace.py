@@ -21,7 +21,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
-from screen_cli.crystal.structure import standardise
+from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.standard_cell import standardise
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.rank_guard import (
     check_determined,
@@ -107,7 +108,7 @@ def displace(
             "Give displace.dim too."
         )
     phono3py = _make_phono3py(unitcell, dim, dim_fc2)
-    n_params = count_free_parameters(phono3py.supercell)
+    n_params = count_free_parameters(*symmetry_action(phono3py.supercell))
     if third_order and count is not None:
         n_params = n_params | count(phono3py)
     if third_order and n_params[3] == 0:
@@ -282,7 +283,7 @@ def _displace_randomly(
         phono3py.generate_fc2_displacements(distance=settings.distance)
         return
     n_atoms_fc2 = len(phono3py.phonon_supercell)
-    only_fc2 = {2: count_free_parameters(phono3py.phonon_supercell)[2]}
+    only_fc2 = {2: count_free_parameters(*symmetry_action(phono3py.phonon_supercell))[2]}
     data["n_params_fc2_supercell"] = only_fc2[2]
     if known_fc2 is not None and known_fc2.shape[1] == n_atoms_fc2:
         phono3py.phonon_dataset = {"displacements": known_fc2}
@@ -304,10 +305,11 @@ def _spanning_displacements(
 ) -> NDArray[np.float64]:
     """Random displacements; as many more than counting asks for as symmetry needs to see every direction."""
     n_atoms = len(supercell)
+    action = symmetry_action(supercell)
     while True:
         rng = _generator(settings.seed, seed_text)
         found = random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
-        if displacements_span(supercell, found[:: 2 if settings.paired else 1]):
+        if displacements_span(*action, found[:: 2 if settings.paired else 1]):
             return found
         if settings.n_supercells is not None:
             raise UnderdeterminedFitError(

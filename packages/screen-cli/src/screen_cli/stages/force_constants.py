@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.config import ForceConstantsSettings
+from screen_cli.crystal.phonopy_cells import symmetry_action
 from screen_cli.errors import PhysicsError
 from screen_cli.physics.rank_guard import check_determined, count_free_parameters
 from screen_cli.stages.lattice import load_phono3py, predict_forces, supercell_displacements
@@ -105,7 +106,7 @@ def _count_parameters(phono3py: Any, solver: Any, *, third_order: bool) -> dict[
     if getattr(solver, "cutoff", None) or getattr(solver, "cutoffs", None):
         count = getattr(solver, "count_parameters", None)
         return count(phono3py, third_order=third_order) if count else {}
-    counts = count_free_parameters(phono3py.supercell)
+    counts = count_free_parameters(*symmetry_action(phono3py.supercell))
     return counts if third_order else {2: counts[2]}
 
 

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import RelaxSettings
-from screen_cli.crystal.structure import space_group_number
+from screen_cli.crystal.standard_cell import space_group_number
 from screen_cli.errors import CalculatorError, SymmetryLostError
 from screen_cli.store.record import Record
 

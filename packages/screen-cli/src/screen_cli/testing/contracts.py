@@ -168,7 +168,8 @@ class StructureSourceContract:
         """A crystal goes to JSON and back unchanged."""
         import json
 
-        from screen_cli.crystal.structure import Structure, crystal_id
+        from screen_cli.crystal.identity import crystal_id
+        from screen_cli.crystal.structure import Structure
 
         for crystal in self.crystals():
             if isinstance(crystal, Structure):

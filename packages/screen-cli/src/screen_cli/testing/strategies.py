@@ -6,6 +6,7 @@ over the point group, so that any axes and origin come out alike, and the atoms 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -134,7 +135,9 @@ def crystals(
         Largest number of atoms in the cell of the setting.
     """
     number = draw(st.sampled_from(hall_numbers))
-    operations = spglib.get_symmetry_from_database(number)
+    with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
+        warnings.simplefilter("ignore", DeprecationWarning)
+        operations = spglib.get_symmetry_from_database(number)
     turns, shifts = operations["rotations"], operations["translations"]
     cell = draw(cells("triclinic"))
     metric = np.mean([turn.T @ (cell @ cell.T) @ turn for turn in turns], axis=0)

@@ -16,20 +16,20 @@ The formula of fc3 is phono3py's (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023),
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from screen_cli.config import ForcesSettings
+from screen_cli.crystal.phonopy_cells import ase_cell, phonopy_cell
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.physics.elastic import SYMPREC
-from screen_cli.physics.internal_strain import InternalStrain
-from screen_cli.physics.strain import ase_cell, phonopy_cell, strained
+from screen_cli.physics.gruneisen import ModeGruneisen, relative_shifts
+from screen_cli.physics.stability import find_translations, is_stable
+from screen_cli.properties.expansion.deformation import SYMPREC, InternalStrain, strained
 from screen_cli.stages.displace import supercell_arrays
 from screen_cli.stages.forces import compute_forces
-from screen_cli.stages.harmonic import is_stable
 from screen_cli.store.record import Record
 
 if TYPE_CHECKING:
@@ -42,38 +42,6 @@ logger = logging.getLogger(__name__)
 STRAIN = 0.003
 DISTANCE = 0.03  # Å; silicon's softest modes still move with it: docs/theory/thermal-expansion.md
 _ACOUSTIC_THZ = 0.01
-
-
-@dataclass(frozen=True)
-class ModeGruneisen:
-    """Grüneisen tensors of the modes at irreducible q points.
-
-    Parameters
-    ----------
-    qpoints : ndarray
-        float64 (n_irr, 3), fractional.
-    weights : ndarray
-        int64 (n_irr,), multiplicity in the mesh.
-    frequencies : ndarray
-        float64 (n_irr, n_bands), THz.
-    tensors : ndarray
-        float64 (n_irr, n_bands, 3, 3), symmetric, dimensionless, Cartesian. Zero for the translations at Γ. From
-        strains that keep the symmetry only this part of each tensor is known, which is all that α needs.
-    translations : ndarray
-        bool (n_irr, n_bands), True for the three translations at Γ, which have neither frequency nor γ.
-    """
-
-    qpoints: NDArray[np.float64]
-    weights: NDArray[np.int64]
-    frequencies: NDArray[np.float64]
-    tensors: NDArray[np.float64]
-    translations: NDArray[np.bool_]
-
-    @property
-    def volumetric(self) -> NDArray[np.float64]:
-        """γ = −∂ln ω/∂ln V under isotropic strain, (n_irr, n_bands): a third of the trace."""
-        mean: NDArray[np.float64] = np.trace(self.tensors, axis1=2, axis2=3) / 3
-        return mean
 
 
 def gruneisen_from_fc3(phono3py: Phono3py, mesh: list[int], *, ion_clamped: bool = False) -> ModeGruneisen:
@@ -114,12 +82,12 @@ def gruneisen_from_fc3(phono3py: Phono3py, mesh: list[int], *, ion_clamped: bool
     with np.errstate(divide="ignore", invalid="ignore"):  # it divides by ω² = 0 where it then sets nothing
         worker.run()
     tensors = np.array(worker.gruneisen_parameters)
-    return _finish(points, 0.5 * (tensors + np.swapaxes(tensors, 2, 3)))
+    return points.with_tensors(0.5 * (tensors + np.swapaxes(tensors, 2, 3)))
 
 
 def gruneisen_from_strains(
     phonopy: Phonopy,
-    calculator: Any,
+    calculator: BaseCalculator,
     mesh: list[int],
     strains: NDArray[np.float64],
     *,
@@ -193,11 +161,13 @@ def gruneisen_from_derivatives(
         A mode of the unstrained crystal is imaginary.
     """
     points = _irreducible_points(phonopy, mesh)
-    along = _expectation_values(phonopy, points, derivatives)  # (n_irr, n_bands, n_strains)
-    return _finish(points, np.einsum("qsn,nkl->qskl", along, strains))
+    along = _relative_shifts(phonopy, points, derivatives)  # (n_irr, n_bands, n_strains)
+    return points.with_tensors(np.einsum("qsn,nkl->qskl", along, strains))
 
 
-def force_constants_of(deformed: Atoms, phonopy: Phonopy, calculator: Any, distance: float) -> NDArray[np.float64]:
+def force_constants_of(
+    deformed: Atoms, phonopy: Phonopy, calculator: BaseCalculator, distance: float
+) -> NDArray[np.float64]:
     """Compact fc2 of a deformed unit cell by finite differences, on the atoms of ``phonopy``.
 
     Parameters
@@ -217,7 +187,7 @@ def force_constants_of(deformed: Atoms, phonopy: Phonopy, calculator: Any, dista
     return deformed_phonopy(deformed, phonopy, calculator, distance).force_constants
 
 
-def deformed_phonopy(deformed: Atoms, phonopy: Phonopy, calculator: Any, distance: float) -> Phonopy:
+def deformed_phonopy(deformed: Atoms, phonopy: Phonopy, calculator: BaseCalculator, distance: float) -> Phonopy:
     """Phonopy object of a deformed unit cell with compact force constants (see :func:`force_constants_of`)."""
     from phonopy import Phonopy as PhonopyObject
 
@@ -270,24 +240,20 @@ def fold_fc2(phono3py: Phono3py) -> NDArray[np.float64]:
 
 def _irreducible_points(phonopy: Phonopy, mesh: list[int]) -> ModeGruneisen:
     """Points, weights and frequencies of a mesh; tensors still zero."""
-    sampled = phonopy.run_mesh(mesh, is_gamma_center=True)
+    sampled = phonopy.run_mesh(mesh, with_eigenvectors=True, is_gamma_center=True)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
-    if not is_stable(frequencies, qpoints, gamma_tolerance_thz=_ACOUSTIC_THZ, tolerance_thz=0.0):
+    translations = find_translations(qpoints, np.asarray(sampled.eigenvectors), np.asarray(phonopy.primitive.masses))
+    if not is_stable(frequencies, translations, gamma_tolerance_thz=_ACOUSTIC_THZ, tolerance_thz=0.0):
         raise PhysicsError(
             f"the lowest frequency of the mesh is {frequencies.min():.3f} THz: the crystal has imaginary modes, which "
             "have no Grüneisen parameter. Relax it further, or treat it as unstable."
         )
-    translations = np.zeros(frequencies.shape, dtype=bool)
-    for row in np.flatnonzero(np.linalg.norm(qpoints - np.rint(qpoints), axis=1) < 1e-8):
-        translations[row, np.argsort(np.abs(frequencies[row]))[:3]] = True
     return ModeGruneisen(
         qpoints, np.array(sampled.weights), frequencies, np.zeros((*frequencies.shape, 3, 3)), translations
     )
 
 
-def _expectation_values(
-    phonopy: Phonopy, points: ModeGruneisen, derivatives: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _relative_shifts(phonopy: Phonopy, points: ModeGruneisen, derivatives: NDArray[np.float64]) -> NDArray[np.float64]:
     """−⟨e|∂D|e⟩/2ω² for each derivative of the force constants, (n_irr, n_bands, n_derivatives)."""
     from phonopy.harmonic.dynamical_matrix import DynamicalMatrix
 
@@ -296,19 +262,9 @@ def _expectation_values(
     matrix = phonopy.dynamical_matrix
     values = np.zeros((*points.frequencies.shape, len(changes)))
     for row, qpoint in enumerate(points.qpoints):
-        matrix.run(qpoint)
+        for each in (matrix, *changes):
+            each.run(qpoint)
         squares, vectors = np.linalg.eigh(matrix.dynamical_matrix)
-        moving = ~points.translations[row]
-        for column, change in enumerate(changes):
-            change.run(qpoint)
-            expected = np.einsum("is,ij,js->s", vectors.conj(), change.dynamical_matrix, vectors).real
-            values[row, moving, column] = -0.5 * expected[moving] / squares[moving]
+        changed = np.array([each.dynamical_matrix for each in changes])
+        values[row] = relative_shifts(squares, vectors, changed, ~points.translations[row])
     return values
-
-
-def _finish(points: ModeGruneisen, tensors: NDArray[np.float64]) -> ModeGruneisen:
-    """Put tensors on their points; translations get none."""
-    tensors = np.where(points.translations[..., None, None], 0.0, tensors)
-    if not np.isfinite(tensors).all():
-        raise PhysicsError("a Grüneisen tensor is not finite: a mode away from Γ has zero frequency.")
-    return ModeGruneisen(points.qpoints, points.weights, points.frequencies, tensors, points.translations)

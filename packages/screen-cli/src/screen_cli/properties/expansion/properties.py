@@ -15,23 +15,15 @@ import numpy as np
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from screen_cli.crystal.structure import standardise
-from screen_cli.physics.elastic import (
-    STRAIN_STEPS,
-    SYMPREC,
-    ElasticTensor,
-    compute_elastic_tensor,
-    stiffness_from_list,
-)
-from screen_cli.physics.strain import ase_cell, cartesian_rotations, invariant_strains, unit_strains
+from screen_cli.crystal.phonopy_cells import ase_cell, cartesian_rotations
+from screen_cli.crystal.standard_cell import standardise
+from screen_cli.physics.elastic import ElasticTensor, stiffness_from_list
+from screen_cli.physics.gruneisen import ModeGruneisen
+from screen_cli.physics.strain import invariant_strains, unit_strains
 from screen_cli.physics.thermal_expansion import Expansion, compute_expansion
-from screen_cli.properties.expansion.gruneisen import (
-    DISTANCE,
-    STRAIN,
-    ModeGruneisen,
-    gruneisen_from_fc3,
-    gruneisen_from_strains,
-)
+from screen_cli.properties.expansion.deformation import SYMPREC
+from screen_cli.properties.expansion.elastic_constants import STRAIN_STEPS, compute_elastic_tensor
+from screen_cli.properties.expansion.gruneisen import DISTANCE, STRAIN, gruneisen_from_fc3, gruneisen_from_strains
 from screen_cli.properties.expansion.quasi_harmonic import VOLUMES, scan_volumes
 from screen_cli.stages.harmonic import harmonic_mesh
 from screen_cli.stages.lattice import load_phono3py, load_phonopy
@@ -64,7 +56,7 @@ def elastic(
     calculator : ase.calculators.calculator.Calculator
         With stress, unless ``stiffness_gpa`` is given.
     steps : sequence of float
-        As for :func:`~screen_cli.physics.elastic.compute_elastic_tensor`.
+        As for :func:`~screen_cli.properties.expansion.elastic_constants.compute_elastic_tensor`.
     stiffness_gpa : sequence, optional
         Elastic constants to use instead, 6 × 6, Voigt, GPa, order xx yy zz yz xz xy.
 

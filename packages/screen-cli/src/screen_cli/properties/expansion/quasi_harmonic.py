@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import RelaxSettings
+from screen_cli.crystal.phonopy_cells import ase_cell
 from screen_cli.errors import ConfigError, PhysicsError, PluginError
-from screen_cli.physics.elastic import SYMPREC
-from screen_cli.physics.strain import ase_cell, strained
+from screen_cli.physics.stability import find_translations, is_stable
+from screen_cli.properties.expansion.deformation import SYMPREC, strained
 from screen_cli.properties.expansion.gruneisen import DISTANCE, deformed_phonopy
-from screen_cli.stages.harmonic import is_stable
 from screen_cli.stages.relax import optimise
 
 if TYPE_CHECKING:
@@ -207,9 +207,10 @@ def _relax_at_volume(atoms: Atoms, calculator: Any, *, relax_cell: bool, fmax: f
 
 def _mean_logarithm(phonopy: Phonopy, mesh: list[int]) -> float | None:
     """Mean ln ω of the mesh without the translations; None when a mode is imaginary."""
-    sampled = phonopy.run_mesh(mesh, is_gamma_center=True)
+    sampled = phonopy.run_mesh(mesh, with_eigenvectors=True, is_gamma_center=True)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
-    if not is_stable(frequencies, qpoints, gamma_tolerance_thz=_SMALL_THZ, tolerance_thz=0.0):
+    translations = find_translations(qpoints, np.asarray(sampled.eigenvectors), np.asarray(phonopy.primitive.masses))
+    if not is_stable(frequencies, translations, gamma_tolerance_thz=_SMALL_THZ, tolerance_thz=0.0):
         return None
     logarithms = np.log(np.maximum(frequencies, _SMALL_THZ))
     moving = frequencies > _SMALL_THZ

@@ -1,0 +1,72 @@
+"""Metadata of a crystal as plain JSON: numbers are numbers, what is not known is not there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+"""What JSON can say."""
+
+SOURCE_COLUMNS = ("formation_energy_ev_atom", "energy_above_hull_ev_atom", "band_gap_ev")
+"""Metadata with a fixed meaning, whoever the provider is: eV/atom, eV/atom, eV."""
+
+
+def plain(value: object) -> Json:
+    """Turn numpy values inside nested containers into plain ones; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def typed_metadata(metadata: Mapping[str, object]) -> dict[str, Json]:
+    """Metadata as plain values; those that are not known (None, NaN, infinity) are left out.
+
+    A column of :data:`SOURCE_COLUMNS` is a float: a whole number counts, a number in quotes is read, and whatever is no
+    number is left out.
+    """
+    known = {str(key): plain(value) for key, value in metadata.items()}
+    for name in SOURCE_COLUMNS:
+        if name in known:
+            known[name] = number_of(known[name])
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def number_of(value: object) -> float | None:
+    """A finite float; None for everything else, truth values among them (numbers in quotes are read)."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, int, float, np.number)):
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]  # a complex number is the TypeError below
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def source_columns(description: Mapping[str, object]) -> dict[str, Json]:
+    """Columns of the results table that a source knows, from the fields of ``Structure.to_dict``.
+
+    Returns
+    -------
+    dict
+        Those of ``prototype`` and :data:`SOURCE_COLUMNS` that have a value.
+    """
+    metadata = description.get("metadata", {})
+    columns: dict[str, Json] = {}
+    for name in SOURCE_COLUMNS:
+        number = number_of(metadata.get(name)) if isinstance(metadata, Mapping) else None
+        if number is not None:
+            columns[name] = number
+    prototype = description.get("prototype")
+    return columns | ({"prototype": str(prototype)} if prototype else {})

@@ -1,0 +1,88 @@
+"""Crystals between ASE and phonopy, and the symmetry that phonopy finds in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from phonopy.structure.atoms import PhonopyAtoms
+
+
+def ase_cell(cell: PhonopyAtoms) -> Atoms:
+    """ASE's view of a phonopy cell."""
+    return Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+
+
+def phonopy_cell(atoms: Atoms) -> PhonopyAtoms:
+    """Return phonopy's view of an ASE crystal; an atom just below the origin stays there, so no index changes."""
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    scaled = atoms.get_scaled_positions(wrap=False)
+    return PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=scaled)
+
+
+def cartesian_rotations(cell: PhonopyAtoms, symprec: float = 1e-5) -> NDArray[np.float64]:
+    """Point group of a crystal.
+
+    Parameters
+    ----------
+    cell : PhonopyAtoms
+        Any cell of the crystal, Å.
+    symprec : float
+        Tolerance, Å.
+
+    Returns
+    -------
+    ndarray
+        float64 (n_operations, 3, 3), orthogonal, in the Cartesian frame of ``cell``.
+    """
+    from phonopy.structure.symmetry import Symmetry
+    from phonopy.utils import similarity_transformation
+
+    lattice = np.asarray(cell.cell).T
+    rotations = Symmetry(cell, symprec=symprec).pointgroup_operations
+    return np.array([similarity_transformation(lattice, rotation) for rotation in rotations])
+
+
+class SymmetryAction(NamedTuple):
+    """How the space group of a supercell, lattice translations included, moves its atoms.
+
+    Parameters
+    ----------
+    permutations : ndarray
+        int64 (n_operations, n_atoms): atom ``a`` goes to where atom ``permutations[g, a]`` was.
+    rotations : ndarray
+        float64 (n_operations, 3, 3), orthogonal, Cartesian.
+    """
+
+    permutations: NDArray[np.int64]
+    rotations: NDArray[np.float64]
+
+
+def symmetry_action(supercell: PhonopyAtoms | Atoms, symprec: float = 1e-5) -> SymmetryAction:
+    """Find the space group of a supercell; magnetic moments and masses do not count.
+
+    Parameters
+    ----------
+    supercell : PhonopyAtoms or ase.Atoms
+        Undisplaced.
+    symprec : float
+        Tolerance, Å.
+    """
+    from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.structure.symmetry import Symmetry
+    from phonopy.utils import similarity_transformation
+
+    scaled = supercell.get_scaled_positions() if isinstance(supercell, Atoms) else supercell.scaled_positions
+    cell = PhonopyAtoms(cell=np.asarray(supercell.cell), numbers=np.asarray(supercell.numbers), scaled_positions=scaled)
+    symmetry = Symmetry(cell, symprec=symprec)
+    lattice = np.asarray(supercell.cell).T
+    rotations = symmetry.symmetry_operations["rotations"]
+    return SymmetryAction(
+        np.asarray(symmetry.atomic_permutations),
+        np.array([similarity_transformation(lattice, rotation) for rotation in rotations]),
+    )

@@ -1,0 +1,228 @@
+"""The standardised cell of a crystal, and how what was given goes over into it: axes, orientation, atoms, masses.
+
+A left-handed cell is described by its three vectors reversed: the same lattice, so that positions and every Cartesian
+tensor stay what they are. spglib then chooses the standardised cell; :class:`StandardCell` keeps the rotation of space
+that this meant and which given atom each atom was.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import spglib
+from ase import Atoms
+from numpy.typing import NDArray
+
+from screen_cli.crystal.masses import has_own_masses, species_of
+from screen_cli.errors import StructureError
+
+SYMPREC = 1e-3
+"""Å: default tolerance of spglib."""
+_AXIS_TOLERANCE = 0.02  # relative: a given axis this close to a standard one is that axis
+
+
+@dataclass(frozen=True, eq=False)
+class StandardCell:
+    """A crystal in spglib's standardised, idealised cell.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Periodic; cell rows and positions in Å; ``arrays["masses"]`` (u) where an atom's mass is its own.
+    rotation : ndarray
+        Proper rotation, float64 (3, 3): a Cartesian vector v of the given crystal is ``rotation @ v`` here.
+    sources : ndarray
+        Of each atom, the first of the given atoms that are it up to a lattice vector, int64 (n_atoms,).
+    axes : ndarray or None
+        Standardised axis along which each given axis lies, int64 (3,); None where the given cell is another one.
+    """
+
+    atoms: Atoms
+    rotation: NDArray[np.float64]
+    sources: NDArray[np.int64]
+    axes: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """What the identity of a crystal needs to know of its symmetry.
+
+    Parameters
+    ----------
+    space_group : int
+        International number.
+    edges : ndarray
+        Edges of the conventional cell, float64 (3,), Å.
+    equivalent_atoms : ndarray
+        For each atom of the primitive cell one that symmetry maps it to, int (n_atoms,).
+    wyckoffs : str
+        Wyckoff letter of each atom (spglib's choice of origin).
+    """
+
+    space_group: int
+    edges: NDArray[np.float64]
+    equivalent_atoms: NDArray[np.int64]
+    wyckoffs: str
+
+
+def standard_cell(atoms: Atoms, symprec: float = SYMPREC, *, to_primitive: bool = True) -> StandardCell:
+    """Bring a crystal into spglib's standardised, idealised cell and keep track of what became of it.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Any periodic cell; positions in Å. Atoms of one element with different masses are different species.
+    symprec : float
+        Distance tolerance, Å.
+    to_primitive : bool
+        Primitive cell; else the conventional one.
+
+    Raises
+    ------
+    StructureError
+        spglib finds no symmetry at this tolerance.
+    """
+    given = right_handed(atoms)
+    dataset = find_symmetry(given, symprec)
+    cell, scaled, species = _standardised(given, symprec, to_primitive)
+    sources = _sources(dataset, cell, scaled)
+    standard = Atoms(numbers=species % 1000, cell=cell, scaled_positions=scaled % 1.0, pbc=True)
+    if has_own_masses(given):
+        standard.set_masses(given.get_masses()[sources])
+    left, _, right = np.linalg.svd(np.asarray(dataset.std_rotation_matrix))
+    return StandardCell(standard, left @ right, sources, _axes(atoms, dataset))
+
+
+def standardise(atoms: Atoms, symprec: float = SYMPREC, *, to_primitive: bool = True) -> Atoms:
+    """Bring a crystal into spglib's standardised, idealised cell; see :func:`standard_cell`."""
+    return standard_cell(atoms, symprec, to_primitive=to_primitive).atoms
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """Return a copy whose cell is right-handed: the three vectors reversed where it is not, all else in its place."""
+    copy: Atoms = atoms.copy()
+    if np.linalg.det(copy.cell.array) < 0:
+        copy.set_cell(-copy.cell.array)
+    return copy
+
+
+def space_group_number(atoms: Atoms, symprec: float = SYMPREC) -> int:
+    """Return the international space-group number (spglib, tolerance ``symprec`` in Å).
+
+    Raises
+    ------
+    StructureError
+        spglib finds no symmetry at this tolerance.
+    """
+    return int(find_symmetry(atoms, symprec).number)
+
+
+def symmetry_of(primitive: Atoms, symprec: float = SYMPREC) -> Symmetry:
+    """Ask spglib for what the identity of a primitive cell needs."""
+    dataset = find_symmetry(primitive, symprec)
+    edges = np.linalg.norm(dataset.std_lattice, axis=1)
+    return Symmetry(int(dataset.number), edges, dataset.equivalent_atoms, "".join(dataset.wyckoffs))
+
+
+def find_symmetry(atoms: Atoms, symprec: float = SYMPREC) -> spglib.SpglibDataset:
+    """Return spglib's dataset of a crystal.
+
+    Raises
+    ------
+    StructureError
+        spglib finds no symmetry at this tolerance.
+    """
+    dataset, detail = None, ""
+    with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec)
+        except getattr(spglib, "SpglibError", ValueError) as error:
+            detail = str(error)
+    if dataset is None:
+        raise _no_symmetry(atoms, symprec, detail)
+    return dataset
+
+
+def along_standard_axes(multiples: Sequence[int], axes: Sequence[int] | NDArray[np.int64] | None) -> list[int]:
+    """Bring multiples of the given axes, as of a supercell or a mesh, into the order of the standardised axes.
+
+    Parameters
+    ----------
+    multiples : sequence of int
+        One for each axis; other lengths (an empty list) come back as they are.
+    axes : sequence of int, optional
+        As in :class:`StandardCell`; None: the multiples are those of the standardised axes already.
+    """
+    ordered = list(multiples)
+    if axes is not None and len(ordered) == 3:
+        for given, standard in enumerate(axes):
+            ordered[int(standard)] = multiples[given]
+    return ordered
+
+
+def _standardised(
+    given: Atoms, symprec: float, to_primitive: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Cell, fractional positions and species of the standardised cell."""
+    result, detail = None, ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            result = spglib.standardize_cell(_spglib_cell(given), to_primitive=to_primitive, symprec=symprec)
+        except getattr(spglib, "SpglibError", ValueError) as error:
+            detail = str(error)
+    if result is None:
+        raise _no_symmetry(given, symprec, detail)
+    cell, scaled, species = result
+    return np.asarray(cell), np.asarray(scaled), np.asarray(species, dtype=np.int64)
+
+
+def _sources(
+    dataset: spglib.SpglibDataset, cell: NDArray[np.float64], scaled: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """First given atom behind each atom of the standardised cell, found over spglib's internal primitive cell."""
+    first: dict[int, int] = {}
+    for atom, primitive in enumerate(np.asarray(dataset.mapping_to_primitive).tolist()):
+        first.setdefault(int(primitive), atom)
+    internal = np.asarray(dataset.std_mapping_to_primitive)
+    conventional = np.asarray(dataset.std_positions) @ np.asarray(dataset.std_lattice)
+    inverse = np.linalg.inv(cell)
+    sources = []
+    for position in scaled:
+        shift = conventional @ inverse - position
+        distance = np.linalg.norm((shift - np.round(shift)) @ cell, axis=1)
+        # The conventional atom may differ by a centring of the primitive cell, which leaves its species alone.
+        sources.append(first[int(internal[int(np.argmin(distance))])])
+    return np.array(sources, dtype=np.int64)
+
+
+def _axes(atoms: Atoms, dataset: spglib.SpglibDataset) -> NDArray[np.int64] | None:
+    """Standardised axis along each given axis; None where the given cell is not the standardised one reordered."""
+    turned = atoms.cell.array @ np.asarray(dataset.std_rotation_matrix).T
+    standard = np.asarray(dataset.std_lattice)
+    lengths = np.linalg.norm(standard, axis=1)
+    found = []
+    for vector in turned:
+        apart = np.minimum(np.linalg.norm(standard - vector, axis=1), np.linalg.norm(standard + vector, axis=1))
+        nearest = int(np.argmin(apart))
+        if apart[nearest] > _AXIS_TOLERANCE * lengths[nearest]:
+            return None
+        found.append(nearest)
+    return np.array(found, dtype=np.int64) if len(set(found)) == 3 else None
+
+
+def _no_symmetry(atoms: Atoms, symprec: float, detail: str = "") -> StructureError:
+    """Build the error for a failed symmetry search."""
+    return StructureError(
+        f"spglib finds no space group for {atoms.get_chemical_formula()} at tolerance {symprec} Å"
+        f"{f' ({detail})' if detail else ''}. Change read.symprec or check for nearly coinciding atoms."
+    )
+
+
+def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return (cell, scaled positions, species) as spglib takes them."""
+    return atoms.cell.array, atoms.get_scaled_positions(), species_of(atoms)
