@@ -44,11 +44,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from al_committee.labels.cache import LabelCache
-from al_committee.labels.content_key import structure_key
+from al_committee.labels.calculator_labeller import CalculatorLabeller, Labeller
 from al_committee.labels.dft_formats import make_dft_format
 from al_committee.labels.file_exchange import FileExchangeLabeller
-from al_committee.labels.labelling import CalculatorLabeller, Labeller, label_through_cache
-from al_committee.labels.labels import LabelOutcome, LabelRequest
+from al_committee.labels.identity import structure_key
+from al_committee.labels.obtain import label_through_cache
+from al_committee.labels.outcome import LabelOutcome, LabelRequest
 from screen_cli.calculators.registered import calculator_identity, make_calculator
 from screen_cli.config import DisplaceSettings, parse_options
 from screen_cli.crystal.phonopy_cells import phonopy_cell

@@ -32,7 +32,7 @@ from ase.db import connect
 
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.labels.cache import LabelCache
-from al_committee.labels.labelling import CalculatorLabeller
+from al_committee.labels.calculator_labeller import CalculatorLabeller
 from al_committee.loop.loop import ActiveLearningLoop
 from al_committee.selection.pool import Crystal, Pool
 from al_committee.loop.run_directory import RunDirectory

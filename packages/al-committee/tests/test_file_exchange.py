@@ -12,10 +12,10 @@ from ase.io import read
 from ase.units import GPa
 
 from al_committee.errors import ConfigError, UnknownNameError
-from al_committee.labels.content_key import structure_key
 from al_committee.labels.dft_formats import EspressoFormat, VaspFormat, make_dft_format
 from al_committee.labels.file_exchange import FileExchangeLabeller
-from al_committee.labels.labels import LabelRequest
+from al_committee.labels.identity import structure_key
+from al_committee.labels.outcome import LabelRequest
 from al_committee.testing import write_vasprun as vasprun
 
 RECORDED = Path(__file__).parent / "data" / "espresso"

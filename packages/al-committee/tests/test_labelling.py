@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
-import os
+import subprocess
+import sys
+import textwrap
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,11 +17,14 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from al_committee.errors import LabelMismatchError
+from al_committee.errors import LabelMismatchError, LabelSourceError
 from al_committee.labels.cache import LabelCache
-from al_committee.labels.content_key import structure_key
-from al_committee.labels.labelling import CalculatorLabeller, WorkerLabeller, compute_label, label_through_cache
-from al_committee.labels.labels import LabelRequest, attach_label
+from al_committee.labels.calculator_labeller import CalculatorLabeller
+from al_committee.labels.identity import structure_key
+from al_committee.labels.obtain import label_through_cache
+from al_committee.labels.outcome import LabelRequest, attach_label
+from al_committee.labels.teacher import TeacherProcess, TeacherSettings
+from al_committee.labels.worker_labeller import WorkerLabeller
 
 
 def requests(count, symbol="Cu"):
@@ -43,18 +48,70 @@ class Counting(EMT):
         super().calculate(*args, **kwargs)
 
 
-class Odd(EMT):
-    """Dies, hangs or fails according to the lattice it sees; for worker processes."""
+ODD = """
+import os, subprocess, sys, time
+from ase.calculators.emt import EMT
 
+KINDS = {1: "die", 2: "hang", 3: "fail", 4: "exit", 5: "leave", 6: "interrupt"}
+
+class Odd(EMT):
     def calculate(self, atoms=None, *args, **kwargs):
-        kind = atoms.info.get("kind")
+        print("noise on standard output")
+        kind = KINDS.get(atoms.info.get("charge"))
         if kind == "die":
             os._exit(9)
+        if kind == "leave":
+            os._exit(0)
+        if kind == "exit":
+            sys.exit(3)
+        if kind == "interrupt":
+            raise KeyboardInterrupt
         if kind == "hang":
+            subprocess.Popen(["sleep", "3217"])
             time.sleep(60)
         if kind == "fail":
             raise RuntimeError("no convergence")
         super().calculate(atoms, *args, **kwargs)
+
+class Batched:
+    settings = {"flavour": "batched"}
+
+    def __init__(self, log=""):
+        self.log = log
+
+    def predict(self, structures):
+        if self.log:
+            with open(self.log, "a") as handle:
+                handle.write(f"{len(structures)}\\n")
+        if any(atoms.info.get("charge") == 3 for atoms in structures):
+            raise RuntimeError("no convergence")
+        return [{"forces": EMT().get_property("forces", a), "energy": -1.0} for a in structures]
+
+def broken():
+    raise OSError("no GPU is left")
+
+def gone():
+    os._exit(7)
+"""
+KINDS = {"die": 1, "hang": 2, "fail": 3, "exit": 4, "leave": 5, "interrupt": 6}
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """Settings of a teacher from a module of odd ones, which only its own process can import."""
+    (tmp_path / "odd_teachers.py").write_text(ODD)
+
+    def make(name, **options):
+        return TeacherSettings(f"odd_teachers:{name}", options, path=[str(tmp_path)])
+
+    return make
+
+
+def mark(request, kind):
+    """A request of the same structure that an odd teacher stumbles over."""
+    atoms = request.atoms.copy()
+    atoms.info["charge"] = KINDS[kind]
+    return LabelRequest(structure_key(atoms), atoms, kind)
 
 
 def run(asked, labeller, cache, failures=None, stop=lambda: False):
@@ -124,14 +181,40 @@ def test_damaged_label_is_set_aside_and_made_again(tmp_path, damage, caplog):
     assert path.with_suffix(".damaged").exists()
 
 
-def test_failures_carry_their_reason_and_the_rest_goes_on(tmp_path):
-    asked = requests(3)
-    asked[1].atoms.info["kind"] = "fail"
+class Failing(EMT):
+    """Fails in all ways that Python has, by total charge."""
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        charge = atoms.info.get("charge")
+        if charge == 1:
+            raise RuntimeError("no convergence")
+        if charge == 2:
+            sys.exit(1)
+        if charge == 3:
+            raise KeyboardInterrupt
+        super().calculate(atoms, *args, **kwargs)
+
+
+def charged(request, charge):
+    atoms = request.atoms.copy()
+    atoms.info["charge"] = charge
+    return LabelRequest(structure_key(atoms), atoms)
+
+
+def test_failures_carry_their_reason_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("signal.getsignal", lambda number: "the loop listens")
+    asked = requests(5)
+    asked[1:4] = [charged(request, charge) for charge, request in enumerate(asked[1:4], 1)]
     failures = []
-    outcomes = run(asked, CalculatorLabeller(Odd(), {}), LabelCache(tmp_path, {}), failures)
-    assert [o.failed for o in outcomes] == [False, True, False]
-    assert "no convergence" in failures[0].reason
+    outcomes = run(asked, CalculatorLabeller(Failing(), {}), LabelCache(tmp_path, {}), failures)
+    assert [o.failed for o in outcomes] == [False, True, True, True, False]
+    assert [o.reason for o in failures] == ["RuntimeError: no convergence", "SystemExit: 1", "KeyboardInterrupt: "]
     assert "Traceback" in failures[0].traceback
+
+
+def test_a_persons_interrupt_is_not_taken_for_the_calculators(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run([charged(requests(1)[0], 3)], CalculatorLabeller(Failing(), {}), LabelCache(tmp_path, {}))
 
 
 def test_stop_leaves_the_rest_pending(tmp_path):
@@ -145,22 +228,117 @@ def test_stop_leaves_the_rest_pending(tmp_path):
     assert len(outcomes) == 2
 
 
-def test_worker_processes_survive_death_hanging_and_failure(tmp_path):
-    asked = requests(6)
-    for index, kind in ((1, "die"), (2, "hang"), (4, "fail")):
-        asked[index].atoms.info["kind"] = kind
-    labeller = WorkerLabeller(functools.partial(Odd), {}, n_workers=2, timeout_s=6.0)
+def test_worker_processes_survive_every_end(tmp_path, teacher):
+    asked = requests(9)
+    kinds = {1: "die", 2: "hang", 4: "fail", 5: "exit", 6: "leave", 7: "interrupt"}
+    for index, kind in kinds.items():
+        asked[index] = mark(asked[index], kind)
+    labeller = WorkerLabeller(teacher("Odd"), {}, n_workers=2, timeout_s=4.0)
     failures = []
     outcomes = run(asked, labeller, LabelCache(tmp_path, {}), failures)
+    labeller.close()
     reasons = {o.key: o.reason for o in failures}
     assert {o.key for o in outcomes} == {r.key for r in asked}
-    assert "died" in reasons[asked[1].key]
-    assert "timeout_s" in reasons[asked[2].key]
-    assert "no convergence" in reasons[asked[4].key]
+    expected = {
+        1: "died 2 times while it was alone with this label; the process ended (exit code 9)",
+        2: "took longer than timeout_s = 4 s",
+        4: "RuntimeError: no convergence",
+        5: "SystemExit: 3",
+        6: "exit code 0",
+        7: "KeyboardInterrupt",
+    }
+    for index, reason in expected.items():
+        assert reason in reasons[asked[index].key]
     good = {o.key: o.atoms for o in outcomes if not o.failed}
-    assert set(good) == {asked[k].key for k in (0, 3, 5)}
-    expected = EMT().get_property("forces", asked[5].atoms)
-    assert good[asked[5].key].get_forces() == pytest.approx(expected, rel=1e-12, abs=1e-14)
+    assert set(good) == {asked[k].key for k in (0, 3, 8)}
+    forces = EMT().get_property("forces", asked[8].atoms)
+    assert good[asked[8].key].get_forces() == pytest.approx(forces, rel=1e-12, abs=1e-14)
+    assert not alive("sleep 3217")  # what a calculator started ends with it
+
+
+def alive(command):
+    """Whether a process of this command line runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().replace(b"\0", b" ").decode().strip())
+        except OSError:
+            continue
+    return command in found
+
+
+def test_batches_lose_nobody_to_one_bad_structure(tmp_path, teacher):
+    asked = requests(5)
+    asked[1], asked[3] = mark(asked[1], "fail"), asked[3]
+    log = tmp_path / "calls"
+    labeller = WorkerLabeller(teacher("Batched", log=str(log)), {}, batch=5)
+    outcomes = run(asked, labeller, LabelCache(tmp_path, {}))
+    assert {o.key for o in outcomes if o.failed} == {asked[1].key}
+    assert log.read_text().split() == ["5", "1", "1", "1", "1", "1"]
+    assert labeller.settings["identity"] == {"settings": {"flavour": "batched"}}
+    labeller.close()
+
+
+def test_a_batch_that_kills_its_process_is_repeated_one_by_one(tmp_path, teacher):
+    asked = requests(4)
+    asked[2] = mark(asked[2], "die")
+    labeller = WorkerLabeller(teacher("Odd"), {}, batch=4)
+    outcomes = run(asked, labeller, LabelCache(tmp_path, {}))
+    labeller.close()
+    assert {o.key for o in outcomes if o.failed} == {asked[2].key}
+    assert len(outcomes) == 4
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        ("broken", "OSError: no GPU is left"),
+        ("gone", "exit code 7"),
+        ("misspelt", "has no attribute 'misspelt'"),
+    ],
+)
+def test_a_source_that_fails_at_its_start_stops_the_labelling(tmp_path, teacher, factory, reason):
+    labeller = WorkerLabeller(teacher(factory), {}, n_workers=2)
+    failures = []
+    with pytest.raises(LabelSourceError, match="fails at its start") as caught:
+        run(requests(3), labeller, LabelCache(tmp_path, {}), failures)
+    assert reason in str(caught.value)
+    assert failures == []  # no structure is blamed
+
+
+def test_no_interpreter_is_a_sentence(tmp_path):
+    settings = TeacherSettings("a:b", python=str(tmp_path / "python"))
+    with pytest.raises(LabelSourceError, match="cannot be started"):
+        TeacherProcess(settings).identity()
+
+
+def test_a_teacher_of_another_environment_sees_none_of_ours(tmp_path, teacher, monkeypatch):
+    monkeypatch.setenv("VIRTUAL_ENV", "/of/this/environment")
+    (tmp_path / "odd_teachers.py").write_text(
+        "import os\nclass Asked:\n    settings = {'env': os.environ.get('VIRTUAL_ENV', 'none')}\n    predict = None\n"
+    )
+    settings = TeacherSettings("odd_teachers:Asked", {}, python=sys.executable, path=[str(tmp_path)])
+    with TeacherProcess(settings) as process:
+        assert process.identity() == {"settings": {"env": "none"}}
+
+
+def test_a_worker_ends_with_its_user(tmp_path, teacher):
+    program = textwrap.dedent(
+        f"""
+        import os, sys
+        from al_committee.labels.teacher import TeacherProcess, TeacherSettings
+        process = TeacherProcess(TeacherSettings("odd_teachers:Odd", path=[{str(tmp_path)!r}]))
+        process.identity()
+        print(process._process.pid, flush=True)
+        os.kill(os.getpid(), 9)
+        """
+    )
+    pid = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False).stdout)
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker outlived its user by 10 s")
 
 
 def _hold(folder, key, ready, release):
@@ -206,7 +384,11 @@ def test_positions_are_compared_up_to_lattice_vectors():
     asked = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
     wrapped = asked.copy()
     wrapped.positions[2] += wrapped.cell[0] - wrapped.cell[2]
-    attach_label(asked, forces=np.zeros((8, 3)), answered=wrapped)
+    labelled = attach_label(asked, forces=np.zeros((8, 3)), answered=wrapped)
+    assert labelled.positions == pytest.approx(asked.positions)
+    wrapped.positions[2] += 0.5 * wrapped.cell[0]
+    with pytest.raises(LabelMismatchError, match="from where it was asked"):
+        attach_label(asked, forces=np.zeros((8, 3)), answered=wrapped)
 
 
 def test_energy_free_sources_give_forces_alone(tmp_path):
@@ -236,6 +418,6 @@ class Smeared(Calculator):
 @pytest.mark.parametrize(("free_energy", "label"), [(-3.7, -3.7), (None, -3.0)])
 def test_the_label_is_the_energy_whose_derivative_the_forces_are(free_energy: float | None, label: float) -> None:
     atoms = bulk("Cu")
-    outcome = compute_label(Smeared(free_energy), LabelRequest("key", atoms, "copper"))
+    (outcome,) = CalculatorLabeller(Smeared(free_energy), {}).label([LabelRequest("key", atoms, "copper")])
     assert outcome.reason == ""
     assert outcome.atoms.get_potential_energy() == label

@@ -22,7 +22,7 @@ from al_committee.cli import EXIT_ERROR, EXIT_MORE_TO_DO, EXIT_OK, main
 from al_committee.config import config_from_dict
 from al_committee.errors import ConfigChangedError, RunLockedError, TooManyFailedLabelsError
 from al_committee.interruption import PausedError, StopWatch, parse_walltime
-from al_committee.labels.content_key import structure_key
+from al_committee.labels.identity import structure_key
 from al_committee.loop.factories import build_loop
 from al_committee.loop.loop import derive_seed
 from al_committee.loop.run_directory import RunDirectory

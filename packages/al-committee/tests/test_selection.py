@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from al_committee.config import PoolSettings
 from al_committee.errors import ConfigError, FactoryError, UnknownNameError
-from al_committee.labels.content_key import settings_key, structure_key
+from al_committee.labels.identity import settings_key, structure_key
 from al_committee.selection.descriptors import describe_radially
 from al_committee.selection.diversity import (
     cover_elements,

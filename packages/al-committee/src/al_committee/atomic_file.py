@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     sync_directory(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a JSON record atomically; NaN is refused.
 
     Raises
@@ -52,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda handle: handle.write(text.encode()))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON record.
 
     Raises
@@ -61,7 +61,10 @@ def read_json(path: Path) -> Any:
         When the file is damaged; the message names it.
     """
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, expected an object")
+        return value
     except ValueError as error:
         raise RunStateError(
             f"{path} is no valid JSON ({error}). It was changed by hand or by a broken disk; "

@@ -13,9 +13,11 @@ __all__ = [
     "FactoryError",
     "LabelFailedError",
     "LabelMismatchError",
+    "LabelSourceError",
     "MissingExtraError",
     "RunLockedError",
     "RunStateError",
+    "StructureError",
     "TooManyFailedLabelsError",
     "TrainerError",
     "UnknownNameError",
@@ -51,6 +53,10 @@ class LabelMismatchError(CommitteeError, ValueError):
     """A label does not belong to the structure it was asked for: other cell, other atoms, NaN."""
 
 
+class LabelSourceError(CommitteeError, RuntimeError):
+    """The source of labels itself does not work: it cannot be started, or fails before its first label."""
+
+
 class MissingExtraError(CommitteeError, ImportError):
     """An optional dependency is needed and absent."""
 
@@ -61,6 +67,10 @@ class RunLockedError(CommitteeError, RuntimeError):
 
 class RunStateError(CommitteeError, RuntimeError):
     """The run directory is not in a state that allows what was asked."""
+
+
+class StructureError(CommitteeError, ValueError):
+    """A structure cannot be used: NaN in its positions, no atoms, a damaged file."""
 
 
 class TooManyFailedLabelsError(CommitteeError, RuntimeError):

@@ -1,30 +1,32 @@
 """The store of labels, by content of the structure and settings of the source, shared by all runs.
 
-One file per label, written atomically and never changed. A label in progress is claimed with ``flock``, which
-the kernel releases when its holder dies, so that two runs never compute the same label at one time.
+One file per label, written atomically and never changed. A label in progress is claimed with a file lock, which the
+kernel releases when its holder dies, so that two runs never compute the same label at one time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import logging
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from filelock import FileLock, Timeout
 
 from al_committee.atomic_file import write_atomically, write_json
-from al_committee.labels.content_key import settings_key, structure_key
+from al_committee.errors import RunStateError
+from al_committee.labels.identity import DETERMINING_ARRAYS, earlier_settings_key, settings_key, structure_key
+from al_committee.labels.outcome import attach_label
 
-__all__ = ["LabelCache", "default_cache_folder"]
+__all__ = ["LabelCache", "LazyLabels", "default_cache_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +52,50 @@ class LabelCache:
         labels.
     """
 
-    def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, settings: Mapping[str, object]) -> None:
         self.settings = dict(settings)
         self.folder = root / settings_key(self.settings)
+        self.earlier = root / earlier_settings_key(self.settings)
         self.folder.mkdir(parents=True, exist_ok=True)
         described = self.folder / "settings.json"
         if not described.exists():
             write_json(described, self.settings)
+        self._warn_of_earlier()
+
+    def _warn_of_earlier(self) -> None:
+        """Say that labels from before constraints were kept out are there and are not used."""
+        count = sum(1 for _ in self.earlier.glob("*/*.npz")) if not (self.folder / "adopted").exists() else 0
+        if count:
+            logger.warning(
+                "%d labels in %s are from before constraints were kept out of labels: fixed atoms may have a force of "
+                "zero in them. They are not used. If none of their structures was constrained, take them over: "
+                "al-committee adopt RUN",
+                count,
+                self.earlier,
+            )
+
+    def adopt_earlier(self) -> tuple[int, int]:
+        """Take over labels of this source from before constraints were kept out, on the user's word.
+
+        Returns
+        -------
+        tuple of int
+            Taken over; left, because an atom has a force of exactly zero along an axis, as a constrained one would.
+        """
+        taken = left = 0
+        for path in sorted(self.earlier.glob("*/*.npz")):
+            try:
+                atoms = _read(path)
+            except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+                left += 1
+                continue
+            if (atoms.calc.results["forces"] == 0.0).any():
+                left += 1
+                continue
+            self.put(structure_key(atoms), atoms, {"adopted": path.stem})
+            taken += 1
+        write_json(self.folder / "adopted", {"taken": taken, "left": left})
+        return taken, left
 
     def path(self, key: str) -> Path:
         """File of a label."""
@@ -82,23 +121,9 @@ class LabelCache:
         """
         path = self.path(key)
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
-                arrays = {name: data[name] for name in data.files}
-            atoms = Atoms(
-                numbers=arrays["numbers"],
-                positions=arrays["positions"],
-                cell=arrays["cell"],
-                pbc=arrays["pbc"],
-                info=json.loads(str(arrays["info"])),
-            )
-            for name in ("initial_magmoms", "initial_charges"):
-                if name in arrays:
-                    atoms.set_array(name, arrays[name])
+            atoms = _read(path)
             if structure_key(atoms) != key:
                 raise ValueError("content does not match its key")
-            results = {name: arrays[name] for name in ("forces", "stress") if name in arrays}
-            if "energy" in arrays:
-                results["energy"] = float(arrays["energy"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
@@ -106,10 +131,9 @@ class LabelCache:
             logger.warning("label %s is damaged (%s); set aside as %s", path, error, aside.name)
             os.replace(path, aside)
             return None
-        atoms.calc = SinglePointCalculator(atoms, **results)
         return atoms
 
-    def put(self, key: str, labelled: Atoms, details: Mapping[str, Any] | None = None) -> None:
+    def put(self, key: str, labelled: Atoms, details: Mapping[str, object] | None = None) -> None:
         """Store a label for good; a second one for the same key is ignored.
 
         Raises
@@ -121,27 +145,8 @@ class LabelCache:
             raise ValueError(f"label of {structure_key(labelled)} given for {key}: other atoms, cell or order.")
         if key in self:
             return
-        info = {k: v for k, v in labelled.info.items() if isinstance(v, str | int | float | bool)}
-        arrays: dict[str, Any] = {
-            "numbers": labelled.numbers,
-            "positions": labelled.positions,
-            "cell": labelled.cell.array,
-            "pbc": labelled.pbc,
-            "info": np.array(json.dumps(info)),
-            "details": np.array(json.dumps(dict(details or {}), default=str)),
-        }
-        for name in ("initial_magmoms", "initial_charges"):
-            if labelled.has(name):
-                arrays[name] = labelled.get_array(name)
-        arrays.update(
-            {
-                name: np.asarray(value)
-                for name, value in labelled.calc.results.items()
-                if name in ("energy", "forces", "stress") and value is not None
-            }
-        )
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
+        np.savez(buffer, **_arrays_of(labelled, details or {}))
         write_atomically(self.path(key), lambda handle: handle.write(buffer.getvalue()))
 
     @contextlib.contextmanager
@@ -155,10 +160,89 @@ class LabelCache:
         """
         path = self.folder / key[:2] / f".{key}.claim"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        try:
+            with FileLock(path, timeout=0):
+                yield True
+        except Timeout:
+            yield False
+
+
+class LazyLabels(Sequence[Atoms]):
+    """Labels read from the cache when they are looked at, so that any number of them needs no memory.
+
+    Parameters
+    ----------
+    cache
+        Where they are.
+    keys
+        Which, and in what order.
+    """
+
+    def __init__(self, cache: LabelCache, keys: Sequence[str]) -> None:
+        self.cache, self.keys = cache, list(keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LazyLabels: ...
+
+    def __getitem__(self, index: int | slice) -> Atoms | LazyLabels:
+        """Read one label, or give a part of them.
+
+        Raises
+        ------
+        RunStateError
+            When the label is gone or damaged.
+        """
+        if isinstance(index, slice):
+            return LazyLabels(self.cache, self.keys[index])
+        key = self.keys[index]
+        atoms = self.cache.get(key)
+        if atoms is None:
+            raise RunStateError(
+                f"label {key} is recorded as done but {self.cache.path(key)} is gone or damaged. Bring the file back, "
+                "or redo the labels step of its round: it is computed again."
+            )
+        return atoms
+
+
+def _read(path: Path) -> Atoms:
+    """Read a file of a label."""
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
+        arrays = {name: data[name] for name in data.files}
+    atoms = Atoms(
+        numbers=arrays["numbers"],
+        positions=arrays["positions"],
+        cell=arrays["cell"],
+        pbc=arrays["pbc"],
+        info=json.loads(str(arrays["info"])),
+    )
+    for name in DETERMINING_ARRAYS:
+        if name in arrays:
+            atoms.set_array(name, arrays[name])
+    results = {name: arrays[name] for name in ("forces", "stress") if name in arrays}
+    if "energy" in arrays:
+        results["energy"] = float(arrays["energy"])
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _arrays_of(labelled: Atoms, details: Mapping[str, object]) -> dict[str, Any]:
+    """Arrays of the file of a label: what determines it, its notes, its results and details."""
+    results = labelled.calc.results
+    atoms = attach_label(labelled, forces=results["forces"], energy=results.get("energy"), stress=results.get("stress"))
+    arrays = {
+        "numbers": atoms.numbers,
+        "positions": atoms.positions,
+        "cell": atoms.cell.array,
+        "pbc": np.asarray(atoms.pbc),
+        "info": np.array(json.dumps(atoms.info)),
+        "details": np.array(json.dumps(dict(details), default=str)),
+    }
+    arrays.update({name: atoms.get_array(name) for name in DETERMINING_ARRAYS if atoms.has(name)})
+    arrays.update({name: np.asarray(value) for name, value in atoms.calc.results.items()})
+    return arrays

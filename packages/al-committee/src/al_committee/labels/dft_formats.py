@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from ase.io.espresso import write_espresso_in
 from ase.io.vasp import write_vasp
 
 from al_committee.errors import ConfigError, LabelFailedError, UnknownNameError, suggest_names
+from al_committee.labels.convergence import check_espresso, check_vasp, find_output, open_output
 from al_committee.labels.file_exchange import DftFormat
-from al_committee.labels.labels import LabelOutcome, LabelRequest, attach_label
+from al_committee.labels.outcome import LabelOutcome, LabelRequest, attach_label
 
 __all__ = ["EspressoFormat", "VaspFormat", "make_dft_format"]
 
@@ -39,7 +40,9 @@ class VaspFormat:
     name = "vasp"
     output = "vasprun.xml"
 
-    def __init__(self, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, parameters: Mapping[str, object]) -> None:
+        if any(name.lower() == "ml_lmlff" and value for name, value in parameters.items()):
+            raise ConfigError("ml_lmlff is on, but labels are DFT's own forces: leave it out.")
         fixed = {"ibrion": -1, "nsw": 0}
         for name, value in fixed.items():
             if parameters.get(name, value) != value:
@@ -47,7 +50,7 @@ class VaspFormat:
         self.parameters = {**parameters, **fixed}
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, object]:
         """Parameters that determine the label."""
         return {"parameters": self.parameters}
 
@@ -83,21 +86,17 @@ class VaspFormat:
             (folder / "POTCAR.symbols").write_text("\n".join(chosen) + "\n")
 
     def output_paths(self, folder: Path) -> list[Path]:
-        """vasprun.xml and OUTCAR."""
-        return [folder / self.output, folder / "OUTCAR"]
+        """vasprun.xml and OUTCAR, also compressed."""
+        return [path for name in (self.output, "OUTCAR") if (path := find_output(folder, name))]
 
     def read_output(self, folder: Path, request: LabelRequest) -> LabelOutcome | None:
         """Read vasprun.xml once it is complete; refuse unconverged electrons."""
-        path = folder / self.output
-        if not path.exists() or not _ends_with(path, b"</modeling>"):
+        path = find_output(folder, self.output)
+        if path is None or not _ends_with(path, b"</modeling>"):
             return None
-        steps, limit = _electronic_steps(path)
-        if steps >= limit:
-            raise LabelFailedError(
-                f"{path}: electrons not converged in NELM = {limit} steps. Raise NELM or change ALGO, delete "
-                "the output and run again."
-            )
-        answered = read(path, index=-1, format="vasp-xml")
+        stated = check_vasp(path)
+        with open_output(path) as handle:
+            answered = read(io.BytesIO(handle.read()), index=-1, format="vasp-xml")
         results = answered.calc.results
         forces = results["forces"]
         if len(answered) == len(request.atoms):  # else attach_label refuses it
@@ -111,26 +110,21 @@ class VaspFormat:
             answered=answered,
             source=str(path),
         )
-        return LabelOutcome(request.key, labelled, details={"file": self.output, "electronic_steps": steps})
+        return LabelOutcome(
+            request.key, labelled, details={"file": self.output, "electronic_steps": stated.electronic_steps}
+        )
 
 
 def _ends_with(path: Path, mark: bytes) -> bool:
-    """Whether the last bytes of a file hold the closing mark."""
-    size = path.stat().st_size
-    with open(path, "rb") as handle:
-        handle.seek(max(0, size - 4096))
-        return mark in handle.read()
-
-
-def _electronic_steps(path: Path) -> tuple[int, int]:
-    """Electronic steps of the last ionic step, and NELM (60 when not stated, VASP's default)."""
-    steps, limit = 0, 60
-    for _, element in ElementTree.iterparse(path):
-        if element.tag == "calculation":
-            steps = len(element.findall("scstep"))
-        elif element.tag == "i" and element.get("name") == "NELM":
-            limit = int((element.text or "60").strip())
-    return steps, limit
+    """Whether the last bytes of a file, compressed or not, hold the closing mark."""
+    last = b""
+    try:
+        with open_output(path) as handle:
+            while piece := handle.read(1 << 20):
+                last = (last + piece)[-4096:]
+    except EOFError:  # a compressed file that still grows
+        return False
+    return mark in last
 
 
 class EspressoFormat:
@@ -156,7 +150,7 @@ class EspressoFormat:
         self,
         input_data: Mapping[str, Any],
         pseudopotentials: Mapping[str, str],
-        kpts: Any = None,
+        kpts: Sequence[int] | None = None,
         kspacing: float | None = None,
     ) -> None:
         data = {section: dict(values) for section, values in input_data.items()}
@@ -171,7 +165,7 @@ class EspressoFormat:
         self.kspacing = kspacing
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, object]:
         """Parameters that determine the label; folders of pseudopotentials and scratch do not."""
         places = ("pseudo_dir", "outdir", "prefix", "disk_io", "verbosity")
         control = {k: v for k, v in self.input_data["control"].items() if k not in places}
@@ -200,26 +194,23 @@ class EspressoFormat:
             )
 
     def output_paths(self, folder: Path) -> list[Path]:
-        """espresso.pwo."""
-        return [folder / self.output]
+        """espresso.pwo, also compressed."""
+        return [path] if (path := find_output(folder, self.output)) else []
 
     def read_output(self, folder: Path, request: LabelRequest) -> LabelOutcome | None:
         """Read espresso.pwo once it says JOB DONE; refuse unconverged electrons."""
-        path = folder / self.output
-        if not path.exists():
+        path = find_output(folder, self.output)
+        if path is None:
             return None
-        text = path.read_text(errors="replace")
-        if "convergence NOT achieved" in text:
-            raise LabelFailedError(
-                f"{path}: electrons not converged. Raise electron_maxstep or lower mixing_beta, delete the "
-                "output and run again."
-            )
-        if "Error in routine" in text:
-            line = text.split("Error in routine", 1)[1].splitlines()[0].strip()
-            raise LabelFailedError(f"{path}: pw.x stopped with an error in routine {line}")
-        if "JOB DONE" not in text:
+        try:
+            with open_output(path) as handle:
+                text = handle.read().decode(errors="replace")
+        except EOFError:  # a compressed file that still grows
             return None
-        answered = read(path, index=-1, format="espresso-out")
+        if not check_espresso(text, str(path)):
+            return None
+        _refuse_fixed_atoms(folder / "espresso.pwi")
+        answered = read(io.StringIO(text[max(text.rfind("Program PWSCF"), 0) :]), index=-1, format="espresso-out")
         results = answered.calc.results
         if "forces" not in results:
             raise LabelFailedError(f"{path}: no forces in the output; keep tprnfor = .true. in the input.")
@@ -232,6 +223,21 @@ class EspressoFormat:
             source=str(path),
         )
         return LabelOutcome(request.key, labelled, details={"file": self.output})
+
+
+def _refuse_fixed_atoms(path: Path) -> None:
+    """Refuse an input that fixes atoms: pw.x sets their forces to zero.
+
+    Raises
+    ------
+    LabelFailedError
+        When an ``if_pos`` is zero.
+    """
+    if path.exists() and read(path, format="espresso-in").constraints:
+        raise LabelFailedError(
+            f"{path} fixes atoms (if_pos), whose forces pw.x sets to zero. Delete the folder and resume: its input is "
+            "written anew."
+        )
 
 
 def make_dft_format(name: str, options: Mapping[str, Any]) -> DftFormat:

@@ -16,12 +16,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from al_committee.atomic_file import read_json, write_atomically, write_json
 from al_committee.errors import CommitteeError, LabelFailedError
-from al_committee.labels.content_key import settings_key
-from al_committee.labels.labels import LabelOutcome, LabelRequest
+from al_committee.labels.identity import settings_key
+from al_committee.labels.outcome import LabelOutcome, LabelRequest
 
 __all__ = ["DftFormat", "FileExchangeLabeller"]
 
@@ -34,7 +34,7 @@ class DftFormat(Protocol):
     name: str
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, object]:
         """Parameters that determine the label, JSON-like."""
         ...
 
@@ -77,9 +77,10 @@ class FileExchangeLabeller:
 
     def __init__(self, folder: Path, dft: DftFormat, *, stale_hours: float = 0.0) -> None:
         self.folder, self.dft, self.stale_hours = folder, dft, stale_hours
+        self._states: dict[str, str] = {}
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, object]:
         """What determines the labels."""
         return {"code": self.dft.name, **self.dft.settings}
 
@@ -95,13 +96,12 @@ class FileExchangeLabeller:
         for request in requests:
             if not self.label_folder(request).exists():
                 self._write(request)
-        states: dict[str, str] = {}
         for request in requests:
             outcome = self._collect(request)
-            states[request.key] = "pending" if outcome is None else "failed" if outcome.failed else "done"
+            self._states[request.key] = "pending" if outcome is None else "failed" if outcome.failed else "done"
             if outcome is not None:
                 yield outcome
-        self._write_manifest(states)
+        self._write_manifest()
 
     def _write(self, request: LabelRequest) -> None:
         """Write one folder aside and rename it into place."""
@@ -157,14 +157,17 @@ class FileExchangeLabeller:
         written = [path.stat().st_mtime for path in self.dft.output_paths(folder) if path.exists()]
         return bool(written) and self.stale_hours > 0 and time.time() - max(written) > self.stale_hours * 3600
 
-    def _write_manifest(self, states: Mapping[str, str]) -> None:
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def _write_manifest(self) -> None:
         """List all folders, also those of earlier rounds."""
         rows = []
         for path in sorted(self.folder.glob("*/label.json")):
             if path.parent.name.startswith("."):
                 continue
             row = json.loads(path.read_text())
-            row["state"] = states.get(row["key"], "collected earlier")
+            row["state"] = self._states.get(row["key"], "collected earlier")
             row["folder"] = path.parent.name
             rows.append(row)
         names = ["folder", "state", "name", "formula", "n_atoms", "code", "key", "settings_key"]

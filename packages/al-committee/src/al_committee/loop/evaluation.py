@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.calibration import calibrate
 from al_committee.committee.disagreement import committee_mean, force_deviation
-from al_committee.labels.labelling import labelled_forces
+from al_committee.labels.outcome import labelled_forces
 
 __all__ = ["compare_with_labels"]
 

@@ -13,9 +13,11 @@ from al_committee.config import LoopConfig
 from al_committee.errors import ConfigError, FactoryError
 from al_committee.interruption import StopWatch
 from al_committee.labels.cache import LabelCache, default_cache_folder
+from al_committee.labels.calculator_labeller import CalculatorLabeller, Labeller
 from al_committee.labels.dft_formats import make_dft_format
 from al_committee.labels.file_exchange import FileExchangeLabeller
-from al_committee.labels.labelling import CalculatorLabeller, Labeller, WorkerLabeller
+from al_committee.labels.teacher import TeacherSettings
+from al_committee.labels.worker_labeller import WorkerLabeller
 from al_committee.loop.loop import ActiveLearningLoop
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.progress import Progress
@@ -109,10 +111,8 @@ def build_labeller(run: RunDirectory) -> Labeller:
     }
     if labels.kind == "workers":
         load_attribute(labels.factory)  # a misspelt name should fail here, not in every worker
-        factory = functools.partial(build_calculator, labels.factory, dict(labels.options))
-        return WorkerLabeller(
-            factory, settings, n_workers=labels.n_workers, timeout_s=labels.timeout_s, threads=labels.threads
-        )
+        teacher = TeacherSettings(labels.factory, dict(labels.options), threads=labels.threads)
+        return WorkerLabeller(teacher, settings, n_workers=labels.n_workers, timeout_s=labels.timeout_s)
     return CalculatorLabeller(build_calculator(labels.factory, labels.options), settings)
 
 

@@ -12,8 +12,9 @@ from ase import Atoms
 from al_committee.errors import RunStateError, TooManyFailedLabelsError
 from al_committee.interruption import PausedError, StopWatch
 from al_committee.labels.cache import LabelCache
-from al_committee.labels.labelling import Labeller, label_through_cache
-from al_committee.labels.labels import LabelOutcome, LabelRequest
+from al_committee.labels.calculator_labeller import Labeller
+from al_committee.labels.obtain import label_through_cache
+from al_committee.labels.outcome import LabelOutcome, LabelRequest
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.progress import NoProgress, Progress
 

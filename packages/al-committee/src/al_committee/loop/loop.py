@@ -22,8 +22,8 @@ from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.errors import RunStateError, TooManyFailedLabelsError
 from al_committee.interruption import StopWatch
 from al_committee.labels.cache import LabelCache
-from al_committee.labels.labelling import Labeller
-from al_committee.labels.labels import LabelRequest
+from al_committee.labels.calculator_labeller import Labeller
+from al_committee.labels.outcome import LabelRequest
 from al_committee.loop.evaluation import compare_with_labels
 from al_committee.loop.label_queue import LabelDesk
 from al_committee.loop.learning import load_committee, publish, train_round

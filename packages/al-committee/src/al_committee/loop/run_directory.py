@@ -36,7 +36,7 @@ from ase.io.jsonio import encode
 from al_committee.atomic_file import read_json, sync_directory, write_json
 from al_committee.config import SAFE_CHANGES, LoopConfig, config_differences, config_from_dict, read_config
 from al_committee.errors import ConfigChangedError, RunLockedError, RunStateError
-from al_committee.labels.labels import LabelOutcome, LabelRequest
+from al_committee.labels.outcome import LabelOutcome, LabelRequest
 
 __all__ = ["STEPS", "RunDirectory"]
 

@@ -17,7 +17,7 @@ from ase.io import iread
 from numpy.typing import NDArray
 
 from al_committee.errors import ConfigError
-from al_committee.labels.content_key import structure_key
+from al_committee.labels.identity import bare_structure, structure_key
 
 __all__ = ["Crystal", "Pool", "PoolEntry", "SupercellSettings", "displace_randomly", "read_crystals"]
 
@@ -152,16 +152,15 @@ class Pool:
         settings = self.settings
         if not 0 <= index < settings.n_supercells:
             raise IndexError(f"supercell {index} of {structure_id}: expected 0 to {settings.n_supercells - 1}.")
-        cell = self._crystals[structure_id].atoms
+        cell = bare_structure(self._crystals[structure_id].atoms)  # constraints, tags, … belong to no label
         atoms = cell.repeat(_repetitions(cell, settings.min_length, settings.max_atoms))
-        atoms.calc = None
         mirrored = settings.pairs and index % 2 == 1
         drawn = index - 1 if mirrored else index
         words = hashlib.sha256(f"{settings.seed}|{structure_id}|{drawn}".encode()).digest()[:16]
         rng = np.random.default_rng(list(words))
         step = displace_randomly(atoms, settings.displacement, rng)
         atoms.positions += -step if mirrored else step
-        atoms.info = {"structure_id": structure_id, "supercell_index": index}
+        atoms.info = {**cell.info, "structure_id": structure_id, "supercell_index": index}
         return PoolEntry(structure_id, index, atoms)
 
     def supercells(self, structure_ids: Iterable[str] | None = None) -> Iterator[PoolEntry]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from al_committee.errors import LabelMismatchError
+from al_committee.labels.identity import with_notes
 
-__all__ = ["LabelOutcome", "LabelRequest", "attach_label"]
+__all__ = ["LabelOutcome", "LabelRequest", "attach_label", "labelled_forces"]
 
 POSITION_TOLERANCE = 1e-3
 """Å; DFT outputs print positions with limited digits, displacements are thirty times larger."""
@@ -28,7 +28,7 @@ class LabelRequest:
     key
         Content key of `atoms`.
     atoms
-        The structure, Å.
+        The structure, Å; what does not determine its label (constraints, tags, momenta, …) is left out.
     name
         For people: folder names, messages.
     """
@@ -36,6 +36,9 @@ class LabelRequest:
     key: str
     atoms: Atoms
     name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "atoms", with_notes(self.atoms))
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class LabelOutcome:
     reason: str = ""
     traceback: str = ""
     seconds: float = 0.0
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -75,9 +78,9 @@ class LabelOutcome:
 def attach_label(
     asked: Atoms,
     *,
-    forces: Any,
+    forces: ArrayLike,
     energy: float | None = None,
-    stress: Any = None,
+    stress: ArrayLike | None = None,
     answered: Atoms | None = None,
     source: str = "label",
 ) -> Atoms:
@@ -102,7 +105,8 @@ def attach_label(
     Returns
     -------
     Atoms
-        A copy of `asked` with a SinglePointCalculator.
+        What determines the label of `asked`, its notes, and a SinglePointCalculator; never a constraint, which would
+        hide forces from whoever asks for them.
 
     Raises
     ------
@@ -117,7 +121,7 @@ def attach_label(
             f"{source}: forces have shape {array.shape}, expected ({len(asked)}, 3). "
             "The output belongs to another cell; recompute it from the input written for this label."
         )
-    results: dict[str, Any] = {"forces": array}
+    results: dict[str, NDArray[np.float64] | float] = {"forces": array}
     if energy is not None:
         results["energy"] = float(energy)
     if stress is not None:
@@ -125,9 +129,23 @@ def attach_label(
     for name, value in results.items():
         if not np.isfinite(value).all():
             raise LabelMismatchError(f"{source}: {name} of the label holds NaN or infinity.")
-    labelled = asked.copy()
+    labelled = with_notes(asked)
     labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled
+
+
+def labelled_forces(atoms: Atoms) -> NDArray[np.float64]:
+    """Give the forces of a label, shape ``(n_atoms, 3)``, eV/Å, whatever constraints the structure has.
+
+    Raises
+    ------
+    LabelMismatchError
+        When the structure has no forces.
+    """
+    forces = None if atoms.calc is None else atoms.calc.results.get("forces")
+    if forces is None:
+        raise LabelMismatchError(f"{atoms.get_chemical_formula()} has no forces: it is no label.")
+    return np.asarray(forces, dtype=np.float64)
 
 
 def _compare_structures(asked: Atoms, answered: Atoms, source: str) -> None:
