@@ -10,7 +10,7 @@ import pytest
 from ase.build import bulk
 
 from screen_cli.cli import main
-from screen_cli.report.packing import unpack
+from screen_cli.report.page.packing import unpack
 from screen_cli.store.run_directory import RunDirectory
 
 

@@ -220,6 +220,7 @@ def _harmonic(atoms: Atoms, max_msd: float, lowest: float, random: np.random.Gen
     msd = max_msd * soft / soft.max()
     arrays = {
         "band_distances": path,
+        "band_qpoints": np.zeros((len(path), 3)),
         "band_frequencies": bands,
         "band_starts": np.arange(0, 6 * points + 1, points),
         "band_connected": np.array([1, 0, 1, 1, 1, 0]),

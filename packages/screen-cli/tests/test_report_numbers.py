@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from screen_cli.errors import FilterError
 from screen_cli.report.descriptors import descriptor_of, embed_in_plane, read_descriptors
-from screen_cli.report.details import band_view, conductivity_view, mode_view, structure_view
-from screen_cli.report.figure import table_position
+from screen_cli.report.figures.specification import table_position
 from screen_cli.report.funnel import count_funnel, fate, group_reasons
 from screen_cli.report.gate import PAPER_PASSED, PAPER_PRECISION, PAPER_RECALL, coherence_ratios, fit_power_law
-from screen_cli.report.packing import differences, pack, significant, unpack
+from screen_cli.report.page.details import band_view, conductivity_view, mode_view, structure_view
+from screen_cli.report.page.packing import differences, pack, significant, unpack
 from screen_cli.report.reference import read_reference
 
 ROWS = [

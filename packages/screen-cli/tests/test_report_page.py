@@ -13,9 +13,9 @@ import pytest
 from headless_browser import Browser, find_chromium
 
 from screen_cli.report import Report, ReportOptions
-from screen_cli.report.drawing import draw
-from screen_cli.report.figure import Missing, Scatter
-from screen_cli.report.packing import unpack
+from screen_cli.report.figures.drawing import draw
+from screen_cli.report.figures.specification import Missing, Scatter
+from screen_cli.report.page.packing import unpack
 
 
 def figure(report, name):
@@ -155,7 +155,7 @@ def test_what_cannot_be_drawn_says_what_it_needs(made_up_run, tmp_path):
 
 
 def test_a_gate_at_another_temperature_is_not_scored(made_up_run, monkeypatch):
-    from screen_cli.report.figures import kappa_against_msd
+    from screen_cli.report.figures.conductivity import kappa_against_msd
     from screen_cli.report.material import Material
 
     monkeypatch.setattr(Material, "msd_kelvin", 600.0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from screen_cli.cli import run_command
 from screen_cli.errors import FilterError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @click.command(name="plot")
@@ -26,28 +29,33 @@ def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None
 
     CRYSTAL is an id, the beginning of one, or a formula; prints the files written.
     """
-    from screen_cli.report.crystal_figures import plot_bands_and_dos, plot_conductivity
+    from screen_cli.report.figures.conductivity_curve import plot_conductivity
+    from screen_cli.report.figures.dispersion import plot_bands
+    from screen_cli.report.stored_results import band_structure_of, density_of_states_of, find_crystal, record_of
     from screen_cli.store.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
-    rows = [row for row in run.rows() if row["id"].startswith(crystal) or row["formula"] == crystal]
-    if len(rows) != 1:
-        found = ", ".join(f"{row['id']} ({row['formula']})" for row in rows[:10]) or "none"
-        raise FilterError(f"'{crystal}' must name one crystal of {run_dir}, found: {found}.")
-    row = rows[0]
-    keys = json.loads(row["keys"] or "{}")
+    row = find_crystal(run, crystal)
     folder = output or run.root / "plots"
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = {"harmonic": plot_bands_and_dos, "conductivity": plot_conductivity}
-    written = 0
-    for stage, draw in drawings.items():
-        record = run.store.read(row["id"], stage, keys[stage]) if stage in keys else None
-        if record is not None:
-            path = folder / f"{row['formula']}-{row['id'][:8]}-{stage}.{form}"
-            draw(record, title=row["formula"]).savefig(path, dpi=200)
-            click.echo(str(path))
-            written += 1
-    if not written:
+    figures: dict[str, Figure] = {}
+    harmonic, conductivity = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
+    if harmonic is not None:
+        bands, dos = band_structure_of(harmonic), density_of_states_of(harmonic)
+        figures["harmonic"] = plot_bands(bands, dos, title=row["formula"])
+    if conductivity is not None:
+        arrays = conductivity.arrays
+        if len(arrays["temperatures"]) > 1:
+            figures["conductivity"] = plot_conductivity(
+                arrays["temperatures"], arrays["kappa_p"], arrays.get("kappa_c"), title=row["formula"]
+            )
+        else:
+            click.echo(f"κ(T) is not drawn: there is one temperature, {arrays['temperatures'][0]:g} K", err=True)
+    for name, figure in figures.items():
+        path = folder / f"{row['formula']}-{row['id'][:8]}-{name}.{form}"
+        figure.savefig(path, dpi=200)
+        click.echo(str(path))
+    if not figures:
         raise FilterError(
             f"{row['formula']} has no results to draw: {row['state']} in {row['stage']}: {row['reason']}."
         )

@@ -36,6 +36,45 @@ _CLEAR = 0.75  # of an overlap; two branches that share their characters evenly 
 _DEPTH = 8
 
 
+@dataclass(frozen=True, eq=False)
+class BandStructure:
+    """Branches along a path through the Brillouin zone.
+
+    Parameters
+    ----------
+    qpoints : ndarray
+        float64 (n_points, 3), fractional.
+    distances : ndarray
+        float64 (n_points,), along the path, 1/Å without 2π.
+    frequencies : ndarray
+        float64 (n_points, n_bands), THz, imaginary ones negative; each column follows one branch.
+    starts : ndarray
+        int64 (n_segments + 1,), first point of each straight segment, and the end.
+    connected : ndarray
+        bool (n_segments,), True where the next segment goes on from the end of this one.
+    labels : tuple of str
+        Names of the high-symmetry points in order, in TeX where they need it; at a jump both ends are named.
+    """
+
+    qpoints: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    frequencies: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    connected: NDArray[np.bool_]
+    labels: tuple[str, ...]
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places (1/Å without 2π) and names of the high-symmetry points; a jump of the path shows both names."""
+        names = iter(self.labels)
+        ticks = [(float(self.distances[0]), next(names))]
+        for segment, end in enumerate(self.starts[1:]):
+            label = next(names)
+            if not self.connected[segment] and segment < len(self.connected) - 1:
+                label = f"{label}|{next(names)}"
+            ticks.append((float(self.distances[end - 1]), label))
+        return ticks
+
+
 @dataclass(frozen=True)
 class _Point:
     """Branches at one q.

@@ -1,15 +1,15 @@
 """The report of a run: one self-contained HTML page, and its figures as PNG and SVG for papers.
 
-``material`` reads the run directory, ``figures`` prepares every figure once, and then ``page`` (with the scripts
-in ``page/``) and ``drawing`` (matplotlib) draw the same numbers.
+``material`` reads the run directory, ``figures.screening`` prepares every figure once, and then ``page`` (with the
+scripts in ``page/web``) and ``figures.drawing`` (matplotlib) draw the same numbers.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from screen_cli.report.figure import Missing
-from screen_cli.report.figures import make_figures
+from screen_cli.report.figures.screening import make_figures
+from screen_cli.report.figures.specification import Missing
 from screen_cli.report.material import ReportOptions, read_material
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.run_directory import RunDirectory
@@ -37,13 +37,13 @@ class Report:
 
     def write_page(self, path: Path) -> None:
         """Write the HTML page; links to the records are relative to its folder."""
-        from screen_cli.report.page import render_page
+        from screen_cli.report.page.render import render_page
 
         write_text(path, render_page(self.material, self.figures, path.parent))
 
     def write_figures(self, folder: Path) -> list[Path]:
         """Write every figure that has data as PNG (200 dpi) and SVG; return the files."""
-        from screen_cli.report.drawing import draw
+        from screen_cli.report.figures.drawing import draw
 
         folder.mkdir(parents=True, exist_ok=True)
         names = [str(row.get("formula") or row["id"]) for row in self.material.rows]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import StructureError
-from screen_cli.report import details
 from screen_cli.report.descriptors import descriptor_of, read_descriptors
-from screen_cli.report.packing import pack
+from screen_cli.report.page import details
+from screen_cli.report.page.packing import pack
 from screen_cli.report.reference import Reference, read_reference
 from screen_cli.store.run_directory import RunDirectory
 
@@ -52,7 +52,7 @@ class Crystal:
     Parameters
     ----------
     packed : str
-        What its page needs (:func:`screen_cli.report.packing.pack`): files of its records, metadata and, unless
+        What its page needs (:func:`screen_cli.report.page.packing.pack`): files of its records, metadata and, unless
         left out, structure and curves.
     elements : list of str
         Symbols, from the structure.

@@ -1,24 +1,22 @@
-"""Thermal expansion of the crystals of some files, as a run directory: settings in, tables and figures out."""
+"""Thermal expansion of a crystal as files: α(T) as CSV, everything as JSON, figures; and the columns of its table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.config import RunSettings, settings_from_dict
+from screen_cli.report.stored_results import record_of
 from screen_cli.report.table import Column
-from screen_cli.run.driver import resolve
-from screen_cli.settings_file import apply_override
+from screen_cli.run.expansion import ROUTES
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.record import Record
 from screen_cli.store.run_directory import RunDirectory
 
-ROUTES = ("expansion", "expansion_strain", "quasi_harmonic")
 _AGREEMENT = 0.05
 COLUMNS = (
     Column("formula", "crystal", ""),
@@ -39,73 +37,10 @@ COLUMNS = (
 )
 
 
-def expansion_settings(
-    calculator: str,
-    calculator_options: Mapping[str, Any],
-    structures: Sequence[str],
-    *,
-    routes: Sequence[str] = ROUTES[:2],
-    mesh: Sequence[int] = (),
-    property_options: Mapping[str, Mapping[str, Any]] | None = None,
-    engine: Mapping[str, Any] | None = None,
-    overrides: Sequence[str] = (),
-) -> RunSettings:
-    """Settings of a run that ends with thermal expansion.
-
-    Parameters
-    ----------
-    calculator : str
-        Registered name or ``ase:package.module.Class``.
-    calculator_options : mapping
-    structures : sequence of str
-        Files and folders.
-    routes : sequence of {"expansion", "expansion_strain", "quasi_harmonic"}
-    mesh : sequence of int
-        q mesh of every route; empty: from a length.
-    property_options : mapping, optional
-        Further options by property.
-    engine : mapping, optional
-        Keys of the table ``engine``.
-    overrides : sequence of str
-        ``table.key=value``, the last word.
-
-    Raises
-    ------
-    ConfigError, UnknownNameError
-        As :func:`screen_cli.run.driver.resolve`.
-    """
-    options = {name: dict(values) for name, values in (property_options or {}).items()}
-    if len(mesh):
-        for name in routes:
-            options.setdefault(name, {})["mesh"] = [int(number) for number in mesh]
-    tables: dict[str, Any] = {
-        "title": f"Thermal expansion with {calculator}",
-        "source": {
-            "name": "files",
-            "options": {"paths": [str(Path(item).expanduser().resolve()) for item in structures]},
-        },
-        "calculator": {"name": calculator, "options": dict(calculator_options)},
-        "force_constants": {"third_order": "expansion" in routes},
-        "harmonic": {"phase_space": False},
-        "conductivity": {"enabled": False},
-        "properties": {"names": list(routes), "options": {name: value for name, value in options.items() if value}},
-        "engine": {"name": "serial", **(engine or {})},
-    }
-    for override in overrides:
-        apply_override(tables, override)
-    return resolve(settings_from_dict(tables, "expansion"))
-
-
 def expansion_records(run: RunDirectory, row: Mapping[str, Any]) -> dict[str, Record]:
     """Records of elastic constants and of each route that a crystal of a run has."""
-    keys = json.loads(row.get("keys") or "{}")
-    found = {}
-    for name in ("elastic", *ROUTES):
-        stage = f"property_{name}"
-        record = run.store.read(row["id"], stage, keys[stage]) if stage in keys else None
-        if record is not None:
-            found[name] = record
-    return found
+    records = {name: record_of(run, row, f"property_{name}") for name in ("elastic", *ROUTES)}
+    return {name: record for name, record in records.items() if record is not None}
 
 
 def disagreement(row: Mapping[str, Any]) -> str:
@@ -133,7 +68,7 @@ def write_results(run: RunDirectory, row: Mapping[str, Any], folder: Path, *, fo
     form : str
         Format of the figures.
     """
-    from screen_cli.properties.expansion.plots import plot_expansion, plot_gruneisen, plot_volume_scan
+    from screen_cli.report.figures.expansion import plot_expansion, plot_gruneisen, plot_volume_scan
 
     records = expansion_records(run, row)
     if not any(name in records for name in ROUTES):

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
-from screen_cli.report import palette
-from screen_cli.report.figure import ElementMap, Figure, Missing, Scatter, table_position
+from screen_cli.report.figures import style
+from screen_cli.report.figures.specification import ElementMap, Figure, Missing, Scatter, table_position
 from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
 from screen_cli.report.gate import PAPER_STEPS
 from screen_cli.report.material import Material
-from screen_cli.report.packing import pack, significant
+from screen_cli.report.page.packing import pack, significant
 from screen_cli.report.table import MAIN_COLUMNS
 from screen_cli.store.run_directory import RunDirectory
 
@@ -47,7 +47,7 @@ def render_page(material: Material, figures: Sequence[Figure], folder: Path) -> 
     """
     run, manifest = material.run, material.run.manifest()
     title = run.settings.title or f"Screening run {run.root.resolve().name}"
-    page = files("screen_cli.report").joinpath("page")
+    page = files("screen_cli.report.page").joinpath("web")
     return Template(page.joinpath("report.html").read_text(encoding="utf-8")).substitute(
         generator=f"screen-cli {version('screen-cli')}",
         title=html.escape(title),
@@ -78,10 +78,10 @@ def _payload(material: Material, figures: Sequence[Figure], title: str, folder: 
         "title": title,
         "root": "" if root == "." else f"{Path(root).as_posix()}/",
         "palette": {
-            "categories": palette.CATEGORIES,
-            "other": palette.OTHER,
-            "sequential": palette.sequential(),
-            "sequential_dark": palette.sequential(dark=True),
+            "categories": style.CATEGORIES,
+            "other": style.OTHER,
+            "sequential": style.sequential(),
+            "sequential_dark": style.sequential(dark=True),
         },
         "radii": {symbol: round(float(covalent_radii[atomic_numbers[symbol]]), 2) for symbol in symbols},
         "symbols": {atomic_numbers[symbol]: symbol for symbol in symbols},

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from screen_cli.report.crystal_figures import _BLUE, _GREEN, _GREY, _ORANGE, _STYLE
+from screen_cli.report.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, STYLE, new_figure
 from screen_cli.store.record import Record
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _ROUTES = (
-    ("expansion", "third-order force constants", _BLUE, "-"),
-    ("expansion_strain", "strained crystals", _ORANGE, "--"),
-    ("quasi_harmonic", "quasi-harmonic scan", _GREEN, ":"),
+    ("expansion", "third-order force constants", BLUE, "-"),
+    ("expansion_strain", "strained crystals", ORANGE, "--"),
+    ("quasi_harmonic", "quasi-harmonic scan", GREEN, ":"),
 )
 
 
-def plot_expansion(records: dict[str, Record], *, title: str = "") -> Figure:
+def plot_expansion(records: Mapping[str, Record], *, title: str = "") -> Figure:
     """Draw α(T) along the conventional axes, or β/3 where all are equal, by each route.
 
     Parameters
     ----------
-    records : dict of str to Record
+    records : mapping of str to Record
         Any of ``expansion``, ``expansion_strain``, ``quasi_harmonic``.
     title : str
 
     Returns
     -------
     matplotlib.figure.Figure
-        3.6 × 3.0 inches, 10⁻⁶/K against K.
+        3.4 × 3.0 inches, 10⁻⁶/K against K.
     """
-    figure, axes = _new_figure()
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
+        figure = new_figure(COLUMN, 3.0)
+        axes = figure.subplots()
         for name, label, colour, line in _ROUTES:
             if name in records:
                 for curve, axis in _curves(records[name]):
@@ -51,7 +53,7 @@ def plot_expansion(records: dict[str, Record], *, title: str = "") -> Figure:
                     )
                     if axis:
                         axes.annotate(axis, (records[name].arrays["temperatures"][-1], 1e6 * curve[-1]), color=colour)
-        axes.axhline(0.0, color=_GREY, linewidth=0.5)
+        axes.axhline(0.0, color=GREY, linewidth=0.5)
         axes.set_xlabel("Temperature (K)")
         axes.set_ylabel("Linear thermal expansion (10$^{-6}$ K$^{-1}$)")
         axes.legend(frameon=False)
@@ -59,19 +61,20 @@ def plot_expansion(records: dict[str, Record], *, title: str = "") -> Figure:
     return figure
 
 
-def plot_gruneisen(records: dict[str, Record], *, title: str = "") -> Figure:
+def plot_gruneisen(records: Mapping[str, Record], *, title: str = "") -> Figure:
     """Draw each mode's volumetric Grüneisen parameter against its frequency.
 
     Parameters
     ----------
-    records : dict of str to Record
+    records : mapping of str to Record
         ``expansion`` and, or, ``expansion_strain``.
     title : str
     """
-    figure, axes = _new_figure()
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
+        figure = new_figure(COLUMN, 3.0)
+        axes = figure.subplots()
         for name, label, colour, _ in reversed(_ROUTES[:2]):
             if name in records:
                 arrays = records[name].arrays
@@ -85,7 +88,7 @@ def plot_gruneisen(records: dict[str, Record], *, title: str = "") -> Figure:
                     linewidths=0.5,
                     label=label,
                 )
-        axes.axhline(0.0, color=_GREY, linewidth=0.5)
+        axes.axhline(0.0, color=GREY, linewidth=0.5)
         axes.set_xlabel("Frequency (THz)")
         axes.set_ylabel("Mode Grüneisen parameter")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, columnspacing=1.0)
@@ -95,23 +98,24 @@ def plot_gruneisen(records: dict[str, Record], *, title: str = "") -> Figure:
 
 def plot_volume_scan(record: Record, *, title: str = "") -> Figure:
     """Draw the static energy over the volumes scanned, and the volume at each temperature."""
-    figure, axes = _new_figure()
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
+        figure = new_figure(COLUMN, 3.0)
+        axes = figure.subplots()
         arrays = record.arrays
         energies = 1e3 * (arrays["scan_energies"] - arrays["scan_energies"].min())
-        axes.plot(arrays["scan_volumes"], energies, "o-", color=_BLUE, markersize=4, linewidth=1.0)
+        axes.plot(arrays["scan_volumes"], energies, "o-", color=BLUE, markersize=4, linewidth=1.0)
         axes.set_xlabel("Volume (Å$^3$ per primitive cell)")
-        axes.set_ylabel("Static energy (meV)", color=_BLUE)
+        axes.set_ylabel("Static energy (meV)", color=BLUE)
         warmer = axes.twinx()
-        warmer.plot(arrays["volume"], arrays["temperatures"], color=_ORANGE, linewidth=1.3)
-        warmer.set_ylabel("Temperature (K)", color=_ORANGE)
+        warmer.plot(arrays["volume"], arrays["temperatures"], color=ORANGE, linewidth=1.3)
+        warmer.set_ylabel("Temperature (K)", color=ORANGE)
         axes.set_title(title)
     return figure
 
 
-def _curves(record: Record) -> list[tuple[np.ndarray, str]]:
+def _curves(record: Record) -> list[tuple[NDArray[np.float64], str]]:
     """Curves to draw and the axis each belongs to; one nameless curve when all axes agree."""
     along = record.arrays.get("alpha_axes")
     if along is None or np.allclose(along, along[:, :1], rtol=1e-3, atol=1e-9):
@@ -119,15 +123,3 @@ def _curves(record: Record) -> list[tuple[np.ndarray, str]]:
     if np.allclose(along[:, 0], along[:, 1], rtol=1e-3, atol=1e-9):
         return [(along[:, 0], "a"), (along[:, 2], "c")]
     return [(along[:, index], name) for index, name in enumerate("abc")]
-
-
-def _new_figure() -> tuple[Figure, Axes]:
-    """Figure of one panel in the house style."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.6, 3.0), layout="constrained")
-        FigureCanvasAgg(figure)
-        return figure, figure.subplots()

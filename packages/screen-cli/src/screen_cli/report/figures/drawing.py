@@ -7,23 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from screen_cli.report import palette
-from screen_cli.report.figure import Axis, Colouring, ElementMap, Scatter, table_position
+from screen_cli.report.figures import style
+from screen_cli.report.figures.specification import Axis, Colouring, ElementMap, Scatter, table_position
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-_STYLE = {
-    "font.size": 9,
-    "axes.linewidth": 0.8,
-    "axes.edgecolor": "#333333",
-    "xtick.direction": "in",
-    "ytick.direction": "in",
-    "svg.fonttype": "none",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
 _GUIDES = ("#222222", "#B4481A", "#B3261E", "#5A6675")
 _MOST_NAMES = 40
 _ROUND = [digit * 10.0**decade for decade in range(-4, 3) for digit in (1, 2, 5)]
@@ -44,13 +34,10 @@ def draw(figure: Scatter | ElementMap, names: list[str]) -> Canvas:
     matplotlib.figure.Figure
     """
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Canvas
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(style.STYLE):
         wide = isinstance(figure, ElementMap)
-        canvas = Canvas(figsize=(7.2, 4.0) if wide else (5.2, 3.9), layout="constrained")
-        FigureCanvasAgg(canvas)
+        canvas = style.new_figure(*((7.2, 4.0) if wide else (5.2, 3.9)))
         axes = canvas.subplots()
         if isinstance(figure, ElementMap):
             _draw_elements(canvas, axes, figure)
@@ -74,9 +61,9 @@ def _draw_points(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
     if figure.y_bars is not None:
         known = np.isfinite(figure.y_bars).all(axis=1)
         low, high = figure.y_bars[known].T
-        axes.vlines(figure.x_values[known], low, high, colors=palette.OTHER, lw=0.8, zorder=0.9)
+        axes.vlines(figure.x_values[known], low, high, colors=style.OTHER, lw=0.8, zorder=0.9)
     for number, guide in enumerate(figure.guides):
-        style: dict[str, Any] = {
+        line: dict[str, Any] = {
             "color": _GUIDES[number % len(_GUIDES)],
             "lw": 1.1,
             "ls": "--" if guide.dashed else "-",
@@ -84,13 +71,13 @@ def _draw_points(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
         }
         label = guide.label if guide.label not in axes.get_legend_handles_labels()[1] else None
         if guide.x is not None and guide.y is None:
-            axes.axvline(guide.x[0], label=label, **style)
+            axes.axvline(guide.x[0], label=label, **line)
         elif guide.y is not None and guide.x is None:
-            axes.axhline(guide.y[0], label=label, **style)
+            axes.axhline(guide.y[0], label=label, **line)
         elif guide.x is not None and guide.y is not None:
-            axes.plot(guide.x, guide.y, label=label, scalex=guide.in_view, scaley=guide.in_view, **style)
+            axes.plot(guide.x, guide.y, label=label, scalex=guide.in_view, scaley=guide.in_view, **line)
     if opened.any():
-        axes.scatter([], [], s=size, facecolors="none", edgecolors=palette.OTHER, label="fit not trusted")
+        axes.scatter([], [], s=size, facecolors="none", edgecolors=style.OTHER, label="fit not trusted")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.6)
     if count <= _MOST_NAMES:
@@ -127,10 +114,10 @@ def _draw_categories(axes: Axes, figure: Scatter, colouring: Colouring | None, s
         chosen = values == name
         if not chosen.any():
             continue
-        colour = palette.CATEGORIES[rank] if rank < len(palette.CATEGORIES) and name else palette.OTHER
+        colour = style.CATEGORIES[rank] if rank < len(style.CATEGORIES) and name else style.OTHER
         if colouring is None:
-            colour = palette.CATEGORIES[0]
-        few = rank < len(palette.CATEGORIES) and name
+            colour = style.CATEGORIES[0]
+        few = rank < len(style.CATEGORIES) and name
         label = f"{colouring.name} {name}" if few and colouring and name.isdigit() else name if few else None
         full, hollow = chosen & ~opened, chosen & opened
         axes.scatter(
@@ -156,13 +143,13 @@ def _draw_shaded(canvas: Canvas, axes: Axes, figure: Scatter, colouring: Colouri
     low, high = np.nanpercentile(values, [2, 98])
     norm = LogNorm(low, max(high, low * 1.0001)) if colouring.kind == "log" else Normalize(low, max(high, low + 1e-9))
     known = np.isfinite(values)
-    axes.scatter(figure.x_values[~known], figure.y_values[~known], s=size, c=palette.OTHER, lw=0)
+    axes.scatter(figure.x_values[~known], figure.y_values[~known], s=size, c=style.OTHER, lw=0)
     drawn = axes.scatter(
         figure.x_values[known],
         figure.y_values[known],
         s=size,
         c=values[known],
-        cmap=ListedColormap(palette.sequential(256)),
+        cmap=ListedColormap(style.sequential(256)),
         norm=norm,
         lw=0,
         rasterized=len(values) > 2000,
@@ -219,7 +206,7 @@ def _draw_elements(canvas: Canvas, axes: Axes, figure: ElementMap) -> None:
 
     means = [mean for mean, _ in figure.values.values()]
     norm = LogNorm(min(means), max(max(means), min(means) * 1.0001))
-    shades = ListedColormap(palette.sequential(256))
+    shades = ListedColormap(style.sequential(256))
     for symbol in chemical_symbols[1:104]:
         row, column = table_position(atomic_numbers[symbol])
         top = -row - (0.4 if row > 7 else 0.0)

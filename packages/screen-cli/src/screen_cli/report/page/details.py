@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from ase.data import chemical_symbols
 from ase.spacegroup import Spacegroup
 from numpy.typing import NDArray
 
-from screen_cli.report.crystal_figures import band_ticks
-from screen_cli.report.packing import differences, significant
+from screen_cli.physics.density_of_states import DensityOfStates
+from screen_cli.report.page.packing import differences, significant
+from screen_cli.report.stored_results import band_structure_of, density_of_states_of
 from screen_cli.store.record import Record
 
 _POINTS_PER_SEGMENT = 26
@@ -66,34 +66,35 @@ def band_view(harmonic: Record) -> dict[str, Any] | None:
         ``f`` differences in steps, one list per band; ``dos``: ``low`` and ``pitch`` in THz, ``total`` and
         ``parts`` {symbol: ...} as differences in 1/500 of the maximum ``top`` (states/THz). None without bands.
     """
-    arrays = harmonic.arrays
-    if not {"band_distances", "band_frequencies", "band_starts", "band_connected"} <= arrays.keys():
+    if "band_distances" not in harmonic.arrays:
         return None
+    bands = band_structure_of(harmonic)
     chosen: list[int] = []
     starts = [0]
-    for first, last in itertools.pairwise(arrays["band_starts"].tolist()):
+    for first, last in itertools.pairwise(bands.starts.tolist()):
         count = min(last - first, _POINTS_PER_SEGMENT)
         chosen += np.unique(np.linspace(first, last - 1, count).round().astype(int)).tolist()
         starts.append(len(chosen))
-    frequencies = arrays["band_frequencies"][chosen]
-    step = max(float(np.abs(arrays["band_frequencies"]).max()), 1e-6) / _STEPS
-    positions, labels = band_ticks(harmonic)
+    step = max(float(np.abs(bands.frequencies).max()), 1e-6) / _STEPS
     view = {
         "step": significant(step),
-        "x": [significant(value, 4) for value in arrays["band_distances"][chosen].tolist()],
+        "x": [significant(value, 4) for value in bands.distances[chosen].tolist()],
         "starts": starts,
-        "ticks": [[significant(x, 4), label] for x, label in zip(positions, labels, strict=True)],
-        "f": [differences(band, float(significant(step))) for band in frequencies.T],
+        "ticks": [[significant(x, 4), label] for x, label in bands.ticks()],
+        "f": [differences(branch, float(significant(step))) for branch in bands.frequencies[chosen].T],
     }
-    if "dos" in arrays:
-        view["dos"] = _dos_view(arrays)
+    if "dos" in harmonic.arrays:
+        view["dos"] = _dos_view(density_of_states_of(harmonic))
     return view
 
 
 def conductivity_view(conductivity: Record) -> dict[str, Any] | None:
-    """κ(T) sorted by temperature: ``t`` K and ``p``, ``c``, ``total`` in W/(m K), means of the diagonal."""
+    """κ(T) sorted by temperature: ``t`` K and ``p``, ``c``, ``total`` in W/(m K), means of the diagonal.
+
+    None where there is no κ, or only one temperature: one point is no curve.
+    """
     arrays = conductivity.arrays
-    if not {"temperatures", "kappa_p"} <= arrays.keys():
+    if not {"temperatures", "kappa_p"} <= arrays.keys() or len(arrays["temperatures"]) < 2:
         return None
     order = np.argsort(arrays["temperatures"])
     view: dict[str, Any] = {"t": [significant(float(value)) for value in arrays["temperatures"][order]]}
@@ -158,21 +159,15 @@ def _diagonal_mean(tensor: Any) -> NDArray[np.float64]:
     return mean
 
 
-def _dos_view(arrays: Mapping[str, Any]) -> dict[str, Any]:
+def _dos_view(dos: DensityOfStates) -> dict[str, Any]:
     """Density of states, thinned out."""
-    grid, total = arrays["dos_frequencies"], arrays["dos"]
-    stride = max(1, round((len(grid) - 1) / (_DOS_POINTS - 1)))
-    top = max(float(total.max()), 1e-12)
-    elements = arrays.get("dos_elements", np.zeros(0, dtype=np.int64))
+    stride = max(1, round((len(dos.frequencies) - 1) / (_DOS_POINTS - 1)))
+    top = max(float(dos.total.max()), 1e-12)
+    parts = zip(dos.elements, dos.by_element, strict=True) if len(dos.elements) > 1 else ()
     return {
-        "low": significant(float(grid[0])),
-        "pitch": significant(float(grid[1] - grid[0]) * stride),
+        "low": significant(float(dos.frequencies[0])),
+        "pitch": significant(float(dos.frequencies[1] - dos.frequencies[0]) * stride),
         "top": significant(top),
-        "total": differences(total[::stride], top / 500),
-        "parts": {
-            chemical_symbols[int(number)]: differences(arrays["dos_by_element"][row][::stride], top / 500)
-            for row, number in enumerate(elements)
-        }
-        if len(elements) > 1
-        else {},
+        "total": differences(dos.total[::stride], top / 500),
+        "parts": {chemical_symbols[int(number)]: differences(part[::stride], top / 500) for number, part in parts},
     }
