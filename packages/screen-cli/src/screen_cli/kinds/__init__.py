@@ -1,0 +1,1 @@
+"""Kinds of crystal: what crystals of one symmetry share is computed once and kept."""

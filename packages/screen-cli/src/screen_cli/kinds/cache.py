@@ -1,0 +1,242 @@
+"""The cache of kinds: arrays by content key, shared by processes and runs, safe to delete.
+
+One folder per entry, named by its key, with one ``.npy`` file per array (memory-mapped when read) and ``entry.json``,
+written last, that holds the size and checksum of each. An entry is made in a folder of its own and renamed, so that it
+is whole or absent. What a checksum does not confirm is deleted and made again; a disk that is full or read-only turns
+the cache off with one warning, and everything goes on without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_DESCRIPTION = "entry.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the cache.
+
+    Parameters
+    ----------
+    key : str
+    about : dict
+        What it is: JSON that the maker gave.
+    arrays : dict of str to ndarray
+        Read-only; memory-mapped when they come from disk.
+    """
+
+    key: str
+    about: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class EntrySummary:
+    """One line of ``screen-cli kinds``.
+
+    Parameters
+    ----------
+    key : str
+    about : dict
+    n_bytes : int
+    last_used : float
+        Seconds since 1970.
+    """
+
+    key: str
+    about: dict[str, Any]
+    n_bytes: int
+    last_used: float
+
+
+def default_folder() -> Path:
+    """Give the folder of the cache: ``SCREEN_KINDS``, else ``screen-cli/kinds`` below the user's cache folder."""
+    named = os.environ.get("SCREEN_KINDS")
+    if named:
+        return Path(named)
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "screen-cli" / "kinds"
+
+
+class KindCache:
+    """Entries below one folder.
+
+    Parameters
+    ----------
+    folder : path
+    max_bytes : int
+        The entries used longest ago go when all together are larger; one being made is never in the way of itself.
+    """
+
+    def __init__(self, folder: Path | str, max_bytes: int = 20_000_000_000) -> None:
+        self.folder = Path(folder)
+        self.max_bytes = max_bytes
+        self._known: dict[str, Entry] = {}
+        self._off = False
+
+    def get_or_make(self, key: str, make: Callable[[], tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]]) -> Entry:
+        """Give an entry, made by ``make() -> (about, arrays)`` where there is none; processes wait for one another."""
+        if key in self._known:
+            return self._known[key]
+        entry = self._read(key)
+        if entry is None:
+            entry = self._make_alone(key, make)
+        self._known[key] = entry
+        return entry
+
+    def entries(self) -> Iterator[EntrySummary]:
+        """Iterate over what is there, sound or not."""
+        for path in sorted(self.folder.glob(f"*/{_DESCRIPTION}")):
+            try:
+                description = json.loads(path.read_text(encoding="utf-8"))
+                n_bytes = sum(file["n_bytes"] for file in description["files"].values())
+                yield EntrySummary(path.parent.name, description["about"], n_bytes, path.stat().st_mtime)
+            except (OSError, ValueError, KeyError, TypeError):
+                yield EntrySummary(path.parent.name, {"damaged": True}, 0, 0.0)
+
+    def clear(self, keys: list[str] | None = None) -> int:
+        """Delete entries (all of them by default) and what was left half made; give their number."""
+        chosen = [entry.key for entry in self.entries()] if keys is None else keys
+        for key in chosen:
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+            self._known.pop(key, None)
+        if keys is None:
+            for left in [*self.folder.glob(".making-*"), *self.folder.glob("*.lock")]:
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        return len(chosen)
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def _read(self, key: str) -> Entry | None:
+        """Read an entry and check it; None where there is none, and where it is damaged."""
+        folder = self.folder / key
+        try:
+            description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            description = None
+        try:
+            arrays = _checked_arrays(folder, description, key)
+            os.utime(folder / _DESCRIPTION)
+            return Entry(key, description["about"], arrays)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("the kind %s is damaged (%s) and is made again", key[:12], error)
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def _make_alone(self, key: str, make: Callable[[], tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]]) -> Entry:
+        """Make an entry while others wait; without a usable folder, for this process alone."""
+        if self._off:
+            return _in_memory(key, *make())
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / f"{key}.lock")
+            lock.acquire()
+        except OSError as error:
+            self._switch_off(error)
+            return _in_memory(key, *make())
+        try:
+            entry = self._read(key)  # someone else may have made it meanwhile
+            if entry is not None:
+                return entry
+            about, arrays = make()
+            try:
+                self._write(key, about, arrays)
+                self._make_room(key)
+                return self._read(key) or _in_memory(key, about, arrays)
+            except OSError as error:
+                self._switch_off(error)
+                return _in_memory(key, about, arrays)
+        finally:
+            lock.release()
+
+    def _write(self, key: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write an entry beside and rename it into place."""
+        aside = Path(tempfile.mkdtemp(prefix=".making-", dir=self.folder))
+        try:
+            files = {}
+            for name, array in arrays.items():
+                plain = np.ascontiguousarray(array)
+                with (aside / f"{name}.npy").open("wb") as handle:
+                    np.save(handle, plain, allow_pickle=False)
+                    handle.flush()
+                    os.fsync(handle.fileno())
+                files[name] = {"n_bytes": plain.nbytes, "checksum": _checksum(plain)}
+            description = {"format": FORMAT, "key": key, "about": dict(about), "files": files, "made": time.time()}
+            with (aside / _DESCRIPTION).open("w", encoding="utf-8") as handle:
+                json.dump(description, handle, indent=1)
+                handle.flush()
+                os.fsync(handle.fileno())
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+            os.rename(aside, self.folder / key)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _make_room(self, key: str) -> None:
+        """Delete the entries used longest ago until the rest fits."""
+        entries = sorted(self.entries(), key=lambda entry: entry.last_used)
+        total = sum(entry.n_bytes for entry in entries)
+        for entry in entries:
+            if total <= self.max_bytes:
+                break
+            if entry.key != key:
+                shutil.rmtree(self.folder / entry.key, ignore_errors=True)
+                total -= entry.n_bytes
+
+    def _switch_off(self, error: OSError) -> None:
+        """Go on without the disk."""
+        if not self._off:
+            logger.warning(
+                "the cache of kinds in %s cannot be used (%s); each process makes its own", self.folder, error
+            )
+        self._off = True
+
+
+def _checked_arrays(folder: Path, description: Any, key: str) -> dict[str, NDArray[Any]]:
+    """Map the arrays of an entry; any fault is an exception."""
+    if not isinstance(description, dict):
+        raise ValueError("its description cannot be read")
+    if description["format"] != FORMAT or description["key"] != key:
+        raise ValueError("it is of another version or key")
+    arrays = {}
+    for name, file in description["files"].items():
+        path = folder / f"{name}.npy"
+        if path.resolve().parent != folder.resolve():
+            raise ValueError("a name leads out of it")
+        arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if _checksum(arrays[name]) != file["checksum"]:
+            raise ValueError(f"the checksum of {name} is wrong")
+    return arrays
+
+
+def _in_memory(key: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Entry:
+    """Make an entry that lives in this process."""
+    return Entry(key, dict(about), dict(arrays))
+
+
+def _checksum(array: NDArray[Any]) -> str:
+    """Hash the bytes of an array, and what they mean."""
+    digest = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

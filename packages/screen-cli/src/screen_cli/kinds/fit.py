@@ -1,0 +1,220 @@
+"""Force constants of one crystal from what its kind has solved."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from screen_cli.kinds.cache import Entry, KindCache
+from screen_cli.kinds.identity import SymmetryAction, symmetry_action
+from screen_cli.kinds.least_squares import FactoredOrder, factor_orders
+from screen_cli.physics.rank_guard import count_free_parameters
+
+_SAME = 1e-9  # of unit vectors
+
+
+@dataclass(frozen=True)
+class KindFit:
+    """The solved least-squares problem of a supercell's kind, and how this supercell's atoms stand in it.
+
+    Parameters
+    ----------
+    action : SymmetryAction
+        Of this supercell.
+    orders : mapping of int to FactoredOrder
+        In canonical order of atoms.
+    distance : float
+        Length of this crystal's displacements, Å.
+    primitive_atoms : ndarray
+        int64 (n_primitive,): phono3py's ``p2s_map``, atoms of the supercell that are first in compact force constants.
+    """
+
+    action: SymmetryAction
+    orders: Mapping[int, FactoredOrder]
+    distance: float
+    primitive_atoms: NDArray[np.int64]
+
+    def solve(self, forces: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
+        """Fit compact force constants by order.
+
+        Parameters
+        ----------
+        forces : ndarray
+            float64 (2 n_pairs, n_atoms, 3), eV/Å; rows 2i and 2i + 1 belong to u and −u.
+
+        Returns
+        -------
+        dict
+            2: float64 (n_primitive, n_atoms, 3, 3), eV/Å²; 3: float64 (n_primitive, n_atoms, n_atoms, 3, 3, 3), eV/Å³.
+        """
+        parts = self._by_parity(forces)
+        return {
+            order: self._for_these_atoms(factored, factored.fit(parts[order], self.distance))
+            for order, factored in self.orders.items()
+        }
+
+    def left_out(self, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn residuals of the fit into those of pairs predicted by fits to all others (no new fit is made).
+
+        Parameters
+        ----------
+        residuals : ndarray
+            float64 (2 n_pairs, n_atoms, 3), eV/Å: forces minus those of the fit.
+
+        Returns
+        -------
+        ndarray
+            float64, of the same shape.
+        """
+        parts = self._by_parity(residuals)
+        odd = self.orders[2].left_out(parts[2])
+        even = self.orders[3].left_out(parts[3]) if 3 in self.orders else parts[3]
+        result = np.empty_like(residuals)
+        result[0::2, self.action.order], result[1::2, self.action.order] = even + odd, even - odd
+        return result
+
+    def _by_parity(self, forces: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
+        """Split into the odd part, which fc2 makes, and the even part, which fc3 makes; canonical atoms."""
+        canonical = forces[:, self.action.order]
+        plus, minus = canonical[0::2], canonical[1::2]
+        return {2: 0.5 * (plus - minus), 3: 0.5 * (plus + minus)}
+
+    def _for_these_atoms(self, factored: FactoredOrder, compact: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn compact force constants of canonical atoms into those of this supercell's primitive atoms."""
+        order = self.action.order
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        row_of = {int(atom): row for row, atom in enumerate(factored.rows)}
+        result = np.empty((len(self.primitive_atoms), *compact.shape[1:]))
+        for row, atom in enumerate(place[self.primitive_atoms]):
+            moved = next(moved for moved in self.action.translations if int(moved[atom]) in row_of)
+            images = moved[place]  # canonical image of each atom of this supercell
+            source = compact[row_of[int(moved[atom])]]
+            result[row] = source[images] if factored.order == 2 else source[np.ix_(images, images)]
+        return result
+
+
+def kind_fit(
+    supercell: Any,
+    symmetry: Any,
+    primitive_atoms: NDArray[np.int64],
+    displacements: NDArray[np.float64],
+    orders: tuple[int, ...],
+    cache: KindCache,
+    *,
+    max_bytes: int = 2_000_000_000,
+) -> KindFit | None:
+    """Find or make the fit of a supercell's kind.
+
+    Parameters
+    ----------
+    supercell : phonopy.structure.cells.Supercell
+    symmetry : phonopy.structure.symmetry.Symmetry
+    primitive_atoms : ndarray
+        int64 (n_primitive,): ``p2s_map``.
+    displacements : ndarray
+        float64 (n_supercells, n_atoms, 3), Å.
+    orders : tuple of int
+        (2, 3) or (2,).
+    cache : KindCache
+    max_bytes : int
+        Of the solution; above it there is no fit for the kind.
+
+    Returns
+    -------
+    KindFit or None
+        None where the displacements are not ± pairs of one length, or the solution would be too large: the general
+        way is right then.
+    """
+    pairs = displacements[0::2]
+    lengths = np.linalg.norm(displacements, axis=2)
+    if len(displacements) % 2 or not len(pairs) or not np.array_equal(pairs, -displacements[1::2]):
+        return None
+    distance = float(lengths.mean())
+    if np.ptp(lengths) > _SAME * distance:
+        return None
+    action = symmetry_action(supercell, symmetry)
+    n_parameters = count_free_parameters(action.permutations, action.rotations)
+    unknown = [n_parameters[order] for order in orders]
+    if min(unknown) == 0 or 8 * pairs.size * max(unknown) > max_bytes:
+        return None
+    directions = (pairs / distance)[:, action.order]
+    key = _key(action, directions, orders)
+
+    def make() -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        return _make(supercell, action, directions, orders)
+
+    entry = cache.get_or_make(key, make)
+    if np.abs(entry.arrays["directions"] - directions).max() > _SAME:
+        return None
+    return KindFit(action, {order: _unpack(entry, order) for order in orders}, distance, primitive_atoms)
+
+
+def _key(action: SymmetryAction, directions: NDArray[np.float64], orders: tuple[int, ...]) -> str:
+    """Hash all that the solution depends on, versions included."""
+    digest = hashlib.sha256(f"fit 1/{action.key}/{orders}/symfc {version('symfc')}".encode())
+    digest.update(np.round(directions, 6).astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _make(
+    supercell: Any, action: SymmetryAction, directions: NDArray[np.float64], orders: tuple[int, ...]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Solve the kind with this supercell as its example."""
+    from symfc import Symfc
+    from symfc.utils.utils import SymfcAtoms
+
+    order = action.order
+    example = SymfcAtoms(
+        cell=supercell.cell, scaled_positions=supercell.scaled_positions[order], numbers=supercell.numbers[order]
+    )
+    symfc = Symfc(example, log_level=0)
+    symfc.compute_basis_set(orders=list(orders))
+    factored = factor_orders(symfc, directions, orders)
+    arrays: dict[str, NDArray[Any]] = {"directions": directions}
+    for n, part in factored.items():
+        arrays |= {
+            f"solution_{n}": part.solution,
+            f"leverage_{n}": part.leverage,
+            f"expansion_{n}_data": part.expansion.data,
+            f"expansion_{n}_indices": part.expansion.indices,
+            f"expansion_{n}_indptr": part.expansion.indptr,
+            f"rows_{n}": part.rows,
+        }
+    about = {
+        "kind": action.key[:12],
+        "n_atoms": len(order),
+        "n_operations": len(action.permutations),
+        "n_pairs": len(directions),
+        "n_parameters": {str(n): part.n_parameters for n, part in factored.items()},
+        "example": "".join(f"{symbol}{count}" for symbol, count in _formula(supercell).items()),
+        "symfc": version("symfc"),
+    }
+    return about, arrays
+
+
+def _formula(supercell: Any) -> dict[str, int]:
+    """Count the elements of a supercell."""
+    symbols, counts = np.unique(supercell.symbols, return_counts=True)
+    divisor = int(np.gcd.reduce(counts))
+    return {str(symbol): int(count) // divisor for symbol, count in zip(symbols, counts, strict=True)}
+
+
+def _unpack(entry: Entry, order: int) -> FactoredOrder:
+    """Rebuild one order from the arrays of an entry."""
+    arrays = entry.arrays
+    solution = arrays[f"solution_{order}"]
+    n_atoms = solution.shape[2] // 3
+    rows = np.asarray(arrays[f"rows_{order}"])
+    parts = (arrays[f"expansion_{order}_{name}"] for name in ("data", "indices", "indptr"))
+    shape = (len(rows) * n_atoms ** (order - 1) * 3**order, len(solution))
+    expansion = csr_array(tuple(parts), shape=shape)
+    n_parameters = int(entry.about["n_parameters"][str(order)])
+    return FactoredOrder(order, solution, arrays[f"leverage_{order}"], expansion, rows, n_parameters)

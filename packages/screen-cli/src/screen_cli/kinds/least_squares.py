@@ -1,0 +1,176 @@
+r"""Least squares for fc2 and fc3 of a whole kind of crystal, in symfc's basis, solved once.
+
+With ± pairs of displacements the forces split by parity,
+
+.. math:: F^{odd} = \tfrac12[F(u) - F(-u)] = -\Phi_2 u, \qquad F^{even} = \tfrac12[F(u) + F(-u)] = -\tfrac12 \Phi_3 u u,
+
+and the normal equations of symfc with them, exactly: the mixed block of :math:`X^T X` cancels between partners. For
+each order, with displacements of unit length, design matrix :math:`X`, symfc's compression :math:`C` and basis
+:math:`B`,
+
+.. math:: \Phi = C\, B\, (X^T X)^{-1} X^T F = C\, D\, F,
+
+where C (sparse) and D depend on the kind alone. A crystal costs the product with its forces; Φ₂ scales with 1/d, Φ₃
+with 1/d² of the displacement d.
+
+What a fit without pair s would predict for it needs no second fit: with the block :math:`H_{ss} = X_s (X^T X)^{-1}
+X_s^T`, its residual is :math:`(1 - H_{ss})^{-1} r_s` (Allen, Technometrics 16, 125 (1974),
+doi:10.1080/00401706.1974.10489157).
+
+References
+----------
+A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.214302.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.sparse import csr_array
+
+from screen_cli.errors import UnderdeterminedFitError
+
+
+@dataclass(frozen=True)
+class FactoredOrder:
+    """One order of force constants, ready for forces.
+
+    Parameters
+    ----------
+    order : int
+        2 or 3.
+    solution : ndarray
+        float64 (n_compressed, n_pairs, 3 n_atoms): D, from force components over unit displacements to compressed force
+        constants.
+    leverage : ndarray
+        float64 (n_pairs, 3 n_atoms, 3 n_atoms): H_ss.
+    expansion : scipy.sparse.csr_array
+        float64 (n_rows · 3^order n_atoms^(order-1), n_compressed): C, to the compact tensor of the ``n_rows`` atoms.
+    rows : ndarray
+        int64 (n_rows,): canonical atoms that are first in the compact tensor.
+    n_parameters : int
+        Free parameters.
+    """
+
+    order: int
+    solution: NDArray[np.float64]
+    leverage: NDArray[np.float64]
+    expansion: csr_array
+    rows: NDArray[np.int64]
+    n_parameters: int
+
+    def fit(self, forces: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+        """Fit compact force constants.
+
+        Parameters
+        ----------
+        forces : ndarray
+            float64 (n_pairs, n_atoms, 3), eV/Å, canonical atoms: the odd part for order 2, the even part for order 3.
+        distance : float
+            Length of the displacements, Å.
+
+        Returns
+        -------
+        ndarray
+            float64 (n_rows, n_atoms, 3, 3) eV/Å² or (n_rows, n_atoms, n_atoms, 3, 3, 3) eV/Å³.
+        """
+        n_atoms = forces.shape[1]
+        compressed = self.solution.reshape(len(self.solution), -1) @ forces.reshape(-1)
+        dense = self.expansion @ compressed / distance ** (self.order - 1)
+        return np.asarray(dense).reshape(len(self.rows), *[n_atoms] * (self.order - 1), *[3] * self.order)
+
+    def left_out(self, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn the residuals of the fit into those of each pair predicted by a fit to all others.
+
+        Parameters
+        ----------
+        residuals : ndarray
+            float64 (n_pairs, n_atoms, 3), eV/Å, canonical atoms.
+        """
+        flat = residuals.reshape(len(residuals), -1)
+        solved = np.linalg.solve(np.eye(flat.shape[1]) - self.leverage, flat[:, :, None])
+        return np.asarray(solved, dtype=np.float64).reshape(residuals.shape)
+
+
+def factor_orders(symfc: Any, directions: NDArray[np.float64], orders: tuple[int, ...]) -> dict[int, FactoredOrder]:
+    """Solve the least-squares problem of a kind.
+
+    Parameters
+    ----------
+    symfc : symfc.Symfc
+        With its basis of the orders, for a supercell in canonical order.
+    directions : ndarray
+        float64 (n_pairs, n_atoms, 3): one partner of each pair, divided by the length of the displacements.
+    orders : tuple of int
+        Of 2 and 3.
+
+    Raises
+    ------
+    UnderdeterminedFitError
+        The displacements do not determine the force constants.
+    """
+    return {order: _factor(symfc.basis_set[order], directions, order) for order in orders}
+
+
+def _factor(basis: Any, directions: NDArray[np.float64], order: int) -> FactoredOrder:
+    """Solve one order."""
+    n_pairs, n_atoms = directions.shape[:2]
+    design = _design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_compressed
+    flat = design.reshape(n_pairs * 3 * n_atoms, -1)
+    blocks = basis.blocked_basis_set
+    in_basis = np.ascontiguousarray((blocks.T @ flat.T).T)
+    del design, flat
+    try:
+        factor = cho_factor(in_basis.T @ in_basis, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError as error:
+        raise UnderdeterminedFitError(
+            f"{n_pairs} pairs of displacements of {n_atoms} atoms do not determine the {in_basis.shape[1]} free "
+            f"parameters of fc{order}. Raise displace.n_supercells or leave it empty."
+        ) from error
+    inverse = cho_solve(factor, in_basis.T, check_finite=False)  # n_parameters, n_pairs 3 n_atoms
+    per_pair = in_basis.reshape(n_pairs, 3 * n_atoms, -1)
+    leverage = np.stack([per_pair[s] @ inverse[:, _rows(s, n_atoms)] for s in range(n_pairs)])
+    solution = (blocks @ inverse).reshape(-1, n_pairs, 3 * n_atoms)
+    return FactoredOrder(
+        order,
+        solution,
+        leverage,
+        csr_array(basis.compact_compression_matrix),
+        np.asarray(basis.p2s_map, dtype=np.int64),
+        in_basis.shape[1],
+    )
+
+
+def _rows(pair: int, n_atoms: int) -> slice:
+    """Rows of one pair in the design matrix."""
+    return slice(pair * 3 * n_atoms, (pair + 1) * 3 * n_atoms)
+
+
+def _design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+    """Write the forces of unit displacements as a matrix on symfc's compressed force constants.
+
+    Returns
+    -------
+    ndarray
+        float64 (n_pairs, 3 n_atoms, n_compressed).
+    """
+    from symfc.utils.solver_utils_O2 import reshape_compr_mat_O2
+    from symfc.utils.solver_utils_O3 import reshape_compr_mat_O3, set_disps_N3N3
+
+    n_pairs, n_atoms = directions.shape[:2]
+    flat = directions.reshape(n_pairs, -1)
+    monomials = -flat if order == 2 else -0.5 * set_disps_N3N3(flat)
+    compression = basis.compact_compression_matrix
+    reshape = reshape_compr_mat_O2 if order == 2 else reshape_compr_mat_O3
+    design = np.empty((n_pairs, 3 * n_atoms, compression.shape[1]))
+    step = max(1, n_atoms // 8)
+    for begin in range(0, n_atoms, step):
+        end = min(begin + step, n_atoms)
+        matrix = reshape(compression, basis.atomic_decompr_idx, n_atoms, begin, end)
+        part = np.asarray(monomials @ matrix)
+        design[:, 3 * begin : 3 * end] = part.reshape(n_pairs, 3 * (end - begin), -1)
+    return design
