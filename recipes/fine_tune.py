@@ -54,8 +54,9 @@ from screen_cli.calculators.registered import calculator_identity, make_calculat
 from screen_cli.config import DisplaceSettings, parse_options
 from screen_cli.crystal.phonopy_cells import phonopy_cell
 from screen_cli.crystal.structure import Structure
+from screen_cli.crystal.supercell import choose_supercell
+from screen_cli.physics.random_displacements import random_displacements
 from screen_cli.sources.files import iterate_files
-from screen_cli.stages.displace import choose_supercell, random_displacements
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.cli import main as sdnnff

@@ -30,12 +30,12 @@ from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
-from screen_cli.stages.lattice import load_phono3py
+from screen_cli.stages.phonon_objects import load_phono3py
 from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
 from screen_cli.stages.displace import displace
 from screen_cli.stages.force_constants import fit_force_constants
 from screen_cli.stages.forces import compute_forces
-from screen_cli.stages.relax import relax, relaxed_atoms
+from screen_cli.stages.relax import relax
 
 MESH = 11
 Case = tuple[str, dict[str, Any]]
@@ -184,7 +184,7 @@ def degeneracy() -> Iterator[Case]:
 
 def fitted(calculator: Any, *, kind: str = "random", n_supercells: int | None = None, distance: float = 0.03) -> Any:
     """Force constants of NaCl from the calculator, 64 atoms."""
-    relaxed = relaxed_atoms(relax(bulk("NaCl", "rocksalt", a=5.69), calculator, RelaxSettings()))
+    relaxed = relax(bulk("NaCl", "rocksalt", a=5.69), calculator, RelaxSettings()).atoms
     settings = DisplaceSettings(dim=[2, 2, 2], distance=distance, n_supercells=n_supercells)
     displaced = displace(relaxed, settings, kind=kind, seed_text="accuracy")
     forces = compute_forces(displaced, calculator, ForcesSettings())

@@ -49,12 +49,12 @@ from screen_cli.physics.thermal_expansion import compute_expansion
 from screen_cli.properties.expansion.deformation import InternalStrain, strained
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
-from screen_cli.stages.lattice import load_phono3py, load_phonopy
+from screen_cli.stages.phonon_objects import load_phono3py, load_phonopy
 from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
 from screen_cli.stages.displace import displace
 from screen_cli.stages.force_constants import fit_force_constants
 from screen_cli.stages.forces import compute_forces
-from screen_cli.stages.relax import relax, relaxed_atoms
+from screen_cli.stages.relax import relax
 
 WURTZITES = {"ZnO": (3.25, 5.21), "AlN": (3.13, 5.02), "GaN": (3.22, 5.24), "BeO": (2.71, 4.40), "ZnS": (3.85, 6.29)}
 
@@ -189,10 +189,10 @@ def compare(setup: Setup) -> dict[str, Any]:
     """γ̄ and its parts along a and c by each route, and what differs."""
     start = time.process_time()
     calculator = model(setup)
-    relaxed = relaxed_atoms(relax(crystal(setup), calculator, RelaxSettings(fmax=1e-5 if setup.double else 1e-4)))
+    relaxed = relax(crystal(setup), calculator, RelaxSettings(fmax=1e-5 if setup.double else 1e-4)).atoms
     if setup.scale != 1.0:
         relaxed.set_cell(setup.scale * relaxed.cell.array, scale_atoms=True)
-        relaxed = relaxed_atoms(relax(relaxed, calculator, RelaxSettings(relax_cell=False)))
+        relaxed = relax(relaxed, calculator, RelaxSettings(relax_cell=False)).atoms
     settings = DisplaceSettings(dim=list(setup.dim), distance=setup.distance, n_supercells=setup.n_supercells)
     displaced = displace(relaxed, settings, kind=setup.kind, third_order=setup.fitted, seed_text="identity")
     forces = compute_forces(displaced, calculator, ForcesSettings())
@@ -211,8 +211,8 @@ def compare(setup: Setup) -> dict[str, Any]:
         routes["strained"] = gruneisen_from_strains(
             phonopy, calculator, mesh, strains, amplitude=setup.strain, distance=setup.strain_distance
         )
-    found: dict[str, Any] = {"n_atoms": len(phonopy.supercell), "n_supercells": displaced.data["n_supercells"]}
-    found |= {name: fit.data[name] for name in ("residual", "residual_even", "trusted") if name in fit.data}
+    found: dict[str, Any] = {"n_atoms": len(phonopy.supercell), "n_supercells": displaced.n_supercells}
+    found |= {"residual": fit.residual, "residual_even": fit.residual_even, "trusted": fit.trusted}
     for name, modes in routes.items():
         rotations = cartesian_rotations(phonopy.primitive)
         gamma = compute_expansion(modes, np.eye(6), 1.0, rotations, [300.0]).gamma[0]

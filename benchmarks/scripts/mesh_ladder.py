@@ -26,7 +26,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.store.run_directory import RunDirectory
 from screen_cli.stages.conductivity import compute_conductivity
-from screen_cli.stages.mesh_ladder import mesh_error, rungs
+from screen_cli.physics.mesh_ladder import mesh_error, rungs
 
 
 def kappa_on(run, row, mesh, options):
@@ -41,7 +41,7 @@ def kappa_on(run, row, mesh, options):
     solver = installed_plugins().get("conductivity_solvers", settings.solver).load()(**options)
     start = time.process_time()
     record = compute_conductivity(displaced, fitted, settings, solver)
-    return {"kappa": float(np.mean(record.arrays["kappa"][0, :3])), "cpu_s": time.process_time() - start}
+    return {"kappa": float(np.mean(record.kappa_total[0, :3])), "cpu_s": time.process_time() - start}
 
 
 def climb(values, meshes, tolerance):

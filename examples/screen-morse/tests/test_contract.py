@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
-from screen_cli.store.record import Record
 from screen_cli.testing import CalculatorContract, CommandContract, PropertyContract
 
 
@@ -17,7 +18,7 @@ class TestBandwidth(PropertyContract):
     name = "bandwidth"
 
     def records(self):
-        return {"harmonic": Record(arrays={"frequencies": np.array([[0.0, 2.0], [1.0, 7.5]])})}
+        return {"harmonic": SimpleNamespace(frequencies=np.array([[0.0, 2.0], [1.0, 7.5]]))}
 
 
 class TestMorseTable(CommandContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +15,39 @@ from hypothesis import strategies as st
 
 from screen_cli.config import ConductivitySettings
 from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.physics.mesh_ladder import mesh_error, rungs
 from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.stages import conductivity
-from screen_cli.stages.conductivity import choose_mesh, compute_conductivity
-from screen_cli.stages.mesh_ladder import mesh_error, rungs
-from screen_cli.store.record import Record
+from screen_cli.stages.conductivity import Conductivity, choose_mesh, compute_conductivity
+from screen_cli.stages.displace import Displaced, SupercellSet
+from screen_cli.stages.force_constants import ForceConstants
+from screen_cli.stages.forces import Forces
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
-def aluminium() -> tuple[Record, Record]:
-    from ase import Atoms
+def aluminium() -> tuple[Displaced, ForceConstants]:
     from ase.build import bulk
     from ase.calculators.emt import EMT
 
-    from screen_cli.config import DisplaceSettings, ForceConstantsSettings
+    from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings
     from screen_cli.solvers.force_constants.symfc import SymfcSolver
     from screen_cli.stages.displace import displace
     from screen_cli.stages.force_constants import fit_force_constants
+    from screen_cli.stages.forces import compute_forces
 
     displaced = displace(bulk("Al", a=4.0), DisplaceSettings(dim=[2, 2, 2]))
-    arrays, forces = displaced.arrays, []
-    for displacement in arrays["displacements"]:
-        positions = arrays["supercell_positions"] + displacement
-        atoms = Atoms(arrays["supercell_numbers"], positions, cell=arrays["supercell_cell"], pbc=True)
-        atoms.calc = EMT()
-        forces.append(atoms.get_forces())
-    record = Record({}, {"forces": np.array(forces)})
-    return displaced, fit_force_constants(displaced, record, ForceConstantsSettings(), SymfcSolver())
+    forces = compute_forces(displaced, EMT(), ForcesSettings(subtract_residual=False))
+    return displaced, fit_force_constants(displaced, forces, ForceConstantsSettings(), SymfcSolver())
 
 
-def run(aluminium: tuple[Record, Record], **settings: Any) -> Record:
+def run(aluminium: tuple[Displaced, ForceConstants], **settings: Any) -> Conductivity:
     return compute_conductivity(*aluminium, ConductivitySettings(**({"mesh": [7, 7, 7]} | settings)), StandardSolver())
 
 
-def test_equals_phono3py(aluminium: tuple[Record, Record], capfd: pytest.CaptureFixture[str]) -> None:
-    from screen_cli.stages.lattice import load_phono3py
+def test_equals_phono3py(aluminium: tuple[Displaced, ForceConstants], capfd: pytest.CaptureFixture[str]) -> None:
+    from screen_cli.stages.phonon_objects import load_phono3py
 
     record = run(aluminium, temperatures=[100.0, 300.0])
     assert capfd.readouterr().out == ""
@@ -58,33 +55,33 @@ def test_equals_phono3py(aluminium: tuple[Record, Record], capfd: pytest.Capture
     phono3py.mesh_numbers = [7, 7, 7]
     phono3py.init_phph_interaction()
     phono3py.run_thermal_conductivity(temperatures=[100.0, 300.0], is_isotope=True)
-    np.testing.assert_allclose(record.arrays["kappa_p"], phono3py.thermal_conductivity.kappa[0], rtol=1e-10)
-    assert record.data["kappa_temperature_k"] == 300.0
-    assert record.data["kappa_p_w_mk"] == pytest.approx(record.arrays["kappa_p"][1, :3].mean())
-    assert record.data["kappa_c_w_mk"] is None
+    np.testing.assert_allclose(record.kappa_p, phono3py.thermal_conductivity.kappa[0], rtol=1e-10)
+    assert record.kappa_temperature_k == 300.0
+    assert record.kappa_p_w_mk == pytest.approx(record.kappa_p[1, :3].mean())
+    assert record.kappa_c_w_mk is None
 
 
-def test_modes_sum_to_kappa(aluminium: tuple[Record, Record]) -> None:
-    arrays = run(aluminium).arrays
-    total = arrays["mode_kappa_p"].sum(axis=(1, 2)) / arrays["weights"].sum()
-    np.testing.assert_allclose(total, arrays["kappa_p"], rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(arrays["kappa_p"][:, 3:], 0, atol=1e-6)
-    np.testing.assert_allclose(arrays["kappa_p"][:, 0], arrays["kappa_p"][:, 2], rtol=1e-6)
+def test_modes_sum_to_kappa(aluminium: tuple[Displaced, ForceConstants]) -> None:
+    found = run(aluminium)
+    total = found.mode_kappa_p.sum(axis=(1, 2)) / found.weights.sum()
+    np.testing.assert_allclose(total, found.kappa_p, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(found.kappa_p[:, 3:], 0, atol=1e-6)
+    np.testing.assert_allclose(found.kappa_p[:, 0], found.kappa_p[:, 2], rtol=1e-6)
 
 
-def test_each_scattering_lowers_kappa(aluminium: tuple[Record, Record]) -> None:
+def test_each_scattering_lowers_kappa(aluminium: tuple[Displaced, ForceConstants]) -> None:
     free, bounded = run(aluminium), run(aluminium, boundary_mfp=0.05)
-    assert bounded.data["kappa_p_w_mk"] < free.data["kappa_p_w_mk"]
-    assert np.all(bounded.arrays["gamma"] >= free.arrays["gamma"])
-    speed = np.linalg.norm(free.arrays["group_velocity"], axis=-1)
+    assert bounded.kappa_p_w_mk < free.kappa_p_w_mk
+    assert np.all(bounded.gamma >= free.gamma)
+    speed = np.linalg.norm(free.group_velocity, axis=-1)
     expected = speed / (4 * np.pi * 500.0)  # 0.05 μm in Å
-    np.testing.assert_allclose(bounded.arrays["gamma"][0] - free.arrays["gamma"][0], expected, atol=1e-12)
+    np.testing.assert_allclose(bounded.gamma[0] - free.gamma[0], expected, atol=1e-12)
 
 
-def test_lbte_differs_and_keeps_rta(aluminium: tuple[Record, Record]) -> None:
+def test_lbte_differs_and_keeps_rta(aluminium: tuple[Displaced, ForceConstants]) -> None:
     direct, relaxation = run(aluminium, method="lbte", mesh=[5, 5, 5]), run(aluminium, mesh=[5, 5, 5])
-    np.testing.assert_allclose(direct.arrays["kappa_rta"], relaxation.arrays["kappa_p"], rtol=0.02, atol=1e-6)
-    assert direct.data["kappa_p_w_mk"] > relaxation.data["kappa_p_w_mk"]
+    np.testing.assert_allclose(direct.kappa_rta, relaxation.kappa_p, rtol=0.02, atol=1e-6)
+    assert direct.kappa_p_w_mk > relaxation.kappa_p_w_mk
 
 
 def test_mesh_rule() -> None:
@@ -95,26 +92,25 @@ def test_mesh_rule() -> None:
     assert all(2 * np.pi / length / number <= 0.2 for length, number in zip((4, 4, 8), mesh, strict=True))
 
 
-def test_warnings_and_refusals(aluminium: tuple[Record, Record], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "even" in run(aluminium, mesh=[4, 4, 4]).data["kappa_warnings"]
-    assert run(aluminium).data["kappa_trusted"]
+def test_warnings_and_refusals(aluminium: tuple[Displaced, ForceConstants], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "even" in run(aluminium, mesh=[4, 4, 4]).kappa_warnings
+    assert run(aluminium).kappa_trusted
     monkeypatch.setattr(conductivity, "HIGHEST_KAPPA", 1e-3)
-    assert "beyond any crystal" in run(aluminium).data["kappa_warnings"]
-    assert not run(aluminium).data["kappa_trusted"]
+    assert "beyond any crystal" in run(aluminium).kappa_warnings
+    assert not run(aluminium).kappa_trusted
     with pytest.raises(ConfigError, match="above 0 K"):
         run(aluminium, temperatures=[0.0])
     with pytest.raises(ConfigError, match="three positive"):
         run(aluminium, mesh=[7, 7])
     with pytest.raises(ConfigError, match="third_order"):
-        compute_conductivity(
-            aluminium[0], Record({}, {"fc2": aluminium[1].arrays["fc2"]}), ConductivitySettings(), StandardSolver()
-        )
+        compute_conductivity(aluminium[0], replace(aluminium[1], fc3=None), ConductivitySettings(), StandardSolver())
 
-    def broken(*_: Any, **__: Any) -> dict[str, np.ndarray]:
-        return {"temperatures": np.array([300.0]), "kappa_p": np.full((1, 6), np.nan)}
+    class Broken(StandardSolver):
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            return {"temperatures": np.array([300.0]), "kappa_p": np.full((1, 6), np.nan)}
 
     with pytest.raises(PhysicsError, match="not"):
-        compute_conductivity(*aluminium, ConductivitySettings(mesh=[5, 5, 5]), broken)
+        compute_conductivity(*aluminium, ConductivitySettings(mesh=[5, 5, 5]), Broken())
 
 
 @pytest.mark.slow
@@ -136,17 +132,29 @@ def test_sodium_chloride_by_dft() -> None:
     with lzma.open(path, "rt") as file:
         text = file.read()
     reference = phono3py.load(io.StringIO(text), fc_calculator="symfc", log_level=0)
-    born = Record({"kind": "random", "paired": False}, {}, {"yaml": text})
-    forces = Record({}, {"forces": np.array(reference.forces), "forces_fc2": np.array(reference.phonon_forces)})
+    born = Displaced(
+        supercells=SupercellSet.of(reference.supercell, np.array(reference.displacements)),
+        supercells_fc2=SupercellSet.of(reference.phonon_supercell, np.array(reference.phonon_displacements)),
+        yaml=text,
+        kind="random",
+        paired=False,
+        distance=0.03,
+        n_params_fc2=0,
+        n_params_fc3=0,
+        supercell_dim=(2, 2, 2),
+        supercell_base="conventional",
+        supercell_length=11.0,
+    )
+    forces = Forces.of_arrays({"forces": np.array(reference.forces), "forces_fc2": np.array(reference.phonon_forces)})
     fitted = fit_force_constants(born, forces, ForceConstantsSettings(), SymfcSolver())
     settings = ConductivitySettings(mesh=[11, 11, 11], isotope=False)
 
     class WithBorn(StandardSolver):
-        def __call__(self, phonons: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        def __call__(self, phonons: Any, *args: Any, **kwargs: Any) -> Any:
             phonons.nac_params = reference.nac_params
             return super().__call__(phonons, *args, **kwargs)
 
-    ours = compute_conductivity(born, fitted, settings, WithBorn()).data["kappa_p_w_mk"]
+    ours = compute_conductivity(born, fitted, settings, WithBorn()).kappa_p_w_mk
     reference.mesh_numbers = [11, 11, 11]
     reference.init_phph_interaction()
     reference.run_thermal_conductivity(temperatures=[300.0])
@@ -156,18 +164,18 @@ def test_sodium_chloride_by_dft() -> None:
 # -- mesh ladder -----------------------------------------------------------------------------------
 
 
-def test_the_ladder_stops_when_it_is_good_enough(aluminium: tuple[Record, Record]) -> None:
+def test_the_ladder_stops_when_it_is_good_enough(aluminium: tuple[Displaced, ForceConstants]) -> None:
     ladder = {"mesh": [9, 9, 9], "ladder": [0.35, 0.55, 0.75]}
     stopped = run(aluminium, **ladder, ladder_tolerance=1e3)
-    assert stopped.data["kappa_mesh"] == [7, 7, 7]
-    assert stopped.data["kappa_on_final_mesh"] is False
+    assert stopped.kappa_mesh == [7, 7, 7]
+    assert stopped.kappa_on_final_mesh is False
     direct = run(aluminium)
-    np.testing.assert_array_equal(stopped.arrays["kappa"], direct.arrays["kappa"])
-    assert [rung["mesh"] for rung in stopped.data["kappa_ladder"]] == [[3, 3, 3], [5, 5, 5], [7, 7, 7]]
+    np.testing.assert_array_equal(stopped.kappa_total, direct.kappa_total)
+    assert [rung.mesh for rung in stopped.kappa_ladder] == [(3, 3, 3), (5, 5, 5), (7, 7, 7)]
     fine = run(aluminium, mesh=[9, 9, 9])
-    true_error = abs(stopped.data["kappa_total_w_mk"] / fine.data["kappa_total_w_mk"] - 1)
-    assert stopped.data["kappa_mesh_error"] > 0
-    assert true_error < 3 * stopped.data["kappa_mesh_error"]  # an estimate, not a bound
+    true_error = abs(stopped.kappa_total_w_mk / fine.kappa_total_w_mk - 1)
+    assert stopped.kappa_mesh_error > 0
+    assert true_error < 3 * stopped.kappa_mesh_error  # an estimate, not a bound
 
 
 def test_two_meshes_that_agree_by_chance_are_not_enough():
@@ -177,15 +185,15 @@ def test_two_meshes_that_agree_by_chance_are_not_enough():
     assert mesh_error([*meshes, [13] * 3], [*kappas, np.array([5.487])], [19] * 3) > 0.03
 
 
-def test_the_ladder_ends_on_the_final_mesh(aluminium: tuple[Record, Record]) -> None:
+def test_the_ladder_ends_on_the_final_mesh(aluminium: tuple[Displaced, ForceConstants]) -> None:
     ladder: dict[str, Any] = {"ladder": [0.5, 0.75]}
     direct = run(aluminium)
     never = run(aluminium, **ladder, ladder_tolerance=1e-12)
     matters = run(aluminium, **ladder, ladder_tolerance=1e3, refine_where="kappa_total_w_mk > 0")
     for record in (never, matters):
-        assert record.data["kappa_on_final_mesh"] is True
-        np.testing.assert_array_equal(record.arrays["kappa"], direct.arrays["kappa"])
-    assert "kappa_mesh_error" not in direct.data
+        assert record.kappa_on_final_mesh is True
+        np.testing.assert_array_equal(record.kappa_total, direct.kappa_total)
+    assert "kappa_mesh_error" not in direct.to_storage().data
 
 
 def test_rungs_keep_the_parity() -> None:

@@ -13,10 +13,11 @@ from ase.spacegroup import crystal
 
 from screen_cli.config import DisplaceSettings
 from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.supercell import choose_supercell
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.rank_guard import displacements_span
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
-from screen_cli.stages.displace import choose_supercell, displace, harmonic_settings
+from screen_cli.stages.displace import displace, harmonic_settings
 
 NACL = bulk("NaCl", "rocksalt", a=5.64)
 
@@ -27,15 +28,15 @@ def nacl():
 
 
 def test_rocksalt_gets_twelve_paired_cells_of_64_atoms(nacl):
-    assert nacl.data["n_atoms_supercell"] == 64
-    assert nacl.data["supercell_dim"] == [2, 2, 2]
-    assert nacl.data["n_supercells"] == 12
-    assert nacl.data["n_params_fc3"] == 758
-    assert nacl.data["equations_ratio"] == pytest.approx(6 * 192 / 758)
+    assert nacl.n_atoms_supercell == 64
+    assert nacl.supercell_dim == (2, 2, 2)
+    assert nacl.n_supercells == 12
+    assert nacl.n_params_fc3 == 758
+    assert nacl.equations_ratio == pytest.approx(6 * 192 / 758)
 
 
 def test_every_atom_moves_by_the_distance_and_partners_cancel(nacl):
-    u = nacl.arrays["displacements"]
+    u = nacl.supercells.displacements
     assert u.shape == (12, 64, 3)
     np.testing.assert_allclose(np.linalg.norm(u, axis=2), 0.03, rtol=1e-12)
     np.testing.assert_array_equal(u[0::2], -u[1::2])
@@ -43,30 +44,30 @@ def test_every_atom_moves_by_the_distance_and_partners_cancel(nacl):
 
 
 def test_directions_are_isotropic():
-    u = displace(NACL, DisplaceSettings(n_supercells=100)).arrays["displacements"][::2].reshape(-1, 3) / 0.03
+    u = displace(NACL, DisplaceSettings(n_supercells=100)).supercells.displacements[::2].reshape(-1, 3) / 0.03
     covariance = u.T @ u / len(u)
     np.testing.assert_allclose(covariance, np.eye(3) / 3, atol=5 * 0.3 / np.sqrt(len(u)))  # 5 standard errors
 
 
 def test_seed_fixes_the_set(nacl):
     again = displace(NACL, DisplaceSettings(), seed_text="x")
-    np.testing.assert_array_equal(again.arrays["displacements"], nacl.arrays["displacements"])
-    assert again.documents == nacl.documents
+    np.testing.assert_array_equal(again.supercells.displacements, nacl.supercells.displacements)
+    assert again.yaml == nacl.yaml
     for other in (
         displace(NACL, DisplaceSettings(), seed_text="y"),
         displace(NACL, DisplaceSettings(seed=1), seed_text="x"),
     ):
-        assert np.abs(other.arrays["displacements"] - nacl.arrays["displacements"]).max() > 0.01
+        assert np.abs(other.supercells.displacements - nacl.supercells.displacements).max() > 0.01
 
 
 def test_yaml_opens_in_phono3py_with_the_same_supercells(nacl, tmp_path):
     import phono3py
 
     path = tmp_path / "phono3py_disp.yaml"
-    path.write_text(nacl.documents["yaml"])
+    path.write_text(nacl.yaml)
     loaded = phono3py.load(path, produce_fc=False, log_level=0)
-    ideal = nacl.arrays["supercell_positions"]
-    for cell, u in zip(loaded.supercells_with_displacements, nacl.arrays["displacements"], strict=True):
+    ideal = nacl.supercells.positions
+    for cell, u in zip(loaded.supercells_with_displacements, nacl.supercells.displacements, strict=True):
         np.testing.assert_allclose(cell.positions, ideal + u, atol=1e-9)
     assert len(loaded.primitive) == 2
 
@@ -77,30 +78,29 @@ def test_finite_differences_in_phono3pys_order(tmp_path):
     zns = bulk("ZnS", "zincblende", a=5.41)
     record = displace(zns, DisplaceSettings(dim=[1, 1, 1], dim_fc2=[2, 2, 2]), kind="finite-difference")
     path = tmp_path / "phono3py_disp.yaml"
-    path.write_text(record.documents["yaml"])
+    path.write_text(record.yaml)
     loaded = phono3py.load(path, produce_fc=False, log_level=0)
-    for suffix, cells in (
-        ("", loaded.supercells_with_displacements),
-        ("_fc2", loaded.phonon_supercells_with_displacements),
+    for supercells, cells in (
+        (record.supercells, loaded.supercells_with_displacements),
+        (record.supercells_fc2, loaded.phonon_supercells_with_displacements),
     ):
-        ideal = record.arrays[f"supercell_positions{suffix}"]
-        assert len(cells) == len(record.arrays[f"displacements{suffix}"]) > 0
-        for cell, u in zip(cells, record.arrays[f"displacements{suffix}"], strict=True):
-            np.testing.assert_allclose(cell.positions, ideal + u, atol=1e-9)
+        assert len(cells) == len(supercells.displacements) > 0
+        for cell, u in zip(cells, supercells.displacements, strict=True):
+            np.testing.assert_allclose(cell.positions, supercells.positions + u, atol=1e-9)
 
 
 def test_146_finite_differences_of_rocksalt():
-    assert displace(NACL, DisplaceSettings(), kind="finite-difference").data["n_supercells"] == 146
+    assert displace(NACL, DisplaceSettings(), kind="finite-difference").n_supercells == 146
 
 
 def test_without_third_order():
     record = displace(NACL, DisplaceSettings(), kind="finite-difference", third_order=False)
-    assert (record.data["n_supercells"], record.data["n_supercells_fc2"]) == (0, 2)
+    assert (record.n_supercells, record.n_supercells_fc2) == (0, 2)
 
 
 def test_separate_fc2_supercell_is_small_in_number():
     record = displace(NACL, DisplaceSettings(dim_fc2=[2, 2, 3]))
-    assert record.arrays["displacements_fc2"].shape == (4, 96, 3)
+    assert record.supercells_fc2.displacements.shape == (4, 96, 3)
 
 
 def test_too_few_supercells_are_refused():
@@ -113,9 +113,9 @@ def test_a_cutoff_of_the_fit_saves_supercells():
     zincite = bulk("ZnO", "wurtzite", a=3.25, c=5.21)
     solver = SymfcSolver(cutoff=4.5)
     cut = displace(zincite, DisplaceSettings(dim=[3, 3, 2], margin=2.0), count=solver.count_parameters)
-    assert (cut.data["n_params_fc2"], cut.data["n_params_fc3"]) == (126, 569)
-    assert cut.data["n_supercells"] == 12  # 144 without
-    assert cut.data["equations_ratio"] == pytest.approx(6 * 216 / 569)
+    assert (cut.n_params_fc2, cut.n_params_fc3) == (126, 569)
+    assert cut.n_supercells == 12  # 144 without
+    assert cut.equations_ratio == pytest.approx(6 * 216 / 569)
     few = DisplaceSettings(dim=[3, 3, 2], margin=2.0, n_supercells=4)
     with pytest.raises(UnderdeterminedFitError, match="569 of fc3"):
         displace(zincite, few, count=solver.count_parameters)
@@ -133,12 +133,12 @@ def test_equations_enough_but_a_direction_unseen():
     """Mg3Sb2: three modes along c share a representation, so two pairs leave one of them out at ratio 2.2."""
     settings = harmonic_settings(DisplaceSettings(dim=[2, 2, 2], margin=2.0))
     chosen = displace(MG3SB2, settings, third_order=False)
-    assert chosen.data["n_supercells"] == 6
-    vectors = chosen.arrays["displacements"][::2]
+    assert chosen.n_supercells == 6
+    vectors = chosen.supercells.displacements[::2]
     cell = Atoms(
-        numbers=chosen.arrays["supercell_numbers"],
-        positions=chosen.arrays["supercell_positions"],
-        cell=chosen.arrays["supercell_cell"],
+        numbers=chosen.supercells.numbers,
+        positions=chosen.supercells.positions,
+        cell=chosen.supercells.cell,
         pbc=True,
     )
     assert not displacements_span(*symmetry_action(cell), vectors[:2])
@@ -155,11 +155,11 @@ def test_force_constants_are_found_where_displacements_span(n_pairs):
 
     settings = harmonic_settings(DisplaceSettings(dim=[1, 1, 2], margin=1.0))
     record = displace(MG3SB2, settings, third_order=False)
-    arrays = record.arrays
+    perfect = record.supercells
     cell = SymfcAtoms(
-        cell=arrays["supercell_cell"],
-        scaled_positions=arrays["supercell_positions"] @ np.linalg.inv(arrays["supercell_cell"]),
-        numbers=arrays["supercell_numbers"],
+        cell=perfect.cell,
+        scaled_positions=perfect.positions @ np.linalg.inv(perfect.cell),
+        numbers=perfect.numbers,
     )
     springs = _springs(cell)
     rng = np.random.default_rng(3)

@@ -39,12 +39,11 @@ from screen_cli.properties.expansion.gruneisen import (
 )
 from screen_cli.properties.expansion.quasi_harmonic import scan_volumes
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
-from screen_cli.stages.displace import displace
-from screen_cli.stages.force_constants import fit_force_constants
+from screen_cli.stages.displace import Displaced, displace
+from screen_cli.stages.force_constants import ForceConstants, fit_force_constants
 from screen_cli.stages.forces import compute_forces
-from screen_cli.stages.lattice import load_phono3py, load_phonopy
-from screen_cli.stages.relax import relax, relaxed_atoms
-from screen_cli.store.record import Record
+from screen_cli.stages.phonon_objects import load_phono3py, load_phonopy
+from screen_cli.stages.relax import relax
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 TILT = np.linalg.qr(np.array([[1.0, 0.3, -0.2], [0.1, 1.0, 0.5], [-0.4, 0.2, 1.0]]))[0]
@@ -67,7 +66,7 @@ def relaxed(name: str) -> Atoms:
         "AuCu": Atoms("AuCu", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[2.8, 2.8, 3.7], pbc=True),
     }
     record = relax(crystals[name], calculator(name), RelaxSettings(fmax=1e-4 if name == "AuCu" else 1e-5))
-    return relaxed_atoms(record)
+    return record.atoms
 
 
 def calculator(name: str) -> Calculator:
@@ -75,7 +74,7 @@ def calculator(name: str) -> Calculator:
 
 
 @cache
-def records(name: str, dim: tuple[int, int, int]) -> tuple[Record, Record]:
+def records(name: str, dim: tuple[int, int, int]) -> tuple[Displaced, ForceConstants]:
     """Displacements and force constants."""
     settings = DisplaceSettings(dim=list(dim), distance=0.005)
     displaced = displace(relaxed(name), settings, seed_text=name)
@@ -218,7 +217,7 @@ def test_third_order_and_strained_crystals_agree_mode_by_mode() -> None:
 
 def test_routes_agree_in_wurtzite() -> None:
     """Silicon carbide, double precision, forces that end at second neighbours: tensors, mode by mode, within 0.5 %."""
-    atoms = relaxed_atoms(relax(bulk("SiC", "wurtzite", a=3.055, c=4.99), bonds_of_sic(), RelaxSettings(fmax=1e-5)))
+    atoms = relax(bulk("SiC", "wurtzite", a=3.055, c=4.99), bonds_of_sic(), RelaxSettings(fmax=1e-5)).atoms
     solver = SymfcSolver(cutoff=3.5)
     settings = DisplaceSettings(dim=[3, 3, 2], distance=0.005)
     displaced = displace(atoms, settings, seed_text="SiC", count=solver.count_parameters)
@@ -483,7 +482,7 @@ def test_singular_elastic_tensor_is_refused() -> None:
 
 def test_imaginary_modes_have_no_grueneisen_parameter() -> None:
     displaced, fitted = records("Al", (2, 2, 2))
-    turned = dataclasses.replace(fitted, arrays=fitted.arrays | {"fc2": -fitted.arrays["fc2"]})
+    turned = dataclasses.replace(fitted, fc2=-fitted.fc2)
     with pytest.raises(PhysicsError, match="imaginary modes"):
         gruneisen_from_fc3(load_phono3py(displaced, force_constants=turned), [2, 2, 2])
     with pytest.raises(PhysicsError, match="imaginary modes"):

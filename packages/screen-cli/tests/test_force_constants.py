@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 
 from screen_cli.config import ConductivitySettings, DisplaceSettings, ForceConstantsSettings
 from screen_cli.errors import CalculatorError, ConfigError, MissingExtraError, UnderdeterminedFitError, UnknownNameError
+from screen_cli.physics.force_expansion import predict_forces
 from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.conductivity import compute_conductivity
-from screen_cli.stages.force_constants import fit_force_constants
-from screen_cli.store.record import Record
+from screen_cli.stages.displace import Displaced
+from screen_cli.stages.force_constants import ForceConstants, fit_force_constants
+from screen_cli.stages.forces import Forces
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 SETTINGS = ForceConstantsSettings()
@@ -34,44 +37,38 @@ def calculator() -> Any:
     return LennardJones(sigma=3.4, epsilon=0.0104, rc=5.0, ro=4.2, smooth=True)
 
 
-def forces_of(displaced: Record, calculator: Any, noise: float = 0.0) -> Record:
-    from ase import Atoms
-
-    arrays = {}
+def forces_of(displaced: Displaced, calculator: Any, noise: float = 0.0) -> Forces:
+    found = {}
     rng = np.random.default_rng(1)
-    for suffix in ("", "_fc2"):
-        if f"displacements{suffix}" not in displaced.arrays:
+    for name, supercells in (("forces", displaced.supercells), ("forces_fc2", displaced.supercells_fc2)):
+        if supercells is None:
             continue
         forces = []
-        for displacement in displaced.arrays[f"displacements{suffix}"]:
-            atoms = Atoms(
-                displaced.arrays[f"supercell_numbers{suffix}"],
-                displaced.arrays[f"supercell_positions{suffix}"] + displacement,
-                cell=displaced.arrays[f"supercell_cell{suffix}"],
-                pbc=True,
-                calculator=calculator,
-            )
+        for displacement in supercells.displacements:
+            atoms = supercells.perfect
+            atoms.positions += displacement
+            atoms.calc = calculator
             forces.append(atoms.get_forces())
         values = np.array(forces)
         values += noise * rng.standard_normal(values.shape)
-        arrays[f"forces{suffix}"] = values - values.mean(axis=1, keepdims=True)
-    return Record({}, arrays)
+        found[name] = values - values.mean(axis=1, keepdims=True)
+    return Forces.of_arrays(found)
 
 
-def displaced_argon(kind: str = "random", **settings: Any) -> Record:
+def displaced_argon(kind: str = "random", **settings: Any) -> Displaced:
     from screen_cli.stages.displace import displace
 
     return displace(crystal(), DisplaceSettings(**({"dim": [2, 2, 2], "distance": 0.01} | settings)), kind=kind)
 
 
 @pytest.fixture(scope="module")
-def random_set() -> tuple[Record, Record]:
+def random_set() -> tuple[Displaced, Forces]:
     displaced = displaced_argon()
     return displaced, forces_of(displaced, calculator())
 
 
 @pytest.fixture(scope="module")
-def fits(random_set: tuple[Record, Record]) -> dict[str, Record]:
+def fits(random_set: tuple[Displaced, Forces]) -> dict[str, ForceConstants]:
     exact = displaced_argon("finite-difference")
     return {
         "symfc": fit_force_constants(*random_set, SETTINGS, SymfcSolver()),
@@ -85,38 +82,40 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def kappa(displaced: Record, fitted: Record) -> float:
+def kappa(displaced: Displaced, fitted: ForceConstants) -> float:
     settings = ConductivitySettings(mesh=[7, 7, 7], temperatures=[40.0], keep_modes=False)
-    return compute_conductivity(displaced, fitted, settings, StandardSolver()).data["kappa_p_w_mk"]
+    return compute_conductivity(displaced, fitted, settings, StandardSolver()).kappa_p_w_mk
 
 
-def test_symfc_agrees_with_finite_differences(random_set: tuple[Record, Record], fits: dict[str, Record]) -> None:
+def test_symfc_agrees_with_finite_differences(
+    random_set: tuple[Displaced, Forces], fits: dict[str, ForceConstants]
+) -> None:
     fitted, exact = fits["symfc"], fits["finite-difference"]
-    assert relative(fitted.arrays["fc2"], exact.arrays["fc2"]) < 0.01
-    assert relative(fitted.arrays["fc3"], exact.arrays["fc3"]) < 0.02
+    assert relative(fitted.fc2, exact.fc2) < 0.01
+    assert relative(fitted.fc3, exact.fc3) < 0.02
     assert kappa(random_set[0], fitted) == pytest.approx(kappa(random_set[0], exact), rel=0.03)
 
 
-def test_finite_differences_by_symfc(fits: dict[str, Record]) -> None:
+def test_finite_differences_by_symfc(fits: dict[str, ForceConstants]) -> None:
     displaced = displaced_argon("finite-difference")
     fitted = fit_force_constants(
         displaced, forces_of(displaced, calculator()), SETTINGS, FiniteDifferenceSolver(solver="symfc")
     )
-    assert relative(fitted.arrays["fc3"], fits["finite-difference"].arrays["fc3"]) < 0.02
+    assert relative(fitted.fc3, fits["finite-difference"].fc3) < 0.02
     # both displacements of a pair must enter the prediction, or the residual is of order one
-    assert fitted.data["residual"] < 0.01
+    assert fitted.residual < 0.01
 
 
 @pytest.mark.parametrize("method", ["ols", "ardr"])
-def test_hiphive_agrees(random_set: tuple[Record, Record], fits: dict[str, Record], method: str) -> None:
+def test_hiphive_agrees(random_set: tuple[Displaced, Forces], fits: dict[str, ForceConstants], method: str) -> None:
     pytest.importorskip("hiphive")
     from screen_cli.solvers.force_constants.hiphive import HiphiveSolver
 
     solver = HiphiveSolver(cutoffs=[5.0, 5.0], fit_method=method)
     fitted = fit_force_constants(*random_set, SETTINGS, solver)
-    assert fitted.arrays["fc3"].shape == fits["symfc"].arrays["fc3"].shape
-    assert relative(fitted.arrays["fc2"], fits["symfc"].arrays["fc2"]) < 0.01
-    assert relative(fitted.arrays["fc3"], fits["symfc"].arrays["fc3"]) < 0.03
+    assert fitted.fc3.shape == fits["symfc"].fc3.shape
+    assert relative(fitted.fc2, fits["symfc"].fc2) < 0.01
+    assert relative(fitted.fc3, fits["symfc"].fc3) < 0.03
     assert kappa(random_set[0], fitted) == pytest.approx(kappa(random_set[0], fits["symfc"]), rel=0.05)
 
 
@@ -135,68 +134,69 @@ def test_hiphive_missing_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> 
         HiphiveSolver()
 
 
-def test_smooth_fit_is_trusted_and_exact(fits: dict[str, Record]) -> None:
-    data = fits["symfc"].data
-    assert data["trusted"]
-    assert data["force_constants_warning"] == ""
-    assert data["residual"] < 0.01
-    assert data["heldout_error_even"] < 0.05
-    assert data["n_heldout"] == 2
-    assert data["sum_rule_fc2"] < 1e-12
-    assert data["sum_rule_fc3"] < 1e-12
+def test_smooth_fit_is_trusted_and_exact(fits: dict[str, ForceConstants]) -> None:
+    fitted = fits["symfc"]
+    assert fitted.trusted
+    assert fitted.force_constants_warning == ""
+    assert fitted.residual < 0.01
+    assert fitted.heldout_error_even < 0.05
+    assert fitted.n_heldout == 2
+    assert fitted.sum_rule_fc2 < 1e-12
+    assert fitted.sum_rule_fc3 < 1e-12
 
 
-def test_noise_shows_in_the_even_part_and_warns(random_set: tuple[Record, Record]) -> None:
+def test_noise_shows_in_the_even_part_and_warns(random_set: tuple[Displaced, Forces]) -> None:
     displaced = random_set[0]
-    scale = np.sqrt(np.mean(random_set[1].arrays["forces"] ** 2))
+    scale = np.sqrt(np.mean(random_set[1].fc3_forces ** 2))
     noisy = forces_of(displaced, calculator(), noise=0.02 * float(scale))
-    data = fit_force_constants(displaced, noisy, SETTINGS, SymfcSolver()).data
-    assert data["residual"] < SETTINGS.warn_residual  # the whole force hides it
-    assert data["heldout_error_even"] > SETTINGS.warn_residual_even
-    assert not data["trusted"]
-    assert "not trustworthy" in data["force_constants_warning"]
+    fitted = fit_force_constants(displaced, noisy, SETTINGS, SymfcSolver())
+    assert fitted.residual < SETTINGS.warn_residual  # the whole force hides it
+    assert fitted.heldout_error_even > SETTINGS.warn_residual_even
+    assert not fitted.trusted
+    assert "not trustworthy" in fitted.force_constants_warning
 
 
-def test_prediction_is_the_taylor_series(random_set: tuple[Record, Record], fits: dict[str, Record]) -> None:
+def test_prediction_is_the_taylor_series(random_set: tuple[Displaced, Forces], fits: dict[str, ForceConstants]) -> None:
     from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 
-    from screen_cli.stages.lattice import load_phono3py, predict_forces
+    from screen_cli.stages.phonon_objects import load_phono3py
 
     displaced = random_set[0]
     primitive = load_phono3py(displaced).primitive
-    displacement = displaced.arrays["displacements"][:1]
-    fc2 = fits["symfc"].arrays["fc2"]
+    action = np.asarray(primitive.atomic_permutations), primitive.p2s_map
+    displacement = displaced.supercells.displacements[:1]
+    fc2 = fits["symfc"].fc2
     full = compact_fc_to_full_fc(primitive, fc2)
     expected = -np.einsum("ijab,jb->ia", full, displacement[0])
-    np.testing.assert_allclose(predict_forces(primitive, displacement, fc2)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(predict_forces(*action, displacement, fc2)[0], expected, atol=1e-12)
     # index symmetry: the energy derivative of the cubic term agrees with a direct sum for one primitive atom
-    fc3 = fits["symfc"].arrays["fc3"]
+    fc3 = fits["symfc"].fc3
     atom = primitive.p2s_map[0]
-    cubic = predict_forces(primitive, displacement, fc2, fc3)[0, atom] - expected[atom]
+    cubic = predict_forces(*action, displacement, fc2, fc3)[0, atom] - expected[atom]
     direct = -0.5 * np.einsum("jkabc,jb,kc->a", fc3[0], displacement[0], displacement[0])
     np.testing.assert_allclose(cubic, direct, atol=1e-14)
 
 
-def test_phono3py_reads_the_stored_file(fits: dict[str, Record], tmp_path: Any) -> None:
+def test_phono3py_reads_the_stored_file(fits: dict[str, ForceConstants], tmp_path: Any) -> None:
     from phono3py.file_IO import read_fc2_from_hdf5, read_fc3_from_hdf5
 
     from screen_cli.store.records import RecordStore
 
     store, record = RecordStore(tmp_path), fits["symfc"]
-    store.write("ab12", "force_constants", "k", record, seconds=0.0)
+    store.write("ab12", "force_constants", "k", record.to_storage(), seconds=0.0)
     path = store.path("ab12", "force_constants", "k", "hdf5")
-    p2s_map = record.arrays["p2s_map"]
-    np.testing.assert_array_equal(read_fc3_from_hdf5(path, p2s_map=p2s_map), record.arrays["fc3"])
-    np.testing.assert_array_equal(read_fc2_from_hdf5(path, p2s_map=p2s_map), record.arrays["fc2"])
+    p2s_map = record.p2s_map
+    np.testing.assert_array_equal(read_fc3_from_hdf5(path, p2s_map=p2s_map), record.fc3)
+    np.testing.assert_array_equal(read_fc2_from_hdf5(path, p2s_map=p2s_map), record.fc2)
 
 
 def test_separate_fc2_supercell() -> None:
     displaced = displaced_argon(dim_fc2=[3, 3, 3])
     fitted = fit_force_constants(displaced, forces_of(displaced, calculator()), SETTINGS, SymfcSolver())
-    assert fitted.arrays["fc2"].shape == (1, 108, 3, 3)
-    assert fitted.arrays["fc3"].shape == (1, 32, 32, 3, 3, 3)
-    assert fitted.data["residual"] < 0.01
-    assert fitted.data["residual_fc2_supercell"] < 0.01
+    assert fitted.fc2.shape == (1, 108, 3, 3)
+    assert fitted.fc3.shape == (1, 32, 32, 3, 3, 3)
+    assert fitted.residual < 0.01
+    assert fitted.residual_fc2_supercell < 0.01
     assert kappa(displaced, fitted) > 0
 
 
@@ -204,14 +204,14 @@ def test_finite_differences_for_fc2_beside_a_random_fc3_set() -> None:
     """Random displacements of all atoms shift fc2 by the fourth order; one atom at a time does not."""
     settings = {"dim_fc2": [3, 3, 3], "distance": 0.03}
     exact = displaced_argon("finite-difference", **settings)
-    fc2 = fit_force_constants(exact, forces_of(exact, calculator()), SETTINGS, FiniteDifferenceSolver()).arrays["fc2"]
+    fc2 = fit_force_constants(exact, forces_of(exact, calculator()), SETTINGS, FiniteDifferenceSolver()).fc2
     errors = {}
     for n_supercells in (0, 2):
         displaced = displaced_argon(n_supercells_fc2=n_supercells, **settings)
-        assert displaced.data["n_supercells_fc2"] == (n_supercells or 1)
+        assert displaced.n_supercells_fc2 == (n_supercells or 1)
         fitted = fit_force_constants(displaced, forces_of(displaced, calculator()), SETTINGS, SymfcSolver())
-        assert fitted.data["residual_fc2_supercell"] < 0.05  # one-sided differences leave the even part
-        errors[n_supercells] = relative(fitted.arrays["fc2"], fc2)
+        assert fitted.residual_fc2_supercell < 0.05  # one-sided differences leave the even part
+        errors[n_supercells] = relative(fitted.fc2, fc2)
     assert errors[0] < 2e-4
     assert errors[0] < 0.3 * errors[2]
 
@@ -221,20 +221,20 @@ def test_underdetermined_fit_is_refused() -> None:
     from ase.spacegroup import crystal as build
 
     from screen_cli.stages.displace import displace
-    from screen_cli.stages.lattice import load_phono3py
+    from screen_cli.stages.phonon_objects import load_phono3py
 
     rocksalt = build(["Na", "Cl"], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[5.6] * 3 + [90] * 3)
     displaced = displace(rocksalt, DisplaceSettings(dim=[2, 2, 2]))
     phono3py = load_phono3py(displaced)
-    phono3py.dataset = {"displacements": displaced.arrays["displacements"][:2]}
+    phono3py.dataset = {"displacements": displaced.supercells.displacements[:2]}
     text = str(phono3py.to_phono3py_yaml(settings={"force_sets": False, "displacements": True}))
-    too_few = Record(displaced.data, displaced.arrays, {"yaml": text})
+    too_few = replace(displaced, yaml=text)
     with pytest.raises(UnderdeterminedFitError, match="2 paired supercells.*758 of fc3"):
-        fit_force_constants(too_few, Record({}, {"forces": np.zeros((2, 64, 3))}), SETTINGS, SymfcSolver())
+        fit_force_constants(too_few, Forces.of_arrays({"forces": np.zeros((2, 64, 3))}), SETTINGS, SymfcSolver())
 
 
-def test_wrong_forces_are_named(random_set: tuple[Record, Record]) -> None:
-    forces = Record({}, {"forces": random_set[1].arrays["forces"][:, :31]})
+def test_wrong_forces_are_named(random_set: tuple[Displaced, Forces]) -> None:
+    forces = Forces.of_arrays({"forces": random_set[1].fc3_forces[:, :31]})
     with pytest.raises(CalculatorError, match=r"\(\d+, 31, 3\), expected \(\d+, 32, 3\)"):
         fit_force_constants(random_set[0], forces, SETTINGS, SymfcSolver())
 
@@ -266,7 +266,7 @@ def test_sevennet_sodium_chloride_pairs_against_finite_differences() -> None:
     for kind, solver in (("random", SymfcSolver()), ("finite-difference", FiniteDifferenceSolver())):
         displaced = displace(atoms, DisplaceSettings(dim=[2, 2, 2], n_supercells=12), kind=kind)
         fitted = fit_force_constants(displaced, forces_of(displaced, force_field), SETTINGS, solver)
-        assert fitted.data["trusted"]
+        assert fitted.trusted
         settings = ConductivitySettings(mesh=[9, 9, 9])
-        values[kind] = compute_conductivity(displaced, fitted, settings, StandardSolver()).data["kappa_p_w_mk"]
+        values[kind] = compute_conductivity(displaced, fitted, settings, StandardSolver()).kappa_p_w_mk
     assert values["random"] == pytest.approx(values["finite-difference"], rel=0.01)

@@ -42,25 +42,23 @@ class Batched:
 def test_one_by_one_equals_batches_and_direct_evaluation(displaced):
     single = compute_forces(displaced, EMT(), SETTINGS)
     batched = Batched()
-    np.testing.assert_allclose(
-        compute_forces(displaced, batched, SETTINGS).arrays["forces"], single.arrays["forces"], atol=1e-12
-    )
+    np.testing.assert_allclose(compute_forces(displaced, batched, SETTINGS).fc3_forces, single.fc3_forces, atol=1e-12)
     assert max(batched.sizes) == SETTINGS.batch_size
     atoms = bulk("Cu", a=3.6, cubic=True).repeat(2)
-    atoms.set_cell(displaced.arrays["supercell_cell"])
-    atoms.positions = displaced.arrays["supercell_positions"] + displaced.arrays["displacements"][3]
+    atoms.set_cell(displaced.supercells.cell)
+    atoms.positions = displaced.supercells.positions + displaced.supercells.displacements[3]
     atoms.calc = EMT()
-    np.testing.assert_allclose(single.arrays["forces"][3], atoms.get_forces(), atol=1e-10)
-    assert single.data["force_rms"] == pytest.approx(np.sqrt((single.arrays["forces"] ** 2).mean()))
+    np.testing.assert_allclose(single.fc3_forces[3], atoms.get_forces(), atol=1e-10)
+    assert single.supercells.force_rms == pytest.approx(np.sqrt((single.fc3_forces**2).mean()))
 
 
 def test_residual_and_net_force_are_removed(displaced):
     clean = compute_forces(displaced, EMT(), SETTINGS)
     shifted = compute_forces(displaced, Batched(offset=0.5), SETTINGS)
-    np.testing.assert_allclose(shifted.arrays["forces"], clean.arrays["forces"], atol=1e-12)
+    np.testing.assert_allclose(shifted.fc3_forces, clean.fc3_forces, atol=1e-12)
     kept = compute_forces(displaced, Batched(offset=0.5), ForcesSettings(subtract_residual=False))
-    np.testing.assert_allclose(kept.arrays["forces"].mean(axis=1), 0.5, atol=1e-10)
-    assert shifted.data["residual_force_max"] == pytest.approx(0.5, rel=1e-6)
+    np.testing.assert_allclose(kept.fc3_forces.mean(axis=1), 0.5, atol=1e-10)
+    assert shifted.supercells.residual_force_max == pytest.approx(0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -81,5 +79,5 @@ def test_unknown_element():
 
 def test_fc2_supercell_gets_its_own_forces():
     record = displace(bulk("Cu", a=3.6), DisplaceSettings(dim=[2, 2, 2], dim_fc2=[3, 3, 3]))
-    arrays = compute_forces(record, EMT(), SETTINGS).arrays
-    assert arrays["forces_fc2"].shape == record.arrays["displacements_fc2"].shape
+    forces = compute_forces(record, EMT(), SETTINGS)
+    assert forces.fc2_forces.shape == record.supercells_fc2.displacements.shape

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from screen_cli.analysis.gate_audit import audit_gate, is_drawn
+from screen_cli.analysis.gate_audit import audit_gate
 from screen_cli.cli import main
 from screen_cli.config import GateSettings, RunSettings, settings_from_dict
 from screen_cli.errors import FilterError
-from screen_cli.run.pipeline import Context, _gate, _gate_dependence
+from screen_cli.stages.gate import Gate, decide, is_drawn
+from screen_cli.stages.stage import Inputs
 from screen_cli.store.run_directory import RunDirectory
 
 TARGET = "kappa < 1"
@@ -94,8 +95,7 @@ class Crystal:
 
 
 def through_the_gate(scalars, name="x", **gate):
-    settings = RunSettings(gate=GateSettings(**gate))
-    return _gate(Context(Crystal(name), settings, {}, scalars)).data
+    return decide(GateSettings(**gate), scalars, name).to_storage().data
 
 
 def test_the_gate_stage_never_draws_unstable_crystals_and_marks_the_drawn():
@@ -114,7 +114,10 @@ def test_the_gate_stage_never_draws_unstable_crystals_and_marks_the_drawn():
 
 def test_the_target_does_not_change_the_key_of_the_gate():
     def key(**gate):
-        return _gate_dependence(Context(Crystal("x"), RunSettings(gate=GateSettings(**gate)), {}, {}))
+        settings = RunSettings(gate=GateSettings(**gate))
+        return Gate().depends(
+            Inputs(structure=Crystal("x"), settings=settings, force_field=None, records={}, scalars={})
+        )
 
     assert key(audit_target="a < 1") == key(audit_target="a < 2")
     assert key(audit_share=0.1) != key(audit_share=0.2)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from screen_cli.config import DisplaceSettings, ForceConstantsSettings, HarmonicSettings
-from screen_cli.errors import ConfigError, StructureError
+from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, HarmonicSettings
+from screen_cli.errors import ConfigError, RecordError, StructureError
 from screen_cli.physics.stability import is_stable
-from screen_cli.stages.harmonic import compute_harmonic, slopes_along
-from screen_cli.store.record import Record
+from screen_cli.stages.displace import Displaced
+from screen_cli.stages.force_constants import ForceConstants
+from screen_cli.stages.harmonic import Harmonic, compute_harmonic, slopes_along
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 LATTICE = 3.61
@@ -25,58 +26,55 @@ def copper(lattice: float = LATTICE) -> Any:
     return bulk("Cu", "fcc", a=lattice)
 
 
-def copper_records(lattice: float = LATTICE) -> tuple[Record, Record]:
+def copper_records(lattice: float = LATTICE) -> tuple[Displaced, ForceConstants]:
     """fc2 of EMT copper by finite differences in 108 atoms."""
     return emt_records(copper(lattice), [3, 3, 3])
 
 
-def emt_records(crystal: Any, dim: list[int]) -> tuple[Record, Record]:
+def emt_records(crystal: Any, dim: list[int]) -> tuple[Displaced, ForceConstants]:
     """fc2 of a crystal by EMT and finite differences."""
-    from ase import Atoms
     from ase.calculators.emt import EMT
 
     from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
     from screen_cli.stages.displace import displace
     from screen_cli.stages.force_constants import fit_force_constants
+    from screen_cli.stages.forces import compute_forces
 
     settings = DisplaceSettings(dim=dim, distance=0.005)
     displaced = displace(crystal, settings, kind="finite-difference", third_order=False)
-    forces = []
-    for displacement in displaced.arrays["displacements_fc2"]:
-        positions = displaced.arrays["supercell_positions_fc2"] + displacement
-        cell, numbers = displaced.arrays["supercell_cell_fc2"], displaced.arrays["supercell_numbers_fc2"]
-        forces.append(Atoms(numbers, positions, cell=cell, pbc=True, calculator=EMT()).get_forces())
-    record = Record({}, {"forces_fc2": np.array(forces)})
+    forces = compute_forces(displaced, EMT(), ForcesSettings(subtract_residual=False))
     fit = ForceConstantsSettings(third_order=False)
-    return displaced, fit_force_constants(displaced, record, fit, FiniteDifferenceSolver())
+    return displaced, fit_force_constants(displaced, forces, fit, FiniteDifferenceSolver())
 
 
 @pytest.fixture(scope="module")
-def records() -> tuple[Record, Record]:
+def records() -> tuple[Displaced, ForceConstants]:
     return copper_records()
 
 
 @pytest.fixture(scope="module")
-def harmonic(records: tuple[Record, Record]) -> Record:
+def harmonic(records: tuple[Displaced, ForceConstants]) -> Harmonic:
     return compute_harmonic(*records, SETTINGS)
 
 
-def test_heat_capacity_reaches_dulong_petit(harmonic: Record) -> None:
+def test_heat_capacity_reaches_dulong_petit(harmonic: Harmonic) -> None:
     from scipy.constants import R
 
-    assert harmonic.arrays["cv"][1] == pytest.approx(3 * R, rel=2e-3)  # 1/N of the modes stand still at Γ
-    assert harmonic.arrays["cv"][0] < 0.98 * 3 * R
-    assert harmonic.data["cv_j_mol_k_atom"] == harmonic.data["cv_j_mol_k"]
+    assert harmonic.cv[1] == pytest.approx(3 * R, rel=2e-3)  # 1/N of the modes stand still at Γ
+    assert harmonic.cv[0] < 0.98 * 3 * R
+    assert harmonic.cv_j_mol_k_atom == harmonic.cv_j_mol_k
 
 
-def test_heat_capacity_and_displacements_are_phonopys(records: tuple[Record, Record], harmonic: Record) -> None:
+def test_heat_capacity_and_displacements_are_phonopys(
+    records: tuple[Displaced, ForceConstants], harmonic: Harmonic
+) -> None:
     from phonopy import Phonopy
 
-    from screen_cli.stages.lattice import load_phonopy
+    from screen_cli.stages.phonon_objects import load_phonopy
 
     ours = load_phonopy(*records)
     phonopy = Phonopy(ours.unitcell, supercell_matrix=ours.supercell_matrix, primitive_matrix="F")
-    phonopy.force_constants = records[1].arrays["fc2"]
+    phonopy.force_constants = records[1].fc2
     phonopy.run_mesh([11, 11, 11], with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
     thermal = phonopy.run_thermal_properties(temperatures=[300.0])
     gamma = np.asarray(phonopy.mesh.frequencies)[0]  # phonopy counts a translation when rounding makes it positive
@@ -85,19 +83,19 @@ def test_heat_capacity_and_displacements_are_phonopys(records: tuple[Record, Rec
 
     phonopys_r = get_physical_units().KB_J * get_physical_units().Avogadro  # constants of 2006
     expected = float(thermal.heat_capacity[0]) / phonopys_r - np.count_nonzero(gamma > 0) / 11**3
-    assert harmonic.data["cv_j_mol_k"] / R == pytest.approx(expected, rel=1e-6)
+    assert harmonic.cv_j_mol_k / R == pytest.approx(expected, rel=1e-6)
     matrices = phonopy.run_thermal_displacement_matrices(temperatures=[300.0], freq_min=1e-2)
     trace = np.trace(np.asarray(matrices.thermal_displacement_matrices)[0, 0]).real
-    assert harmonic.data["max_msd"] == pytest.approx(trace, rel=1e-6)
-    assert harmonic.data["msd"] == [harmonic.data["max_msd"]]
-    assert harmonic.data["msd_by_element"] == {"Cu": harmonic.data["max_msd"]}
+    assert harmonic.max_msd == pytest.approx(trace, rel=1e-6)
+    assert harmonic.first_msd == [harmonic.max_msd]
+    assert harmonic.msd_by_element == {"Cu": harmonic.max_msd}
 
 
 def test_irreducible_mesh_gives_what_the_full_mesh_does() -> None:
     """Atom by atom in Cu3Au, whose three copper atoms are equivalent but not at one q: phonopy on every q."""
     from ase import Atoms
 
-    from screen_cli.stages.lattice import load_phonopy
+    from screen_cli.stages.phonon_objects import load_phonopy
 
     places = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     alloy = Atoms("AuCu3", scaled_positions=places, cell=[3.75] * 3, pbc=True)
@@ -108,46 +106,42 @@ def test_irreducible_mesh_gives_what_the_full_mesh_does() -> None:
     phonopy.run_mesh([11, 11, 11], with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
     thermal = phonopy.run_thermal_displacements(temperatures=settings.temperatures, freq_min=1e-2)
     msd = np.asarray(thermal.thermal_displacements).reshape(2, 4, 3).sum(axis=2)
-    np.testing.assert_allclose(harmonic.arrays["msd"], msd, rtol=1e-6)
-    grid = harmonic.arrays["dos_frequencies"]
+    np.testing.assert_allclose(harmonic.msd, msd, rtol=1e-6)
+    grid = harmonic.dos_frequencies
     phonopy.run_projected_dos(freq_min=grid[0], freq_max=grid[-1], freq_pitch=grid[1] - grid[0])
     projected = np.asarray(phonopy.projected_dos.projected_dos)
     by_element = np.array([projected[1:].sum(axis=0), projected[0]])  # Cu, Au
-    assert list(harmonic.arrays["dos_elements"]) == [29, 79]
+    assert list(harmonic.dos_elements) == [29, 79]
     # integrals, which part as the square of the mesh: weights depend on how a cube is cut into tetrahedra
-    ours, theirs = (
-        np.cumsum(dos, axis=1) * (grid[1] - grid[0]) for dos in (harmonic.arrays["dos_by_element"], by_element)
-    )
+    ours, theirs = (np.cumsum(dos, axis=1) * (grid[1] - grid[0]) for dos in (harmonic.dos_by_element, by_element))
     np.testing.assert_allclose(theirs[:, -1], [9.0, 3.0], rtol=0.02)
     np.testing.assert_allclose(ours, theirs, atol=0.1)
 
 
-def test_displacements_are_classical_when_hot(records: tuple[Record, Record], harmonic: Record) -> None:
+def test_displacements_are_classical_when_hot(records: tuple[Displaced, ForceConstants], harmonic: Harmonic) -> None:
     """⟨u²⟩ → Σ k_B T / (m ω²) / N at high temperature."""
     from ase import units
 
-    weights, frequencies = harmonic.arrays["weights"], harmonic.arrays["frequencies"]
+    weights, frequencies = harmonic.weights, harmonic.frequencies
     omega = 2 * np.pi * frequencies * 1e12 / units.s
     inverse = np.where(frequencies > 1e-2, 1 / np.maximum(omega, 1e-12) ** 2, 0.0)
     mass = copper().get_masses()[0]
     expected = units.kB * 5000 / mass * (weights @ inverse.sum(axis=1)) / weights.sum()
-    assert harmonic.arrays["msd"][1, 0] == pytest.approx(expected, rel=2e-3)
+    assert harmonic.msd[1, 0] == pytest.approx(expected, rel=2e-3)
 
 
-def test_dos_counts_every_mode(harmonic: Record) -> None:
-    arrays = harmonic.arrays
-    assert np.trapezoid(arrays["dos"], arrays["dos_frequencies"]) == pytest.approx(3.0, rel=0.01)
-    np.testing.assert_allclose(arrays["dos_by_element"].sum(axis=0), arrays["dos"], atol=1e-12)
+def test_dos_counts_every_mode(harmonic: Harmonic) -> None:
+    assert np.trapezoid(harmonic.dos, harmonic.dos_frequencies) == pytest.approx(3.0, rel=0.01)
+    np.testing.assert_allclose(harmonic.dos_by_element.sum(axis=0), harmonic.dos, atol=1e-12)
 
 
-def test_bands_end_at_gamma_with_zero(harmonic: Record) -> None:
-    arrays = harmonic.arrays
-    at_gamma = np.abs(arrays["band_qpoints"]).max(axis=1) < 1e-12
+def test_bands_end_at_gamma_with_zero(harmonic: Harmonic) -> None:
+    at_gamma = np.abs(harmonic.band_qpoints).max(axis=1) < 1e-12
     assert at_gamma.any()
-    assert np.abs(arrays["band_frequencies"][at_gamma]).max() < 1e-3
-    assert len(arrays["band_starts"]) == len(arrays["band_connected"]) + 1
-    assert arrays["band_starts"][-1] == len(arrays["band_distances"])
-    assert harmonic.data["band_labels"][0] == r"$\Gamma$"
+    assert np.abs(harmonic.band_frequencies[at_gamma]).max() < 1e-3
+    assert len(harmonic.band_starts) == len(harmonic.band_connected) + 1
+    assert harmonic.band_starts[-1] == len(harmonic.band_distances)
+    assert harmonic.band_labels[0] == r"$\Gamma$"
 
 
 def elastic_constants() -> tuple[float, float, float]:
@@ -188,7 +182,7 @@ def equilibrium() -> float:
 def test_sound_velocities_follow_from_elastic_constants() -> None:
     from ase import units
 
-    from screen_cli.stages.lattice import load_phonopy
+    from screen_cli.stages.phonon_objects import load_phonopy
 
     lattice = equilibrium()
     c11, c12, c44 = elastic_constants()
@@ -204,11 +198,10 @@ def test_sound_velocities_follow_from_elastic_constants() -> None:
     np.testing.assert_allclose(slopes, metres_per_second, rtol=0.02)
 
 
-def test_averages_are_ordered(harmonic: Record) -> None:
-    data = harmonic.data
-    assert data["vs_transverse_m_s"] < data["vs_longitudinal_m_s"]
-    assert data["vs_m_s"] < (2 * data["vs_transverse_m_s"] + data["vs_longitudinal_m_s"]) / 3
-    assert 200 < data["debye_temperature_k"] < 450
+def test_averages_are_ordered(harmonic: Harmonic) -> None:
+    assert harmonic.vs_transverse_m_s < harmonic.vs_longitudinal_m_s
+    assert harmonic.vs_m_s < (2 * harmonic.vs_transverse_m_s + harmonic.vs_longitudinal_m_s) / 3
+    assert 200 < harmonic.debye_temperature_k < 450
 
 
 @pytest.mark.parametrize(
@@ -221,24 +214,25 @@ def test_stability_rule(gamma: float, other: float, stable: bool) -> None:
     assert is_stable(frequencies, translations, gamma_tolerance_thz=0.01, tolerance_thz=0.0) is stable
 
 
-def test_unstable_crystal_is_reported(records: tuple[Record, Record]) -> None:
+def test_unstable_crystal_is_reported(records: tuple[Displaced, ForceConstants]) -> None:
     """Turning the sign of fc2 makes every mode imaginary: reported, finite, and without sound velocity."""
-    turned = dataclasses.replace(records[1], arrays=records[1].arrays | {"fc2": -records[1].arrays["fc2"]})
+    turned = dataclasses.replace(records[1], fc2=-records[1].fc2)
     record = compute_harmonic(*(records[0], turned), dataclasses.replace(SETTINGS, mesh=[5, 5, 5]))
-    record.check_finite("harmonic")
-    assert record.data["stable"] is False
-    assert record.data["min_frequency_thz"] < -5
-    assert record.data["n_imaginary_modes"] == 3 * (125 - 1)
-    assert "vs_m_s" not in record.data
+    record.to_storage().check_finite("harmonic")
+    assert record.stable is False
+    assert record.min_frequency_thz < -5
+    assert record.n_imaginary_modes == 3 * (125 - 1)
+    assert "vs_m_s" not in record.to_storage().data
 
 
-def test_errors(records: tuple[Record, Record]) -> None:
+def test_errors(records: tuple[Displaced, ForceConstants]) -> None:
     with pytest.raises(ConfigError, match="three positive"):
         compute_harmonic(*records, HarmonicSettings(mesh=[0, 1, 1]))
-    wrong = Record({}, {"fc2": np.zeros((1, 32, 3, 3))})
+    wrong = dataclasses.replace(records[1], fc2=np.zeros((1, 32, 3, 3)))
     with pytest.raises(StructureError, match=r"has shape \(1, 32, 3, 3\), expected \(1, 108, 3, 3\)"):
         compute_harmonic(records[0], wrong, SETTINGS)
-    with pytest.raises(StructureError, match="no document 'yaml'"):
-        compute_harmonic(Record(), records[1], SETTINGS)
+    stored = records[0].to_storage()
+    with pytest.raises(RecordError, match="no document 'yaml'"):
+        Displaced.from_storage(dataclasses.replace(stored, documents={}))
     with pytest.raises(StructureError, match="BORN text cannot be read"):
         compute_harmonic(*records, SETTINGS, born="nonsense\n1 2\n")

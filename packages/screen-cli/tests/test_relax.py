@@ -13,7 +13,7 @@ from ase.units import GPa
 from screen_cli.calculators.registered import make_calculator
 from screen_cli.config import RelaxSettings
 from screen_cli.errors import CalculatorError, SymmetryLostError, UnsupportedElementError
-from screen_cli.stages.relax import relax, relaxed_atoms
+from screen_cli.stages.relax import relax
 
 
 class Broken(Calculator):
@@ -34,18 +34,18 @@ class Broken(Calculator):
 
 def test_relaxed_lattice_constant_has_no_stress():
     record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings())
-    atoms = relaxed_atoms(record)
+    atoms = record.atoms
     atoms.calc = EMT()
     assert np.abs(atoms.get_stress()).max() < 0.01 * GPa
     assert atoms.cell.volume * 4 == pytest.approx(3.59**3, rel=2e-3)  # EMT's own minimum, ase documentation
-    assert record.data["space_group"] == 225
-    assert record.data["volume"] == pytest.approx(atoms.cell.volume)
+    assert record.space_group == 225
+    assert record.volume == pytest.approx(atoms.cell.volume)
 
 
 def test_switched_off_keeps_the_cell():
     record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(enabled=False))
-    assert record.data["n_relax_steps"] == 0
-    assert record.data["volume"] == pytest.approx(3.75**3 / 4)
+    assert record.n_relax_steps == 0
+    assert record.volume == pytest.approx(3.75**3 / 4)
 
 
 def test_unknown_element_is_named():
@@ -77,18 +77,16 @@ def test_too_few_steps_and_too_large_change():
 def test_sevennet_relaxes_rocksalt():
     pytest.importorskip("sevenn")
     record = relax(bulk("NaCl", "rocksalt", a=5.5), make_calculator("sevennet", {"device": "cpu"}), RelaxSettings())
-    assert (4 * record.data["volume"]) ** (1 / 3) == pytest.approx(5.69, abs=0.02)  # PBE: 5.69 Å
-    assert record.data["fmax_final"] < 1e-4
+    assert (4 * record.volume) ** (1 / 3) == pytest.approx(5.69, abs=0.02)  # PBE: 5.69 Å
+    assert record.fmax_final < 1e-4
 
 
 def test_two_stages_keep_the_space_group():
     settings = RelaxSettings(two_stage=True, optimiser="fire")
     record = relax(bulk("Cu", a=3.75), EMT(), settings)
-    assert record.data["space_group"] == 225
-    assert record.data["relax_converged"]
-    assert record.data["volume"] == pytest.approx(
-        relax(bulk("Cu", a=3.75), EMT(), RelaxSettings()).data["volume"], rel=1e-4
-    )
+    assert record.space_group == 225
+    assert record.relax_converged
+    assert record.volume == pytest.approx(relax(bulk("Cu", a=3.75), EMT(), RelaxSettings()).volume, rel=1e-4)
 
 
 class Slanted(EMT):
@@ -103,21 +101,21 @@ def test_broken_space_group_falls_back_to_the_symmetric_stage():
     start = bulk("Cu", a=3.65)
     settings = RelaxSettings(two_stage=True)
     record = relax(start, Slanted(), settings)
-    assert record.data["fell_back_to_symmetric"]
-    assert record.data["space_group"] == 225
-    cell = relaxed_atoms(record).cell
+    assert record.fell_back_to_symmetric
+    assert record.space_group == 225
+    cell = record.atoms.cell
     assert cell.lengths() == pytest.approx(cell.lengths()[0])
     free = relax(start, EMT(), settings)
-    assert not free.data["fell_back_to_symmetric"]
+    assert not free.fell_back_to_symmetric
 
 
 def test_discarded_free_stage_does_not_count_as_unconverged():
     """The symmetric crystal that stays has converged, however its discarded successor ended."""
     settings = RelaxSettings(two_stage=True, max_steps=12)
     record = relax(bulk("Cu", a=3.65), Slanted(), settings)
-    assert record.data["fell_back_to_symmetric"]
-    assert record.data["relax_converged"]
-    assert record.data["n_relax_steps"] >= settings.max_steps  # the free stage did run out of steps
+    assert record.fell_back_to_symmetric
+    assert record.relax_converged
+    assert record.n_relax_steps >= settings.max_steps  # the free stage did run out of steps
 
 
 def test_unconverged_relaxation_is_accepted_only_when_asked():
@@ -125,4 +123,4 @@ def test_unconverged_relaxation_is_accepted_only_when_asked():
     with pytest.raises(CalculatorError, match="did not reach"):
         relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(**short))
     record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(accept_unconverged=True, **short))
-    assert not record.data["relax_converged"]
+    assert not record.relax_converged

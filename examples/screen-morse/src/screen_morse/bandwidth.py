@@ -8,5 +8,5 @@ from typing import Any
 
 def bandwidth(records: Mapping[str, Any]) -> dict[str, float]:
     """Return highest minus lowest frequency on the mesh, THz."""
-    frequencies = records["harmonic"].arrays["frequencies"]
+    frequencies = records["harmonic"].frequencies
     return {"bandwidth_thz": float(frequencies.max() - frequencies.min())}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ class WignerSolver:
         products wherever they can do the job: relaxation times, fc3 symmetric under exchange of its atoms, and arrays
         of less than 1 GiB per q point.
     """
+
+    coherences: ClassVar[bool] = True
+    direct_solution: ClassVar[bool] = True
 
     def __init__(self, *, scattering: str = "auto") -> None:
         if scattering not in ("auto", "products", "phono3py"):

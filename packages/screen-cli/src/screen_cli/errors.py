@@ -46,6 +46,10 @@ class PhysicsError(ScreenError, ArithmeticError):
     """A result is NaN, infinite or otherwise impossible; it is never written."""
 
 
+class RecordError(ScreenError, TypeError):
+    """A value or array of a record is missing, or of another type, dtype or shape."""
+
+
 class PluginError(ScreenError):
     """A plugin cannot be loaded, used, or found."""
 

@@ -24,8 +24,6 @@ FloatArray = NDArray[np.float64]
 Recompute = Callable[[Mapping[str, FloatArray], str], Mapping[str, Any]]
 """``recompute(arrays, last_stage)`` gives the records of the stages from the fit to the last one named."""
 
-_SUFFIX = "forces_committee"
-
 
 def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[str, Any]:
     """Give κ an interval.
@@ -33,8 +31,8 @@ def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[
     Parameters
     ----------
     records
-        ``forces`` with the arrays ``forces_committee`` (n_models, n_supercells, n_atoms, 3), eV/Å, and
-        ``forces_committee_fc2`` where there are fc2 supercells; ``conductivity`` of the mean forces.
+        ``forces`` with ``supercells.forces_committee`` (n_models, n_supercells, n_atoms, 3), eV/Å, and the same of
+        ``supercells_fc2`` where there are such; ``conductivity`` of the mean forces.
     recompute
         Sends forces through the run's stages.
 
@@ -55,12 +53,12 @@ def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[
 
     def evaluate(forces: Mapping[str, FloatArray]) -> dict[str, Any]:
         """Compute κ of one member; imaginary modes make its κ meaningless."""
-        data = recompute(forces, "conductivity")["conductivity"].data
-        if data["n_imaginary_modes_ignored"]:
-            raise ValueError(f"{data['n_imaginary_modes_ignored']} imaginary modes")
-        return _kappas(data)
+        conductivity = recompute(forces, "conductivity")["conductivity"]
+        if conductivity.n_imaginary_modes_ignored:
+            raise ValueError(f"{conductivity.n_imaginary_modes_ignored} imaginary modes")
+        return _kappas(conductivity)
 
-    values = propagate(_members(records), evaluate, nominal=_kappas(records["conductivity"].data))
+    values = propagate(_members(records), evaluate, nominal=_kappas(records["conductivity"]))
     total = values["kappa_total_w_mk"]
     found: dict[str, Any] = {"kappa_c_sigma_w_mk": None}
     for name in ("kappa_p", "kappa_c", "kappa_total"):
@@ -102,7 +100,7 @@ def frequency_interval(records: Mapping[str, Any], *, recompute: Recompute) -> d
 
     harmonic = records["harmonic"]
     values = propagate(_members(records), evaluate, nominal=_harmonic(harmonic))
-    weights = np.asarray(harmonic.arrays["weights"], dtype=np.float64)
+    weights = np.asarray(harmonic.weights, dtype=np.float64)
     square = (values["frequencies"].std ** 2).mean(axis=1)
     return {
         "frequency_sigma_thz": float(np.sqrt(np.average(square, weights=weights))),
@@ -116,8 +114,12 @@ def frequency_interval(records: Mapping[str, Any], *, recompute: Recompute) -> d
 
 def _members(records: Mapping[str, Any]) -> dict[str, FloatArray]:
     """Members' forces under the names that the stages read."""
-    arrays = records["forces"].arrays
-    found = {name.replace(_SUFFIX, "forces"): arrays[name] for name in arrays if name.startswith(_SUFFIX)}
+    sets = {"forces": records["forces"].supercells, "forces_fc2": records["forces"].supercells_fc2}
+    found = {
+        name: forces.forces_committee
+        for name, forces in sets.items()
+        if forces is not None and forces.forces_committee is not None
+    }
     if not found:
         raise CommitteeMemberError(
             "the forces of this crystal come from a single force field, so there is no interval. Set calculator.name = "
@@ -126,19 +128,19 @@ def _members(records: Mapping[str, Any]) -> dict[str, FloatArray]:
     return found
 
 
-def _kappas(data: Mapping[str, Any]) -> dict[str, Any]:
+def _kappas(conductivity: Any) -> dict[str, Any]:
     """κ of a conductivity record, W/(m K)."""
-    names = ("kappa_p_w_mk", "kappa_c_w_mk", "kappa_total_w_mk")
+    found = {name: getattr(conductivity, name) for name in ("kappa_p_w_mk", "kappa_c_w_mk", "kappa_total_w_mk")}
     return {
-        **{name: data[name] for name in names if data.get(name) is not None},
-        "by_temperature": data["kappa_by_temperature"]["kappa_total"],
+        **{name: value for name, value in found.items() if value is not None},
+        "by_temperature": conductivity.kappa_by_temperature["kappa_total"],
     }
 
 
 def _harmonic(record: Any) -> dict[str, Any]:
     """Scalars and frequencies of a harmonic record."""
-    scalars = {name: record.data[name] for name in ("min_frequency_thz", "max_msd", "cv_j_mol_k", "stable")}
-    return {**scalars, "frequencies": record.arrays["frequencies"]}
+    names = ("min_frequency_thz", "max_msd", "cv_j_mol_k", "stable", "frequencies")
+    return {name: getattr(record, name) for name in names}
 
 
 def _reasons(value: PropagatedValue) -> str:

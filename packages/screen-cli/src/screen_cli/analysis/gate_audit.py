@@ -8,7 +8,6 @@ interval of m/a through to the crystals that were not drawn.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +16,6 @@ from screen_cli.errors import FilterError
 from screen_cli.store.expression import evaluate
 
 CONFIDENCE = 0.95
-
-
-def is_drawn(structure_id: str, share: float, seed: int = 0) -> bool:
-    """Draw a crystal with probability ``share``, the same way each time: from the hash of its id and the seed."""
-    digest = hashlib.sha256(f"{seed}-{structure_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,16 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from screen_cli.crystal.masses import has_own_masses, without_natural_masses
+
 if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
 
 
 def ase_cell(cell: PhonopyAtoms) -> Atoms:
-    """ASE's view of a phonopy cell."""
-    return Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    """ASE's view of a phonopy cell, with masses where they are not the natural ones."""
+    atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True, masses=cell.masses)
+    return without_natural_masses(atoms)
 
 
 def phonopy_cell(atoms: Atoms) -> PhonopyAtoms:
@@ -22,7 +25,8 @@ def phonopy_cell(atoms: Atoms) -> PhonopyAtoms:
     from phonopy.structure.atoms import PhonopyAtoms
 
     scaled = atoms.get_scaled_positions(wrap=False)
-    return PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=scaled)
+    masses = atoms.get_masses() if has_own_masses(atoms) else None
+    return PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=scaled, masses=masses)
 
 
 def cartesian_rotations(cell: PhonopyAtoms, symprec: float = 1e-5) -> NDArray[np.float64]:

@@ -192,7 +192,7 @@ def screen_properties() -> Iterable[PropertyPlugin]:
 
         # my_plugin/bandwidth.py
         def bandwidth(records):
-            frequencies = records["harmonic"].arrays["frequencies"]
+            frequencies = records["harmonic"].frequencies
             return {"bandwidth_thz": float(frequencies.max() - frequencies.min())}
     """
     raise NotImplementedError

@@ -28,6 +28,8 @@ class PluginRecord:
         Lazy ``"package.module:attribute"``.
     pip : str or None
         What to install when the factory's module cannot be imported, e.g. ``"screen-cli[sevennet]"``.
+    version : str
+        Part of the content key of every result: change it when the numbers change.
     distribution : str
         Name and version of the distribution that registered the record; filled in by the host.
     """
@@ -36,6 +38,7 @@ class PluginRecord:
     summary: str
     factory: str
     pip: str | None = None
+    version: str = "1"
     distribution: str = ""
 
     def load(self) -> Any:
@@ -112,8 +115,7 @@ class StructureSourcePlugin(PluginRecord):
 class ForceConstantSolverPlugin(PluginRecord):
     """Displacements and forces to force constants.
 
-    ``factory(**options)`` returns an object with ``solve(phono3py, forces, forces_fc2, *, third_order) -> dict`` of
-    compact ``fc2`` and ``fc3``, as documented in :mod:`screen_cli.solvers.force_constants`.
+    ``factory(**options)`` returns a :class:`screen_cli.plugins.protocols.ForceConstantSolver`.
 
     Parameters
     ----------
@@ -129,14 +131,7 @@ class ForceConstantSolverPlugin(PluginRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ConductivitySolverPlugin(PluginRecord):
-    """Transport: ``factory(**options)`` returns a callable.
-
-    ``solver(phono3py, temperatures, *, lbte=False, isotope=True, boundary_mfp=None) -> dict[str, NDArray]``
-    with a ``phono3py.Phono3py`` that has fc2, fc3, mesh and (when given) NAC set. Arrays, with n_irr
-    irreducible q points and components xx yy zz yz xz xy: ``temperatures`` (n_temps,) K; ``kappa_p``
-    (n_temps, 6) W/(m K); ``frequency`` (n_irr, n_bands) THz; ``gamma`` (n_temps, n_irr, n_bands) HWHM in
-    THz; ``weights`` (n_irr,); ``qpoints`` (n_irr, 3); ``mode_kappa_p`` (n_temps, n_irr, n_bands, 6); with
-    coherences also ``kappa_c``, ``kappa_total`` and ``mode_kappa_c`` of the same shapes.
+    """Transport: ``factory(**options)`` returns a :class:`screen_cli.plugins.protocols.ConductivitySolver`.
 
     Parameters
     ----------
@@ -169,8 +164,9 @@ class MetricPlugin(PluginRecord):
 class PropertyPlugin(PluginRecord):
     """A per-structure property: ``factory(records, **options) -> dict[str, float | int | str | list]``.
 
-    ``records`` maps stage names to :class:`screen_cli.store.record.Record`; another property is the stage
-    ``property_<name>``, and naming it in ``needs`` runs it too. A property with arrays to keep returns a Record.
+    ``records`` maps stage names to the typed records of :mod:`screen_cli.stages`; another property is the stage
+    ``property_<name>``, a :class:`screen_cli.store.record.Record`, and naming it in ``needs`` runs it too. A property
+    with arrays to keep returns a Record.
 
     Parameters
     ----------
@@ -178,8 +174,6 @@ class PropertyPlugin(PluginRecord):
         Stages whose records the property reads; it runs after the last of them.
     columns : dict of str to str
         Name of each scalar it returns, and its meaning with unit.
-    version : str
-        Part of the content key: change it when the numbers change.
     uses_calculator : bool
         The function gets the force field of the run as keyword ``calculator``.
     recomputes : bool
@@ -196,7 +190,6 @@ class PropertyPlugin(PluginRecord):
 
     needs: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
-    version: str = "1"
     uses_calculator: bool = False
     recomputes: bool = False
     uses_structure: bool = False

@@ -16,14 +16,13 @@ import numpy as np
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, MissingExtraError, StructureError
 from screen_cli.physics.bonding import integrate_bonding
-from screen_cli.store.record import Record
 
 FILES = ("COHPCAR.lobster", "ICOHPLIST.lobster")
 TOLERANCE = 0.05
 """Largest relative difference between B − A and −ICOHP(E_F) of LOBSTER that counts as consistent."""
 
 
-def cohp(records: Mapping[str, Record], *, structure: Structure, folder: str = "") -> dict[str, Any]:
+def cohp(records: Mapping[str, Any], *, structure: Structure, folder: str = "") -> dict[str, Any]:
     """Average bonding and antibonding integrals over the pairs of atoms of a crystal.
 
     Parameters

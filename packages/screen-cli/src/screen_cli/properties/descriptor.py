@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from screen_cli.errors import ConfigError
-from screen_cli.stages.relax import relaxed_atoms
+from screen_cli.stages.relax import Relaxed
 from screen_cli.store.record import Record
 
 
-def descriptor(records: Any, *, calculator: Any) -> Record:
+def descriptor(records: Mapping[str, Any], *, calculator: Any) -> Record:
     """Average the force field's descriptors over the atoms of the relaxed crystal.
 
     Parameters
     ----------
-    records : mapping of str to Record
+    records : mapping of str to typed record
         ``relax``.
     calculator : ase.calculators.calculator.Calculator
         With a method ``descriptors(atoms)`` that returns (n_atoms, n_features), as sdnnff's and SevenNet's, or
@@ -39,5 +40,6 @@ def descriptor(records: Any, *, calculator: Any) -> Record:
             f"{type(calculator).__name__} does not. Leave it out of properties.names, and give the report "
             "--descriptors FILE."
         )
-    vector = np.asarray(describe(relaxed_atoms(records["relax"])), dtype=np.float64).mean(axis=0)
+    relaxed: Relaxed = records["relax"]
+    vector = np.asarray(describe(relaxed.atoms), dtype=np.float64).mean(axis=0)
     return Record({"n_features": len(vector)}, {"descriptor": vector})

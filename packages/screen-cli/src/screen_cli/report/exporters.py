@@ -163,10 +163,10 @@ def _atoms_with_info(row: Row, run: Any) -> Any:
     atoms = Structure.from_dict(run.store.read_structure(row["id"])).atoms.copy()
     keys = json.loads(row.get("keys") or "{}")
     if "relax" in keys:
-        from screen_cli.stages.relax import relaxed_atoms
+        from screen_cli.stages.relax import Relaxed
 
         record = run.store.read(row["id"], "relax", keys["relax"])
-        atoms = atoms if record is None else relaxed_atoms(record)
+        atoms = atoms if record is None else Relaxed.from_storage(record).atoms
     atoms.calc = None
     atoms.info = {name: value for name, value in row.items() if value is not None and name != "keys"}
     return atoms

@@ -131,7 +131,7 @@ def _most_wanted(rows: list[Row], number: int) -> set[int]:
 def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal:
     """Read the records of one crystal."""
     from screen_cli.crystal.structure import Structure
-    from screen_cli.stages.relax import relaxed_atoms
+    from screen_cli.stages.relax import Relaxed
 
     keys: dict[str, str] = json.loads(row.get("keys") or "{}")
     identity = row["id"]
@@ -159,7 +159,7 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
         if record is None:
             continue
         if stage == "relax":
-            atoms = relaxed_atoms(record)
+            atoms = Relaxed.from_storage(record).atoms
         if stage == "harmonic":
             view["bands"] = details.band_view(record)
         if stage == "conductivity":

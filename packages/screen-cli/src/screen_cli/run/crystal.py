@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from screen_cli.config import RunSettings, override_settings
+from screen_cli.config import override_settings
+from screen_cli.crystal.metadata import source_columns
+from screen_cli.crystal.structure import Structure
 from screen_cli.engines.messages import stage_begins
 from screen_cli.errors import ConfigError, PluginError, StoreError
+from screen_cli.run.born import find_born
+from screen_cli.run.force_field import RegisteredForceField
 from screen_cli.run.memory import keep_freed_memory, release_freed_memory
-from screen_cli.run.pipeline import HARMONIC_PREFIX, Context, Stage, stages_for
+from screen_cli.run.pipeline import stages_for
+from screen_cli.stages.stage import AnyRecord, Inputs, Stage
 from screen_cli.store.keys import content_key
-from screen_cli.store.record import Record
 from screen_cli.store.records import StoredRecord
 from screen_cli.store.run_directory import RunDirectory
 
@@ -55,14 +59,22 @@ class Outcome:
     computed: list[str] = field(default_factory=list)
 
 
-class _Records(Mapping[str, Record]):
-    """The records a stage needs: in memory when just made, else read on demand, else made again."""
+class Records(Mapping[str, AnyRecord]):
+    """The records a stage may read: in memory when just made, else read on demand, else made again.
 
-    def __init__(self, names: tuple[str, ...], load: Callable[[str], Record]) -> None:
+    Parameters
+    ----------
+    names : tuple of str
+        Stages that it declared.
+    load : callable
+        ``load(name)`` gives the record of a stage.
+    """
+
+    def __init__(self, names: tuple[str, ...], load: Callable[[str], AnyRecord]) -> None:
         self._names = names
         self._load = load
 
-    def __getitem__(self, name: str) -> Record:
+    def __getitem__(self, name: str) -> AnyRecord:
         if name not in self._names:
             raise KeyError(f"record '{name}' was not declared; this stage needs {list(self._names)}")
         return self._load(name)
@@ -111,91 +123,106 @@ def take_through(run: RunDirectory, structure_id: str, *, compute_missing: bool 
     With ``compute_missing=False`` nothing is computed: the outcome is what the records on disk say, with
     state ``"pending"`` at the first stage that has none.
     """
-    from screen_cli.crystal.metadata import source_columns
-    from screen_cli.crystal.structure import Structure
+    return _Passage(run, structure_id).go(compute_missing=compute_missing)
 
-    description = run.store.read_structure(structure_id)
-    structure = Structure.from_dict(description)
-    outcome = Outcome(scalars=source_columns(description))
-    own = structure.settings
-    settings = override_settings(run.settings, own, f"settings of {structure.provider_id}")
-    stages = {stage.name: stage for stage in stages_for(settings)}
 
-    memory: dict[str, Record] = {}
+class _Passage:
+    """One crystal on its way through the stages of a run."""
 
-    def load(name: str) -> Record:
-        if name not in memory:
-            record = run.store.read(structure_id, name, outcome.keys[name])
-            if record is None:
-                compute(stages[name])
-            else:
-                memory[name] = record
-        return memory[name]
+    def __init__(self, run: RunDirectory, structure_id: str) -> None:
+        description = run.store.read_structure(structure_id)
+        self.structure = Structure.from_dict(description)
+        self.outcome = Outcome(scalars=source_columns(description))
+        self._run, self._id = run, structure_id
+        origin = f"settings of {self.structure.provider_id}"
+        self._settings = override_settings(run.settings, self.structure.settings, origin)
+        self._stages: dict[str, Stage[Any]] = {stage.name: stage for stage in stages_for(self._settings)}
+        self._memory: dict[str, AnyRecord] = {}
 
-    def context_of(stage: Stage) -> Context:
-        return Context(structure, settings, _Records(stage.needs, load), outcome.scalars)
-
-    def compute(stage: Stage) -> StoredRecord:
-        run.mark_running(structure_id, stage.name)
-        stage_begins(stage.name)
-        start = time.perf_counter()
-        record = stage.run(context_of(stage))
-        seconds = time.perf_counter() - start
-        outcome.computed.append(stage.name)
-        stored = run.store.write(
-            structure_id,
-            stage.name,
-            outcome.keys[stage.name],
-            record,
-            seconds=seconds,
-            drop_arrays=_drops_arrays(stage.name, settings),
-        )
-        memory[stage.name] = record
-        outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
-        return stored
-
-    for stage in stages.values():
-        try:
+    def go(self, *, compute_missing: bool) -> Outcome:
+        """Find or make the record of each stage, until the end or until one fails or stops the crystal."""
+        outcome = self.outcome
+        for stage in self._stages.values():
             outcome.stage = stage.name
-            parents = [outcome.keys[name] for name in stage.needs]
-            key = content_key(structure_id, stage.name, stage.version, stage.depends(context_of(stage)), parents)
-            outcome.keys[stage.name] = key
-            stored = run.store.find(structure_id, stage.name, key)
-            if stored is None:
-                if not compute_missing:
+            try:
+                stored = self._find(stage)
+                if stored is None and not compute_missing:
                     outcome.keys.pop(stage.name)
                     outcome.state = "pending"
                     return outcome
-                stored = compute(stage)
-        except (StoreError, PluginError, ConfigError):
-            raise
-        except ImportError as error:
-            raise PluginError(f"{stage.name}: {error}") from error
-        except Exception as error:  # one bad crystal never stops a run
-            logger.debug("%s failed in %s", structure_id, stage.name, exc_info=True)
-            outcome.keys.pop(stage.name, None)
-            outcome.state, outcome.traceback = "failed", traceback.format_exc()
-            outcome.reason = f"{type(error).__name__}: {error}"
-            return outcome
-        _merge_scalars(outcome.scalars, stage.name, stored.data)
-        outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
-        if stage.name == "gate" and not stored.data["passed_gate"]:
-            outcome.state, outcome.reason = "skipped", stored.data["gate_reason"]
-            return outcome
-    outcome.stage = ""
-    return outcome
+                stored = stored or self._compute(stage)
+            except (StoreError, PluginError, ConfigError):
+                raise
+            except ImportError as error:
+                raise PluginError(f"{stage.name}: {error}") from error
+            except Exception as error:  # one bad crystal never stops a run
+                logger.debug("%s failed in %s", self._id, stage.name, exc_info=True)
+                outcome.keys.pop(stage.name, None)
+                outcome.state, outcome.traceback = "failed", traceback.format_exc()
+                outcome.reason = f"{type(error).__name__}: {error}"
+                return outcome
+            merge_scalars(outcome.scalars, stage, stored.data)
+            outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
+            if reason := stage.reason_to_stop(stored.data):
+                outcome.state, outcome.reason = "skipped", reason
+                return outcome
+        outcome.stage = ""
+        return outcome
+
+    def _find(self, stage: Stage[Any]) -> StoredRecord | None:
+        """Set the key of a stage and look for its record."""
+        parents = [self.outcome.keys[name] for name in stage.needs]
+        key = content_key(self._id, stage.name, stage.version, stage.depends(self._inputs(stage)), parents)
+        self.outcome.keys[stage.name] = key
+        return self._run.store.find(self._id, stage.name, key)
+
+    def _compute(self, stage: Stage[Any]) -> StoredRecord:
+        """Run a stage and keep its record."""
+        self._run.mark_running(self._id, stage.name)
+        stage_begins(stage.name)
+        start = time.perf_counter()
+        record = stage.run(self._inputs(stage))
+        seconds = time.perf_counter() - start
+        self.outcome.computed.append(stage.name)
+        stored = self._run.store.write(
+            self._id,
+            stage.name,
+            self.outcome.keys[stage.name],
+            record.to_storage(),
+            seconds=seconds,
+            drop_arrays=not stage.keeps_arrays(self._settings),
+        )
+        self._memory[stage.name] = record
+        self.outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
+        return stored
+
+    def _load(self, name: str) -> AnyRecord:
+        """Return the record of an earlier stage, made again where its arrays were not kept."""
+        if name not in self._memory:
+            record = self._run.store.read(self._id, name, self.outcome.keys[name])
+            if record is None:
+                self._compute(self._stages[name])
+            else:
+                self._memory[name] = self._stages[name].record_class.from_storage(record)
+        return self._memory[name]
+
+    def _inputs(self, stage: Stage[Any]) -> Inputs:
+        """What a stage may look at."""
+        return Inputs(
+            structure=self.structure,
+            settings=self._settings,
+            force_field=RegisteredForceField(self._settings.calculator),
+            records=Records(stage.needs, self._load),
+            scalars=self.outcome.scalars,
+            born=find_born(self._settings.nac.born, self.structure),
+        )
 
 
-def _merge_scalars(flat: dict[str, Any], stage: str, data: Mapping[str, Any]) -> None:
-    """Add a stage's scalars; a name already taken, or of the fit before the gate, gets the stage as prefix."""
+def merge_scalars(flat: dict[str, Any], stage: Stage[Any], data: Mapping[str, Any]) -> None:
+    """Add a stage's scalars to the columns of a crystal; a name already taken gets the stage as prefix."""
     for name, value in data.items():
         if isinstance(value, (bool, int, float, str)):
-            flat[f"{stage}_{name}" if name in flat or stage.startswith(HARMONIC_PREFIX) else name] = value
-
-
-def _drops_arrays(stage: str, settings: RunSettings) -> bool:
-    """Whether a stage's arrays are left out of the store."""
-    return stage.endswith("force_constants") and not settings.force_constants.keep
+            flat[f"{stage.name}_{name}" if name in flat or stage.prefixes_columns else name] = value
 
 
 @functools.lru_cache(maxsize=4)

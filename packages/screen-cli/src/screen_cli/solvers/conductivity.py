@@ -9,24 +9,35 @@ L. Chaput, Phys. Rev. Lett. 110, 265506 (2013), doi:10.1103/PhysRevLett.110.2655
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from screen_cli.crystal.masses import has_own_masses, mass_variances
+from screen_cli.crystal.phonopy_cells import ase_cell
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
+
+    from screen_cli.plugins.protocols import ConductivityArrays
 
 
 class StandardSolver:
     """Solve the phonon Boltzmann equation with phono3py; populations only, no coherences."""
 
+    coherences: ClassVar[bool] = False
+    direct_solution: ClassVar[bool] = True
+
     def __call__(
         self,
-        phono3py: Any,
+        phono3py: Phono3py,
         temperatures: Sequence[float] | NDArray[np.float64],
         *,
         lbte: bool = False,
         isotope: bool = True,
         boundary_mfp: float | None = None,
-    ) -> dict[str, NDArray[Any]]:
+    ) -> ConductivityArrays:
         """Return the conductivity.
 
         Parameters
@@ -37,32 +48,29 @@ class StandardSolver:
         lbte : bool
             Direct solution instead of the relaxation-time approximation.
         isotope : bool
-            Scattering by the natural isotope mixture.
+            Scattering by isotopes: of the natural mixture, unless the masses of the primitive cell are others.
         boundary_mfp : float, optional
             Boundary mean free path, micrometres.
 
         Returns
         -------
-        dict of str to ndarray
-            ``temperatures`` (n_temps,) K; ``kappa_p`` (n_temps, 6) W/(m K), components xx yy zz yz xz xy; with
-            ``lbte`` also ``kappa_rta``; ``frequency`` (n_irr, n_bands) THz; ``gamma`` (n_temps, n_irr, n_bands)
-            HWHM in THz, of all scattering; ``gamma_isotope`` (n_irr, n_bands) its part by isotopes; ``weights``
-            (n_irr,); ``qpoints`` (n_irr, 3) fractional; ``group_velocity`` (n_irr, n_bands, 3) Å·THz;
-            ``heat_capacity`` (n_temps, n_irr, n_bands) eV/K; ``mode_kappa_p`` (n_temps, n_irr, n_bands, 6), whose
-            sum over q and bands is the number of mesh points times κ.
+        dict
+            The arrays of :class:`screen_cli.plugins.protocols.ConductivityArrays`; with ``lbte`` also ``kappa_rta``.
         """
+        crystal = ase_cell(phono3py.primitive)
         phono3py.init_phph_interaction()
         phono3py.run_thermal_conductivity(
             is_LBTE=lbte,
             temperatures=np.asarray(temperatures, dtype=np.float64),
             is_isotope=isotope,
+            mass_variances=mass_variances(crystal) if isotope and has_own_masses(crystal) else None,
             boundary_mfp=boundary_mfp,
             log_level=0,
         )
         run = phono3py.thermal_conductivity
         velocities = np.asarray(run.group_velocities)
         gamma = np.array(run.gamma)[0]
-        result: dict[str, NDArray[Any]] = {}
+        result: dict[str, NDArray[np.float64]] = {}
         if isotope and run.gamma_isotope is not None:
             result["gamma_isotope"] = np.array(run.gamma_isotope)[0]
             gamma = gamma + result["gamma_isotope"]
@@ -70,7 +78,7 @@ class StandardSolver:
             gamma = gamma + _boundary_linewidth(velocities, boundary_mfp)
         if lbte:
             result["kappa_rta"] = np.array(run.kappa_RTA)[0]
-        return result | {
+        result |= {
             "temperatures": np.array(run.temperatures),
             "kappa_p": np.array(run.kappa)[0],
             "frequency": np.array(run.frequencies),
@@ -81,6 +89,7 @@ class StandardSolver:
             "heat_capacity": np.array(run.mode_heat_capacities),
             "mode_kappa_p": np.array(run.mode_kappa)[0],
         }
+        return cast("ConductivityArrays", result)
 
 
 def _boundary_linewidth(velocities: NDArray[np.float64], boundary_mfp: float) -> NDArray[np.float64]:

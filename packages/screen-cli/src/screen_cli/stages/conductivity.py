@@ -6,112 +6,269 @@ import contextlib
 import io
 import logging
 import math
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.config import ConductivitySettings
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.stages.lattice import load_phono3py
-from screen_cli.stages.mesh_ladder import mesh_error, rungs
+from screen_cli.physics.mesh_ladder import mesh_error, rungs
+from screen_cli.plugins.manager import installed_plugins
+from screen_cli.settings_file import settings_to_dict
+from screen_cli.solvers.registered import make_conductivity_solver
+from screen_cli.stages.displace import Displaced
+from screen_cli.stages.force_constants import ForceConstants
+from screen_cli.stages.phonon_objects import load_phono3py
+from screen_cli.stages.stage import Inputs, Stage, plugin_identity
 from screen_cli.store.expression import evaluate
-from screen_cli.store.record import Record
+from screen_cli.store.record import Json, TypedRecord, array, column, column_named
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
+
+    from screen_cli.plugins.protocols import ConductivityArrays, ConductivitySolver
 
 logger = logging.getLogger(__name__)
 
 _REFERENCE_TEMPERATURE = 300.0
-_MODE_ARRAYS = (
-    "frequency",
-    "gamma",
-    "gamma_isotope",
-    "group_velocity",
-    "heat_capacity",
-    "mode_kappa_p",
-    "mode_kappa_c",
-    "qpoints",
-    "weights",
-)
 HIGHEST_KAPPA = 1e4
 """W/(m K): diamond has 2 to 3 thousand; more comes from modes that hardly anything scatters on the mesh."""
 _IMAGINARY_THZ = -0.01
 
+Mesh = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """κ on one mesh.
+
+    Parameters
+    ----------
+    mesh : tuple of int
+    kappa_total_w_mk : tuple of float
+        Mean of xx, yy, zz at each temperature, W/(m K).
+    """
+
+    mesh: Mesh
+    kappa_total_w_mk: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conductivity(TypedRecord):
+    """Lattice thermal conductivity; tensors have the components xx yy zz yz xz xy.
+
+    Columns are a third of the trace at 300 K, or at the first temperature where 300 K is not among them.
+
+    Parameters
+    ----------
+    temperatures : ndarray
+        float64 (n_temps,), K.
+    kappa_p, kappa_total : ndarray
+        float64 (n_temps, 6), W/(m K): populations, and all.
+    kappa_c : ndarray, optional
+        float64 (n_temps, 6), W/(m K): coherences, where the solver has them.
+    kappa_rta : ndarray, optional
+        float64 (n_temps, 6), W/(m K): in relaxation-time approximation, beside the direct solution.
+    mesh : ndarray
+        int64 (3,).
+    frequency : ndarray, optional
+        float64 (n_irr, n_bands), THz; this and what follows are kept with ``keep_modes``.
+    gamma : ndarray, optional
+        float64 (n_temps, n_irr, n_bands), THz, half width at half maximum of all scattering.
+    gamma_isotope : ndarray, optional
+        float64 (n_irr, n_bands), THz.
+    group_velocity : ndarray, optional
+        float64 (n_irr, n_bands, 3), Å·THz.
+    heat_capacity : ndarray, optional
+        float64 (n_temps, n_irr, n_bands), eV/K.
+    mode_kappa_p, mode_kappa_c : ndarray, optional
+        float64 (n_temps, n_irr, n_bands, 6), W/(m K) times the number of mesh points.
+    qpoints : ndarray, optional
+        float64 (n_irr, 3), fractional.
+    weights : ndarray, optional
+        int64 (n_irr,).
+    method : {"rta", "lbte"}
+    n_imaginary_modes_ignored : int
+        On the full mesh; they carry no heat.
+    kappa_warnings : str
+        Sentences about what weakens the result; empty when there is none.
+    kappa_trusted : bool
+        Force constants are trusted, no mode is imaginary, and κ is possible.
+    kappa_ladder : tuple of Rung
+        κ on each mesh that was tried.
+    kappa_final_mesh : tuple of int
+    kappa_on_final_mesh : bool
+    kappa_mesh_error : float, optional
+        Estimated relative error of the mesh (:mod:`screen_cli.physics.mesh_ladder`), from three meshes on.
+    """
+
+    temperatures: NDArray[np.float64] = array(np.float64, "n_temps", copies=("temperature",))
+    kappa_p: NDArray[np.float64] = array(np.float64, "n_temps", 6)
+    kappa_total: NDArray[np.float64] = array(np.float64, "n_temps", 6, copies=("kappa",))
+    kappa_c: NDArray[np.float64] | None = array(np.float64, "n_temps", 6, optional=True)
+    kappa_rta: NDArray[np.float64] | None = array(np.float64, "n_temps", 6, optional=True)
+    mesh: NDArray[np.int64] = array(np.int64, 3)
+    frequency: NDArray[np.float64] | None = array(np.float64, "n_irr", "n_bands", optional=True)
+    gamma: NDArray[np.float64] | None = array(np.float64, "n_temps", "n_irr", "n_bands", optional=True)
+    gamma_isotope: NDArray[np.float64] | None = array(np.float64, "n_irr", "n_bands", optional=True)
+    group_velocity: NDArray[np.float64] | None = array(np.float64, "n_irr", "n_bands", 3, optional=True)
+    heat_capacity: NDArray[np.float64] | None = array(np.float64, "n_temps", "n_irr", "n_bands", optional=True)
+    mode_kappa_p: NDArray[np.float64] | None = array(np.float64, "n_temps", "n_irr", "n_bands", 6, optional=True)
+    mode_kappa_c: NDArray[np.float64] | None = array(np.float64, "n_temps", "n_irr", "n_bands", 6, optional=True)
+    qpoints: NDArray[np.float64] | None = array(np.float64, "n_irr", 3, optional=True)
+    weights: NDArray[np.int64] | None = array(np.int64, "n_irr", optional=True)
+    method: str
+    n_imaginary_modes_ignored: int
+    kappa_warnings: str
+    kappa_trusted: bool
+    kappa_ladder: tuple[Rung, ...]
+    kappa_final_mesh: Mesh
+    kappa_on_final_mesh: bool
+    kappa_mesh_error: float | None = None
+
+    @column
+    def kappa_temperature_k(self) -> float:
+        """Temperature of the columns, K."""
+        return float(self.temperatures[self._row])
+
+    @column
+    def kappa_p_w_mk(self) -> float:
+        """κ of the populations, W/(m K)."""
+        return float(self.kappa_p[self._row, :3].mean())
+
+    @column_named(nullable=True)
+    def kappa_c_w_mk(self) -> float | None:
+        """κ of the coherences, W/(m K); None where the solver has none."""
+        return None if self.kappa_c is None else float(self.kappa_c[self._row, :3].mean())
+
+    @column
+    def kappa_total_w_mk(self) -> float:
+        """κ, W/(m K)."""
+        return float(self.kappa_total[self._row, :3].mean())
+
+    @column
+    def kappa_mesh(self) -> list[int]:
+        """The mesh as a list."""
+        return [int(number) for number in self.mesh]
+
+    @column
+    def kappa_by_temperature(self) -> dict[str, list[float]]:
+        """Mean of xx, yy, zz at every temperature, W/(m K), of ``kappa_p``, ``kappa_c`` and ``kappa_total``."""
+        tensors = {"kappa_p": self.kappa_p, "kappa_c": self.kappa_c, "kappa_total": self.kappa_total}
+        return {
+            name: [float(value) for value in tensor[:, :3].mean(axis=1)]
+            for name, tensor in tensors.items()
+            if tensor is not None
+        }
+
+    @property
+    def _row(self) -> int:
+        """Row of the temperature of the columns."""
+        row = int(np.argmin(np.abs(self.temperatures - _REFERENCE_TEMPERATURE)))
+        return row if abs(self.temperatures[row] - _REFERENCE_TEMPERATURE) <= 1e-6 else 0
+
+
+@dataclass(frozen=True)
+class ComputeConductivity(Stage[Conductivity]):
+    """The stage: force constants in, κ out."""
+
+    name: str = "conductivity"
+    needs: tuple[str, ...] = ("displace", "force_constants")
+    version: int = 2  # scattering = "products" averages all three origins
+    record_class: ClassVar[type[Conductivity]] = Conductivity
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Settings, solver and Born charges."""
+        settings = inputs.settings.conductivity
+        plugin = installed_plugins().get("conductivity_solvers", settings.solver)
+        return [settings_to_dict(settings), plugin_identity(plugin), inputs.born_dependence()]
+
+    def run(self, inputs: Inputs) -> Conductivity:
+        """Compute κ."""
+        settings = inputs.settings.conductivity
+        return compute_conductivity(
+            inputs.record("displace", Displaced),
+            inputs.record("force_constants", ForceConstants),
+            settings,
+            make_conductivity_solver(settings.solver, settings.options),
+            born=inputs.born,
+            nac_method=inputs.settings.nac.method,
+        )
+
 
 def compute_conductivity(
-    displace_record: Record,
-    force_constants: Record,
+    displaced: Displaced,
+    force_constants: ForceConstants,
     settings: ConductivitySettings,
-    solver: Any,
+    solver: ConductivitySolver,
     *,
     born: str | None = None,
     nac_method: str = "gonze",
-) -> Record:
+) -> Conductivity:
     """Compute κ at every temperature.
 
     Parameters
     ----------
-    displace_record, force_constants : Record
-        Of those stages, with fc3.
+    displaced : Displaced
+    force_constants : ForceConstants
+        With fc3.
     settings : ConductivitySettings
-    solver : callable
-        As in :class:`screen_cli.plugins.records.ConductivitySolverPlugin`.
+    solver : ConductivitySolver
     born : str, optional
         Text of a BORN file.
     nac_method : {"gonze", "wang"}
 
-    Returns
-    -------
-    Record
-        data: ``kappa_p_w_mk``, ``kappa_total_w_mk`` and, with coherences, ``kappa_c_w_mk``: a third of the trace
-        at 300 K, or at the first temperature (``kappa_temperature_k``); ``kappa_mesh``; ``method``;
-        ``n_imaginary_modes_ignored``; ``kappa_warnings`` (text, empty when there is none); ``kappa_trusted``;
-        ``kappa_ladder``, κ at every temperature on each mesh that was tried; ``kappa_final_mesh`` and
-        ``kappa_on_final_mesh``; with three meshes or more ``kappa_mesh_error`` (see
-        :mod:`screen_cli.stages.mesh_ladder`).
-
-        arrays: ``temperatures`` (n_temps,) K, ``kappa_p``, ``kappa_total`` and ``kappa_c`` (n_temps, 6) W/(m K),
-        components xx yy zz yz xz xy; ``kappa``, the same as ``kappa_total``, for phono3py's tools;
-        ``temperature`` likewise; ``mesh`` (3,); with ``keep_modes`` every mode-resolved array of the solver.
-
     Raises
     ------
     ConfigError
-        Bad mesh, spacing or temperature, or no fc3.
+        Bad mesh, spacing or temperature, no fc3, or a direct solution that the solver has not.
     PhysicsError
         κ is NaN or infinite.
     """
-    if "fc3" not in force_constants.arrays:
+    if force_constants.fc3 is None:
         raise ConfigError("κ needs fc3, but only fc2 was fitted. Set force_constants.third_order = true.")
+    if settings.method == "lbte" and not solver.direct_solution:
+        raise ConfigError(
+            f"solver '{settings.solver}' has no direct solution of the Boltzmann equation. Set conductivity.method = "
+            '"rta", or another solver.'
+        )
     temperatures = _checked_temperatures(settings.temperatures)
-    phono3py = load_phono3py(displace_record, force_constants=force_constants, born=born, nac_method=nac_method)
+    phono3py = load_phono3py(displaced, force_constants=force_constants, born=born, nac_method=nac_method)
     final = choose_mesh(settings, np.asarray(phono3py.primitive.cell))
     meshes: list[list[int]] = []
     kappas: list[NDArray[np.float64]] = []
     for mesh in rungs(final, settings.ladder):
         phono3py.mesh_numbers = mesh
         try:
-            record = _to_record(_solve(phono3py, temperatures, settings, solver), mesh, settings, force_constants)
+            found = _judged(_solve(phono3py, temperatures, settings, solver), mesh, settings, force_constants.trusted)
         except PhysicsError:
             if mesh == final:
                 raise
             continue  # too coarse for this crystal
         meshes.append(mesh)
-        kappas.append(record.arrays["kappa_total"][:, :3].mean(axis=1))
+        kappas.append(found.kappa_total[:, :3].mean(axis=1))
         error = mesh_error(meshes, kappas, final)
-        if error < settings.ladder_tolerance and not _matters(record.data, settings):
+        if error < settings.ladder_tolerance and not _matters(found, settings):
             break
-    ladder = [{"mesh": mesh, "kappa_total_w_mk": kappa.tolist()} for mesh, kappa in zip(meshes, kappas, strict=True)]
-    known = {"kappa_mesh_error": error} if math.isfinite(error) else {}
-    on_mesh = {"kappa_ladder": ladder, "kappa_final_mesh": final, "kappa_on_final_mesh": mesh == final}
-    return Record(record.data | known | on_mesh, record.arrays)
+    ladder = (Rung(_triple(mesh), tuple(kappa.tolist())) for mesh, kappa in zip(meshes, kappas, strict=True))
+    return replace(
+        found,
+        kappa_ladder=tuple(ladder),
+        kappa_final_mesh=_triple(final),
+        kappa_on_final_mesh=mesh == final,
+        kappa_mesh_error=error if math.isfinite(error) else None,
+    )
 
 
 def _solve(
-    phono3py: Any, temperatures: NDArray[np.float64], settings: ConductivitySettings, solver: Any
-) -> dict[str, NDArray[Any]]:
+    phono3py: Phono3py, temperatures: NDArray[np.float64], settings: ConductivitySettings, solver: ConductivitySolver
+) -> ConductivityArrays:
     """Run the solver on the mesh that is set; what it prints goes to the log."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        result: dict[str, NDArray[Any]] = solver(
+        result = solver(
             phono3py,
             temperatures,
             lbte=settings.method == "lbte",
@@ -123,9 +280,15 @@ def _solve(
     return result
 
 
-def _matters(data: dict[str, Any], settings: ConductivitySettings) -> bool:
+def _matters(found: Conductivity, settings: ConductivitySettings) -> bool:
     """Whether the crystal goes to the final mesh in any case."""
-    return bool(settings.refine_where) and bool(evaluate(settings.refine_where, data))
+    return bool(settings.refine_where) and bool(evaluate(settings.refine_where, found.to_storage().data))
+
+
+def _triple(mesh: list[int]) -> Mesh:
+    """Three numbers."""
+    x, y, z = mesh
+    return x, y, z
 
 
 def choose_mesh(settings: ConductivitySettings, cell: NDArray[np.float64]) -> list[int]:
@@ -156,80 +319,95 @@ def choose_mesh(settings: ConductivitySettings, cell: NDArray[np.float64]) -> li
     return [number + 1 - number % 2 for number in numbers]
 
 
-def _to_record(
-    result: dict[str, NDArray[Any]], mesh: list[int], settings: ConductivitySettings, force_constants: Record
-) -> Record:
-    """Check a solver's arrays and name the scalars."""
+def _judged(result: ConductivityArrays, mesh: list[int], settings: ConductivitySettings, trusted: bool) -> Conductivity:
+    """Check a solver's arrays, and say what weakens them."""
     for name in ("temperatures", "kappa_p"):
         if name not in result:
             raise PhysicsError(f"the conductivity solver returned no '{name}' (only {sorted(result)}).")
-    coherences = "kappa_c" in result
-    kappa: dict[str, NDArray[np.float64]] = {
-        name: np.array(result[name]) for name in ("kappa_p", "kappa_c") if name in result
-    }
-    kappa["kappa_total"] = np.array(result["kappa_total"]) if "kappa_total" in result else kappa["kappa_p"]
-    temperatures = np.array(result["temperatures"], dtype=np.float64)
-    for name, tensor in kappa.items():
-        if tensor.shape != (len(temperatures), 6) or not np.isfinite(tensor).all():
+    given: Mapping[str, Any] = {**result}
+    fields: dict[str, Any] = {name: _taken(name, given[name]) for name in _SOLVED if name in given}
+    fields.setdefault("kappa_total", fields["kappa_p"])
+    n_temps = len(fields["temperatures"])
+    for name in ("kappa_p", "kappa_c", "kappa_total"):
+        tensor = fields.get(name)
+        if tensor is not None and (tensor.shape != (n_temps, 6) or not np.isfinite(tensor).all()):
             raise PhysicsError(
                 f"{name} has shape {tensor.shape} and {np.count_nonzero(~np.isfinite(tensor))} values that are not "
-                f"finite, expected {(len(temperatures), 6)} finite ones. Imaginary modes or empty linewidths are "
+                f"finite, expected {(n_temps, 6)} finite ones. Imaginary modes or empty linewidths are "
                 "the usual cause; look at min_frequency_thz."
             )
-    index = int(np.argmin(np.abs(temperatures - _REFERENCE_TEMPERATURE)))
-    if abs(temperatures[index] - _REFERENCE_TEMPERATURE) > 1e-6:
-        index = 0
-    data: dict[str, Any] = {f"{name}_w_mk": float(tensor[index, :3].mean()) for name, tensor in kappa.items()}
-    data["kappa_temperature_k"] = float(temperatures[index])
-    data["kappa_mesh"] = list(mesh)
-    data["kappa_by_temperature"] = {
-        name: [float(value) for value in tensor[:, :3].mean(axis=1)] for name, tensor in kappa.items()
-    }
-    if not coherences:
-        data["kappa_c_w_mk"] = None
-    data["method"] = settings.method
-    imaginary = 0
-    if "frequency" in result:
-        n_imaginary = np.count_nonzero(np.asarray(result["frequency"]) < _IMAGINARY_THZ, axis=1)
-        weights = np.asarray(result.get("weights", np.ones(len(n_imaginary))))
-        imaginary = int(np.dot(n_imaginary, weights))
-    data["n_imaginary_modes_ignored"] = imaginary
-    warnings = list(_warnings(data, kappa, settings))
-    data["kappa_warnings"] = " ".join(warnings)
-    impossible = any(_impossibilities(data, kappa))
-    data["kappa_trusted"] = bool(force_constants.data.get("trusted", True) and not imaginary and not impossible)
+    imaginary = _count_imaginary(fields)
+    if not settings.keep_modes:
+        fields = {name: values for name, values in fields.items() if name not in _OF_MODES}
+    found = Conductivity(
+        **fields,
+        mesh=np.array(mesh, dtype=np.int64),
+        method=settings.method,
+        n_imaginary_modes_ignored=imaginary,
+        kappa_warnings="",
+        kappa_trusted=False,
+        kappa_ladder=(),
+        kappa_final_mesh=_triple(mesh),
+        kappa_on_final_mesh=True,
+    )
+    warnings = list(_warnings(found, settings))
     for warning in warnings:
         logger.warning("%s", warning)
-    arrays: dict[str, NDArray[Any]] = {"temperatures": temperatures, "temperature": temperatures, **kappa}
-    arrays["kappa"] = kappa["kappa_total"]
-    arrays["mesh"] = np.array(mesh, dtype=np.int64)
-    if "kappa_rta" in result:
-        arrays["kappa_rta"] = np.array(result["kappa_rta"])
-    if settings.keep_modes:
-        arrays |= {name: np.array(result[name]) for name in _MODE_ARRAYS if name in result}
-    return Record(data, arrays)
+    possible = not any(_impossibilities(found))
+    return replace(found, kappa_warnings=" ".join(warnings), kappa_trusted=trusted and not imaginary and possible)
 
 
-def _warnings(data: dict[str, Any], kappa: dict[str, NDArray[np.float64]], settings: ConductivitySettings) -> Any:
+_OF_MODES = (
+    "frequency",
+    "gamma",
+    "gamma_isotope",
+    "group_velocity",
+    "heat_capacity",
+    "mode_kappa_p",
+    "mode_kappa_c",
+    "qpoints",
+    "weights",
+)
+_SOLVED = ("temperatures", "kappa_p", "kappa_c", "kappa_total", "kappa_rta", *_OF_MODES)
+
+
+def _taken(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Copy an array of the solver in the record's dtype; whole numbers stay whole."""
+    wanted = np.int64 if name == "weights" else np.float64
+    copy = np.array(values)
+    if not np.can_cast(copy.dtype, wanted, casting="same_kind"):
+        raise PhysicsError(f"the conductivity solver returned {name} as {copy.dtype}, expected {np.dtype(wanted)}.")
+    return copy.astype(wanted, copy=False)
+
+
+def _count_imaginary(fields: dict[str, NDArray[Any]]) -> int:
+    """Imaginary modes of the full mesh."""
+    if "frequency" not in fields:
+        return 0
+    n_imaginary = np.count_nonzero(fields["frequency"] < _IMAGINARY_THZ, axis=1)
+    return int(np.dot(n_imaginary, fields.get("weights", np.ones(len(n_imaginary)))))
+
+
+def _warnings(found: Conductivity, settings: ConductivitySettings) -> Iterator[str]:
     """Yield sentences about what weakens the result."""
     if settings.mesh and any(number % 2 == 0 for number in settings.mesh):
         yield (
             f"Mesh {settings.mesh} is even; κ converges along odd and even meshes differently, so compare only "
             "meshes of one parity."
         )
-    if min(data["kappa_mesh"]) < 5:
-        yield f"Mesh {data['kappa_mesh']} is coarse: κ may be off by tens of per cent."
-    if data["n_imaginary_modes_ignored"]:
-        yield f"{data['n_imaginary_modes_ignored']} imaginary modes of the mesh carry no heat here."
-    yield from _impossibilities(data, kappa)
+    if min(found.kappa_mesh) < 5:
+        yield f"Mesh {found.kappa_mesh} is coarse: κ may be off by tens of per cent."
+    if found.n_imaginary_modes_ignored:
+        yield f"{found.n_imaginary_modes_ignored} imaginary modes of the mesh carry no heat here."
+    yield from _impossibilities(found)
 
 
-def _impossibilities(data: dict[str, Any], kappa: dict[str, NDArray[np.float64]]) -> Any:
+def _impossibilities(found: Conductivity) -> Iterator[str]:
     """Yield sentences about a κ that no crystal has."""
-    if kappa["kappa_p"][:, :3].min() <= 0:
-        yield f"κ_P is not positive ({kappa['kappa_p'][:, :3].min():.3g} W/(m K))."
-    if data["kappa_total_w_mk"] > HIGHEST_KAPPA:
-        yield f"κ = {data['kappa_total_w_mk']:.3g} W/(m K) is beyond any crystal: is the fit of fc3 determined?"
+    if found.kappa_p[:, :3].min() <= 0:
+        yield f"κ_P is not positive ({found.kappa_p[:, :3].min():.3g} W/(m K))."
+    if found.kappa_total_w_mk > HIGHEST_KAPPA:
+        yield f"κ = {found.kappa_total_w_mk:.3g} W/(m K) is beyond any crystal: is the fit of fc3 determined?"
 
 
 def _checked_temperatures(temperatures: list[float]) -> NDArray[np.float64]:

@@ -7,38 +7,225 @@ atoms displaced at a time, phono3py's own) is the alternative.
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
+from screen_cli.crystal.masses import has_own_masses
 from screen_cli.crystal.phonopy_cells import symmetry_action
-from screen_cli.crystal.standard_cell import standardise
+from screen_cli.crystal.supercell import Multiples, checked_multiples, choose_supercell, shortest_translation
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
+from screen_cli.physics.random_displacements import random_displacements, seeded_generator
 from screen_cli.physics.rank_guard import (
     check_determined,
     count_free_parameters,
     displacements_span,
     required_supercells,
 )
-from screen_cli.store.record import Record
+from screen_cli.plugins.manager import installed_plugins
+from screen_cli.settings_file import settings_to_dict
+from screen_cli.solvers.registered import make_force_constant_solver
+from screen_cli.stages.relax import Relaxed
+from screen_cli.stages.stage import Inputs, Stage, plugin_identity
+from screen_cli.store.record import Json, TypedRecord, array, column, document, part
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
-
-logger = logging.getLogger(__name__)
+    from phonopy.structure.atoms import PhonopyAtoms
 
 Kind = Literal["random", "finite-difference"]
 _MIN_PAIRS_FC2 = 2
+_OF_RANDOM_SETS = ("seed", "margin", "min_pairs", "n_supercells", "n_supercells_fc2", "paired")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SupercellSet(TypedRecord):
+    """One supercell and its displacements.
+
+    Parameters
+    ----------
+    displacements : ndarray
+        float64 (n_supercells, n_atoms, 3), Cartesian, Å; partners of a ± pair are neighbours (2i, 2i+1).
+    cell : ndarray
+        float64 (3, 3), rows are lattice vectors, Å.
+    positions : ndarray
+        float64 (n_atoms, 3), of the undisplaced supercell, Å.
+    numbers : ndarray
+        int64 (n_atoms,), atomic numbers.
+    """
+
+    displacements: NDArray[np.float64] = array(np.float64, "n_supercells", "n_atoms", 3)
+    cell: NDArray[np.float64] = array(np.float64, 3, 3, name="supercell_cell")
+    positions: NDArray[np.float64] = array(np.float64, "n_atoms", 3, name="supercell_positions")
+    numbers: NDArray[np.int64] = array(np.int64, "n_atoms", name="supercell_numbers")
+
+    @classmethod
+    def of(cls, supercell: PhonopyAtoms, displacements: NDArray[np.float64]) -> SupercellSet:
+        """Take cell, positions and numbers from phonopy's supercell."""
+        return cls(
+            displacements=displacements,
+            cell=np.array(supercell.cell, dtype=np.float64),
+            positions=np.array(supercell.positions, dtype=np.float64),
+            numbers=np.array(supercell.numbers, dtype=np.int64),
+        )
+
+    @property
+    def perfect(self) -> Atoms:
+        """The undisplaced supercell."""
+        return Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=True)
+
+    def has_same_supercells(self, other: SupercellSet) -> bool:
+        """Whether another set is this one, number by number."""
+        names = ("displacements", "positions", "numbers", "cell")
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Displaced(TypedRecord):
+    """Displaced supercells of one crystal.
+
+    Parameters
+    ----------
+    supercells : SupercellSet
+        For fc3, and for fc2 unless that has its own; without any displacement where fc2 alone is fitted to finite
+        differences.
+    supercells_fc2 : SupercellSet, optional
+        For fc2 alone (names on disk end in ``_fc2``).
+    yaml : str
+        The complete phono3py_disp.yaml with the displacement datasets.
+    kind : {"random", "finite-difference"}
+    paired : bool
+        ± pairs.
+    distance : float
+        Å.
+    n_params_fc2, n_params_fc3 : int
+        Free parameters in the fc3 supercell.
+    n_params_fc2_supercell : int, optional
+        Free parameters of fc2 in its own supercell.
+    equations_ratio : float, optional
+        Independent equations over free parameters (random sets).
+    supercell_dim, supercell_dim_fc2 : tuple of int
+        Diagonal multiples of the base cell.
+    supercell_base : {"conventional", "primitive"}
+    supercell_length : float
+        Shortest lattice translation of the supercell, Å.
+    """
+
+    supercells: SupercellSet = part(SupercellSet)
+    supercells_fc2: SupercellSet | None = part(SupercellSet, "_fc2", optional=True)
+    yaml: str = document("yaml")
+    kind: Kind
+    paired: bool
+    distance: float
+    n_params_fc2: int
+    n_params_fc3: int
+    n_params_fc2_supercell: int | None = None
+    equations_ratio: float | None = None
+    supercell_dim: Multiples
+    supercell_dim_fc2: Multiples | None = None
+    supercell_base: Literal["conventional", "primitive"]
+    supercell_length: float
+
+    @column
+    def n_supercells(self) -> int:
+        """Number of displaced fc3 supercells."""
+        return len(self.supercells.displacements)
+
+    @column
+    def n_supercells_fc2(self) -> int:
+        """Number of displaced fc2 supercells; 0 where fc3's serve both."""
+        return 0 if self.supercells_fc2 is None else len(self.supercells_fc2.displacements)
+
+    @column
+    def n_atoms_supercell(self) -> int:
+        """Atoms of the fc3 supercell."""
+        return len(self.supercells.numbers)
+
+    @column
+    def n_atoms_supercell_fc2(self) -> int | None:
+        """Atoms of the fc2 supercell, where there is one."""
+        return None if self.supercells_fc2 is None else len(self.supercells_fc2.numbers)
+
+    @property
+    def sets(self) -> tuple[SupercellSet, ...]:
+        """The sets that have displacements."""
+        both = (self.supercells, self.supercells_fc2)
+        return tuple(item for item in both if item is not None and len(item.displacements))
+
+
+@dataclass(frozen=True)
+class Displace(Stage[Displaced]):
+    """The stage: relaxed crystal in, displaced supercells out.
+
+    Parameters
+    ----------
+    only_fc2 : bool
+        For a fit of fc2 alone: the fc2 supercell where one is given, and as few supercells as it needs.
+    known_fc2 : str
+        Stage whose displacements of the fc2 supercell are taken instead of new ones; empty: none.
+    """
+
+    name: str = "displace"
+    only_fc2: bool = False
+    known_fc2: str = ""
+    version: int = 1
+    prefixes_columns: bool = False
+    record_class: ClassVar[type[Displaced]] = Displaced
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The relaxed crystal, and displacements that are known."""
+        return ("relax", self.known_fc2) if self.known_fc2 else ("relax",)
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Settings, the kind of displacements, and what the cutoffs of the solver depend on."""
+        settings = inputs.settings
+        fit = settings.force_constants
+        plugin = installed_plugins().get("force_constant_solvers", fit.solver)
+        third_order = fit.third_order and not self.only_fc2
+        counted: list[Json] = [fit.options, plugin_identity(plugin)] if fit.options and third_order else []
+        own = settings_to_dict(settings.displace)
+        if plugin.displacements != "random":  # nothing is drawn
+            own = {name: value for name, value in own.items() if name not in _OF_RANDOM_SETS}
+        return [own, plugin.displacements, third_order, inputs.structure.id, *counted]
+
+    def run(self, inputs: Inputs) -> Displaced:
+        """Choose supercells and displacements."""
+        settings = inputs.settings
+        fit = settings.force_constants
+        kind = installed_plugins().get("force_constant_solvers", fit.solver).displacements
+        solver = None if self.only_fc2 else make_force_constant_solver(fit.solver, fit.options)
+        if self.only_fc2 and settings.displace.dim_fc2 and settings.displace.n_supercells_fc2 == 0:
+            kind = "finite-difference"  # as the fc2 supercells beside fc3
+        known = inputs.record(self.known_fc2, Displaced).supercells if self.known_fc2 else None
+        return displace(
+            inputs.record("relax", Relaxed).atoms,
+            harmonic_settings(settings.displace) if self.only_fc2 else settings.displace,
+            kind=kind,
+            third_order=fit.third_order and not self.only_fc2,
+            seed_text=inputs.structure.id,
+            count=solver.count_parameters if solver is not None and solver.has_cutoff else None,
+            displacements_fc2=known.displacements if known is not None and kind == "random" else None,
+        )
+
+
+def harmonic_settings(settings: DisplaceSettings) -> DisplaceSettings:
+    """Settings of a fit of fc2 alone: the fc2 supercell where one is given, and as few supercells as it needs."""
+    return replace(
+        settings,
+        dim=settings.dim_fc2 or settings.dim,
+        dim_fc2=[],
+        n_supercells=settings.n_supercells_fc2,
+        n_supercells_fc2=None,
+        min_pairs=_MIN_PAIRS_FC2,
+    )
 
 
 def displace(
@@ -49,9 +236,9 @@ def displace(
     third_order: bool = True,
     seed_text: str = "",
     symprec: float = 1e-3,
-    count: Callable[[Phono3py], dict[int, int]] | None = None,
+    count: Callable[[Phono3py], dict[int, int] | None] | None = None,
     displacements_fc2: NDArray[np.float64] | None = None,
-) -> Record:
+) -> Displaced:
     """Choose the supercell and displace it.
 
     Parameters
@@ -70,22 +257,10 @@ def displace(
         Symmetry tolerance of the standardisation, Å.
     count : callable, optional
         ``count(phono3py) -> {2: n, 3: n}``: the free parameters of a solver with cutoffs, which has fewer than
-        symmetry leaves. Default: those of the whole supercell.
+        symmetry leaves. Default, and where it returns None: those of the whole supercell.
     displacements_fc2 : ndarray, optional
         float64 (n_supercells_fc2, n_atoms_fc2, 3), Å: random displacements of the fc2 supercell whose forces are
         known from an earlier fit of fc2 alone, taken instead of new ones.
-
-    Returns
-    -------
-    Record
-        data: ``kind``, ``paired``, ``n_supercells``, ``n_supercells_fc2``, ``n_atoms_supercell``,
-        ``n_atoms_supercell_fc2``, ``n_params_fc2``, ``n_params_fc3``, ``equations_ratio`` (random sets),
-        ``supercell_dim``, ``supercell_dim_fc2``, ``supercell_base`` ("conventional" or "primitive"),
-        ``supercell_length`` (shortest lattice translation of the supercell, Å).
-        arrays: ``displacements`` (n_supercells, n_atoms, 3) float64, Å, Cartesian; partners of a ± pair are
-        neighbours (2i, 2i+1); ``supercell_cell`` (3, 3) Å, rows; ``supercell_positions`` (n_atoms, 3) Å;
-        ``supercell_numbers`` (n_atoms,); the same with suffix ``_fc2`` when there is an fc2 supercell.
-        documents: ``yaml``, the complete phono3py_disp.yaml with the displacement dataset.
 
     Raises
     ------
@@ -99,137 +274,62 @@ def displace(
     if kind not in ("random", "finite-difference"):
         raise ConfigError(f"displacements of kind '{kind}' are unknown. Known: random, finite-difference.")
     unitcell, base, dim = choose_supercell(atoms, settings, symprec=symprec)
-    dim_fc2 = _checked_dim(settings.dim_fc2, "dim_fc2") if settings.dim_fc2 else None
-    if kind == "finite-difference" and not third_order and dim_fc2 is None:
-        dim_fc2 = dim
-    if dim_fc2 is not None and base == "primitive" and settings.dim_fc2:
+    dim_fc2 = _choose_fc2_multiples(settings, base, dim, kind=kind, third_order=third_order)
+    phono3py = _make_phono3py(unitcell, dim, dim_fc2)
+    n_params = _count_parameters(phono3py, dim, count if third_order else None, third_order=third_order)
+    chosen = _Choice(phono3py, settings, n_params, third_order, seed_text)
+    if kind == "random":
+        chosen.displace_randomly(displacements_fc2)
+    else:
+        chosen.displace_one_by_one()
+    separate = None
+    if dim_fc2 is not None:
+        separate = SupercellSet.of(phono3py.phonon_supercell, _displacements(phono3py, fc2=True))
+    return Displaced(
+        supercells=SupercellSet.of(phono3py.supercell, _displacements(phono3py, fc2=False)),
+        supercells_fc2=separate,
+        yaml=_phono3py_yaml(phono3py),
+        kind="random" if kind == "random" else "finite-difference",
+        paired=bool(settings.paired and kind == "random"),
+        distance=settings.distance,
+        n_params_fc2=n_params[2],
+        n_params_fc3=n_params[3],
+        n_params_fc2_supercell=chosen.n_params_fc2_supercell,
+        equations_ratio=chosen.equations_ratio,
+        supercell_dim=dim,
+        supercell_dim_fc2=dim_fc2,
+        supercell_base=base,
+        supercell_length=shortest_translation(phono3py.supercell.cell),
+    )
+
+
+def _choose_fc2_multiples(
+    settings: DisplaceSettings, base: str, dim: Multiples, *, kind: str, third_order: bool
+) -> Multiples | None:
+    """Multiples of the separate fc2 supercell; None where fc3's serves both."""
+    if settings.dim_fc2 and base == "primitive":
         raise ConfigError(
             "displace.dim_fc2 counts conventional cells, but the fc3 supercell was built from primitive ones. "
             "Give displace.dim too."
         )
-    phono3py = _make_phono3py(unitcell, dim, dim_fc2)
+    if settings.dim_fc2:
+        return checked_multiples(settings.dim_fc2, "dim_fc2")
+    return dim if kind == "finite-difference" and not third_order else None
+
+
+def _count_parameters(
+    phono3py: Phono3py, dim: Multiples, count: Callable[[Phono3py], dict[int, int] | None] | None, *, third_order: bool
+) -> dict[int, int]:
+    """Free parameters by order; none of third order is an error where fc3 is to be fitted."""
     n_params = count_free_parameters(*symmetry_action(phono3py.supercell))
-    if third_order and count is not None:
-        n_params = n_params | count(phono3py)
+    if count is not None:
+        n_params = n_params | (count(phono3py) or {})
     if third_order and n_params[3] == 0:
         raise StructureError(
             f"the supercell {list(dim)} of {len(phono3py.supercell)} atoms is so small that symmetry, or the solver's "
             "cutoff, leaves no third-order force constant. Raise displace.dim, displace.max_atoms or the cutoff."
         )
-    data: dict[str, Any] = {
-        "kind": kind,
-        "paired": bool(settings.paired and kind == "random"),
-        "distance": settings.distance,
-        "n_atoms_supercell": len(phono3py.supercell),
-        "n_params_fc2": n_params[2],
-        "n_params_fc3": n_params[3],
-        "supercell_dim": list(dim),
-        "supercell_base": base,
-        "supercell_length": _shortest_translation(phono3py.supercell.cell),
-    }
-    if kind == "random":
-        _displace_randomly(phono3py, settings, n_params, third_order, seed_text, data, displacements_fc2)
-    else:
-        _displace_one_by_one(phono3py, settings, third_order)
-    arrays = supercell_arrays(phono3py.supercell)
-    arrays["displacements"] = _displacements(phono3py, fc2=False)
-    data["n_supercells"] = len(arrays["displacements"])
-    data["n_supercells_fc2"] = 0
-    if dim_fc2 is not None:
-        arrays |= supercell_arrays(phono3py.phonon_supercell, "_fc2")
-        arrays["displacements_fc2"] = _displacements(phono3py, fc2=True)
-        data["n_supercells_fc2"] = len(arrays["displacements_fc2"])
-        data["n_atoms_supercell_fc2"] = len(phono3py.phonon_supercell)
-        data["supercell_dim_fc2"] = list(dim_fc2)
-    return Record(data, arrays, {"yaml": _phono3py_yaml(phono3py)})
-
-
-def harmonic_settings(settings: DisplaceSettings) -> DisplaceSettings:
-    """Settings of a fit of fc2 alone: the fc2 supercell where one is given, and as few supercells as it needs."""
-    return replace(
-        settings,
-        dim=settings.dim_fc2 or settings.dim,
-        dim_fc2=[],
-        n_supercells=settings.n_supercells_fc2,
-        n_supercells_fc2=None,
-        min_pairs=_MIN_PAIRS_FC2,
-    )
-
-
-def choose_supercell(
-    atoms: Atoms, settings: DisplaceSettings, *, symprec: float = 1e-3
-) -> tuple[Atoms, str, tuple[int, int, int]]:
-    """Choose the unit cell and its diagonal multiples.
-
-    Multiples of the conventional cell whose edges reach ``supercell_length``; when that exceeds ``max_atoms``
-    the length shrinks until it fits. Where only one conventional cell fits and is too short, multiples of the
-    primitive cell are tried, whose lattice translations are longer at the same number of atoms (elpasolite:
-    80 atoms reach √2·a).
-
-    Returns
-    -------
-    unitcell : ase.Atoms
-        Conventional or primitive standardised cell.
-    base : {"conventional", "primitive"}
-    dim : tuple of int
-
-    Raises
-    ------
-    StructureError
-        Even the primitive cell exceeds ``max_atoms``.
-    """
-    conventional = standardise(atoms, symprec, to_primitive=False)
-    if settings.dim:
-        return conventional, "conventional", _checked_dim(settings.dim, "dim")
-    edges = np.linalg.norm(conventional.cell.array, axis=1)
-    dim = _fitting_multiples(edges, len(conventional), settings.supercell_length, settings.max_atoms)
-    if dim is not None:
-        length = _shortest_translation(np.diag(dim) @ conventional.cell.array)
-        if length >= settings.supercell_length - 1e-6 or max(dim) > 1:
-            return conventional, "conventional", dim
-    primitive = standardise(atoms, symprec)
-    edges = np.linalg.norm(primitive.cell.array, axis=1)
-    dim_primitive = _fitting_multiples(edges, len(primitive), settings.supercell_length, settings.max_atoms)
-    if dim_primitive is None:
-        raise StructureError(
-            f"the primitive cell of {primitive.get_chemical_formula()} has {len(primitive)} atoms, more than "
-            f"displace.max_atoms = {settings.max_atoms}. Raise displace.max_atoms."
-        )
-    if dim is not None:
-        length = _shortest_translation(np.diag(dim) @ conventional.cell.array)
-        if _shortest_translation(np.diag(dim_primitive) @ primitive.cell.array) <= length + 1e-6:
-            return conventional, "conventional", dim
-    return primitive, "primitive", dim_primitive
-
-
-def _fitting_multiples(
-    edges: NDArray[np.float64], n_atoms: int, length: float, max_atoms: int
-) -> tuple[int, int, int] | None:
-    """Largest diagonal multiples with edges up to ``length`` and at most ``max_atoms``; None if none fits."""
-    lengths = {length} | {n * edge for edge in edges for n in range(1, max(1, math.ceil(length / edge)))}
-    for wanted in sorted(lengths, reverse=True):
-        if wanted > length:
-            continue
-        x, y, z = (max(1, math.ceil(wanted / edge - 1e-6)) for edge in edges)
-        if x * y * z * n_atoms <= max_atoms:
-            return x, y, z
-    return (1, 1, 1) if n_atoms <= max_atoms else None
-
-
-def _checked_dim(dim: Sequence[int], name: str) -> tuple[int, int, int]:
-    """Validate three positive whole numbers."""
-    if len(dim) != 3 or any(int(n) != n or n < 1 for n in dim):
-        raise ConfigError(f"displace.{name} is {list(dim)}, expected three positive whole numbers, e.g. [2, 2, 2].")
-    x, y, z = (int(n) for n in dim)
-    return x, y, z
-
-
-def _shortest_translation(cell: NDArray[np.float64]) -> float:
-    """Length of the shortest lattice vector, Å."""
-    from ase.geometry import minkowski_reduce
-
-    reduced, _ = minkowski_reduce(np.asarray(cell))
-    return float(np.linalg.norm(reduced, axis=1).min())
+    return n_params
 
 
 def _make_phono3py(unitcell: Atoms, dim: Sequence[int], dim_fc2: Sequence[int] | None) -> Phono3py:
@@ -242,6 +342,7 @@ def _make_phono3py(unitcell: Atoms, dim: Sequence[int], dim_fc2: Sequence[int] |
         numbers=unitcell.numbers,
         cell=unitcell.cell.array,
         scaled_positions=unitcell.get_scaled_positions(),
+        masses=unitcell.get_masses() if has_own_masses(unitcell) else None,
     )
     return Phono3py(
         cell,
@@ -252,104 +353,94 @@ def _make_phono3py(unitcell: Atoms, dim: Sequence[int], dim_fc2: Sequence[int] |
     )
 
 
-def _displace_randomly(
-    phono3py: Phono3py,
-    settings: DisplaceSettings,
-    n_params: dict[int, int],
-    third_order: bool,
-    seed_text: str,
-    data: dict[str, Any],
-    known_fc2: NDArray[np.float64] | None,
-) -> None:
-    """Set random displacements of all atoms; the rank guard chooses or checks their number."""
-    separate_fc2 = phono3py.phonon_supercell_matrix is not None
-    fitted = {3: n_params[3]} if third_order else {2: n_params[2]}
-    if third_order:  # the fc3 supercells see fc2 as well, even where a larger cell refines it
-        fitted[2] = n_params[2]
-    n_atoms = len(phono3py.supercell)
-    paired, margin = settings.paired, settings.margin
-    n_supercells = settings.n_supercells
-    if n_supercells is None:
-        n_supercells = required_supercells(fitted, n_atoms, margin=margin, paired=paired, min_pairs=settings.min_pairs)
-    if paired and n_supercells % 2:
-        n_supercells += 1
-    check_determined(n_supercells, fitted, n_atoms, margin=margin, paired=paired)
-    directions = _spanning_displacements(phono3py.supercell, settings, seed_text, n_supercells)
-    data["equations_ratio"] = check_determined(len(directions), fitted, n_atoms, margin=margin, paired=paired)
-    phono3py.dataset = {"displacements": directions}
-    if not separate_fc2:
-        return
-    if settings.n_supercells_fc2 == 0:
-        phono3py.generate_fc2_displacements(distance=settings.distance)
-        return
-    n_atoms_fc2 = len(phono3py.phonon_supercell)
-    only_fc2 = {2: count_free_parameters(*symmetry_action(phono3py.phonon_supercell))[2]}
-    data["n_params_fc2_supercell"] = only_fc2[2]
-    if known_fc2 is not None and known_fc2.shape[1] == n_atoms_fc2:
-        phono3py.phonon_dataset = {"displacements": known_fc2}
-        return
-    n_fc2 = settings.n_supercells_fc2
-    if n_fc2 is None:
-        n_fc2 = required_supercells(only_fc2, n_atoms_fc2, margin=margin, paired=paired, min_pairs=_MIN_PAIRS_FC2)
-    if paired and n_fc2 % 2:
-        n_fc2 += 1
-    check_determined(n_fc2, only_fc2, n_atoms_fc2, margin=margin, paired=paired)
-    rng = _generator(settings.seed, f"{seed_text}/fc2")
-    phono3py.phonon_dataset = {
-        "displacements": random_displacements(n_fc2, n_atoms_fc2, settings.distance, paired=paired, rng=rng)
-    }
+class _Choice:
+    """Which displacements, for one Phono3py object; what the rank guard found is left in two attributes."""
 
+    def __init__(
+        self,
+        phono3py: Phono3py,
+        settings: DisplaceSettings,
+        n_params: dict[int, int],
+        third_order: bool,
+        seed_text: str,
+    ) -> None:
+        self._phono3py = phono3py
+        self._settings = settings
+        self._fitted = dict(n_params) if third_order else {2: n_params[2]}
+        self._third_order = third_order
+        self._seed_text = seed_text
+        self.equations_ratio: float | None = None
+        self.n_params_fc2_supercell: int | None = None
 
-def _spanning_displacements(
-    supercell: Any, settings: DisplaceSettings, seed_text: str, n_supercells: int
-) -> NDArray[np.float64]:
-    """Random displacements; as many more than counting asks for as symmetry needs to see every direction."""
-    n_atoms = len(supercell)
-    action = symmetry_action(supercell)
-    while True:
-        rng = _generator(settings.seed, seed_text)
-        found = random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
-        if displacements_span(*action, found[:: 2 if settings.paired else 1]):
-            return found
-        if settings.n_supercells is not None:
-            raise UnderdeterminedFitError(
-                f"{n_supercells} supercells of {n_atoms} atoms have equations enough, but their displacements and the "
-                "symmetry images of these leave directions out, in which force constants would be invented. Raise "
-                "displace.n_supercells or leave it empty."
+    def displace_one_by_one(self) -> None:
+        """Set phono3py's finite-difference displacements."""
+        if self._third_order:
+            self._phono3py.generate_displacements(distance=self._settings.distance)
+        if self._phono3py.phonon_supercell_matrix is not None:
+            self._phono3py.generate_fc2_displacements(distance=self._settings.distance)
+
+    def displace_randomly(self, known_fc2: NDArray[np.float64] | None) -> None:
+        """Set random displacements of all atoms; the rank guard chooses or checks their number."""
+        phono3py, settings = self._phono3py, self._settings
+        n_atoms = len(phono3py.supercell)
+        n_supercells = self._number(settings.n_supercells, self._fitted, n_atoms, settings.min_pairs)
+        directions = self._spanning_displacements(n_supercells)
+        self.equations_ratio = self._check(len(directions), self._fitted, n_atoms)
+        phono3py.dataset = {"displacements": directions}
+        if phono3py.phonon_supercell_matrix is None:
+            return
+        if settings.n_supercells_fc2 == 0:
+            phono3py.generate_fc2_displacements(distance=settings.distance)
+            return
+        n_atoms_fc2 = len(phono3py.phonon_supercell)
+        only_fc2 = {2: count_free_parameters(*symmetry_action(phono3py.phonon_supercell))[2]}
+        self.n_params_fc2_supercell = only_fc2[2]
+        if known_fc2 is not None and known_fc2.shape[1] == n_atoms_fc2:
+            phono3py.phonon_dataset = {"displacements": known_fc2}
+            return
+        n_fc2 = self._number(settings.n_supercells_fc2, only_fc2, n_atoms_fc2, _MIN_PAIRS_FC2)
+        rng = seeded_generator(settings.seed, f"{self._seed_text}/fc2")
+        phono3py.phonon_dataset = {
+            "displacements": random_displacements(
+                n_fc2, n_atoms_fc2, settings.distance, paired=settings.paired, rng=rng
             )
-        n_supercells += 2 if settings.paired else 1
+        }
 
+    def _number(self, given: int | None, n_params: dict[int, int], n_atoms: int, min_pairs: int) -> int:
+        """Number of supercells, as given or as the rank guard demands, even when paired."""
+        settings = self._settings
+        number = given
+        if number is None:
+            number = required_supercells(
+                n_params, n_atoms, margin=settings.margin, paired=settings.paired, min_pairs=min_pairs
+            )
+        if settings.paired and number % 2:
+            number += 1
+        self._check(number, n_params, n_atoms)
+        return number
 
-def _displace_one_by_one(phono3py: Phono3py, settings: DisplaceSettings, third_order: bool) -> None:
-    """Set phono3py's finite-difference displacements."""
-    if third_order:
-        phono3py.generate_displacements(distance=settings.distance)
-    if phono3py.phonon_supercell_matrix is not None:
-        phono3py.generate_fc2_displacements(distance=settings.distance)
+    def _check(self, number: int, n_params: dict[int, int], n_atoms: int) -> float:
+        """Refuse too few equations; return their number over that of the parameters."""
+        settings = self._settings
+        return check_determined(number, n_params, n_atoms, margin=settings.margin, paired=settings.paired)
 
-
-def random_displacements(
-    n_supercells: int, n_atoms: int, distance: float, *, paired: bool, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Displace every atom by ``distance`` in a random direction.
-
-    Returns
-    -------
-    ndarray
-        float64 (n_supercells, n_atoms, 3), Å, Cartesian; when paired, row 2i+1 is the negative of row 2i.
-    """
-    n_drawn = n_supercells // 2 if paired else n_supercells
-    vectors = rng.standard_normal((n_drawn, n_atoms, 3))
-    vectors *= distance / np.linalg.norm(vectors, axis=2, keepdims=True)
-    if not paired:
-        return vectors
-    return np.stack([vectors, -vectors], axis=1).reshape(2 * n_drawn, n_atoms, 3)
-
-
-def _generator(seed: int, text: str) -> np.random.Generator:
-    """Random generator fixed by a number and a text, on every machine."""
-    digest = hashlib.sha256(f"{seed}/{text}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+    def _spanning_displacements(self, n_supercells: int) -> NDArray[np.float64]:
+        """Random displacements; as many more than counting asks for as symmetry needs to see every direction."""
+        supercell, settings = self._phono3py.supercell, self._settings
+        n_atoms = len(supercell)
+        action = symmetry_action(supercell)
+        while True:
+            rng = seeded_generator(settings.seed, self._seed_text)
+            found = random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
+            if displacements_span(*action, found[:: 2 if settings.paired else 1]):
+                return found
+            if settings.n_supercells is not None:
+                raise UnderdeterminedFitError(
+                    f"{n_supercells} supercells of {n_atoms} atoms have equations enough, but their displacements "
+                    "and the symmetry images of these leave directions out, in which force constants would be "
+                    "invented. Raise displace.n_supercells or leave it empty."
+                )
+            n_supercells += 2 if settings.paired else 1
 
 
 def _displacements(phono3py: Phono3py, *, fc2: bool) -> NDArray[np.float64]:
@@ -360,27 +451,17 @@ def _displacements(phono3py: Phono3py, *, fc2: bool) -> NDArray[np.float64]:
         return np.zeros((0, len(supercell), 3))
     if "displacements" in dataset:
         return np.array(dataset["displacements"], dtype=np.float64)
-    singles = [[(first["number"], first["displacement"])] for first in dataset["first_atoms"]]
-    pairs = [
+    rows: list[list[tuple[int, Any]]] = [[(first["number"], first["displacement"])] for first in dataset["first_atoms"]]
+    rows += [
         [(first["number"], first["displacement"]), (second["number"], second["displacement"])]
         for first in dataset["first_atoms"]
         for second in first.get("second_atoms", ())
     ]
-    rows = singles + pairs
     displacements = np.zeros((len(rows), len(supercell), 3))
     for row, moves in zip(displacements, rows, strict=True):
         for number, vector in moves:
             row[number] += vector
     return displacements
-
-
-def supercell_arrays(supercell: Any, suffix: str = "") -> dict[str, NDArray[Any]]:
-    """Return cell, positions and numbers of a supercell as arrays."""
-    return {
-        f"supercell_cell{suffix}": np.array(supercell.cell, dtype=np.float64),
-        f"supercell_positions{suffix}": np.array(supercell.positions, dtype=np.float64),
-        f"supercell_numbers{suffix}": np.array(supercell.numbers, dtype=np.int64),
-    }
 
 
 def _phono3py_yaml(phono3py: Phono3py) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -12,19 +13,130 @@ from numpy.typing import NDArray
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import ForcesSettings
 from screen_cli.errors import CalculatorError
+from screen_cli.settings_file import settings_to_dict
+from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.relax import check_forces, first_forces
-from screen_cli.store.record import Record
+from screen_cli.stages.stage import Inputs, Stage
+from screen_cli.store.record import Json, TypedRecord, array, part
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
 
 _KEPT = ("forces", "forces_committee", "force_deviation")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ForceSet(TypedRecord):
+    """Forces on one set of displaced supercells.
+
+    Parameters
+    ----------
+    forces : ndarray
+        float64 (n_supercells, n_atoms, 3), eV/Å, in the order of the displacements; the forces of the undisplaced
+        supercell and each net force subtracted when asked.
+    forces_committee : ndarray, optional
+        float64 (n_models, n_supercells, n_atoms, 3), eV/Å: of each member of a committee, treated alike.
+    residual_force_max : float
+        Largest force component in the undisplaced supercell, eV/Å.
+    force_rms : float
+        Root mean square force component, eV/Å.
+    """
+
+    forces: NDArray[np.float64] = array(np.float64, "n_supercells", "n_atoms", 3)
+    forces_committee: NDArray[np.float64] | None = array(
+        np.float64, "n_models", "n_supercells", "n_atoms", 3, optional=True
+    )
+    residual_force_max: float
+    force_rms: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forces(TypedRecord):
+    """Forces on the displaced supercells of one crystal.
+
+    Parameters
+    ----------
+    supercells : ForceSet, optional
+        Of the fc3 supercells, where any is displaced.
+    supercells_fc2 : ForceSet, optional
+        Of the fc2 supercells, where there are such (names on disk end in ``_fc2``).
+    n_force_calls : int
+        Supercells evaluated here.
+    n_models : int, optional
+        Members of the committee.
+    force_deviation_max : float, optional
+        Largest disagreement of the committee on any atom of any displaced supercell, eV/Å.
+    """
+
+    supercells: ForceSet | None = part(ForceSet, optional=True)
+    supercells_fc2: ForceSet | None = part(ForceSet, "_fc2", optional=True)
+    n_force_calls: int
+    n_models: int | None = None
+    force_deviation_max: float | None = None
+
+    @classmethod
+    def of_arrays(cls, forces: Mapping[str, NDArray[np.float64]]) -> Forces:
+        """Take forces from elsewhere, under the names ``forces`` and ``forces_fc2``."""
+        sets = {name: _force_set(forces[name], 0.0) for name in ("forces", "forces_fc2") if name in forces}
+        return cls(supercells=sets.get("forces"), supercells_fc2=sets.get("forces_fc2"), n_force_calls=0)
+
+    @property
+    def fc3_forces(self) -> NDArray[np.float64] | None:
+        """Forces on the fc3 supercells, float64 (n_supercells, n_atoms, 3), eV/Å."""
+        return None if self.supercells is None else self.supercells.forces
+
+    @property
+    def fc2_forces(self) -> NDArray[np.float64] | None:
+        """Forces on the separate fc2 supercells, float64 (n_supercells_fc2, n_atoms_fc2, 3), eV/Å."""
+        return None if self.supercells_fc2 is None else self.supercells_fc2.forces
+
+
+@dataclass(frozen=True)
+class ComputeForces(Stage[Forces]):
+    """The stage: displaced supercells in, forces out.
+
+    Parameters
+    ----------
+    displaced : str
+        Stage that displaced the supercells.
+    known : tuple of str
+        Stages with displacements and forces of an earlier fit of fc2 alone, which are not computed again.
+    """
+
+    name: str = "forces"
+    displaced: str = "displace"
+    known: tuple[str, str] | None = None
+    version: int = 1
+    prefixes_columns: bool = False
+    record_class: ClassVar[type[Forces]] = Forces
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The displaced supercells, and forces that are known."""
+        return (self.displaced, *(self.known or ()))
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Settings and force field; how many supercells go into one call changes nothing."""
+        settings = settings_to_dict(inputs.settings.forces)
+        settings.pop("batch_size")
+        return [settings, inputs.force_field.identity()]
+
+    def run(self, inputs: Inputs) -> Forces:
+        """Evaluate the forces."""
+        known = None
+        if self.known:
+            known = inputs.record(self.known[0], Displaced), inputs.record(self.known[1], Forces)
+        displaced = inputs.record(self.displaced, Displaced)
+        return compute_forces(displaced, inputs.force_field.calculator, inputs.settings.forces, known=known)
+
+
 def compute_forces(
-    displace_record: Record,
-    calculator: Any,
+    displaced: Displaced,
+    calculator: Calculator,
     settings: ForcesSettings,
     *,
-    known: tuple[Record, Record] | None = None,
-) -> Record:
+    known: tuple[Displaced, Forces] | None = None,
+) -> Forces:
     """Evaluate the forces of every displaced supercell.
 
     A calculator with ``predict(list of Atoms)`` (as sdnnff-calc's) is asked for batches, any other for one
@@ -33,74 +145,92 @@ def compute_forces(
 
     Parameters
     ----------
-    displace_record : Record
-        Of :func:`screen_cli.stages.displace.displace`.
+    displaced : Displaced
     calculator : ase.calculators.calculator.Calculator
     settings : ForcesSettings
-    known : (Record, Record), optional
-        Displacements and forces of an earlier fit of fc2 alone: where its supercells are the fc2 supercells of this
-        record, its forces are taken and no call is made for them.
-
-    Returns
-    -------
-    Record
-        arrays: ``forces`` (n_supercells, n_atoms, 3) float64, eV/Å, in the order of the displacements, with the
-        forces of the undisplaced supercell and each supercell's net force subtracted when asked;
-        ``forces_fc2`` likewise when there are fc2 supercells; of a committee also ``forces_committee``
-        (n_models, n_supercells, n_atoms, 3), treated alike, and ``forces_committee_fc2``.
-        data: ``force_rms`` eV/Å, ``residual_force_max`` (largest force of the undisplaced supercell), eV/Å,
-        ``n_force_calls``; of a committee also ``n_models`` and ``force_deviation_max``, the largest disagreement
-        on any atom of any displaced supercell, eV/Å.
+    known : (Displaced, Forces), optional
+        Of an earlier fit of fc2 alone: where its supercells are the fc2 supercells of this one, its forces are taken
+        and no call is made for them.
 
     Raises
     ------
     CalculatorError
         NaN, exploded or wrongly shaped forces; names the displacement.
     """
-    arrays: dict[str, NDArray[np.float64]] = {}
-    data: dict[str, Any] = {"n_force_calls": 0}
-    for suffix in ("", "_fc2"):
-        displacements = displace_record.arrays.get(f"displacements{suffix}")
-        if displacements is None or len(displacements) == 0:
+    sets: dict[str, ForceSet] = {}
+    deviations: list[float] = []
+    n_calls = 0
+    for suffix, supercells in (("", displaced.supercells), ("_fc2", displaced.supercells_fc2)):
+        if supercells is None or not len(supercells.displacements):
             continue
-        taken = _known_fc2(displace_record, *known) if known and suffix else None
-        if taken is not None:
-            arrays |= taken.arrays
-            deviation = max(data.get("force_deviation_max", 0.0), taken.data.get("force_deviation_max", 0.0))
-            data = taken.data | data | ({"force_deviation_max": deviation} if deviation else {})
+        taken = _known_forces(supercells, *known) if known and suffix else None
+        if taken is not None and known is not None:
+            sets[suffix] = taken
+            deviations += [value for value in (known[1].force_deviation_max,) if value is not None]
             continue
-        perfect = _supercell(displace_record, suffix)
-        residual = _evaluate([perfect], calculator, settings, f"the undisplaced supercell{suffix}")
-        supercells = [_displaced(perfect, vectors) for vectors in displacements]
-        found = _evaluate(supercells, calculator, settings, f"displacement{suffix}")
-        data[f"residual_force_max{suffix}"] = float(np.abs(residual["forces"]).max())
-        data["n_force_calls"] += len(supercells) + 1
-        if "force_deviation" in found:
-            data["force_deviation_max"] = max(
-                data.get("force_deviation_max", 0.0), float(found["force_deviation"].max())
-            )
-        forces = _without_residual(found["forces"], residual["forces"], settings)
-        arrays[f"forces{suffix}"] = forces
-        data[f"force_rms{suffix}"] = float(np.sqrt(np.mean(forces**2)))
-        if "forces_committee" in found:
-            members = _without_residual(found["forces_committee"], residual["forces_committee"], settings)
-            arrays[f"forces_committee{suffix}"] = members.swapaxes(0, 1)
-            data["n_models"] = members.shape[1]
-    return Record(data, arrays)
+        sets[suffix], deviation = compute_force_set(supercells, calculator, settings, suffix)
+        deviations += [] if deviation is None else [deviation]
+        n_calls += len(supercells.displacements) + 1
+    committees = [item.forces_committee for item in sets.values() if item.forces_committee is not None]
+    return Forces(
+        supercells=sets.get(""),
+        supercells_fc2=sets.get("_fc2"),
+        n_force_calls=n_calls,
+        n_models=len(committees[0]) if committees else None,
+        force_deviation_max=max(deviations) if deviations else None,
+    )
 
 
-def _known_fc2(record: Record, displaced: Record, forces: Record) -> Record | None:
-    """Forces of an earlier fit under the names of fc2 forces; None where its supercells are others."""
-    for suffix in ("", "_fc2"):
-        if not len(displaced.arrays.get(f"displacements{suffix}", ())):
-            continue
-        names = ("displacements", "supercell_positions", "supercell_numbers", "supercell_cell")
-        if not all(np.array_equal(displaced.arrays[f"{name}{suffix}"], record.arrays[f"{name}_fc2"]) for name in names):
-            return None
-        arrays = {f"{name.removesuffix('_fc2')}_fc2": array for name, array in forces.arrays.items()}
-        renamed = {f"{name}_fc2": forces.data[f"{name}{suffix}"] for name in ("residual_force_max", "force_rms")}
-        shared = {name: forces.data[name] for name in ("n_models", "force_deviation_max") if name in forces.data}
-        return Record(renamed | shared, arrays)
+def compute_force_set(
+    supercells: SupercellSet, calculator: Calculator, settings: ForcesSettings, suffix: str = ""
+) -> tuple[ForceSet, float | None]:
+    """Evaluate one set of supercells.
+
+    Parameters
+    ----------
+    suffix : str
+        Of the set's name in error messages.
+
+    Returns
+    -------
+    ForceSet
+    float or None
+        Largest disagreement of a committee, eV/Å.
+
+    Raises
+    ------
+    CalculatorError
+        As :func:`compute_forces`.
+    """
+    perfect = supercells.perfect
+    residual = _evaluate([perfect], calculator, settings, f"the undisplaced supercell{suffix}")
+    moved = [_displaced(perfect, vectors) for vectors in supercells.displacements]
+    found = _evaluate(moved, calculator, settings, f"displacement{suffix}")
+    forces = _force_set(
+        _without_residual(found["forces"], residual["forces"], settings), float(np.abs(residual["forces"]).max())
+    )
+    if "forces_committee" in found:
+        members = _without_residual(found["forces_committee"], residual["forces_committee"], settings)
+        forces = replace(forces, forces_committee=members.swapaxes(0, 1))
+    deviation = found.get("force_deviation")
+    return forces, None if deviation is None else float(deviation.max())
+
+
+def _force_set(forces: NDArray[np.float64], residual_max: float) -> ForceSet:
+    """Forces with their root mean square."""
+    return ForceSet(
+        forces=forces, residual_force_max=residual_max, force_rms=float(np.sqrt(np.mean(np.asarray(forces) ** 2)))
+    )
+
+
+def _known_forces(supercells: SupercellSet, displaced: Displaced, forces: Forces) -> ForceSet | None:
+    """Forces of an earlier fit; None where its supercells are others."""
+    for earlier, found in (
+        (displaced.supercells, forces.supercells),
+        (displaced.supercells_fc2, forces.supercells_fc2),
+    ):
+        if earlier is not None and len(earlier.displacements):
+            return found if supercells.has_same_supercells(earlier) else None
     return None
 
 
@@ -114,16 +244,6 @@ def _without_residual(
     return forces - forces.mean(axis=-2, keepdims=True)
 
 
-def _supercell(record: Record, suffix: str) -> Atoms:
-    """Undisplaced supercell of a displacement record."""
-    return Atoms(
-        numbers=record.arrays[f"supercell_numbers{suffix}"],
-        positions=record.arrays[f"supercell_positions{suffix}"],
-        cell=record.arrays[f"supercell_cell{suffix}"],
-        pbc=True,
-    )
-
-
 def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
     """Copy of a supercell with displaced atoms."""
     atoms = perfect.copy()
@@ -132,7 +252,7 @@ def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
 
 
 def _evaluate(
-    supercells: Sequence[Atoms], calculator: Any, settings: ForcesSettings, where: str
+    supercells: Sequence[Atoms], calculator: Calculator, settings: ForcesSettings, where: str
 ) -> dict[str, NDArray[np.float64]]:
     """Forces (n, n_atoms, 3) of several supercells, checked, and what a committee adds, one row per supercell."""
     rows: dict[str, list[NDArray[np.float64]]] = {}
@@ -156,18 +276,17 @@ def _evaluate(
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def _batch_results(batch: Sequence[Atoms], calculator: Any) -> list[Mapping[str, Any]]:
+def _batch_results(batch: Sequence[Atoms], calculator: Calculator) -> Iterator[Mapping[str, Any]]:
     """Results of a batch, in one call where the calculator can."""
-    predict = getattr(calculator, "predict", None)
+    predict = getattr(calculator, "predict", None)  # of the calculators that have it; ASE's own have not
     if callable(predict):
         first = batch[0].copy()
         first.calc = calculator
         with translate_calculator_errors(first):
-            return list(predict(list(batch)))
-    found: list[Mapping[str, Any]] = []
+            yield from list(predict(list(batch)))
+        return
     for atoms in batch:
         atoms.calc = calculator
         forces = first_forces(atoms).copy()
-        found.append({**getattr(calculator, "results", {}), "forces": forces})
+        yield {**getattr(calculator, "results", {}), "forces": forces}
         atoms.calc = None
-    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import units
@@ -22,8 +23,12 @@ from screen_cli.physics.sound_velocity import (
     even_directions,
 )
 from screen_cli.physics.stability import count_imaginary, find_translations, is_stable
-from screen_cli.stages.lattice import load_phonopy
-from screen_cli.store.record import Record
+from screen_cli.settings_file import settings_to_dict
+from screen_cli.stages.displace import Displaced
+from screen_cli.stages.force_constants import ForceConstants
+from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.stages.stage import Inputs, Stage
+from screen_cli.store.record import Json, TypedRecord, array, column, column_named
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -33,43 +38,178 @@ _SMALL_Q = 0.002  # 1/Å without 2π: small against any zone boundary, large aga
 _MSD_CUTOFF_THZ = 1e-2  # modes below are imaginary, or so soft that the harmonic displacement means nothing
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Harmonic(TypedRecord):
+    """Harmonic properties of one crystal; columns that depend on temperature are those of the first one.
+
+    Parameters
+    ----------
+    qpoints : ndarray
+        float64 (n_irr, 3), fractional, irreducible points of the mesh.
+    weights : ndarray
+        int64 (n_irr,).
+    frequencies : ndarray
+        float64 (n_irr, n_bands), THz, imaginary ones negative.
+    temperatures : ndarray
+        float64 (n_temps,), K.
+    cv : ndarray
+        float64 (n_temps,), J/K per mole of primitive cells, without the translations at Γ.
+    msd : ndarray
+        float64 (n_temps, n_atoms), Å², mean square displacement summed over x, y, z.
+    numbers : ndarray
+        int64 (n_atoms,), atomic numbers of the primitive cell.
+    band_distances : ndarray
+        float64 (n_points,), 1/Å without 2π.
+    band_frequencies : ndarray
+        float64 (n_points, n_bands), THz; each column follows one branch through its crossings.
+    band_qpoints : ndarray
+        float64 (n_points, 3), fractional.
+    band_starts : ndarray
+        int64 (n_starts,), first point of each segment, and the end.
+    band_connected : ndarray
+        int8 (n_segments,), 1 where the next segment continues.
+    band_labels : tuple of str
+        Names of the ends of the segments, in TeX.
+    dos_frequencies : ndarray
+        float64 (n_dos,), THz.
+    dos : ndarray
+        float64 (n_dos,), states/THz per primitive cell.
+    dos_by_element : ndarray
+        float64 (n_elements, n_dos), states/THz.
+    dos_elements : ndarray
+        int64 (n_elements,), atomic numbers.
+    mesh : tuple of int
+    stable : bool
+        Translations at Γ ≥ −gamma_tolerance, all others ≥ −tolerance.
+    n_imaginary_modes : int
+        On the full mesh.
+    vs_m_s, vs_transverse_m_s, vs_longitudinal_m_s : float, optional
+        Sound velocities, m/s: Debye average, transverse, longitudinal; absent with an imaginary acoustic branch.
+    debye_temperature_k : float, optional
+        K.
+    p3 : float, optional
+        Three-phonon phase space, ps/rad (:mod:`screen_cli.physics.phase_space`).
+    p3_mesh : tuple of int, optional
+    """
+
+    qpoints: NDArray[np.float64] = array(np.float64, "n_irr", 3)
+    weights: NDArray[np.int64] = array(np.int64, "n_irr")
+    frequencies: NDArray[np.float64] = array(np.float64, "n_irr", "n_bands")
+    temperatures: NDArray[np.float64] = array(np.float64, "n_temps")
+    cv: NDArray[np.float64] = array(np.float64, "n_temps")
+    msd: NDArray[np.float64] = array(np.float64, "n_temps", "n_atoms")
+    numbers: NDArray[np.int64] = array(np.int64, "n_atoms")
+    band_distances: NDArray[np.float64] = array(np.float64, "n_points")
+    band_frequencies: NDArray[np.float64] = array(np.float64, "n_points", "n_bands")
+    band_qpoints: NDArray[np.float64] = array(np.float64, "n_points", 3)
+    band_starts: NDArray[np.int64] = array(np.int64, "n_starts")
+    band_connected: NDArray[np.int8] = array(np.int8, "n_segments")
+    band_labels: tuple[str, ...]
+    dos_frequencies: NDArray[np.float64] = array(np.float64, "n_dos")
+    dos: NDArray[np.float64] = array(np.float64, "n_dos")
+    dos_by_element: NDArray[np.float64] = array(np.float64, "n_elements", "n_dos")
+    dos_elements: NDArray[np.int64] = array(np.int64, "n_elements")
+    mesh: tuple[int, int, int]
+    stable: bool
+    n_imaginary_modes: int
+    vs_m_s: float | None = None
+    vs_transverse_m_s: float | None = None
+    vs_longitudinal_m_s: float | None = None
+    debye_temperature_k: float | None = None
+    p3: float | None = None
+    p3_mesh: tuple[int, int, int] | None = None
+
+    @column
+    def min_frequency_thz(self) -> float:
+        """Lowest frequency on the mesh, THz; imaginary ones count negative."""
+        return float(self.frequencies.min())
+
+    @column
+    def max_frequency_thz(self) -> float:
+        """Highest frequency on the mesh, THz."""
+        return float(self.frequencies.max())
+
+    @column
+    def cv_j_mol_k(self) -> float:
+        """Heat capacity, J/K per mole of primitive cells."""
+        return float(self.cv[0])
+
+    @column
+    def cv_j_mol_k_atom(self) -> float:
+        """Heat capacity, J/K per mole of atoms."""
+        return float(self.cv[0]) / len(self.numbers)
+
+    @column
+    def max_msd(self) -> float:
+        """Largest mean square displacement of an atom, Å²."""
+        return float(self.msd[0].max())
+
+    @column_named("msd")
+    def first_msd(self) -> list[float]:
+        """Mean square displacement of each atom, Å²."""
+        return [float(value) for value in self.msd[0]]
+
+    @column
+    def msd_by_element(self) -> dict[str, float]:
+        """Mean over the atoms of each element, Å²."""
+        elements = np.unique(self.numbers)
+        return {chemical_symbols[number]: float(self.msd[0, self.numbers == number].mean()) for number in elements}
+
+
+@dataclass(frozen=True)
+class ComputeHarmonic(Stage[Harmonic]):
+    """The stage: force constants in, harmonic properties out.
+
+    Parameters
+    ----------
+    displaced, force_constants : str
+        Stages that displaced the supercells and fitted fc2.
+    """
+
+    name: str = "harmonic"
+    displaced: str = "displace"
+    force_constants: str = "force_constants"
+    version: int = 2  # the heat capacity is without the translations at Γ
+    record_class: ClassVar[type[Harmonic]] = Harmonic
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Supercells and force constants."""
+        return (self.displaced, self.force_constants)
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Settings and Born charges."""
+        return [settings_to_dict(inputs.settings.harmonic), inputs.born_dependence()]
+
+    def run(self, inputs: Inputs) -> Harmonic:
+        """Compute."""
+        return compute_harmonic(
+            inputs.record(self.displaced, Displaced),
+            inputs.record(self.force_constants, ForceConstants),
+            inputs.settings.harmonic,
+            born=inputs.born,
+            nac_method=inputs.settings.nac.method,
+        )
+
+
 def compute_harmonic(
-    displace_record: Record,
-    force_constants: Record,
+    displaced: Displaced,
+    force_constants: ForceConstants,
     settings: HarmonicSettings,
     *,
     born: str | None = None,
     nac_method: str = "gonze",
-) -> Record:
+) -> Harmonic:
     """Compute every harmonic property of one crystal.
 
     Parameters
     ----------
-    displace_record, force_constants : Record
-        Of those stages.
+    displaced : Displaced
+    force_constants : ForceConstants
     settings : HarmonicSettings
     born : str, optional
         Text of a BORN file.
     nac_method : {"gonze", "wang"}
-
-    Returns
-    -------
-    Record
-        data (temperature-dependent scalars at the first temperature of the settings): ``min_frequency_thz`` (imaginary
-        modes count negative), ``max_frequency_thz``, ``stable`` (translations at Γ ≥ −gamma_tolerance, all others ≥
-        −tolerance), ``n_imaginary_modes`` on the full mesh, ``cv_j_mol_k`` (J/K per mole of primitive cells, without
-        the translations at Γ), ``cv_j_mol_k_atom`` (per mole of atoms), ``max_msd`` Å², ``msd`` list by atom,
-        ``msd_by_element``, ``vs_m_s`` (Debye average), ``vs_transverse_m_s``, ``vs_longitudinal_m_s``,
-        ``debye_temperature_k`` (absent when an acoustic branch is imaginary near Γ), ``p3`` in ps/rad
-        (:mod:`screen_cli.physics.phase_space`), ``mesh``, ``band_labels``.
-
-        arrays: ``qpoints`` (n_irr, 3) fractional, ``weights`` (n_irr,), ``frequencies`` (n_irr, n_bands) THz,
-        ``temperatures`` (n_temps,) K, ``cv`` (n_temps,) J/K/mol, ``msd`` (n_temps, n_atoms) Å² summed over x, y, z,
-        ``numbers`` (n_atoms,), ``band_distances`` (n_points,) 1/Å without 2π, ``band_frequencies`` (n_points, n_bands)
-        THz, each column one branch through its crossings, ``band_qpoints`` (n_points, 3), ``band_starts`` (n_segments +
-        1,) first point of each segment, ``band_connected`` (n_segments,) 1 where the next segment continues,
-        ``dos_frequencies`` (n_dos,) THz, ``dos`` (n_dos,) states/THz per primitive cell, ``dos_by_element``
-        (n_elements, n_dos), ``dos_elements`` (n_elements,) atomic numbers.
 
     Raises
     ------
@@ -78,29 +218,22 @@ def compute_harmonic(
     """
     from screen_cli.solvers.phase_space import compute_phase_space
 
-    phonopy = load_phonopy(displace_record, force_constants, born=born, nac_method=nac_method)
+    phonopy = load_phonopy(displaced, force_constants, born=born, nac_method=nac_method)
     temperatures = np.array(settings.temperatures, dtype=np.float64)
     mesh = harmonic_mesh(settings.mesh, settings.mesh_length, phonopy.primitive.cell)
-    data: dict[str, Any] = {"mesh": list(mesh)}
-    arrays: dict[str, NDArray[Any]] = {
+    fields: dict[str, Any] = {
+        "mesh": tuple(mesh),
         "temperatures": temperatures,
         "numbers": np.array(phonopy.primitive.numbers, dtype=np.int64),
     }
-    _sample_mesh(phonopy, mesh, settings, data, arrays)
-    sound = sound_velocities(phonopy)
-    if sound is not None:
-        data |= {
-            "vs_m_s": sound.debye,
-            "vs_transverse_m_s": sound.transverse,
-            "vs_longitudinal_m_s": sound.longitudinal,
-            "debye_temperature_k": sound.debye_temperature,
-        }
-    _trace_bands(phonopy, settings.band_points, data, arrays)
+    fields |= _sample_mesh(phonopy, mesh, settings, temperatures)
+    fields |= _sound_fields(phonopy)
+    fields |= _trace_bands(phonopy, settings.band_points)
     if settings.phase_space:
         p3_mesh = settings.phase_space_mesh or phase_space_mesh(phonopy.primitive.cell, len(phonopy.primitive))
-        data["p3"] = compute_phase_space(phonopy, _checked_mesh(p3_mesh)).total
-        data["p3_mesh"] = list(p3_mesh)
-    return Record(data, arrays)
+        fields["p3"] = compute_phase_space(phonopy, _checked_mesh(p3_mesh)).total
+        fields["p3_mesh"] = tuple(p3_mesh)
+    return Harmonic(**fields)
 
 
 def sound_velocities(phonopy: Phonopy) -> SoundVelocities | None:
@@ -121,79 +254,85 @@ def slopes_along(phonopy: Phonopy, directions: NDArray[np.float64]) -> NDArray[n
     return acoustic_slopes(np.asarray(phonopy.qpoints.frequencies), _SMALL_Q)
 
 
+def _sound_fields(phonopy: Phonopy) -> dict[str, float]:
+    """Sound velocities by field of the record; none where an acoustic branch is imaginary near Γ."""
+    sound = sound_velocities(phonopy)
+    if sound is None:
+        return {}
+    return {
+        "vs_m_s": sound.debye,
+        "vs_transverse_m_s": sound.transverse,
+        "vs_longitudinal_m_s": sound.longitudinal,
+        "debye_temperature_k": sound.debye_temperature,
+    }
+
+
 def _sample_mesh(
-    phonopy: Phonopy,
-    mesh: list[int],
-    settings: HarmonicSettings,
-    data: dict[str, Any],
-    arrays: dict[str, NDArray[Any]],
-) -> None:
-    """Frequencies, stability, heat capacity and mean square displacements."""
+    phonopy: Phonopy, mesh: list[int], settings: HarmonicSettings, temperatures: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Frequencies, stability, heat capacity, mean square displacements and DOS, by field of the record."""
     sampled = phonopy.run_mesh(mesh, with_eigenvectors=True, is_gamma_center=True)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     weights, vectors = np.array(sampled.weights), np.asarray(sampled.eigenvectors)
-    masses, temperatures = np.asarray(phonopy.primitive.masses), arrays["temperatures"]
+    masses = np.asarray(phonopy.primitive.masses)
     translations = find_translations(qpoints, vectors, masses)
-    arrays |= {"qpoints": qpoints, "weights": weights, "frequencies": frequencies}
-    data["min_frequency_thz"] = float(frequencies.min())
-    data["max_frequency_thz"] = float(frequencies.max())
     gamma_tolerance = settings.gamma_tolerance_thz
-    data["stable"] = is_stable(
-        frequencies, translations, gamma_tolerance_thz=gamma_tolerance, tolerance_thz=settings.tolerance_thz
-    )
-    data["n_imaginary_modes"] = count_imaginary(frequencies, weights, tolerance_thz=gamma_tolerance)
     vibrating = ~translations & (frequencies > -gamma_tolerance)
-    arrays["cv"] = heat_capacity(frequencies, weights, vibrating, temperatures) * units.mol / units.J
-    data["cv_j_mol_k"] = float(arrays["cv"][0])
-    data["cv_j_mol_k_atom"] = float(arrays["cv"][0]) / len(masses)
     shares = shares_of_atoms(vectors, np.asarray(phonopy.primitive_symmetry.get_map_atoms()))
-    msd = mean_square_displacements(
-        frequencies,
-        weights,
-        shares,
-        ~translations & (frequencies > _MSD_CUTOFF_THZ),
-        masses=masses,
-        temperatures=temperatures,
-    )
-    arrays["msd"] = msd
-    data["msd"] = [float(value) for value in msd[0]]
-    data["max_msd"] = float(msd[0].max())
-    numbers = arrays["numbers"]
-    data["msd_by_element"] = {
-        chemical_symbols[number]: float(msd[0, numbers == number].mean()) for number in np.unique(numbers)
+    return {
+        "qpoints": qpoints,
+        "weights": weights,
+        "frequencies": frequencies,
+        "stable": is_stable(
+            frequencies, translations, gamma_tolerance_thz=gamma_tolerance, tolerance_thz=settings.tolerance_thz
+        ),
+        "n_imaginary_modes": count_imaginary(frequencies, weights, tolerance_thz=gamma_tolerance),
+        "cv": heat_capacity(frequencies, weights, vibrating, temperatures) * units.mol / units.J,
+        "msd": mean_square_displacements(
+            frequencies,
+            weights,
+            shares,
+            ~translations & (frequencies > _MSD_CUTOFF_THZ),
+            masses=masses,
+            temperatures=temperatures,
+        ),
+        **_count_states(phonopy, frequencies, weights, shares, settings.dos_points),
     }
-    _count_states(phonopy, shares, settings.dos_points, data, arrays)
 
 
 def _count_states(
     phonopy: Phonopy,
+    frequencies: NDArray[np.float64],
+    weights: NDArray[np.int64],
     shares: NDArray[np.float64],
     n_points: int,
-    data: dict[str, Any],
-    arrays: dict[str, NDArray[Any]],
-) -> None:
-    """Density of states of the irreducible mesh by tetrahedra, element by element."""
+) -> dict[str, Any]:
+    """Density of states of the irreducible mesh by tetrahedra, element by element, by field of the record."""
     from phonopy.phonon.grid import BZGrid
     from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
 
-    mesh, numbers = phonopy.mesh, arrays["numbers"]
+    mesh, numbers = phonopy.mesh, np.array(phonopy.primitive.numbers, dtype=np.int64)
     elements = np.unique(numbers)
+    low, high = float(frequencies.min()), float(frequencies.max())
     spectrum = TetrahedronDOSAccumulator(
-        arrays["frequencies"],
+        frequencies,
         BZGrid(mesh.mesh_numbers, lattice=phonopy.primitive.cell, is_time_reversal=False),
         np.stack([shares[:, :, numbers == number].sum(axis=2) for number in elements], axis=-1)[None],
         ir_grid_points=mesh.ir_grid_points,
-        ir_grid_weights=arrays["weights"],
+        ir_grid_weights=weights,
         ir_grid_map=mesh.grid_mapping_table,
-        sampling_points=np.linspace(min(data["min_frequency_thz"], 0.0), data["max_frequency_thz"] * 1.05, n_points),
+        sampling_points=np.linspace(min(low, 0.0), high * 1.05, n_points),
     ).result
-    arrays["dos_frequencies"] = np.array(spectrum.sampling_points)
-    arrays["dos_elements"] = elements
-    arrays["dos_by_element"] = np.ascontiguousarray(spectrum.density[0].T)
-    arrays["dos"] = arrays["dos_by_element"].sum(axis=0)
+    by_element = np.ascontiguousarray(spectrum.density[0].T)
+    return {
+        "dos_frequencies": np.array(spectrum.sampling_points),
+        "dos_elements": elements,
+        "dos_by_element": by_element,
+        "dos": by_element.sum(axis=0),
+    }
 
 
-def _trace_bands(phonopy: Phonopy, n_points: int, data: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+def _trace_bands(phonopy: Phonopy, n_points: int) -> dict[str, Any]:
     """Band structure along the path of seekpath, each column one branch through its crossings."""
     from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
 
@@ -207,13 +346,15 @@ def _trace_bands(phonopy: Phonopy, n_points: int, data: dict[str, Any], arrays: 
         )
         segments.append(np.take_along_axis(frequencies, order, axis=1))
         start = (segments[-1][-1], last) if connections[number] else None
-    arrays["band_qpoints"] = np.concatenate([np.asarray(path) for path in bands.qpoints])
-    arrays["band_distances"] = np.concatenate(bands.distances)
-    arrays["band_frequencies"] = np.concatenate(segments)
     lengths = [len(distances) for distances in bands.distances]
-    arrays["band_starts"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    arrays["band_connected"] = np.array(connections, dtype=np.int8)
-    data["band_labels"] = [str(label) for label in labels]
+    return {
+        "band_qpoints": np.concatenate([np.asarray(path) for path in bands.qpoints]),
+        "band_distances": np.concatenate(bands.distances),
+        "band_frequencies": np.concatenate(segments),
+        "band_starts": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "band_connected": np.array(connections, dtype=np.int8),
+        "band_labels": tuple(str(label) for label in labels),
+    }
 
 
 def _between(phonopy: Phonopy, qpoints: NDArray[np.float64]) -> Solver:

@@ -3,22 +3,103 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import RelaxSettings
+from screen_cli.crystal.masses import has_own_masses
 from screen_cli.crystal.standard_cell import space_group_number
-from screen_cli.errors import CalculatorError, SymmetryLostError
-from screen_cli.store.record import Record
+from screen_cli.errors import CalculatorError, ConfigError, SymmetryLostError
+from screen_cli.settings_file import settings_to_dict
+from screen_cli.stages.stage import Inputs, Stage
+from screen_cli.store.record import Json, TypedRecord, array
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
 
 logger = logging.getLogger(__name__)
 
 
-def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: float = 1e-3) -> Record:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relaxed(TypedRecord):
+    """The relaxed crystal.
+
+    Parameters
+    ----------
+    cell : ndarray
+        float64 (3, 3), rows are lattice vectors, Å.
+    positions : ndarray
+        float64 (n_atoms, 3), Cartesian, Å.
+    numbers : ndarray
+        int64 (n_atoms,), atomic numbers.
+    masses : ndarray, optional
+        float64 (n_atoms,), u; only where they are not the standard ones.
+    volume : float
+        Å³.
+    volume_change : float
+        V/V₀ − 1.
+    space_group : int
+        International number.
+    n_relax_steps : int
+    relax_converged : bool
+    fell_back_to_symmetric : bool
+        The free stage broke the space group and was undone.
+    fmax_final : float
+        Norm of the largest force, eV/Å.
+    a, b, c : float
+        Lengths of the lattice vectors, Å.
+    energy_ev_per_atom : float, optional
+        Absent for models without energy.
+    """
+
+    cell: NDArray[np.float64] = array(np.float64, 3, 3)
+    positions: NDArray[np.float64] = array(np.float64, "n_atoms", 3)
+    numbers: NDArray[np.int64] = array(np.int64, "n_atoms")
+    masses: NDArray[np.float64] | None = array(np.float64, "n_atoms", optional=True)
+    volume: float
+    volume_change: float
+    space_group: int
+    n_relax_steps: int
+    relax_converged: bool
+    fell_back_to_symmetric: bool
+    fmax_final: float
+    a: float
+    b: float
+    c: float
+    energy_ev_per_atom: float | None = None
+
+    @property
+    def atoms(self) -> Atoms:
+        """The crystal as ASE has it, without constraints."""
+        return Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=True, masses=self.masses)
+
+
+@dataclass(frozen=True)
+class Relax(Stage[Relaxed]):
+    """The stage: source crystal in, relaxed crystal out."""
+
+    name: str = "relax"
+    needs: tuple[str, ...] = ()
+    record_class: ClassVar[type[Relaxed]] = Relaxed
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Settings, symmetry tolerance and force field."""
+        settings = inputs.settings
+        return [settings_to_dict(settings.relax), settings.read.symprec, inputs.force_field.identity()]
+
+    def run(self, inputs: Inputs) -> Relaxed:
+        """Relax."""
+        settings = inputs.settings
+        calculator = inputs.force_field.calculator
+        return relax(inputs.structure.atoms, calculator, settings.relax, symprec=settings.read.symprec)
+
+
+def relax(atoms: Atoms, calculator: Calculator, settings: RelaxSettings, *, symprec: float = 1e-3) -> Relaxed:
     """Relax a crystal with ASE: FixSymmetry and FrechetCellFilter, BFGS or FIRE.
 
     With ``two_stage`` the symmetric crystal is relaxed once more without the symmetry constraint; where that
@@ -27,30 +108,26 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
     Parameters
     ----------
     atoms : ase.Atoms
-        Primitive cell, Å; not changed.
+        Primitive cell, Å; not changed. Constraints on it are ignored: every atom may move, and every force counts.
     calculator : ase.calculators.calculator.Calculator
     settings : RelaxSettings
     symprec : float
         Tolerance of the space-group check, Å.
 
-    Returns
-    -------
-    Record
-        data: ``energy_ev_per_atom`` (absent for models without energy), ``volume`` Å³, ``volume_change``,
-        ``space_group``, ``n_relax_steps``, ``fmax_final`` eV/Å, ``a``, ``b``, ``c`` Å of the cell given,
-        ``relax_converged``, ``fell_back_to_symmetric`` (the free stage broke the space group).
-        arrays: ``cell`` (3, 3) Å, rows; ``positions`` (n_atoms, 3) Å; ``numbers`` (n_atoms,).
-
     Raises
     ------
+    ConfigError
+        The cell is to be relaxed and the calculator offers no stress.
     UnsupportedElementError, CalculatorError
         The calculator does not know an element; forces are NaN or exploded; the cell collapsed or blew up;
         not converged.
     SymmetryLostError
         The space group changed.
     """
-    start = atoms.copy()
-    relaxed = atoms.copy()
+    if settings.enabled and settings.relax_cell:
+        require_stress(calculator)
+    start = _without_constraints(atoms)
+    relaxed = start.copy()
     relaxed.calc = calculator
     check_forces(first_forces(relaxed), settings.max_force, "the crystal as given")
     space_group = space_group_number(start, symprec)
@@ -63,6 +140,55 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
     forces = np.asarray(relaxed.get_forces())
     check_forces(forces, settings.max_force, "the relaxed crystal")
     change = relaxed.cell.volume / start.cell.volume - 1.0
+    found = _checked_space_group(relaxed, space_group, change, settings, symprec)
+    energy = relaxed.calc.results.get("energy")
+    a, b, c = (float(length) for length in relaxed.cell.lengths())
+    return Relaxed(
+        cell=relaxed.cell.array.copy(),
+        positions=relaxed.positions.copy(),
+        numbers=np.array(relaxed.numbers, dtype=np.int64),
+        masses=np.array(start.get_masses()) if has_own_masses(start) else None,
+        volume=float(relaxed.cell.volume),
+        volume_change=float(change),
+        space_group=found,
+        n_relax_steps=n_steps,
+        relax_converged=converged,
+        fell_back_to_symmetric=fell_back,
+        fmax_final=float(np.linalg.norm(forces, axis=1).max()),
+        a=a,
+        b=b,
+        c=c,
+        energy_ev_per_atom=None if energy is None else float(energy) / len(relaxed),
+    )
+
+
+def require_stress(calculator: Calculator) -> None:
+    """Refuse to relax a cell with a calculator that offers no stress, or whose stress was never trained.
+
+    Raises
+    ------
+    ConfigError
+    """
+    offered = getattr(calculator, "implemented_properties", None)  # of any ASE calculator; absent in old ones
+    if offered and "stress" not in offered:
+        raise ConfigError(
+            f"{type(calculator).__name__} offers no stress (only {', '.join(sorted(offered))}), so the cell cannot be "
+            "relaxed. Keep the cell as given with relax.relax_cell = false, or use a force field that was trained on "
+            "stress."
+        )
+
+
+def _without_constraints(atoms: Atoms) -> Atoms:
+    """Copy without constraints: ASE would report zero force on a fixed atom."""
+    free = atoms.copy()
+    free.set_constraint()
+    return free
+
+
+def _checked_space_group(
+    relaxed: Atoms, space_group: int, change: float, settings: RelaxSettings, symprec: float
+) -> int:
+    """Refuse a crystal that became another; return its space group."""
     if abs(change) > settings.max_volume_change:
         raise CalculatorError(
             f"the volume changed by {100 * change:.0f} % in relaxation, allowed are "
@@ -74,30 +200,10 @@ def relax(atoms: Atoms, calculator: Any, settings: RelaxSettings, *, symprec: fl
         if not settings.keep_symmetry:
             advice += ", or set relax.keep_symmetry = true"
         raise SymmetryLostError(f"the space group changed from {space_group} to {found} in relaxation. {advice}.")
-    data: dict[str, Any] = {
-        "volume": float(relaxed.cell.volume),
-        "volume_change": float(change),
-        "space_group": found,
-        "n_relax_steps": n_steps,
-        "relax_converged": converged,
-        "fell_back_to_symmetric": fell_back,
-        "fmax_final": float(np.linalg.norm(forces, axis=1).max()),
-        **{name: float(value) for name, value in zip("abc", relaxed.cell.lengths(), strict=True)},
-    }
-    if "energy" in relaxed.calc.results:
-        data["energy_ev_per_atom"] = float(relaxed.calc.results["energy"]) / len(relaxed)
-    arrays = {"cell": relaxed.cell.array.copy(), "positions": relaxed.positions.copy(), "numbers": relaxed.numbers}
-    return Record(data, arrays)
+    return found
 
 
-def relaxed_atoms(record: Record) -> Atoms:
-    """Return the relaxed crystal of a record of :func:`relax`."""
-    return Atoms(
-        numbers=record.arrays["numbers"], positions=record.arrays["positions"], cell=record.arrays["cell"], pbc=True
-    )
-
-
-def first_forces(atoms: Atoms) -> Any:
+def first_forces(atoms: Atoms) -> NDArray[np.float64]:
     """Forces of a first call, with an unknown element told as such.
 
     Raises
@@ -111,7 +217,7 @@ def first_forces(atoms: Atoms) -> Any:
         return np.asarray(atoms.get_forces())
 
 
-def check_forces(forces: Any, max_force: float, where: str) -> None:
+def check_forces(forces: NDArray[np.float64], max_force: float, where: str) -> None:
     """Refuse NaN and exploded forces.
 
     Raises
@@ -135,8 +241,7 @@ def _relax_freely(atoms: Atoms, settings: RelaxSettings, symprec: float) -> tupl
     What is gone back from does not count as unconverged.
     """
     symmetric = atoms.copy()
-    lenient = replace(settings, accept_unconverged=True)
-    n_steps, converged = optimise(atoms, lenient, symprec, keep_symmetry=False, shear=False)
+    n_steps, converged = optimise(atoms, settings, symprec, keep_symmetry=False, shear=False, must_converge=False)
     if space_group_number(atoms, symprec) == space_group_number(symmetric, symprec):
         _require_converged(converged, settings)
         return n_steps, converged, False
@@ -153,10 +258,16 @@ def optimise(
     keep_symmetry: bool,
     shear: bool = True,
     constant_volume: bool = False,
+    must_converge: bool = True,
 ) -> tuple[int, bool]:
     """Relax in place; return the number of steps and whether they were enough.
 
     Without ``relax_cell`` only the atoms move; with ``constant_volume`` the cell changes its shape alone.
+
+    Raises
+    ------
+    CalculatorError
+        The steps were not enough, unless the settings or ``must_converge=False`` accept that.
     """
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
@@ -172,7 +283,8 @@ def optimise(
             check_forces(np.asarray(atoms.calc.results.get("forces", 0.0)), settings.max_force, "a relaxation step")
         converged = bool(optimiser.converged(optimiser.optimizable.get_gradient()))
     atoms.set_constraint()
-    _require_converged(converged, settings)
+    if must_converge:
+        _require_converged(converged, settings)
     return int(optimiser.get_number_of_steps()), converged
 
 

@@ -16,11 +16,14 @@ Each class asks for what the host relies on, with named tolerances.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from screen_cli.plugins.manager import load_plugins
+
+if TYPE_CHECKING:
+    from screen_cli.stages.force_constants import ForceConstants
 
 FORCE_TOLERANCE = 1e-3
 """eV/Å: rotation, permutation and net force (single precision models reach about 1e-4)."""
@@ -195,16 +198,17 @@ class ForceConstantSolverContract:
         """On aluminium with EMT, fc2 agrees with finite differences."""
         fitted = self.fit(_record("force_constant_solvers", self.name), self.options)
         exact = self.fit(_record("force_constant_solvers", "finite-difference"), {})
-        difference = np.linalg.norm(fitted["fc2"] - exact["fc2"]) / np.linalg.norm(exact["fc2"])
+        difference = np.linalg.norm(fitted.fc2 - exact.fc2) / np.linalg.norm(exact.fc2)
         assert difference < self.tolerance, f"fc2 differs by {difference:.3g}"
 
     @staticmethod
-    def fit(plugin: Any, options: dict[str, Any]) -> dict[str, Any]:
+    def fit(plugin: Any, options: dict[str, Any]) -> ForceConstants:
         """Force constants of EMT aluminium in 32 atoms through the stages."""
         from ase.build import bulk
         from ase.calculators.emt import EMT
 
         from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings
+        from screen_cli.solvers.registered import make_force_constant_solver
         from screen_cli.stages.displace import displace
         from screen_cli.stages.force_constants import fit_force_constants
         from screen_cli.stages.forces import compute_forces
@@ -214,7 +218,8 @@ class ForceConstantSolverContract:
         )
         forces = compute_forces(displaced, EMT(), ForcesSettings())
         settings = ForceConstantsSettings(third_order=False, holdout=0.0)
-        return fit_force_constants(displaced, forces, settings, plugin.load()(**options)).arrays
+        solver = make_force_constant_solver(plugin.name, options)
+        return fit_force_constants(displaced, forces, settings, solver)
 
 
 class PropertyContract:

@@ -28,9 +28,8 @@ from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.physics.gruneisen import ModeGruneisen, relative_shifts
 from screen_cli.physics.stability import find_translations, is_stable
 from screen_cli.properties.expansion.deformation import SYMPREC, InternalStrain, strained
-from screen_cli.stages.displace import supercell_arrays
-from screen_cli.stages.forces import compute_forces
-from screen_cli.store.record import Record
+from screen_cli.stages.displace import SupercellSet
+from screen_cli.stages.forces import compute_force_set
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -118,7 +117,7 @@ def gruneisen_from_strains(
     PhysicsError
         A mode of the unstrained crystal is imaginary.
     """
-    from screen_cli.stages.lattice import primitive_atom_of_unitcell
+    from screen_cli.stages.phonon_objects import primitive_atom_of_unitcell
 
     if not 0 < amplitude < 0.1:
         raise ConfigError(f"the strain is {amplitude}, expected a small positive number such as {STRAIN}.")
@@ -202,8 +201,8 @@ def deformed_phonopy(deformed: Atoms, phonopy: Phonopy, calculator: BaseCalculat
     vectors = np.zeros((len(result.dataset["first_atoms"]), len(result.supercell), 3))
     for row, move in zip(vectors, result.dataset["first_atoms"], strict=True):
         row[move["number"]] = move["displacement"]
-    record = Record({}, {"displacements": vectors, **supercell_arrays(result.supercell)})
-    result.forces = compute_forces(record, calculator, ForcesSettings()).arrays["forces"]
+    forces, _ = compute_force_set(SupercellSet.of(result.supercell, vectors), calculator, ForcesSettings())
+    result.forces = forces.forces
     result.produce_force_constants(calculate_full_force_constants=False, show_drift=False)
     result.symmetrize_force_constants(show_drift=False)
     return result

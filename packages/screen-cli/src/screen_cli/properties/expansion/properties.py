@@ -26,7 +26,7 @@ from screen_cli.properties.expansion.elastic_constants import STRAIN_STEPS, comp
 from screen_cli.properties.expansion.gruneisen import DISTANCE, STRAIN, gruneisen_from_fc3, gruneisen_from_strains
 from screen_cli.properties.expansion.quasi_harmonic import VOLUMES, scan_volumes
 from screen_cli.stages.harmonic import harmonic_mesh
-from screen_cli.stages.lattice import load_phono3py, load_phonopy
+from screen_cli.stages.phonon_objects import load_phono3py, load_phonopy
 from screen_cli.store.record import Record
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _WARN_STRESS = 0.5 * GPa
 
 
 def elastic(
-    records: Mapping[str, Record],
+    records: Mapping[str, Any],
     *,
     calculator: Any,
     steps: Sequence[float] = STRAIN_STEPS,
@@ -91,7 +91,7 @@ def elastic(
 
 
 def expansion(
-    records: Mapping[str, Record],
+    records: Mapping[str, Any],
     *,
     mesh: Sequence[int] = (),
     mesh_length: float = MESH_LENGTH,
@@ -124,7 +124,7 @@ def expansion(
 
 
 def expansion_strain(
-    records: Mapping[str, Record],
+    records: Mapping[str, Any],
     *,
     calculator: Any,
     mesh: Sequence[int] = (),
@@ -161,7 +161,7 @@ def expansion_strain(
 
 
 def quasi_harmonic(
-    records: Mapping[str, Record],
+    records: Mapping[str, Any],
     *,
     calculator: Any,
     mesh: Sequence[int] = (),
@@ -298,6 +298,6 @@ def _rotations(phonopy: Phonopy) -> NDArray[np.float64]:
     return cartesian_rotations(phonopy.primitive, SYMPREC)
 
 
-def _elastic_tensor(records: Mapping[str, Record]) -> ElasticTensor:
+def _elastic_tensor(records: Mapping[str, Any]) -> ElasticTensor:
     """Elastic tensor of the property ``elastic``."""
     return stiffness_from_list(records["property_elastic"].arrays["stiffness_gpa"])

@@ -1,54 +1,20 @@
-"""From displacements and forces to force constants: the contract, and the built-in solvers beside it.
-
-A solver is made by ``factory(**options)`` and has
-
-``solve(phono3py, forces, forces_fc2=None, *, third_order=True) -> dict[str, NDArray]``
-
-with a :class:`phono3py.Phono3py` whose displacement datasets are set, ``forces`` (n_supercells, n_atoms, 3) and
-``forces_fc2`` (n_supercells_fc2, n_atoms_fc2, 3) in eV/Å in the order of those datasets. It returns compact
-arrays, first index over the atoms of the primitive cell in the order of its ``p2s_map``:
-
-``fc2``
-    (n_primitive, n_atoms_fc2, 3, 3), eV/Å²: of the phonon supercell when there is one.
-``fc3``
-    (n_primitive, n_atoms, n_atoms, 3, 3, 3), eV/Å³; only with ``third_order``.
-``fc2_of_fc3_supercell``
-    fc2 in the fc3 supercell, only where the phonon supercell differs (the residual needs it).
-
-A solver that can be refitted on a part of the supercells sets ``supports_subset = True`` and accepts the keyword
-``subset``, indices of fc3 supercells.
-"""
+"""Built-in force-constant solvers; the contract is :class:`screen_cli.plugins.protocols.ForceConstantSolver`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import CalculatorError
 
-
-class ForceConstantSolver(Protocol):
-    """Shape of a force-constant solver."""
-
-    supports_subset: ClassVar[bool]
-
-    def solve(
-        self,
-        phono3py: Any,
-        forces: NDArray[np.float64] | None,
-        forces_fc2: NDArray[np.float64] | None = None,
-        *,
-        third_order: bool = True,
-        subset: Sequence[int] | None = None,
-    ) -> dict[str, NDArray[np.float64]]:
-        """Fit force constants (see the module)."""
+if TYPE_CHECKING:
+    from phono3py import Phono3py
 
 
-def check_forces(forces: NDArray[np.float64] | None, n_supercells: int, n_atoms: int, name: str) -> None:
-    """Refuse forces whose shape is not that of the displacement dataset.
+def check_forces(forces: NDArray[np.float64] | None, n_supercells: int, n_atoms: int, name: str) -> NDArray[np.float64]:
+    """Return forces whose shape is that of the displacement dataset.
 
     Raises
     ------
@@ -62,3 +28,21 @@ def check_forces(forces: NDArray[np.float64] | None, n_supercells: int, n_atoms:
             f"{name} {found}, expected {expected}. Rebuild the set from the displacement record that made these "
             "supercells."
         )
+    return forces
+
+
+def supercell_displacements(phono3py: Phono3py) -> NDArray[np.float64]:
+    """Displacements of the fc3 supercells, float64 (n_supercells, n_atoms, 3) in Å, in the order of the dataset.
+
+    Unlike ``Phono3py.displacements``, a supercell of two displaced atoms shows both.
+    """
+    dataset = phono3py.dataset
+    if "first_atoms" not in dataset:
+        return np.array(dataset["displacements"], dtype=np.float64)
+    displacements = np.array(phono3py.displacements, dtype=np.float64)
+    row = len(dataset["first_atoms"])
+    for first in dataset["first_atoms"]:
+        for _ in first["second_atoms"]:
+            displacements[row, first["number"]] += first["displacement"]
+            row += 1
+    return displacements

@@ -8,13 +8,18 @@ A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), doi:10.7566/JPSJ.92.012001.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
 from screen_cli.solvers.force_constants import check_forces
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
+
+    from screen_cli.plugins.protocols import ForceConstantArrays
 
 
 class FiniteDifferenceSolver:
@@ -28,22 +33,26 @@ class FiniteDifferenceSolver:
     """
 
     supports_subset: ClassVar[bool] = False
+    has_cutoff: ClassVar[bool] = False
 
     def __init__(self, *, solver: str = "traditional") -> None:
         if solver not in ("traditional", "symfc"):
             raise ConfigError(f"finite-difference solver is '{solver}', expected 'traditional' or 'symfc'.")
         self.solver = solver
 
+    def count_parameters(self, phono3py: Phono3py, *, third_order: bool = True) -> None:
+        """Return nothing: the set of displacements determines every constant by construction."""
+
     def solve(
         self,
-        phono3py: Any,
+        phono3py: Phono3py,
         forces: NDArray[np.float64] | None,
         forces_fc2: NDArray[np.float64] | None = None,
         *,
         third_order: bool = True,
-        subset: Sequence[int] | None = None,
-    ) -> dict[str, NDArray[np.float64]]:
-        """Solve (see :mod:`screen_cli.solvers.force_constants`).
+        subset: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> ForceConstantArrays:
+        """Solve (see :class:`screen_cli.plugins.protocols.ForceConstantSolver`).
 
         Raises
         ------
@@ -76,4 +85,4 @@ class FiniteDifferenceSolver:
         if self.solver == "traditional":
             phono3py.symmetrize_fc2()
         result["fc2"] = np.array(phono3py.fc2, dtype=np.float64, order="C")
-        return result
+        return cast("ForceConstantArrays", result)

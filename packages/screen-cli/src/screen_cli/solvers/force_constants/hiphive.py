@@ -13,13 +13,18 @@ import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError, MissingExtraError, UnderdeterminedFitError, unknown_name
-from screen_cli.solvers.force_constants import check_forces
+from screen_cli.solvers.force_constants import check_forces, supercell_displacements
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
+
+    from screen_cli.plugins.protocols import ForceConstantArrays
 
 logger = logging.getLogger(__name__)
 
@@ -60,16 +65,24 @@ class HiphiveSolver:
         self.fit_options = dict(fit_options or {})
         self._containers: list[tuple[Any, bool, NDArray[np.float64], Any]] = []
 
+    @property
+    def has_cutoff(self) -> bool:
+        """Whether the options give cutoff radii."""
+        return self.cutoffs is not None
+
+    def count_parameters(self, phono3py: Phono3py, *, third_order: bool = True) -> None:
+        """Return nothing: a sparse fit may have more parameters than equations, and least squares checks its own."""
+
     def solve(
         self,
-        phono3py: Any,
+        phono3py: Phono3py,
         forces: NDArray[np.float64] | None,
         forces_fc2: NDArray[np.float64] | None = None,
         *,
         third_order: bool = True,
-        subset: Sequence[int] | None = None,
-    ) -> dict[str, NDArray[np.float64]]:
-        """Fit (see :mod:`screen_cli.solvers.force_constants`).
+        subset: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> ForceConstantArrays:
+        """Fit (see :class:`screen_cli.plugins.protocols.ForceConstantSolver`).
 
         Raises
         ------
@@ -78,14 +91,11 @@ class HiphiveSolver:
         UnderdeterminedFitError
             Fewer force equations than parameters, for ordinary least squares.
         """
-        from screen_cli.stages.lattice import supercell_displacements
-
         result: dict[str, NDArray[np.float64]] = {}
         separate = phono3py.phonon_supercell_matrix is not None
         if third_order or not separate:
             displacements = supercell_displacements(phono3py)
-            check_forces(forces, len(displacements), len(phono3py.supercell), "forces")
-            assert forces is not None
+            forces = check_forces(forces, len(displacements), len(phono3py.supercell), "forces")
             orders = (2, 3) if third_order else (2,)
             fitted = self._fit(phono3py.supercell, phono3py.primitive, displacements, forces, orders, subset)
             result["fc2"] = fitted[2]
@@ -93,14 +103,13 @@ class HiphiveSolver:
                 result["fc3"] = fitted[3]
         if separate:
             displacements = np.asarray(phono3py.phonon_displacements)
-            check_forces(forces_fc2, len(displacements), len(phono3py.phonon_supercell), "forces_fc2")
-            assert forces_fc2 is not None
+            forces_fc2 = check_forces(forces_fc2, len(displacements), len(phono3py.phonon_supercell), "forces_fc2")
             if "fc2" in result:
                 result["fc2_of_fc3_supercell"] = result["fc2"]
             result["fc2"] = self._fit(
                 phono3py.phonon_supercell, phono3py.phonon_primitive, displacements, forces_fc2, (2,), None
             )[2]
-        return result
+        return cast("ForceConstantArrays", result)
 
     def _fit(
         self,
@@ -109,7 +118,7 @@ class HiphiveSolver:
         displacements: NDArray[np.float64],
         forces: NDArray[np.float64],
         orders: tuple[int, ...],
-        subset: Sequence[int] | None,
+        subset: Sequence[int] | NDArray[np.int64] | None,
     ) -> dict[int, NDArray[np.float64]]:
         """Fit in one supercell; compact force constants by order."""
         from hiphive import ForceConstantPotential

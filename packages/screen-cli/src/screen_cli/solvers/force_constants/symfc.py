@@ -8,13 +8,18 @@ A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
 from screen_cli.solvers.force_constants import check_forces
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
+
+    from screen_cli.plugins.protocols import ForceConstantArrays
 
 
 class SymfcSolver:
@@ -41,7 +46,12 @@ class SymfcSolver:
             self.cutoff[2] = float(cutoff_fc2)
         self._bases: list[tuple[Any, tuple[int, ...], Any]] = []
 
-    def count_parameters(self, phono3py: Any, *, third_order: bool = True) -> dict[int, int]:
+    @property
+    def has_cutoff(self) -> bool:
+        """Whether a cutoff leaves fewer free parameters than symmetry does."""
+        return bool(self.cutoff)
+
+    def count_parameters(self, phono3py: Phono3py, *, third_order: bool = True) -> dict[int, int]:
         """Count the free parameters of each order in the fc3 supercell."""
         orders = (2, 3) if third_order else (2,)
         symfc = self._symfc(phono3py.supercell, phono3py.symmetry, orders)
@@ -49,14 +59,14 @@ class SymfcSolver:
 
     def solve(
         self,
-        phono3py: Any,
+        phono3py: Phono3py,
         forces: NDArray[np.float64] | None,
         forces_fc2: NDArray[np.float64] | None = None,
         *,
         third_order: bool = True,
-        subset: Sequence[int] | None = None,
-    ) -> dict[str, NDArray[np.float64]]:
-        """Fit (see :mod:`screen_cli.solvers.force_constants`).
+        subset: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> ForceConstantArrays:
+        """Fit (see :class:`screen_cli.plugins.protocols.ForceConstantSolver`).
 
         Raises
         ------
@@ -67,8 +77,7 @@ class SymfcSolver:
         separate = phono3py.phonon_supercell_matrix is not None
         if third_order or not separate:
             displacements = np.asarray(phono3py.displacements)
-            check_forces(forces, len(displacements), len(phono3py.supercell), "forces")
-            assert forces is not None
+            forces = check_forces(forces, len(displacements), len(phono3py.supercell), "forces")
             chosen = np.arange(len(displacements)) if subset is None else np.asarray(subset)
             orders = (2, 3) if third_order else (2,)
             fitted = self._fit(
@@ -79,8 +88,7 @@ class SymfcSolver:
                 result["fc3"] = fitted[3]
         if separate:
             displacements = np.asarray(phono3py.phonon_displacements)
-            check_forces(forces_fc2, len(displacements), len(phono3py.phonon_supercell), "forces_fc2")
-            assert forces_fc2 is not None
+            forces_fc2 = check_forces(forces_fc2, len(displacements), len(phono3py.phonon_supercell), "forces_fc2")
             if "fc2" in result:
                 result["fc2_of_fc3_supercell"] = result["fc2"]
             result["fc2"] = self._fit(
@@ -91,7 +99,7 @@ class SymfcSolver:
                 forces_fc2,
                 (2,),
             )[2]
-        return result
+        return cast("ForceConstantArrays", result)
 
     def _fit(
         self,

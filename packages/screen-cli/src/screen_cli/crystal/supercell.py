@@ -1,0 +1,97 @@
+"""The supercell of a crystal: which cell is repeated, and how often."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from screen_cli.config import DisplaceSettings
+from screen_cli.crystal.standard_cell import standardise
+from screen_cli.errors import ConfigError, StructureError
+
+Base = Literal["conventional", "primitive"]
+Multiples = tuple[int, int, int]
+
+
+def choose_supercell(
+    atoms: Atoms, settings: DisplaceSettings, *, symprec: float = 1e-3
+) -> tuple[Atoms, Base, Multiples]:
+    """Choose the unit cell and its diagonal multiples.
+
+    Multiples of the conventional cell whose edges reach ``supercell_length``; when that exceeds ``max_atoms``
+    the length shrinks until it fits. Where only one conventional cell fits and is too short, multiples of the
+    primitive cell are tried, whose lattice translations are longer at the same number of atoms (elpasolite:
+    80 atoms reach √2·a).
+
+    Returns
+    -------
+    unitcell : ase.Atoms
+        Conventional or primitive standardised cell.
+    base : {"conventional", "primitive"}
+    dim : tuple of int
+
+    Raises
+    ------
+    StructureError
+        Even the primitive cell exceeds ``max_atoms``.
+    """
+    conventional = standardise(atoms, symprec, to_primitive=False)
+    if settings.dim:
+        return conventional, "conventional", checked_multiples(settings.dim, "dim")
+    edges = np.linalg.norm(conventional.cell.array, axis=1)
+    dim = _fitting_multiples(edges, len(conventional), settings.supercell_length, settings.max_atoms)
+    if dim is not None:
+        length = shortest_translation(np.diag(dim) @ conventional.cell.array)
+        if length >= settings.supercell_length - 1e-6 or max(dim) > 1:
+            return conventional, "conventional", dim
+    primitive = standardise(atoms, symprec)
+    edges = np.linalg.norm(primitive.cell.array, axis=1)
+    dim_primitive = _fitting_multiples(edges, len(primitive), settings.supercell_length, settings.max_atoms)
+    if dim_primitive is None:
+        raise StructureError(
+            f"the primitive cell of {primitive.get_chemical_formula()} has {len(primitive)} atoms, more than "
+            f"displace.max_atoms = {settings.max_atoms}. Raise displace.max_atoms."
+        )
+    if dim is not None:
+        length = shortest_translation(np.diag(dim) @ conventional.cell.array)
+        if shortest_translation(np.diag(dim_primitive) @ primitive.cell.array) <= length + 1e-6:
+            return conventional, "conventional", dim
+    return primitive, "primitive", dim_primitive
+
+
+def checked_multiples(dim: Sequence[int], name: str) -> Multiples:
+    """Validate three positive whole numbers.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if len(dim) != 3 or any(int(n) != n or n < 1 for n in dim):
+        raise ConfigError(f"displace.{name} is {list(dim)}, expected three positive whole numbers, e.g. [2, 2, 2].")
+    x, y, z = (int(n) for n in dim)
+    return x, y, z
+
+
+def shortest_translation(cell: NDArray[np.float64]) -> float:
+    """Length of the shortest lattice vector of a cell (3, 3), rows, Å."""
+    from ase.geometry import minkowski_reduce
+
+    reduced, _ = minkowski_reduce(np.asarray(cell))
+    return float(np.linalg.norm(reduced, axis=1).min())
+
+
+def _fitting_multiples(edges: NDArray[np.float64], n_atoms: int, length: float, max_atoms: int) -> Multiples | None:
+    """Largest diagonal multiples with edges up to ``length`` and at most ``max_atoms``; None if none fits."""
+    lengths = {length} | {n * edge for edge in edges for n in range(1, max(1, math.ceil(length / edge)))}
+    for wanted in sorted(lengths, reverse=True):
+        if wanted > length:
+            continue
+        x, y, z = (max(1, math.ceil(wanted / edge - 1e-6)) for edge in edges)
+        if x * y * z * n_atoms <= max_atoms:
+            return x, y, z
+    return (1, 1, 1) if n_atoms <= max_atoms else None

@@ -1,0 +1,207 @@
+"""What the factories of plugins must give, as Protocols: a plugin needs to import none of them to satisfy one.
+
+Capabilities are declared, never guessed: each flag below is a class attribute of the solver. Solvers return a plain
+dict with the keys of a TypedDict below; the host checks dtypes and shapes where it receives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NotRequired, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
+
+    from screen_cli.store.record import Json, Record
+
+__all__ = [
+    "ConductivityArrays",
+    "ConductivitySolver",
+    "ForceConstantArrays",
+    "ForceConstantSolver",
+    "PropertyFunction",
+    "Recompute",
+]
+
+
+class ForceConstantArrays(TypedDict):
+    """Force constants, compact: the first index counts the atoms of the primitive cell in the order of ``p2s_map``.
+
+    Attributes
+    ----------
+    fc2 : ndarray
+        float64 (n_primitive, n_atoms_fc2, 3, 3), eV/Å²: of the fc2 supercell when there is one.
+    fc3 : ndarray
+        float64 (n_primitive, n_atoms, n_atoms, 3, 3, 3), eV/Å³; only when third order was asked for.
+    fc2_of_fc3_supercell : ndarray
+        float64 (n_primitive, n_atoms, 3, 3), eV/Å²; only where the fc2 supercell is another one.
+    """
+
+    fc2: NDArray[np.float64]
+    fc3: NotRequired[NDArray[np.float64]]
+    fc2_of_fc3_supercell: NotRequired[NDArray[np.float64]]
+
+
+class ForceConstantSolver(Protocol):
+    """From displacements and forces to force constants; made by ``factory(**options)``.
+
+    Attributes
+    ----------
+    supports_subset : bool
+        ``solve`` accepts ``subset``: the host may refit on a part of the supercells, for the held-out error.
+    has_cutoff : bool
+        With its options the solver has fewer free parameters than symmetry leaves, and counts them itself.
+    """
+
+    supports_subset: ClassVar[bool]
+
+    @property
+    def has_cutoff(self) -> bool:
+        """Whether the options leave fewer free parameters than symmetry does."""
+
+    def count_parameters(self, phono3py: Phono3py, *, third_order: bool = True) -> dict[int, int] | None:
+        """Count the free parameters in the fc3 supercell.
+
+        Returns
+        -------
+        dict of int to int or None
+            Order (2, and 3 with ``third_order``) to number; None where the solver cannot tell, so that the host
+            does not check that the forces determine them.
+        """
+
+    def solve(
+        self,
+        phono3py: Phono3py,
+        forces: NDArray[np.float64] | None,
+        forces_fc2: NDArray[np.float64] | None = None,
+        *,
+        third_order: bool = True,
+        subset: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> ForceConstantArrays:
+        """Fit force constants.
+
+        Parameters
+        ----------
+        phono3py : phono3py.Phono3py
+            With its displacement datasets.
+        forces : ndarray or None
+            float64 (n_supercells, n_atoms, 3), eV/Å, in the order of the dataset; None without fc3 supercells.
+        forces_fc2 : ndarray, optional
+            float64 (n_supercells_fc2, n_atoms_fc2, 3), eV/Å, likewise of the fc2 supercells.
+        third_order : bool
+            Whether fc3 is wanted.
+        subset : sequence of int, optional
+            Fit to these fc3 supercells alone (only where ``supports_subset``).
+        """
+
+
+class ConductivityArrays(TypedDict):
+    """Conductivity and modes; n_irr irreducible q points, components xx yy zz yz xz xy.
+
+    Attributes
+    ----------
+    temperatures : ndarray
+        float64 (n_temps,), K.
+    kappa_p, kappa_c, kappa_total : ndarray
+        float64 (n_temps, 6), W/(m K): populations; with coherences also these and the sum.
+    kappa_rta : ndarray
+        float64 (n_temps, 6), W/(m K): in relaxation-time approximation, beside the direct solution.
+    frequency : ndarray
+        float64 (n_irr, n_bands), THz, imaginary ones negative.
+    gamma : ndarray
+        float64 (n_temps, n_irr, n_bands), THz, half width at half maximum of all scattering.
+    gamma_isotope : ndarray
+        float64 (n_irr, n_bands), THz, its part by isotopes.
+    mode_kappa_p, mode_kappa_c : ndarray
+        float64 (n_temps, n_irr, n_bands, 6), W/(m K) times the number of mesh points.
+    weights : ndarray
+        int64 (n_irr,).
+    qpoints : ndarray
+        float64 (n_irr, 3), fractional.
+    group_velocity : ndarray
+        float64 (n_irr, n_bands, 3), Å·THz.
+    heat_capacity : ndarray
+        float64 (n_temps, n_irr, n_bands), eV/K.
+    """
+
+    temperatures: NDArray[np.float64]
+    kappa_p: NDArray[np.float64]
+    kappa_c: NotRequired[NDArray[np.float64]]
+    kappa_total: NotRequired[NDArray[np.float64]]
+    kappa_rta: NotRequired[NDArray[np.float64]]
+    frequency: NotRequired[NDArray[np.float64]]
+    gamma: NotRequired[NDArray[np.float64]]
+    gamma_isotope: NotRequired[NDArray[np.float64]]
+    mode_kappa_p: NotRequired[NDArray[np.float64]]
+    mode_kappa_c: NotRequired[NDArray[np.float64]]
+    weights: NotRequired[NDArray[np.int64]]
+    qpoints: NotRequired[NDArray[np.float64]]
+    group_velocity: NotRequired[NDArray[np.float64]]
+    heat_capacity: NotRequired[NDArray[np.float64]]
+
+
+class ConductivitySolver(Protocol):
+    """Transport on a prepared Phono3py object; made by ``factory(**options)``.
+
+    Attributes
+    ----------
+    coherences : bool
+        The result has ``kappa_c`` and ``kappa_total``.
+    direct_solution : bool
+        ``lbte=True`` is supported.
+    """
+
+    coherences: ClassVar[bool]
+    direct_solution: ClassVar[bool]
+
+    def __call__(
+        self,
+        phono3py: Phono3py,
+        temperatures: Sequence[float] | NDArray[np.float64],
+        *,
+        lbte: bool = False,
+        isotope: bool = True,
+        boundary_mfp: float | None = None,
+    ) -> ConductivityArrays:
+        """Compute the conductivity.
+
+        Parameters
+        ----------
+        phono3py : phono3py.Phono3py
+            With fc2, fc3, mesh and, where known, non-analytical correction.
+        temperatures : sequence of float
+            K.
+        lbte : bool
+            Direct solution of the linearised Boltzmann equation instead of the relaxation-time approximation.
+        isotope : bool
+            Scattering by isotopes.
+        boundary_mfp : float, optional
+            Boundary mean free path, μm.
+        """
+
+
+class Recompute(Protocol):
+    """Other forces through the run's own stages; given to properties that declare ``recomputes``."""
+
+    def __call__(self, forces: Mapping[str, NDArray[np.float64]], last_stage: str) -> Mapping[str, object]:
+        """Run the stages from the fit to ``last_stage`` and return their typed records by stage.
+
+        Parameters
+        ----------
+        forces : mapping of str to ndarray
+            ``forces`` float64 (n_supercells, n_atoms, 3) and ``forces_fc2`` likewise, eV/Å.
+        last_stage : {"force_constants", "harmonic", "conductivity"}
+        """
+
+
+class PropertyFunction(Protocol):
+    """A per-structure property: typed records of earlier stages in, values out.
+
+    It is called with the keywords its record declares (``calculator``, ``recompute``, ``structure``) and its options.
+    """
+
+    def __call__(self, records: Mapping[str, object], /, **options: object) -> Mapping[str, Json] | Record:
+        """Compute the property; a result with arrays is a :class:`screen_cli.store.record.Record`."""

@@ -1,0 +1,66 @@
+"""The force field of a run: made once in a process, and described once."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from screen_cli.calculators.registered import calculator_identity, make_calculator
+from screen_cli.config import CalculatorSettings
+from screen_cli.engines.messages import starting
+from screen_cli.store.record import Json
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+
+@dataclass(frozen=True)
+class RegisteredForceField:
+    """A calculator by its registered name (:class:`screen_cli.stages.stage.ForceField`).
+
+    Parameters
+    ----------
+    settings : CalculatorSettings
+    """
+
+    settings: CalculatorSettings
+
+    @property
+    def calculator(self) -> Calculator:
+        """The calculator; model files load once per process."""
+        return _calculator(self.settings.name, json.dumps(self.settings.options, sort_keys=True))
+
+    def identity(self) -> Json:
+        """Name, options with files replaced by their checksums, versions."""
+        return _identity(self.settings.name, json.dumps(self.settings.options, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class GivenForceField:
+    """A calculator that the caller made; its results are never stored under a key.
+
+    Parameters
+    ----------
+    calculator : ase.calculators.calculator.Calculator
+    """
+
+    calculator: Calculator
+
+    def identity(self) -> Json:
+        """Name its class: nothing more is known of it."""
+        return type(self.calculator).__name__
+
+
+@functools.lru_cache(maxsize=1)
+def _calculator(name: str, options: str) -> Calculator:
+    """Make a calculator once per process."""
+    with starting(f"the calculator '{name}'"):
+        return make_calculator(name, json.loads(options))
+
+
+@functools.lru_cache(maxsize=1)
+def _identity(name: str, options: str) -> Json:
+    """Identify a calculator once per process."""
+    return calculator_identity(name, json.loads(options))

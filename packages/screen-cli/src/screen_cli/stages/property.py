@@ -1,0 +1,170 @@
+"""A property from a plugin as a stage of its own, and the recomputation that some of them ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen_cli.config import override_settings
+from screen_cli.errors import ConfigError, PluginError
+from screen_cli.plugins.manager import PluginRegistry
+from screen_cli.plugins.records import PropertyPlugin
+from screen_cli.stages.conductivity import ComputeConductivity
+from screen_cli.stages.displace import Displaced
+from screen_cli.stages.force_constants import FitForceConstants
+from screen_cli.stages.forces import Forces
+from screen_cli.stages.harmonic import ComputeHarmonic
+from screen_cli.stages.stage import AnyRecord, Inputs, Stage, plugin_identity
+from screen_cli.store.record import Json, Record
+
+_PREFIX = "property_"
+
+_FIT = FitForceConstants()
+RECOMPUTED: Mapping[str, tuple[Stage[Any], ...]] = {
+    "force_constants": (_FIT,),
+    "harmonic": (_FIT, ComputeHarmonic()),
+    "conductivity": (_FIT, ComputeConductivity()),
+}
+"""Sub-pipelines for other forces on the same supercells, by their last stage."""
+WITHOUT_EXTRAS = {
+    "force_constants": {"holdout": 0.0},
+    "harmonic": {"phase_space": False},
+    "conductivity": {"keep_modes": False},
+}
+"""Settings of these sub-pipelines: nothing is held out, and no mode is kept."""
+
+
+def stage_name(name: str) -> str:
+    """Name of the stage of a property."""
+    return f"{_PREFIX}{name}"
+
+
+@dataclass(frozen=True)
+class Property(Stage[Record]):
+    """The stage: typed records in, values (and arrays) under the plugin's own names out.
+
+    Parameters
+    ----------
+    plugin : PropertyPlugin
+    """
+
+    plugin: PropertyPlugin
+    record_class: ClassVar[type[Record]] = Record
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """``property_<name>``."""
+        return stage_name(self.plugin.name)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """As the plugin declares."""
+        return tuple(self.plugin.needs)
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Plugin, options, and what it declares to read besides records."""
+        options = inputs.settings.properties.options.get(self.plugin.name, {})
+        depends: list[Json] = [plugin_identity(self.plugin), options]
+        if self.plugin.uses_calculator:
+            depends.append(inputs.force_field.identity())
+        if self.plugin.fingerprint:
+            fingerprint = replace(self.plugin, factory=self.plugin.fingerprint).load()
+            depends.append(fingerprint(inputs.structure, **options))
+        return depends
+
+    def run(self, inputs: Inputs) -> Record:
+        """Call the plugin's function."""
+        options = dict(inputs.settings.properties.options.get(self.plugin.name, {}))
+        if self.plugin.uses_calculator:
+            options["calculator"] = inputs.force_field.calculator
+        if self.plugin.recomputes:
+            options["recompute"] = Recomputation(inputs)
+        if self.plugin.uses_structure:
+            options["structure"] = inputs.structure
+        values = self.plugin.load()(dict(inputs.records), **options)
+        if isinstance(values, Record):
+            return values
+        if not isinstance(values, dict):
+            raise PluginError(
+                f"property '{self.plugin.name}' returned {type(values).__name__}, expected a dict of values or a "
+                "Record."
+            )
+        return Record(values)
+
+
+@dataclass(frozen=True)
+class Recomputation:
+    """Other forces through :data:`RECOMPUTED`, in memory (:class:`screen_cli.plugins.protocols.Recompute`).
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Of the property; with the displaced supercells.
+    """
+
+    inputs: Inputs
+
+    def __call__(self, forces: Mapping[str, NDArray[np.float64]], last_stage: str) -> dict[str, AnyRecord]:
+        """Run the fit and, where asked, one stage that follows it.
+
+        Raises
+        ------
+        ConfigError
+            No stage of that name is recomputed.
+        """
+        if last_stage not in RECOMPUTED:
+            raise ConfigError(f"'{last_stage}' is not recomputed from forces. Known: {', '.join(RECOMPUTED)}.")
+        settings = override_settings(self.inputs.settings, WITHOUT_EXTRAS, "settings of a recomputation")
+        records: dict[str, AnyRecord] = {
+            "displace": self.inputs.record("displace", Displaced),
+            "forces": Forces.of_arrays(forces),
+        }
+        inputs = replace(self.inputs, settings=settings, records=records)
+        for stage in RECOMPUTED[last_stage]:
+            records[stage.name] = stage.run(inputs)
+        return records
+
+
+def property_stages(names: Sequence[str], registry: PluginRegistry, known: set[str]) -> list[Property]:
+    """List the stages of properties: those asked for, each after the properties it reads.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Registered properties.
+    registry : PluginRegistry
+    known : set of str
+        Names of the stages before them.
+
+    Raises
+    ------
+    UnknownNameError
+        A property is not registered.
+    ConfigError
+        A property needs a stage that is switched off.
+    PluginError
+        Properties need one another in a circle.
+    """
+    ordered: dict[str, Property] = {}
+
+    def visit(name: str, within: tuple[str, ...] = ()) -> None:
+        if stage_name(name) in ordered:
+            return
+        if name in within:
+            raise PluginError(f"the properties {' → '.join((*within, name))} need one another. Break the circle.")
+        plugin = registry.get("properties", name)
+        for stage in plugin.needs:
+            if stage.startswith(_PREFIX):
+                visit(stage.removeprefix(_PREFIX), (*within, name))
+        missing = set(plugin.needs) - known - ordered.keys()
+        if missing:
+            raise ConfigError(f"property '{name}' needs the stages {sorted(missing)}, which these settings switch off.")
+        ordered[stage_name(name)] = Property(plugin)
+
+    for name in names:
+        visit(name)
+    return list(ordered.values())
