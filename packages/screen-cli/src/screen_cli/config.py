@@ -46,6 +46,9 @@ class ReadSettings:
     symprec: float = setting(1e-3, "Distance tolerance of spglib, Å.", gt=0, le=0.5)
     min_distance: float = setting(0.5, "Atoms closer than this (Å) overlap: the structure is refused.", ge=0, le=5)
     max_atoms: int = setting(64, "Largest primitive cell accepted, atoms.", ge=1, le=10_000)
+    max_atoms_given: int = setting(2000, "Largest cell of a file that is read at all, atoms.", ge=1, le=100_000)
+    max_megabytes: float = setting(256.0, "Largest file that is read, after decompression, MB.", gt=0, le=100_000)
+    seconds_per_file: float = setting(60.0, "Seconds that reading one crystal of a file may take.", gt=0, le=86_400)
 
 
 @settings_record

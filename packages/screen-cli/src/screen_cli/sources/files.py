@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import glob
-import warnings
+import itertools
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from screen_cli.config import ReadSettings
 from screen_cli.crystal.checks import check_units
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
+from screen_cli.sources.readers.formats import read_frames
+from screen_cli.sources.readers.frame import Frame, Limits, Refused
+from screen_cli.sources.readers.text import COMPRESSED, printable
+from screen_cli.sources.readers.time_limit import time_limit
 
-_SKIPPED_SUFFIXES = {".md", ".toml", ".py", ".json", ".log", ".html", ".yaml", ".gz"}
+logger = logging.getLogger(__name__)
+
+_PASSED_OVER = {
+    *(".md", ".toml", ".py", ".json", ".log", ".html", ".yaml", ".yml", ".txt", ".csv", ".h5", ".hdf5", ".npz", ".png"),
+    *(".svg", ".pdf", ".born", ".zip", ".tar", ".tgz", ".zst", ".lz4", ".7z", ".sh", ".out~", ".bak", ".swp", ".js"),
+}
+"""Endings that a folder may hold beside its structures; each file passed over is told."""
+_TOLD = 10
 
 
 def iterate_files(
-    paths: Sequence[str] | str, settings: ReadSettings | None = None, **options: Any
+    paths: Sequence[str] | str,
+    settings: ReadSettings | None = None,
+    all_frames: bool = False,
+    **options: object,
 ) -> Iterator[Structure | RejectedStructure]:
     """Iterate over the crystals in files.
 
@@ -26,7 +41,9 @@ def iterate_files(
     paths : str or sequence of str
         Files, folders (searched deeply, in sorted order) and glob patterns.
     settings : ReadSettings, optional
-        Tolerances.
+        Tolerances and limits.
+    all_frames : bool
+        Take every step of a relaxation, not the last one.
 
     Yields
     ------
@@ -36,70 +53,110 @@ def iterate_files(
     Raises
     ------
     ConfigError
-        A path that does not exist.
+        A path that does not exist, or an option that is not known.
     """
     if options:
-        raise ConfigError(f"source 'files' has no option {sorted(options)}. Known: paths.")
+        raise ConfigError(f"source 'files' has no option {sorted(options)}. Known: all_frames, paths.")
+    if not isinstance(all_frames, bool):
+        raise ConfigError(f"source 'files': all_frames is {all_frames!r}, expected true or false.")
     for pattern in [paths] if isinstance(paths, str) else paths:
+        if not isinstance(pattern, str) or "\0" in pattern:
+            raise ConfigError(f"source 'files': {pattern!r} is no path; paths is a list of strings.")
         for path in _expand(pattern):
-            yield from _read(path, settings or ReadSettings())
+            yield from _read(path, settings or ReadSettings(), all_frames)
 
 
 def _expand(pattern: str) -> list[Path]:
     """Turn a file, folder or pattern into files."""
     path = Path(pattern).expanduser()
-    if path.is_dir():
-        files = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
-        return [item for item in files if item.suffix.lower() not in _SKIPPED_SUFFIXES]
-    if path.exists():
-        return [path]
+    try:
+        if path.is_dir():
+            return _search(path)
+        if path.exists():
+            return [path]
+    except OSError as error:
+        raise ConfigError(f"source 'files': '{printable(pattern)}' cannot be opened: {error.strerror}.") from error
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
     if not found:
-        raise ConfigError(f"source 'files': nothing matches '{pattern}' (looked in {Path.cwd()}).")
+        raise ConfigError(f"source 'files': nothing matches '{printable(pattern)}' (looked in {Path.cwd()}).")
     return found
 
 
-def _read(path: Path, settings: ReadSettings) -> Iterator[Structure | RejectedStructure]:
-    """Read every frame of one file."""
-    frames: Iterator[tuple[Any, dict[str, Any]]]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            frames = iter(list(_frames(path)))
-    except Exception as error:  # ASE's readers fail in every possible way
-        yield RejectedStructure("files", str(path), f"cannot be read: {type(error).__name__}: {error}")
-        return
-    number = -1
-    for number, (atoms, metadata) in enumerate(frames):
-        name = str(path) if number == 0 else f"{path}#{number}"
-        if isinstance(atoms, str):
-            yield RejectedStructure("files", f"{path}#{number}", atoms)
+def _search(folder: Path) -> list[Path]:
+    """Structure files of a folder, deeply, in sorted order; what is passed over is told."""
+    taken: list[Path] = []
+    passed: list[Path] = []
+    for item in sorted(folder.rglob("*")):
+        if item.is_dir():
             continue
-        try:
-            check_units(atoms)
-            yield Structure.from_atoms(atoms, provider="files", provider_id=name, metadata=metadata, settings=settings)
-        except StructureError as error:
-            yield RejectedStructure("files", f"{path}#{number}", str(error))
-    if number < 0:
-        yield RejectedStructure("files", str(path), "holds no structure.")
+        inner = Path(item.stem) if item.suffix.lower() in COMPRESSED else item
+        odd = item.name.startswith(".") or inner.suffix.lower() in _PASSED_OVER or not item.is_file()
+        (passed if odd else taken).append(item)
+    if passed:
+        names = ", ".join(printable(str(item.relative_to(folder)), 80) for item in passed[:_TOLD])
+        more = f" and {len(passed) - _TOLD} more" if len(passed) > _TOLD else ""
+        logger.warning(
+            "%s: %d files are passed over, which by their names hold no structure: %s%s. Name one in paths to have it "
+            "read.",
+            printable(str(folder)),
+            len(passed),
+            names,
+            more,
+        )
+    return taken
 
 
-def _frames(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield (atoms or reason, metadata) for each frame."""
-    if path.suffix == ".db":
-        from ase.db import connect
-
-        with connect(str(path)) as database:
-            for row in database.select():
-                yield row.toatoms(), {"ase_db_id": row.id, **dict(row.key_value_pairs)}
+def _read(path: Path, settings: ReadSettings, all_frames: bool) -> Iterator[Structure | RejectedStructure]:
+    """Read every frame of one file; frames have a number in their name where there are several."""
+    name = printable(str(path), 1000)
+    items = _numbered(path, name, settings, all_frames)
+    first = next(items, None)
+    if first is None:
+        yield RejectedStructure("files", name, "holds no structure.")
         return
-    from ase.io import iread
+    second = next(items, None)
+    if second is None:
+        yield replace(first, provider_id=name)
+        return
+    yield first
+    yield second
+    yield from items
 
-    frames = iread(str(path), index=":")
-    while True:
+
+def _numbered(
+    path: Path, name: str, settings: ReadSettings, all_frames: bool
+) -> Iterator[Structure | RejectedStructure]:
+    """Frames of a file, each with its number; what stops the reader is the last of them."""
+    limits = Limits(max_bytes=int(settings.max_megabytes * 2**20), max_atoms=settings.max_atoms_given)
+    frames = read_frames(path, limits, all_frames=all_frames)
+    for number in itertools.count():
         try:
-            atoms = next(frames)
-        except StopIteration:
+            with time_limit(settings.seconds_per_file):
+                frame = next(frames, None)
+                item = None if frame is None else _structure(frame, f"{name}#{number}", settings)
+        except StructureError as error:
+            yield RejectedStructure("files", f"{name}#{number}", str(error))
             return
-        metadata = {key: value for key, value in atoms.info.items() if isinstance(value, (str, int, float, bool))}
-        yield atoms, metadata
+        if item is None:
+            return
+        for note in item.notes if isinstance(item, Structure) else ():
+            logger.warning("%s: %s", name, note)
+        yield item
+
+
+def _structure(frame: Frame | Refused, name: str, settings: ReadSettings) -> Structure | RejectedStructure:
+    """Make a crystal of a frame, or say why not."""
+    if isinstance(frame, Refused):
+        return RejectedStructure("files", name, frame.reason)
+    try:
+        check_units(frame.atoms)
+        return Structure.from_atoms(
+            frame.atoms,
+            provider="files",
+            provider_id=name,
+            metadata=frame.metadata,
+            settings=settings,
+            notes=frame.notes,
+        )
+    except StructureError as error:
+        return RejectedStructure("files", name, str(error))

@@ -138,11 +138,38 @@ def crystals(
     with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
         warnings.simplefilter("ignore", DeprecationWarning)
         operations = spglib.get_symmetry_from_database(number)
-    turns, shifts = operations["rotations"], operations["translations"]
+    atoms = draw(
+        crystals_of(operations["rotations"], operations["translations"], elements=elements, max_atoms=max_atoms)
+    )
+    atoms.info["hall_number"] = number
+    return atoms
+
+
+@st.composite
+def crystals_of(
+    draw: st.DrawFn,
+    turns: NDArray[np.int64],
+    shifts: NDArray[np.float64],
+    *,
+    elements: Sequence[str] = ELEMENTS,
+    max_atoms: int = 24,
+) -> Atoms:
+    """Draw a crystal with given operations, as :func:`crystals` does.
+
+    ``arrays["orbit"]`` numbers the orbits; the first atom of each is a site of the asymmetric unit.
+
+    Parameters
+    ----------
+    turns, shifts : ndarray
+        Rotations, int64 (n_operations, 3, 3), and translations, float64 (n_operations, 3), of fractional coordinates.
+    elements, max_atoms
+        As :func:`crystals` takes them.
+    """
     cell = draw(cells("triclinic"))
     metric = np.mean([turn.T @ (cell @ cell.T) @ turn for turn in turns], axis=0)
     axes = np.linalg.cholesky(metric)
     symbols: list[str] = []
+    orbits: list[int] = []
     positions: list[NDArray[np.float64]] = []
     coordinate = st.one_of(st.sampled_from(_SPECIAL), _floats(0.05, 0.45))
     for _ in range(draw(st.integers(1, 3))):
@@ -151,6 +178,7 @@ def crystals(
         if positions and _overlap(np.array(positions), orbit):
             continue
         if len(positions) + len(orbit) <= max_atoms:
+            orbits += [len(set(orbits))] * len(orbit)
             symbols += [draw(st.sampled_from(elements))] * len(orbit)
             positions += list(orbit)
     assume(positions)
@@ -160,7 +188,7 @@ def crystals(
     assume(shortest > 0.5)
     atoms.set_cell(atoms.cell.array * max(2.2 / shortest, (12.0 * len(atoms) / atoms.cell.volume) ** (1 / 3)), True)
     assume(atoms.cell.volume < 250.0 * len(atoms))
-    atoms.info["hall_number"] = number
+    atoms.set_array("orbit", np.array(orbits))
     return atoms
 
 
