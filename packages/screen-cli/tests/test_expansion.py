@@ -443,7 +443,7 @@ def test_volume_scan_meets_the_grueneisen_formula_when_cold() -> None:
 def test_jump_of_the_phonons_and_disagreeing_routes_are_told() -> None:
     """NaCl with SevenNet-0: the third shell leaves the model's range near V/V0 = 1.045."""
     from screen_cli.properties.expansion.quasi_harmonic import _warning
-    from screen_cli.report.expansion import disagreement
+    from screen_cli.report.tables.expansion import disagreement
 
     ratios = np.array([0.99, 1.0, 1.01, 1.02, 1.035, 1.05])
     assert "near V/V0 = 1.035" in _warning(np.array([2.17, 2.45, 2.75, 3.2, -0.6]), ratios)

@@ -15,7 +15,7 @@ from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import FilterError
-from screen_cli.report.exporters import write_csv, write_database, write_frames, write_json_lines
+from screen_cli.report.tables.exporters import write_csv, write_database, write_frames, write_json_lines
 from screen_cli.store.run_directory import RunDirectory
 
 

@@ -131,7 +131,7 @@ def _report(
 
 def _print_scores(document: Mapping[str, Any]) -> None:
     """Print materials, means, and what the fast protocol costs."""
-    from screen_cli.report.table import Column, print_table
+    from screen_cli.report.tables.terminal import Column, print_table
 
     columns = (
         Column("name", "material", ""),
@@ -198,7 +198,7 @@ def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
     """
     from screen_cli.bench.comparison import compare_results
     from screen_cli.bench.results import read_result
-    from screen_cli.report.table import Column, print_table
+    from screen_cli.report.tables.terminal import Column, print_table
 
     a, b = read_result(first), read_result(second)
     differences, problems = compare_results(a, b, seed)

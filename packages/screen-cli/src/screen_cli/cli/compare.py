@@ -50,7 +50,7 @@ def command(
     """
     from screen_cli.analysis.comparison import compare_rows, draw_parity
     from screen_cli.errors import FilterError
-    from screen_cli.report.exporters import write_csv
+    from screen_cli.report.tables.exporters import write_csv
     from screen_cli.store.run_directory import RunDirectory, setting_differences
 
     first, second = RunDirectory.open(run_a), RunDirectory.open(run_b)
@@ -78,7 +78,7 @@ def command(
 
 def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: int) -> None:
     """Print table and statistics."""
-    from screen_cli.report.table import Column, print_table
+    from screen_cli.report.tables.terminal import Column, print_table
 
     click.echo(f"A = {name_a}\nB = {name_b}\n")
     columns = [

@@ -68,8 +68,9 @@ def command(
       screen-cli expansion Al.cif -c emt -s displace.dim=[3,3,3]
     """
     from screen_cli.cli.run import execute_watched
-    from screen_cli.report.expansion import COLUMNS, disagreement, write_results
-    from screen_cli.report.table import print_table
+    from screen_cli.report.tables.columns import temperatures_of
+    from screen_cli.report.tables.expansion import COLUMNS, disagreement, write_results
+    from screen_cli.report.tables.terminal import print_table
     from screen_cli.run.expansion import expansion_settings
     from screen_cli.settings_file import parse_options
     from screen_cli.store.run_directory import RunDirectory
@@ -89,7 +90,7 @@ def command(
     run = RunDirectory.create(root, settings, accept_changes=True)  # content keys keep old and new results apart
     summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, time_limit=None)
     rows = run.rows()
-    print_table(rows, COLUMNS)
+    print_table(rows, COLUMNS, temperatures=temperatures_of(run))
     for row in rows:
         if row["state"] == "done":
             if disagreement(row):

@@ -18,6 +18,7 @@ def command(run_dir: Path, output: Path, form: str, where: str) -> None:
     """Write the results of RUN_DIR to OUTPUT: .csv, .json, .jsonl, .parquet, .extxyz, .db, or a plugin's."""
     from screen_cli.errors import UnknownNameError
     from screen_cli.plugins.manager import installed_plugins
+    from screen_cli.report.tables.columns import in_short_names
     from screen_cli.store.run_directory import RunDirectory
 
     registry = installed_plugins()
@@ -32,7 +33,7 @@ def command(run_dir: Path, output: Path, form: str, where: str) -> None:
             )
         exporter = by_suffix[output.suffix]
     run = RunDirectory.open(run_dir)
-    rows = run.stream(where)
+    rows = run.stream(in_short_names(where))
     n_rows = len(rows)  # a bad expression is told before the file is touched
     exporter.load()(rows, output, run=run)
     click.echo(f"wrote {n_rows} rows to {output}", err=True)

@@ -52,7 +52,8 @@ def command(
     work finish, the rest stays pending; a second Ctrl-C stops at once. Nothing finished is ever repeated.
     """
     from screen_cli.config import load_settings
-    from screen_cli.report.table import print_table
+    from screen_cli.report.tables.columns import temperatures_of
+    from screen_cli.report.tables.terminal import print_table
     from screen_cli.run.driver import resolve
     from screen_cli.store.run_directory import RunDirectory
 
@@ -64,13 +65,13 @@ def command(
     directory = run_dir or (default if part is None else Path(f"{default}-{part[0]}of{part[1]}"))
     run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
     summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, reread=reread, time_limit=walltime)
-    print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN))
+    print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN), temperatures=temperatures_of(run))
     click.echo(f"run directory: {run.root}", err=True)
     if report:
         from screen_cli.report import write_report
-        from screen_cli.report.exporters import write_csv
+        from screen_cli.report.tables.exporters import write_csv
 
-        write_csv(run.stream(), run.root / "results.csv")
+        write_csv(run.stream(), run.root / "results.csv", run=run)
         click.echo(f"table:         {run.root / 'results.csv'}", err=True)
         click.echo(f"report:        {write_report(run)}", err=True)
     parts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts.items()))

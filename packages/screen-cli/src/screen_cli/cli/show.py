@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,34 +26,45 @@ def command(run_dir: Path, where: str, columns: str, sort: str, descending: bool
     Example: screen-cli show demo-run -f "max_msd > 0.02" -S kappa_total_w_mk -n 20
     """
     from screen_cli.errors import FilterError, unknown_name
-    from screen_cli.report.table import MAIN_COLUMNS, columns_named, print_table
+    from screen_cli.report.tables.columns import full_names, in_short_names, short_name, temperatures_of
+    from screen_cli.report.tables.terminal import MAIN_COLUMNS, columns_named, print_table
     from screen_cli.store.run_directory import RunDirectory
 
-    index = RunDirectory.open(run_dir).index(read_only=True)
+    run = RunDirectory.open(run_dir)
+    temperatures = temperatures_of(run)
+    index = run.index(read_only=True)
     try:
-        known = index.columns
+        known = [name for name in index.columns if name != "keys"]
         if columns == "?":
-            click.echo("\n".join(known))
+            headings = full_names(known, temperatures)
+            click.echo("\n".join(name if name == full else f"{name}  ({full})" for name, full in headings.items()))
             return
-        rows = list(index.rows(where, sort, descending, limit))
+        rows = list(index.rows(in_short_names(where), short_name(sort), descending, limit))
     finally:
         index.close()
-    names = [name.strip() for name in columns.split(",") if name.strip()]
+    names = [short_name(name.strip()) for name in columns.split(",") if name.strip()]
     for name in names:
         if name not in known and name != "all":
             raise FilterError(str(unknown_name("column", name, known)))
     if names == ["all"] or (not names and form != "table"):
-        names = [name for name in known if name != "keys"]
+        names = known
     if form == "table":
-        print_table(rows, columns_named(names) if names else MAIN_COLUMNS)
-        return
-    picked = [{name: row.get(name) for name in names} for row in rows]
-    if form == "json":
-        click.echo(json.dumps(picked, indent=1))
-        return
-    writer = csv.DictWriter(sys.stdout, fieldnames=names)
-    writer.writeheader()
-    writer.writerows(picked)
+        print_table(rows, columns_named(names, temperatures) if names else MAIN_COLUMNS, temperatures=temperatures)
+    elif form == "json":
+        click.echo(json.dumps([{name: row.get(name) for name in names} for row in rows], indent=1))
+    else:
+        _print_csv(rows, full_names(names, temperatures))
+
+
+def _print_csv(rows: list[dict[str, Any]], headings: dict[str, str]) -> None:
+    """Write CSV to stdout, which may be a terminal."""
+    from screen_cli.report.tables.exporters import write_csv_lines
+    from screen_cli.report.tables.terminal import printable
+
+    safe = (
+        {name: printable(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows
+    )
+    write_csv_lines(safe, sys.stdout, headings)
 
 
 def main(argv: list[str]) -> int:

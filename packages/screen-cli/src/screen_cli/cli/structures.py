@@ -86,12 +86,10 @@ def preview(config: Path, overrides: tuple[str, ...], as_json: bool, download: b
 @click.option("--download", is_flag=True, help="Let the source use the network; else only what is on the disk.")
 def export(config: Path, output: Path, overrides: tuple[str, ...], download: bool) -> None:
     """Write the crystals of CONFIG that pass the filters to OUTPUT: .extxyz, .db or .csv."""
-    import csv
-
     from screen_cli.crystal.metadata import SOURCE_COLUMNS
     from screen_cli.crystal.structure import Structure
     from screen_cli.errors import UnknownNameError
-    from screen_cli.report.exporters import write_database, write_frames
+    from screen_cli.report.tables.exporters import write_csv_lines, write_database, write_frames
 
     if output.suffix not in (".extxyz", ".db", ".csv"):
         raise UnknownNameError(f"'{output.suffix or output.name}' cannot be written. Known: .extxyz, .db, .csv.")
@@ -106,9 +104,8 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
 
     if output.suffix == ".csv":
         with output.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=[*_COLUMNS, *SOURCE_COLUMNS])
-            writer.writeheader()
-            writer.writerows(_row(crystal) for crystal in counted())
+            names = [*_COLUMNS, *SOURCE_COLUMNS]
+            write_csv_lines(map(_row, counted()), file, dict(zip(names, names, strict=True)))
     else:
         write = write_frames if output.suffix == ".extxyz" else write_database
         write((_with_info(crystal) for crystal in counted()), output)
@@ -170,9 +167,11 @@ def _print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None
     from rich.console import Console
     from rich.table import Table
 
+    from screen_cli.report.tables.terminal import printable
+
     table = Table(*headings, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        table.add_row(*("" if value is None else printable(str(value)) for value in row))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False, highlight=False).print(table)
 
 

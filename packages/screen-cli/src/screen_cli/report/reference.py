@@ -16,6 +16,7 @@ from ase.formula import Formula
 from numpy.typing import NDArray
 
 from screen_cli.errors import FilterError
+from screen_cli.report.tables.columns import short_name
 
 Row = dict[str, Any]
 
@@ -56,7 +57,7 @@ def read_reference(path: Path, rows: Sequence[Row]) -> Reference:
     FilterError
         The file cannot be read, names no crystals, shares no column with the run, or an entry is ambiguous.
     """
-    entries = _read_entries(path)
+    entries = [{short_name(name): value for name, value in entry.items()} for entry in _read_entries(path)]
     known = {name for row in rows for name in row}
     fields = [name for name in dict.fromkeys(key for entry in entries for key in entry) if name not in _KEYS]
     values = [name for name in fields if _ALIASES.get(name, name) in known and name != "space_group"]

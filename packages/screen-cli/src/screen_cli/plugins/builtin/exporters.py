@@ -10,7 +10,7 @@ from screen_cli.plugins.records import ExporterPlugin
 
 @hookimpl
 def screen_exporters() -> Iterator[ExporterPlugin]:
-    """Register the formats of :mod:`screen_cli.report.exporters`."""
+    """Register the formats of :mod:`screen_cli.report.tables.exporters`."""
     for name, summary, suffix, function in (
         ("csv", "Comma-separated values, one line per crystal", ".csv", "write_csv"),
         ("json", "JSON list of objects", ".json", "write_json"),
@@ -20,5 +20,5 @@ def screen_exporters() -> Iterator[ExporterPlugin]:
         ("ase-db", "ASE database: relaxed crystals with key-value pairs", ".db", "write_ase_db"),
     ):
         pip = "screen-cli[parquet]" if name == "parquet" else None
-        factory = f"screen_cli.report.exporters:{function}"
+        factory = f"screen_cli.report.tables.exporters:{function}"
         yield ExporterPlugin(name=name, summary=summary, suffix=suffix, factory=factory, pip=pip)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import html
 import json
 import os
@@ -22,7 +24,8 @@ from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
 from screen_cli.report.gate import PAPER_STEPS
 from screen_cli.report.material import Material
 from screen_cli.report.page.packing import pack, significant
-from screen_cli.report.table import MAIN_COLUMNS
+from screen_cli.report.tables.columns import full_names, temperatures_of
+from screen_cli.report.tables.terminal import MAIN_COLUMNS
 from screen_cli.store.run_directory import RunDirectory
 
 _SCRIPTS = ("base", "axes", "scatter", "elements", "query", "table", "structure", "curves", "crystal", "main")
@@ -48,12 +51,14 @@ def render_page(material: Material, figures: Sequence[Figure], folder: Path) -> 
     run, manifest = material.run, material.run.manifest()
     title = run.settings.title or f"Screening run {run.root.resolve().name}"
     page = files("screen_cli.report.page").joinpath("web")
+    script = "\n".join(page.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
     return Template(page.joinpath("report.html").read_text(encoding="utf-8")).substitute(
         generator=f"screen-cli {version('screen-cli')}",
         title=html.escape(title),
         subtitle=html.escape(_subtitle(material, manifest)),
         style=page.joinpath("style.css").read_text(encoding="utf-8").strip(),
-        script="\n".join(page.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS),
+        script=script,
+        script_hash=_hash_of(script),
         funnel=_funnel(count_funnel(material.rows)),
         warnings=_warnings(material.rows),
         missing=_missing([figure for figure in figures if isinstance(figure, Missing)]),
@@ -67,6 +72,11 @@ def render_page(material: Material, figures: Sequence[Figure], folder: Path) -> 
             if crystal.packed
         ),
     )
+
+
+def _hash_of(script: str) -> str:
+    """Source expression of the only script that a browser may run on the page."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _payload(material: Material, figures: Sequence[Figure], title: str, folder: Path) -> dict[str, Any]:
@@ -94,7 +104,7 @@ def _payload(material: Material, figures: Sequence[Figure], title: str, folder: 
 
 
 def page_columns(material: Material) -> list[dict[str, Any]]:
-    """Columns of the page's table: name, title, format, hint, and whether it is shown at first.
+    """Columns of the page's table: name, title, full name, format, hint, and whether it is shown at first.
 
     Shown are the usual ones that have a value and those of the run's properties; ``id`` is always there.
     """
@@ -111,6 +121,8 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
     usual = {column.name: column for column in MAIN_COLUMNS}
     names = [name for name in usual if name in filled] + [name for name in filled if name not in (*usual, "keys")]
     names += [name for name in _ALWAYS if name not in names]
+    temperatures = temperatures_of(material.run)
+    full = full_names(names, temperatures)
     columns = []
     for name in names:
         values = [row.get(name) for row in material.rows]
@@ -119,13 +131,20 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
         columns.append(
             {
                 "name": name,
-                "title": usual[name].title if name in usual else name,
+                "title": _two_lines(usual[name].heading(temperatures)) if name in usual else full[name],
+                "full": full[name],
                 "format": form,
                 "hint": hints.get(name, name),
                 "shown": name in filled and (name in usual or name in hints),
             }
         )
     return columns
+
+
+def _two_lines(heading: str) -> str:
+    """Symbol on the first line, temperature and unit on the second."""
+    symbol, *rest = heading.split("\n")
+    return "\n".join([symbol, *([", ".join(rest)] if rest else [])])
 
 
 def figure_json(figure: Scatter | ElementMap) -> dict[str, Any]:

@@ -119,8 +119,10 @@ class CrystalTable {
   }
 
   saveCsv() {
-    const quote = value => (value === null ? "" : /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+    // text that a spreadsheet would compute gets an apostrophe, as in the files of screen-cli export
+    const harmless = value => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) && (value.trim() === "" || Number.isNaN(Number(value))) ? `'${value}` : value);
+    const quote = value => (value === null ? "" : /[",\r\n]/.test(harmless(value)) ? `"${String(harmless(value)).replaceAll('"', '""')}"` : String(harmless(value)));
     const names = this.columns.map(column => column.name);
-    save("crystals.csv", [names.join(","), ...this.rows.map(row => names.map(name => quote(this.data[name][row])).join(","))].join("\n") + "\n", "text/csv");
+    save("crystals.csv", [this.columns.map(column => quote(column.full)).join(","), ...this.rows.map(row => names.map(name => quote(this.data[name][row])).join(","))].join("\n") + "\n", "text/csv");
   }
 }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.report.stored_results import record_of
-from screen_cli.report.table import Column
+from screen_cli.report.tables.terminal import Column
 from screen_cli.run.expansion import ROUTES
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.record import Record

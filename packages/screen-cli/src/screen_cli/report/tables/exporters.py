@@ -7,27 +7,55 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from screen_cli.errors import MissingExtraError
+from screen_cli.report.tables.columns import full_names, temperatures_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from screen_cli.store.run_directory import RunDirectory
 
 Row = Mapping[str, Any]
 
 _BOOKKEEPING = ("keys",)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PARQUET_ROWS = 5000
 
 
-def write_csv(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
-    """Write one line per crystal; columns are the union over all rows."""
+def write_csv(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
+    """Write one line per crystal; columns are the union over all rows, with temperature and unit in their names."""
     names = columns_of(rows)
     with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=names, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+        write_csv_lines(rows, file, full_names(names, {} if run is None else temperatures_of(run)))
 
 
-def write_json(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
-    """Write a JSON list of objects."""
+def write_csv_lines(rows: Iterable[Row], file: TextIO, headings: Mapping[str, str]) -> None:
+    """Write rows to an open file, under a heading for each column; no cell can become a formula.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+    file : text file
+    headings : mapping of str to str
+        Heading of each column, in order.
+    """
+    writer = csv.writer(file)
+    writer.writerow([_harmless(heading) for heading in headings.values()])
+    for row in rows:
+        writer.writerow([_harmless(row.get(name)) for name in headings])
+
+
+def _harmless(value: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would compute; numbers stay as they are."""
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _reads_as_number(value):
+        return f"'{value}"
+    return value
+
+
+def write_json(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
+    """Write a JSON list of objects, with the names that filters use."""
     with Path(path).open("w", encoding="utf-8") as file:
         file.write("[")
         for number, row in enumerate(rows):
@@ -35,15 +63,15 @@ def write_json(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
         file.write("\n]\n")
 
 
-def write_json_lines(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+def write_json_lines(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
     """Write one JSON object per line."""
     with Path(path).open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(_without_bookkeeping(row)) + "\n")
 
 
-def write_parquet(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
-    """Write an Apache Parquet file: integers, floats and text, null where there is no value.
+def write_parquet(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
+    """Write an Apache Parquet file: integers, floats and text, null where there is no value; headings as in CSV.
 
     Raises
     ------
@@ -56,26 +84,27 @@ def write_parquet(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
     except ImportError as error:
         raise MissingExtraError("Parquet needs pyarrow. Install it: pip install 'screen-cli[parquet]'.") from error
     kinds = _kinds(rows)
+    headings = full_names(kinds, {} if run is None else temperatures_of(run))
     arrow = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()])
+    schema = pa.schema([(headings[name], arrow[kind]) for name, kind in kinds.items()])
     waiting = iter(rows)
     with pq.ParquetWriter(str(path), schema) as writer:
         while batch := list(itertools.islice(waiting, _PARQUET_ROWS)):
-            plain = [{name: _as_kind(row.get(name), kind) for name, kind in kinds.items()} for row in batch]
+            plain = [{headings[name]: _as_kind(row.get(name), kind) for name, kind in kinds.items()} for row in batch]
             writer.write_table(pa.Table.from_pylist(plain, schema=schema))
 
 
-def write_extxyz(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+def write_extxyz(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
     """Write the crystals (relaxed where that stage finished) with their columns in ``info``."""
     write_frames(_crystals(rows, run), path)
 
 
-def write_ase_db(rows: Iterable[Row], path: Path, *, run: Any = None) -> None:
+def write_ase_db(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
     """Write an ASE database; columns become key-value pairs (see :func:`write_database`)."""
     write_database(_crystals(rows, run), path)
 
 
-def write_frames(frames: Iterable[Any], path: Path) -> None:
+def write_frames(frames: Iterable[Atoms], path: Path) -> None:
     """Write ASE atoms, one after the other, as extended XYZ.
 
     Text that ASE would read back as a number is written as JSON, which it reads back as text.
@@ -90,7 +119,7 @@ def write_frames(frames: Iterable[Any], path: Path) -> None:
             write(file, atoms, format="extxyz")
 
 
-def write_database(frames: Iterable[Any], path: Path) -> None:
+def write_database(frames: Iterable[Atoms], path: Path) -> None:
     """Write ASE atoms into an ASE database, what is in ``info`` as key-value pairs.
 
     ASE refuses text that reads as a number (an id such as ``12e4567890ab``, the formula ``NaN``) and some names; such
@@ -149,14 +178,14 @@ def _as_kind(value: Any, kind: type) -> Any:
     return kind(value) if not isinstance(value, (list, dict)) else json.dumps(value)
 
 
-def _crystals(rows: Iterable[Row], run: Any) -> Iterator[Any]:
+def _crystals(rows: Iterable[Row], run: RunDirectory | None) -> Iterator[Atoms]:
     """Crystals of the rows; those that could not be read or were filtered have none."""
     for row in rows:
         if run is not None and (run.store.folder(row["id"]) / "structure.json").is_file():
             yield _atoms_with_info(row, run)
 
 
-def _atoms_with_info(row: Row, run: Any) -> Any:
+def _atoms_with_info(row: Row, run: RunDirectory) -> Atoms:
     """Crystal of a row, relaxed when possible, with the row's scalars in ``info``."""
     from screen_cli.crystal.structure import Structure
 
