@@ -39,7 +39,8 @@ def in_fresh_process(job: Callable[..., dict[str, Any]], *arguments: Any) -> dic
 
 def ours(folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
-    from phon_wigner.files.phono3py_files import CrystalFiles, load_crystal, read_kappa_file
+    from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
+    from phon_wigner.files.kappa_file import read_kappa_file
     from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
 
     crystal = load_crystal(
@@ -103,7 +104,8 @@ def built_in(folder: Path) -> dict[str, Any]:
 
 def isotopes(folder: Path) -> dict[str, Any]:
     from phon_wigner.phonons.isotope import add_isotopes
-    from phon_wigner.files.phono3py_files import CrystalFiles, load_crystal, read_kappa_file
+    from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
+    from phon_wigner.files.kappa_file import read_kappa_file
     from phon_wigner.conductivity.postprocess import analyze
 
     crystal = load_crystal(

@@ -104,7 +104,7 @@ def conductivity(phono3py: Phono3py, mesh: int, temperature: float) -> WignerRes
         run.grid_weights,
         run.gamma[0],
         convention="hwhm-thz",
-        gamma_static=run.gamma_isotope[0],
+        gamma_isotope=run.gamma_isotope[0],
         frequencies=run.frequencies,
     )
     return analyze(crystal_from_phono3py(phono3py), widths, settings=AnalysisSettings(keep_modes=True, map_bins=60))

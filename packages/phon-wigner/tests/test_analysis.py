@@ -17,7 +17,6 @@ from phon_wigner.conductivity.glass import (
     diffusivities,
     regularised_conductivity,
     scan_crystal,
-    voigt_profile,
 )
 from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
 from phon_wigner.conductivity.result import WignerResult
@@ -34,8 +33,9 @@ from phon_wigner.files.exports import write_spectra, write_tables
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.isotope import add_isotopes, isotope_linewidths, isotope_linewidths_on_grid
 from phon_wigner.phonons.linewidths import Linewidths
-from phon_wigner.physics.formula import clean_linewidths, coherence_conductivity, population_conductivity
-from phon_wigner.physics.heat_capacity import mode_heat_capacity
+from phon_wigner.phonons.units import heat_capacities
+from phon_wigner.physics.formula import average_modes, coherence_conductivity, pair_weights, population_conductivity
+from phon_wigner.physics.line_shape import line_shape
 from phon_wigner.testing import irreducible_mesh, make_phonopy
 
 PHONO3PY_MINOR = int(phono3py.__version__.split(".")[1])
@@ -152,12 +152,12 @@ def test_exports_hold_what_the_result_holds(result, tmp_path):
     assert sorted(tables) == [f"{kind}_300K.csv" for kind in ("cumulative", "map", "modes", "regimes", "spectrum")]
     rows = list(csv.DictReader(tables["modes_300K.csv"].read_text().splitlines()))
     assert len(rows) == result.frequency.size
-    assert sum(float(r["kappa_c_w_mk"]) for r in rows) == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
+    assert sum(float(r["kappa_c_300k_w_mk"]) for r in rows) == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
     rows = list(csv.DictReader(tables["map_300K.csv"].read_text().splitlines()))
     cell = np.diff(result.map_edges)[0] ** 2
-    assert sum(float(r["kappa_c_w_mk_thz2"]) for r in rows) * cell == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
+    assert sum(float(r["kappa_c_300k_w_mk_thz2"]) for r in rows) * cell == pytest.approx(result.kappa_c[0, 0], rel=1e-6)
     rows = list(csv.DictReader(tables["spectrum_300K.csv"].read_text().splitlines()))
-    assert float(rows[-1]["cumulative_p_w_mk"]) == pytest.approx(result.kappa_p[0, 0], rel=1e-6)
+    assert float(rows[-1]["cumulative_p_300k_w_mk"]) == pytest.approx(result.kappa_p[0, 0], rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -202,37 +202,38 @@ def test_voigt_limits_and_norm():
     x = np.linspace(-200, 200, 400_001)
     width = np.full_like(x, 0.3)
     step = x[1] - x[0]
-    assert voigt_profile(x, 0.5, width).sum() * step == pytest.approx(1, abs=2e-3)
-    np.testing.assert_allclose(voigt_profile(x, 0.0, width), 0.3 / np.pi / (x**2 + 0.09))
-    np.testing.assert_allclose(
-        voigt_profile(x, 0.5, 0 * x), np.exp(-(x**2) / 0.5) / np.sqrt(2 * np.pi * 0.25), atol=1e-9
-    )
+    assert line_shape(x, width, 0.5).sum() * step == pytest.approx(np.pi, abs=6e-3)
+    np.testing.assert_allclose(line_shape(x, width), 0.3 / (x**2 + 0.09))
+    np.testing.assert_allclose(line_shape(x, 0 * x, 0.5), np.exp(-(x**2) / 0.5) * np.sqrt(np.pi / 2) / 0.5, atol=1e-9)
 
 
 def test_rwte_without_broadening_is_the_wigner_conductivity(crystal, widths):
     pairs, _, _ = crystal.collect_pairs(widths.qpoints, widths.weights)
-    capacity = mode_heat_capacity(pairs.frequencies, 300.0)
-    width = clean_linewidths(pairs, widths.gamma)[0]
-    expected = population_conductivity(pairs, capacity, width).sum(axis=(0, 1))
-    expected = expected + coherence_conductivity(pairs, capacity, width)
-    got = regularised_conductivity(pairs, capacity, widths.gamma[0], 0.0)
+    capacity = heat_capacities(pairs.frequencies, 300.0)
+    modes = average_modes(pairs, linewidths=widths.gamma[0], heat_capacities=capacity)
+    expected = population_conductivity(pairs, modes).sum(axis=(0, 1))
+    expected = expected + coherence_conductivity(pairs, pair_weights(pairs, modes))
+    got = regularised_conductivity(pairs, modes, 0.0)
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_allen_feldman_limit_and_scan(crystal, widths):
     """Widths far below the broadening no longer matter; diffusivities times C give the same κ."""
     pairs, _, _ = crystal.collect_pairs(widths.qpoints, widths.weights)
-    capacity = mode_heat_capacity(pairs.frequencies, 2000.0)
-    bare = regularised_conductivity(pairs, capacity, 0 * widths.gamma[0], 0.5)
-    tiny = regularised_conductivity(pairs, capacity, 1e-7 * widths.gamma[0], 0.5)
+    capacity = heat_capacities(pairs.frequencies, 2000.0)
+    none, small, full = (
+        average_modes(pairs, linewidths=scale * widths.gamma[0], heat_capacities=capacity) for scale in (0, 1e-7, 1)
+    )
+    bare = regularised_conductivity(pairs, none, 0.5)
+    tiny = regularised_conductivity(pairs, small, 0.5)
     np.testing.assert_allclose(tiny, bare, rtol=1e-5, atol=1e-9)
-    scan = broadening_scan(pairs, capacity, widths.gamma[0], [0.0, 0.1, 0.5])
+    scan = broadening_scan(pairs, full, [0.0, 0.1, 0.5])
     assert scan.shape == (3, 6)
     assert len(np.unique(np.round(scan[:, 0], 6))) == 3
     classical = (capacity * diffusivities(pairs, 0.5)).sum() * 2 * np.pi
     assert classical == pytest.approx(bare[:3].mean(), rel=0.02)
     with pytest.raises(LinewidthError, match="broadening > 0"):
-        regularised_conductivity(pairs, capacity, 0 * widths.gamma[0], 0.0)
+        regularised_conductivity(pairs, none, 0.0)
     with pytest.raises(LinewidthError, match="broadening > 0"):
         diffusivities(pairs, 0.0)
 

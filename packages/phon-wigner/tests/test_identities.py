@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
+from phon_wigner.phonons.dynamical_matrix import DynamicalMatrixDerivative
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.phonons.units import heat_capacities
 from phon_wigner.physics.degeneracy import average_over_blocks, degenerate_blocks
-from phon_wigner.physics.dynamical_derivative import DynamicalMatrixDerivative
 from phon_wigner.physics.formula import (
-    PairCollector,
-    clean_linewidths,
+    average_modes,
     coherence_by_mode,
     coherence_conductivity,
+    pair_weights,
     population_conductivity,
 )
-from phon_wigner.physics.heat_capacity import mode_heat_capacity
+from phon_wigner.physics.pairs import PairCollector
 from phon_wigner.physics.velocity_operator import VOIGT, star_average, velocity_operator, velocity_products
 from phon_wigner.testing import irreducible_mesh, make_phonopy
 
@@ -61,7 +62,7 @@ def kappa(crystal, qpoints, weights, width_scale=1.0, temperature=300.0, rotate=
         products = velocity_products(velocity_operator(derivative, vectors, frequencies, crystal.frequency_factor))
         collector.add(i, weights[i], frequencies, products)
         # the undivided double sum, written as in the paper
-        capacity = mode_heat_capacity(frequencies, temperature)
+        capacity = heat_capacities(frequencies, temperature)
         gamma = width_scale * widths_of(frequencies)
         for s in range(n_bands):
             for t in range(n_bands):
@@ -73,14 +74,15 @@ def kappa(crystal, qpoints, weights, width_scale=1.0, temperature=300.0, rotate=
                 pair *= total / ((frequencies[s] - frequencies[t]) ** 2 + total**2)
                 every += pair * weights[i] * (star @ products[:, s, t])
     pairs = collector.finish()
-    capacity = mode_heat_capacity(pairs.frequencies, temperature)
-    width = clean_linewidths(pairs, width_scale * widths_of(pairs.frequencies)[None])[0]
+    capacity = heat_capacities(pairs.frequencies, temperature)
+    modes = average_modes(pairs, linewidths=width_scale * widths_of(pairs.frequencies), heat_capacities=capacity)
+    weights_c, width = pair_weights(pairs, modes), modes.linewidths
     n = weights.sum()
     ratio = np.divide(capacity, 2 * width, out=np.zeros_like(width), where=width > 0)
     return {
-        "p": population_conductivity(pairs, capacity, width).sum(axis=(0, 1)) / n,
-        "c": coherence_conductivity(pairs, capacity, width) / n,
-        "modes_c": coherence_by_mode(pairs, capacity, width).sum(axis=(0, 1)) / n,
+        "p": population_conductivity(pairs, modes).sum(axis=(0, 1)) / n,
+        "c": coherence_conductivity(pairs, weights_c) / n,
+        "modes_c": coherence_by_mode(pairs, modes, weights_c).sum(axis=(0, 1)) / n,
         "all": every / n,
         "diagonal": (pairs.diagonal * ratio[:, :, None]).sum(axis=(0, 1)) / n,
     }
@@ -255,20 +257,19 @@ def test_smm19_operator_differs_by_the_analytic_factor(crystal):
 def test_zero_and_negative_widths_are_left_out(crystal):
     qpoints, weights = irreducible_mesh(crystal, 3)
     pairs, frequencies, _ = crystal.collect_pairs(qpoints, weights)
-    gamma = widths_of(frequencies)[None]
-    gamma[0, 1, 0] = -1.0
-    gamma[0, 2, 0] = np.nan
-    width = clean_linewidths(pairs, gamma)[0]
-    assert (width >= 0).all()
-    modes = population_conductivity(pairs, mode_heat_capacity(pairs.frequencies, 300.0), width)
-    assert np.isfinite(modes).all()
+    gamma = widths_of(frequencies)
+    gamma[1, 0] = -1.0
+    gamma[2, 0] = np.nan
+    modes = average_modes(pairs, linewidths=gamma, heat_capacities=heat_capacities(pairs.frequencies, 300.0))
+    assert (modes.linewidths >= 0).all()
+    assert np.isfinite(population_conductivity(pairs, modes)).all()
 
 
 def test_isotopes_enter_populations_and_coherences(crystal):
     qpoints, weights = irreducible_mesh(crystal, 3)
     _, frequencies, _ = crystal.collect_pairs(qpoints, weights)
     bare = Linewidths.from_arrays([300.0], qpoints, weights, widths_of(frequencies)[None], convention="hwhm-thz")
-    dirty = replace(bare, gamma_static=np.full_like(frequencies, 0.05))
+    dirty = replace(bare, gamma_isotope=np.full_like(frequencies, 0.05))
     clean, less = analyze(crystal, bare), analyze(crystal, dirty)
     assert less.kappa_p[0, 0] < clean.kappa_p[0, 0]
     assert less.kappa_c[0, 0] > clean.kappa_c[0, 0]

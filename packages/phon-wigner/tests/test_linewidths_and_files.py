@@ -25,7 +25,8 @@ from phon_wigner.errors import (
     ShapeError,
     TemperatureError,
 )
-from phon_wigner.files.phono3py_files import CrystalFiles, load_crystal, read_kappa_file
+from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
+from phon_wigner.files.kappa_file import read_kappa_file
 from phon_wigner.files.shengbte import read_shengbte
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import CONVENTIONS, Linewidths, to_hwhm_thz
@@ -139,7 +140,7 @@ def test_fourphonon_rates_add_up(sample, tmp_path):
 def test_fourphonon_total_holds_isotopes_and_both_rates(sample, tmp_path):
     """BTE.w is the sum of all; three- and four-phonon rates need the isotopes beside them."""
     static = np.full(sample.gamma_static.shape, 0.03)
-    write_shengbte(tmp_path, replace(sample, gamma_static=static), fourphonon=True)
+    write_shengbte(tmp_path, replace(sample, gamma_isotope=static), fourphonon=True)
     total = read_shengbte(tmp_path)
     parts = read_shengbte(tmp_path, ["BTE.w_3ph", "BTE.w_4ph"], isotope="BTE.w_isotopic")
     np.testing.assert_allclose(total.at(300.0), sample.gamma[1] + 0.03, rtol=1e-8)
@@ -370,7 +371,7 @@ def test_command_line_glass(crystal, sample, cell_files, tmp_path, capsys):
     rows = list(csv.DictReader(table.read_text().splitlines()))
     expected = analyze(crystal, sample, [300.0])
     assert [float(r["broadening_thz"]) for r in rows] == [1e-6, 0.1, 0.3]
-    assert float(rows[0]["xx"]) == pytest.approx((expected.kappa_p + expected.kappa_c)[0, 0], rel=1e-4)
+    assert float(rows[0]["kappa_xx_w_mk"]) == pytest.approx((expected.kappa_p + expected.kappa_c)[0, 0], rel=1e-4)
     assert capsys.readouterr().out.count("flattest") == 1
     figure = tmp_path / "scan.png"
     pytest.importorskip("matplotlib")

@@ -15,8 +15,10 @@ import pytest
 
 from phon_wigner.cli import main
 from phon_wigner.conductivity.postprocess import analyze
-from phon_wigner.files.phono3py_files import CrystalFiles, crystal_from_phono3py, load_crystal, read_kappa_file
+from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
+from phon_wigner.files.kappa_file import read_kappa_file
 from phon_wigner.phono3py_variant.doctor import require_variant, run_checks
+from phon_wigner.phonons.assembly import crystal_from_phono3py
 from phon_wigner.phonons.linewidths import Linewidths
 
 MESH = [4, 4, 4]

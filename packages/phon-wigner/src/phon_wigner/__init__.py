@@ -8,7 +8,6 @@ stored linewidths.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 __version__ = "0.1.0"
 
@@ -19,10 +18,11 @@ _LAZY = {
     "Linewidths": "phon_wigner.phonons.linewidths",
     "WignerResult": "phon_wigner.conductivity.result",
     "WignerError": "phon_wigner.errors",
-    "CrystalFiles": "phon_wigner.files.phono3py_files",
-    "crystal_from_phono3py": "phon_wigner.files.phono3py_files",
-    "load_crystal": "phon_wigner.files.phono3py_files",
-    "read_kappa_file": "phon_wigner.files.phono3py_files",
+    "CrystalFiles": "phon_wigner.files.crystal_files",
+    "crystal_from_phono3py": "phon_wigner.phonons.assembly",
+    "crystal_from_phonopy": "phon_wigner.phonons.assembly",
+    "load_crystal": "phon_wigner.files.crystal_files",
+    "read_kappa_file": "phon_wigner.files.kappa_file",
     "read_shengbte": "phon_wigner.files.shengbte",
     "compare": "phon_wigner.conductivity.metrics",
     "ModeConductivity": "phon_wigner.conductivity.metrics",
@@ -31,7 +31,7 @@ _LAZY = {
 __all__ = sorted([*_LAZY, "__version__"])
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import on first use: phono3py loads this package at its own start, which must stay cheap."""
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)

@@ -31,5 +31,21 @@ class InputFileError(WignerError, OSError):
     """A file is missing, unreadable or lacks an expected entry."""
 
 
+class OutputFileError(WignerError, OSError):
+    """A file cannot be written."""
+
+
+class UnitError(WignerError, ValueError):
+    """Lengths, force constants or the NAC factor are not in the unit that their file or program claims."""
+
+
+class OptionError(WignerError, ValueError):
+    """An option of the command line, or a setting, has a value without meaning."""
+
+
+class ConductivityError(WignerError, ArithmeticError):
+    """A conductivity came out as no conductivity can be: not finite, or negative along some direction."""
+
+
 class MissingDependencyError(WignerError, ImportError):
     """An optional package is needed; the message holds the pip line."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from phon_wigner.conductivity.metrics import ModeConductivity, compare
 
 
-def score_modes(result: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
+def score_modes(result: Mapping[str, object], reference: Mapping[str, object]) -> dict[str, float]:
     """Compare two mode-resolved conductivities.
 
     Parameters
@@ -33,14 +32,14 @@ def score_modes(result: Mapping[str, Any], reference: Mapping[str, Any]) -> dict
     return {"srd": comparison.srd, "sre": comparison.sre, "srme": comparison.srme}
 
 
-def _modes(fields: Mapping[str, Any]) -> ModeConductivity:
+def _modes(fields: Mapping[str, object]) -> ModeConductivity:
     """Check the fields of one conductivity."""
     return ModeConductivity(
-        kappa=float(fields["kappa"]),
+        kappa=float(np.asarray(fields["kappa"], dtype=np.float64)),
         modes=np.asarray(fields["modes"], dtype=np.float64),
         weights=np.asarray(fields["weights"], dtype=np.int64),
         qpoints=np.asarray(fields["qpoints"], dtype=np.float64),
         frequencies=np.asarray(fields["frequencies"], dtype=np.float64),
-        temperature=float(fields["temperature"]),
+        temperature=float(np.asarray(fields["temperature"], dtype=np.float64)),
         name=str(fields["name"]),
     ).checked()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from phon_wigner.errors import ShapeError
 from phon_wigner.phono3py_variant.components import effective_linewidth
 from phon_wigner.phono3py_variant.doctor import require_variant
 from phon_wigner.phono3py_variant.variant import NAME
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
 
 
 class WignerSolver:
@@ -38,13 +41,13 @@ class WignerSolver:
 
     def __call__(
         self,
-        phono3py: Any,
+        phono3py: Phono3py,
         temperatures: Sequence[float] | NDArray[np.float64],
         *,
         lbte: bool = False,
         isotope: bool = True,
         boundary_mfp: float | None = None,
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
         """Return the conductivity.
 
         Parameters
@@ -89,7 +92,8 @@ class WignerSolver:
             transport_type=NAME,
         )
         run = phono3py.thermal_conductivity
-        gamma = effective_linewidth(run._build_grid_point_aggregates(), boundary_mfp)[0]
+        frequencies = np.asarray(run.frequencies)
+        gamma = effective_linewidth(run._build_grid_point_aggregates(), boundary_mfp, frequencies)[0]
         return {
             "temperatures": np.asarray(run.temperatures),
             "kappa_p": np.asarray(run.kappa_P)[0],
@@ -106,13 +110,13 @@ class WignerSolver:
         }
 
 
-def _fits(phono3py: Any) -> bool:
+def _fits(phono3py: Phono3py) -> bool:
     """Whether strength and weights of all triplets of one q, which the products hold at once, are below 1 GiB."""
     n_triplets = int(np.prod(phono3py.mesh_numbers)) // 2
     return n_triplets * (3 * len(phono3py.primitive)) ** 3 * 24 < 2**30
 
 
-def _is_symmetric(phono3py: Any) -> bool:
+def _is_symmetric(phono3py: Phono3py) -> bool:
     """Whether fc3 does not depend on the order of its atoms, but for rounding."""
     from phon_wigner.phonons.scattering import asymmetry
 
@@ -120,21 +124,19 @@ def _is_symmetric(phono3py: Any) -> bool:
 
 
 def _by_products(
-    phono3py: Any,
+    phono3py: Phono3py,
     temperatures: Sequence[float] | NDArray[np.float64],
     *,
     lbte: bool,
     isotope: bool,
     boundary_mfp: float | None,
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
     """Linewidths of :mod:`phon_wigner.phonons.scattering`, then the analysis of known linewidths."""
-    from phono3py.conductivity.scattering_solvers import compute_bulk_boundary_scattering
-    from phono3py.other.isotope import get_mass_variances
     from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
 
     from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
     from phon_wigner.phonons.harmonic import HarmonicCrystal
-    from phon_wigner.phonons.isotope import isotope_linewidths_on_grid
+    from phon_wigner.phonons.isotope import isotope_linewidths_on_grid, natural_mass_variances
     from phon_wigner.phonons.linewidths import Linewidths
     from phon_wigner.phonons.scattering import three_phonon_linewidths
 
@@ -160,24 +162,21 @@ def _by_products(
         float(symmetry.tolerance),
     )
     qpoints = get_qpoints_from_bz_grid_points(points, grid)
-    static = np.zeros(gamma.shape[1:])
+    isotopes = None
     if isotope:
         phonons = interaction.phonons
-        static += isotope_linewidths_on_grid(
+        isotopes = isotope_linewidths_on_grid(
             phonons.frequencies,
             phonons.eigenvectors,
             grid,
             points,
-            get_mass_variances(phono3py.primitive),
+            natural_mass_variances(phono3py.primitive),
             symmetrize_tetrahedra=interaction.symmetrize_tetrahedra,
         )
-    if boundary_mfp is not None:
-        velocities = crystal.collect_pairs(qpoints, weights, imaginary_tolerance=np.inf)[2]
-        static += compute_bulk_boundary_scattering(velocities, boundary_mfp)
     result = analyze(
         crystal,
-        Linewidths(values, qpoints, np.asarray(weights, dtype=np.int64), gamma, static),
-        settings=AnalysisSettings(keep_modes=True, imaginary_tolerance=np.inf),
+        Linewidths(values, qpoints, np.asarray(weights, dtype=np.int64), gamma, isotopes, source="this crystal"),
+        settings=AnalysisSettings(keep_modes=True, imaginary_tolerance=np.inf, boundary_mfp=boundary_mfp),
     )
     return {
         "temperatures": result.temperatures,

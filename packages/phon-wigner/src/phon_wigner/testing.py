@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,7 @@ def morse_forces(cell: PhonopyAtoms) -> NDArray[np.float64]:
     return (slope[:, :, None] * difference / np.where(np.isfinite(distance), distance, 1)[:, :, None]).sum(axis=1)
 
 
-def make_phonopy(primitive_matrix: str = "F", nac: str | None = None, dim: int = 2) -> Any:
+def make_phonopy(primitive_matrix: str = "F", nac: str | None = None, dim: int = 2) -> Phonopy:
     """Return the toy crystal with force constants and, when asked, charges."""
     phonon = Phonopy(rocksalt(), supercell_matrix=np.eye(3, dtype=int) * dim, primitive_matrix=primitive_matrix)
     phonon.generate_displacements(distance=0.001)
@@ -122,7 +121,7 @@ def write_shengbte(folder: str | os.PathLike[str], widths: Linewidths, fourphono
     (folder / "BTE.qpoints").write_text("\n".join(points) + "\n", encoding="ascii")
     _write_rows(folder / "BTE.omega", omega)
     _write_rows(folder / "BTE.w_isotopic", _two_columns(omega, 4 * np.pi * widths.gamma_static))
-    for temperature, gamma in zip(widths.temperatures, widths.gamma, strict=True):
+    for temperature, gamma in zip(widths.temperatures, np.asarray(widths.gamma), strict=True):
         target = folder / f"T{round(temperature)}K"
         target.mkdir()
         _write_rows(target / "BTE.w", _two_columns(omega, 4 * np.pi * (gamma + widths.gamma_static)))

@@ -10,14 +10,19 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from phon_wigner import __version__
+from phon_wigner.cli.boundary import guarded
 from phon_wigner.cli.figures import add_glass, add_plot
-from phon_wigner.cli.options import add_crystal_options, crystal_from_arguments
-from phon_wigner.errors import WignerError
+from phon_wigner.cli.options import Commands, add_crystal_options, crystal_from_arguments, integer, number
+
+if TYPE_CHECKING:
+    from phon_wigner.conductivity.result import WignerResult
+    from phon_wigner.phonons.harmonic import HarmonicCrystal
+    from phon_wigner.phonons.linewidths import Linewidths
 
 logger = logging.getLogger("phon_wigner")
 
@@ -33,20 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when done, 1 when a check failed, 2 on wrong input.
+        0 when done, 1 when a check failed, 2 on wrong input, 70 when phon-wigner itself is at fault.
     """
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
+    typed = list(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser().parse_args(typed)
     logging.basicConfig(
         level=logging.INFO if arguments.verbose else logging.WARNING,
         format="%(levelname)s: %(message)s",
         stream=sys.stderr,
     )
-    try:
-        return int(arguments.run(arguments))
-    except WignerError as error:
-        sys.stderr.write(f"phon-wigner: error: {error}\n")
-        return 2
+    return guarded(arguments.run, arguments, typed)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"phon-wigner {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is done, on stderr")
+    parser.add_argument("--debug", action="store_true", help="show the trace of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_analyze(commands)
     _add_shengbte(commands)
@@ -66,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_analyze(commands: Any) -> None:
+def _add_analyze(commands: Commands) -> None:
     """Add ``analyze``."""
     parser = commands.add_parser(
         "analyze",
@@ -89,22 +91,39 @@ def _add_analyze(commands: Any) -> None:
 
 def _add_analysis_options(parser: argparse.ArgumentParser) -> None:
     """Add temperatures, tolerances and outputs."""
-    parser.add_argument("--ts", nargs="+", type=float, metavar="T", help="temperatures in K (default: all stored)")
-    parser.add_argument("--interpolate", action="store_true", help="allow temperatures between stored ones")
-    parser.add_argument("--tolerance", type=float, metavar="THZ", help="width of a degenerate block (1e-4)")
     parser.add_argument(
-        "--imaginary-tolerance", type=float, default=0.01, metavar="THZ", help="accept modes above minus this"
+        "--ts", nargs="+", type=number(at_least=0), metavar="T", help="temperatures in K (default: all stored)"
+    )
+    parser.add_argument("--interpolate", action="store_true", help="allow temperatures between stored ones")
+    parser.add_argument(
+        "--tolerance", type=number(at_least=0), metavar="THZ", help="width of a degenerate block (1e-4)"
+    )
+    parser.add_argument(
+        "--imaginary-tolerance",
+        type=number(at_least=0),
+        default=0.01,
+        metavar="THZ",
+        help="accept modes above minus this (0.01)",
+    )
+    parser.add_argument(
+        "--boundary-mfp",
+        "--bmfp",
+        type=number(above=0),
+        metavar="MICROMETRE",
+        help="add boundary scattering with this mean free path",
     )
     parser.add_argument("--json", metavar="FILE", help="write temperatures and conductivities as JSON")
     parser.add_argument("--hdf5", metavar="FILE", help="write every array, mode-resolved ones and κ_C(ω₁,ω₂) included")
     parser.add_argument("--spectra", metavar="FILE", help="write spectra, cumulative κ, map and crossover as HDF5")
     parser.add_argument("--csv", metavar="DIR", help="write the same as CSV tables")
-    parser.add_argument("--map-bins", type=int, default=60, metavar="N", help="frequency bins of the map (60)")
+    parser.add_argument(
+        "--map-bins", type=integer(1, 2000), default=60, metavar="N", help="frequency bins of the map (60)"
+    )
 
 
 def _run_analyze(arguments: argparse.Namespace) -> int:
     """Run ``analyze``."""
-    from phon_wigner.files.phono3py_files import read_kappa_file
+    from phon_wigner.files.kappa_file import read_kappa_file
 
     linewidths = read_kappa_file(arguments.kappa_file)
     crystal = crystal_from_arguments(arguments)
@@ -115,7 +134,9 @@ def _run_analyze(arguments: argparse.Namespace) -> int:
     return _analyze_and_write(arguments, crystal, linewidths, not arguments.no_isotope)
 
 
-def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: Any, isotopes: bool) -> int:
+def _analyze_and_write(
+    arguments: argparse.Namespace, crystal: HarmonicCrystal, linewidths: Linewidths, isotopes: bool
+) -> int:
     """Compute, print one block per temperature, write the files asked for."""
     from threadpoolctl import threadpool_limits
 
@@ -129,6 +150,7 @@ def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: 
         imaginary_tolerance=arguments.imaginary_tolerance,
         interpolate=arguments.interpolate,
         isotopes=isotopes,
+        boundary_mfp=arguments.boundary_mfp,
         keep_modes=detailed,
         map_bins=arguments.map_bins if detailed else 0,
     )
@@ -150,7 +172,7 @@ def _analyze_and_write(arguments: argparse.Namespace, crystal: Any, linewidths: 
     return 0
 
 
-def _add_shengbte(commands: Any) -> None:
+def _add_shengbte(commands: Commands) -> None:
     """Add ``shengbte``."""
     parser = commands.add_parser(
         "shengbte",
@@ -187,7 +209,7 @@ def _run_shengbte(arguments: argparse.Namespace) -> int:
     return _analyze_and_write(arguments, crystal_from_arguments(arguments), linewidths, isotopes=True)
 
 
-def _add_compare(commands: Any) -> None:
+def _add_compare(commands: Commands) -> None:
     """Add ``compare``."""
     parser = commands.add_parser(
         "compare",
@@ -197,7 +219,9 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("result", help="HDF5 file of `phon-wigner analyze --hdf5`")
     parser.add_argument("reference", help="another such file, or kappas_*.json.gz")
     parser.add_argument("--mp-id", help="row of the reference table")
-    parser.add_argument("--ts", type=float, default=300.0, metavar="T", help="temperature in K (default: 300)")
+    parser.add_argument(
+        "--ts", type=number(at_least=0), default=300.0, metavar="T", help="temperature in K (default: 300)"
+    )
     parser.set_defaults(run=_run_compare)
 
 
@@ -226,7 +250,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def print_table(result: Any) -> None:
+def print_table(result: WignerResult) -> None:
     """Print κ_P, κ_C and their sum, in W/(m K), one row per temperature and kind."""
     sys.stdout.write("#    T(K)  kind         xx         yy         zz         yz         xz         xy\n")
     for i, temperature in enumerate(result.temperatures):
@@ -239,7 +263,7 @@ def print_table(result: Any) -> None:
             sys.stdout.write(f"{temperature:9.2f}  {label:5s}{row}\n")
 
 
-def _add_doctor(commands: Any) -> None:
+def _add_doctor(commands: Commands) -> None:
     """Add ``doctor``."""
     parser = commands.add_parser("doctor", help="prove that phono3py offers --tt wigner, or say why not")
     parser.set_defaults(run=_run_doctor)

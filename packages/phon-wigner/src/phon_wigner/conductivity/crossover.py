@@ -16,7 +16,6 @@ M. Simoncelli, N. Marzari, F. Mauri, Phys. Rev. X 12, 041011 (2022), Sec. V, doi
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass
 
@@ -26,9 +25,20 @@ from numpy.typing import NDArray
 
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.spectra import lifetimes, mean_free_paths, mode_scalars
+from phon_wigner.conductivity.tables import at, write_table
 
 REGIMES = ("particle", "wave", "overdamped")
 """Names of the codes 0, 1, 2 in :attr:`Crossover.regime`; -1 means no lifetime or no heat."""
+
+_UNITS = {
+    "frequency": "THz",
+    "lifetime": "ps",
+    "mean_free_path": "nm",
+    "kappa_p": "W/(m K)",
+    "kappa_c": "W/(m K)",
+    "coherence_share": "1",
+    "regime": "code",
+}
 
 
 @dataclass(frozen=True)
@@ -68,22 +78,26 @@ class Crossover:
     kappa_of_regime: dict[str, tuple[float, float]]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one row per mode."""
-        with open(path, "w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            names = ["qpoint", "band", "frequency_thz", "lifetime_ps", "mean_free_path_nm", "kappa_p_w_mk"]
-            writer.writerow([*names, "kappa_c_w_mk", "coherence_share", "regime"])
-            for q, s in np.ndindex(self.frequency.shape):
-                code = self.regime[q, s]
-                row = [self.frequency, self.lifetime, self.mean_free_path]
-                row += [self.kappa_p, self.kappa_c, self.coherence_share]
-                name = REGIMES[code] if code >= 0 else "none"
-                writer.writerow([q, s, *(f"{a[q, s]:.8g}" for a in row), name])
+        """Write one row per mode; temperature and unit stand in every column name."""
+        t = self.temperature
+        names = [
+            at("lifetime", t, "ps"),
+            at("mean_free_path", t, "nm"),
+            at("kappa_p", t, "w_mk"),
+            at("kappa_c", t, "w_mk"),
+        ]
+        header = ["qpoint", "band", "frequency_thz", *names, at("coherence_share", t, ""), at("regime", t, "")]
+        columns = (self.frequency, self.lifetime, self.mean_free_path, self.kappa_p, self.kappa_c, self.coherence_share)
+        rows = (
+            [q, s, *(a[q, s] for a in columns), REGIMES[self.regime[q, s]] if self.regime[q, s] >= 0 else "none"]
+            for q, s in np.ndindex(self.frequency.shape)
+        )
+        write_table(path, header, rows)
 
     def to_hdf5(self, group: h5py.Group) -> None:
         """Write every array under its attribute name, the regimes' names, shares and κ as attributes."""
-        for name in ("frequency", "lifetime", "mean_free_path", "kappa_p", "kappa_c", "coherence_share", "regime"):
-            group.create_dataset(name, data=getattr(self, name), compression="gzip")
+        for name, unit in _UNITS.items():
+            group.create_dataset(name, data=getattr(self, name), compression="gzip").attrs["unit"] = unit
         group.attrs["temperature"] = self.temperature
         group.attrs["wigner_limit_ps"] = self.wigner_limit_ps
         group.attrs["regimes"] = list(REGIMES)

@@ -20,7 +20,6 @@ P. B. Allen and J. L. Feldman, Phys. Rev. B 48, 12581 (1993), Eq. 1-3, doi:10.11
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,61 +28,33 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from phon_wigner.conductivity.postprocess import conversion_to_w_mk
-from phon_wigner.errors import LinewidthError
+from phon_wigner.atomic_write import whole_file
+from phon_wigner.conductivity.postprocess import check_conductivity
+from phon_wigner.conductivity.result import COMPONENTS
+from phon_wigner.conductivity.tables import write_table
+from phon_wigner.errors import LinewidthError, OptionError, TemperatureError
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import Linewidths
-from phon_wigner.physics.degeneracy import average_over_blocks
-from phon_wigner.physics.formula import PairBlock, clean_linewidths
-from phon_wigner.physics.heat_capacity import mode_heat_capacity
+from phon_wigner.phonons.units import conversion_to_w_mk, heat_capacities
+from phon_wigner.physics.formula import (
+    ModeAverages,
+    average_modes,
+    coherence_conductivity,
+    pair_weights,
+    population_conductivity,
+)
+from phon_wigner.physics.line_shape import line_shape
+from phon_wigner.physics.pairs import PairBlock
 
 
-def voigt_profile(
-    detuning: NDArray[np.float64], gaussian: float, lorentzian: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the Voigt profile, normalised to one over the detuning.
-
-    Parameters
-    ----------
-    detuning : NDArray[np.float64], THz
-    gaussian : float
-        Standard deviation η of the Gaussian part, THz; 0 gives the Lorentzian.
-    lorentzian : NDArray[np.float64], THz
-        Half width of the Lorentzian part; 0 gives the Gaussian.
-
-    Returns
-    -------
-    NDArray[np.float64], 1/THz
-
-    Raises
-    ------
-    LinewidthError
-        A width is negative.
-    """
-    if gaussian < 0 or np.any(np.asarray(lorentzian) < 0):
-        raise LinewidthError(f"Voigt widths must be >= 0, got gaussian {gaussian:g} THz. Give a positive broadening.")
-    if gaussian == 0:
-        square = detuning**2 + lorentzian**2
-        return np.divide(lorentzian / np.pi, square, out=np.zeros_like(square), where=square > 0)
-    from scipy.special import voigt_profile as voigt
-
-    return np.asarray(voigt(detuning, gaussian, lorentzian))
-
-
-def regularised_conductivity(
-    pairs: PairBlock,
-    heat_capacity: NDArray[np.float64],
-    linewidth: NDArray[np.float64],
-    broadening: float,
-) -> NDArray[np.float64]:
+def regularised_conductivity(pairs: PairBlock, modes: ModeAverages, broadening: float) -> NDArray[np.float64]:
     """Return the rWTE conductivity, all pairs together.
 
     Parameters
     ----------
     pairs : PairBlock
-    heat_capacity : NDArray[np.float64], shape (n_qpoints, n_bands), eV/K
-    linewidth : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        HWHM; zeros give the Allen-Feldman limit.
+    modes : ModeAverages
+        Linewidths of zero give the Allen-Feldman limit.
     broadening : float
         η, standard deviation in THz.
 
@@ -97,33 +68,18 @@ def regularised_conductivity(
     LinewidthError
         Neither widths nor broadening: the sum would diverge.
     """
-    capacity = average_over_blocks(heat_capacity, pairs.blocks)
-    width = clean_linewidths(pairs, linewidth[None])[0]
-    if broadening <= 0 and not width.any():
+    if not broadening > 0 and not modes.linewidths.any():
         raise LinewidthError("linewidths and broadening are all zero; give a broadening > 0 THz (Allen-Feldman).")
-    frequency = pairs.frequencies.ravel()
-    ratio = np.divide(capacity.ravel(), frequency, out=np.zeros(frequency.size), where=frequency > 0)
-    first, second = pairs.first, pairs.second
-    flat = width.ravel()
-    shape = (frequency[first] + frequency[second]) * (ratio[first] + ratio[second]) / 4
-    detuning = frequency[first] - frequency[second]
-    shape *= np.pi * voigt_profile(detuning, broadening, flat[first] + flat[second])
-    own = np.pi * voigt_profile(np.zeros_like(flat), broadening, 2 * flat).reshape(capacity.shape)
-    inside = np.einsum("qs,qsi->i", capacity * own, pairs.population)
-    return np.asarray(2 * (shape @ pairs.coherence) + inside)
+    coherences = coherence_conductivity(pairs, pair_weights(pairs, modes, broadening))
+    return np.asarray(coherences + population_conductivity(pairs, modes, broadening).sum(axis=(0, 1)))
 
 
-def broadening_scan(
-    pairs: PairBlock,
-    heat_capacity: NDArray[np.float64],
-    linewidth: NDArray[np.float64],
-    broadenings: Sequence[float],
-) -> NDArray[np.float64]:
+def broadening_scan(pairs: PairBlock, modes: ModeAverages, broadenings: Sequence[float]) -> NDArray[np.float64]:
     """Return :func:`regularised_conductivity` for each broadening, shape (n_broadenings, 6).
 
     A plateau over η (in THz) marks the converged value; a steady fall or rise means the cell is too small.
     """
-    return np.array([regularised_conductivity(pairs, heat_capacity, linewidth, float(b)) for b in broadenings])
+    return np.array([regularised_conductivity(pairs, modes, float(b)) for b in broadenings])
 
 
 @dataclass(frozen=True)
@@ -167,18 +123,20 @@ class BroadeningScan:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write one row per temperature and broadening."""
-        with open(path, "w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(["temperature_k", "broadening_thz", "xx", "yy", "zz", "yz", "xz", "xy", "slope"])
-            for i, temperature in enumerate(self.temperatures):
-                for eta, row, slope in zip(self.broadenings, self.kappa[i], self.slope(i), strict=True):
-                    writer.writerow([f"{x:.8g}" for x in (temperature, eta, *row, slope)])
+        components = [f"kappa_{name}_w_mk" for name in COMPONENTS]
+        rows = (
+            (temperature, eta, *kappa, slope)
+            for i, temperature in enumerate(self.temperatures)
+            for eta, kappa, slope in zip(self.broadenings, self.kappa[i], self.slope(i), strict=True)
+        )
+        write_table(path, ["temperature_k", "broadening_thz", *components, "dlnkappa_dlneta"], rows)
 
     def to_hdf5(self, path: str | os.PathLike[str]) -> None:
-        """Write every array under its attribute name."""
-        with h5py.File(path, "w") as handle:
-            for name in ("temperatures", "broadenings", "kappa"):
+        """Write every array under its attribute name, its unit as attribute."""
+        with whole_file(path) as temporary, h5py.File(temporary, "w") as handle:
+            for name, unit in (("temperatures", "K"), ("broadenings", "THz"), ("kappa", "W/(m K)")):
                 handle[name] = getattr(self, name)
+                handle[name].attrs["unit"] = unit
             handle.attrs["level_spacing_thz"] = self.level_spacing
 
 
@@ -203,22 +161,36 @@ def scan_crystal(
     -------
     BroadeningScan
     """
+    wanted = np.atleast_1d(np.asarray(temperatures, dtype=np.float64))
+    if len(wanted) == 0 or not np.isfinite(wanted).all() or (wanted < 0).any():
+        raise TemperatureError(f"temperatures must be given, finite and >= 0 K, got {wanted.tolist()}.")
+    eta = None if broadenings is None else np.sort(np.asarray(broadenings, dtype=np.float64))
+    if eta is not None and (len(eta) == 0 or not np.isfinite(eta).all() or eta[0] < 0):
+        raise OptionError(f"broadenings must be given, finite and >= 0 THz, got {eta.tolist()}.")
     if isinstance(source, Linewidths):
+        source.check_volume(crystal.volume)
+        for temperature in wanted:  # fail before the phonons
+            source.at(float(temperature))
         qpoints, weights = source.qpoints, source.weights
     else:
         qpoints, weights = crystal.irreducible_mesh(source)
     pairs, frequencies, _ = crystal.collect_pairs(qpoints, weights)
     if isinstance(source, Linewidths):
         source.check_frequencies(frequencies)
+        source = source.without_impossible_isotopes(frequencies)
     spacing = float(frequencies.max()) / frequencies.shape[1]
-    eta = np.sort(np.asarray(spacing * np.geomspace(0.25, 16, 13) if broadenings is None else broadenings, dtype=float))
+    if eta is None:
+        eta = np.sort(np.asarray(spacing * np.geomspace(0.25, 16, 13)))
     scale = conversion_to_w_mk(crystal.volume) / weights.sum()
     kappa = []
-    for temperature in temperatures:
-        width = source.at(temperature) if isinstance(source, Linewidths) else np.zeros_like(frequencies)
-        capacity = mode_heat_capacity(pairs.frequencies, float(temperature))
-        kappa.append(broadening_scan(pairs, capacity, width, list(eta)) * scale)
-    return BroadeningScan(np.asarray(temperatures, dtype=np.float64), eta, np.array(kappa), spacing)
+    for temperature in wanted:
+        width = source.at(float(temperature)) if isinstance(source, Linewidths) else np.zeros_like(frequencies)
+        capacity = heat_capacities(pairs.frequencies, float(temperature))
+        modes = average_modes(pairs, linewidths=width, heat_capacities=capacity)
+        kappa.append(broadening_scan(pairs, modes, list(eta)) * scale)
+        for tensor in kappa[-1]:
+            check_conductivity(tensor, f"κ at {temperature:g} K")
+    return BroadeningScan(wanted, eta, np.array(kappa), spacing)
 
 
 def diffusivities(pairs: PairBlock, broadening: float) -> NDArray[np.float64]:
@@ -242,10 +214,10 @@ def diffusivities(pairs: PairBlock, broadening: float) -> NDArray[np.float64]:
     frequency = pairs.frequencies.ravel()
     first, second = pairs.first, pairs.second
     zero = np.zeros(len(first))
-    weight = voigt_profile(frequency[first] - frequency[second], broadening, zero) / 2
+    weight = line_shape(frequency[first] - frequency[second], zero, broadening) / (2 * np.pi)
     weight *= pairs.coherence[:, :3].mean(axis=1) * (frequency[first] + frequency[second]) ** 2 / 4
     result = np.zeros(frequency.size)
     np.add.at(result, first, weight / frequency[first] ** 2)
     np.add.at(result, second, weight / frequency[second] ** 2)
-    own = float(voigt_profile(np.zeros(1), broadening, np.zeros(1))[0]) / 2
+    own = float(line_shape(np.zeros(1), np.zeros(1), broadening)[0]) / (2 * np.pi)
     return np.asarray(result.reshape(pairs.frequencies.shape) + own * pairs.population[:, :, :3].mean(axis=2))

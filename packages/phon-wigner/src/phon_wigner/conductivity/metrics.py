@@ -18,18 +18,19 @@ M. Simoncelli, N. Marzari, F. Mauri, Phys. Rev. X 12, 041011 (2022), Eq. 48, doi
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.conductivity.result import WignerResult
-from phon_wigner.errors import GridMismatchError, InputFileError, TemperatureError
+from phon_wigner.errors import GridMismatchError, TemperatureError
+from phon_wigner.reading import existing_file, read_text, reading
+
+ReferenceRow = dict[str, object]
+"""Columns of one material in a reference table."""
 
 SRME_FAILED = 2.0
 """Score of a material whose modes are imaginary or whose symmetry broke."""
@@ -87,20 +88,38 @@ class ModeConductivity:
         ).checked()
 
     @classmethod
-    def from_reference_row(cls, row: dict[str, Any], temperature: float = 300.0) -> ModeConductivity:
+    def from_reference_row(cls, row: ReferenceRow, temperature: float = 300.0) -> ModeConductivity:
         """Take one row of the public phononDB-PBE file (:func:`read_reference`)."""
-        temperatures = np.asarray(row["temperatures"], dtype=np.float64)
-        hit = np.flatnonzero(np.isclose(temperatures, temperature, atol=1e-6))
         name = f"reference {row.get('mp_id', '?')} {row.get('name', '')}".strip()
+        try:
+            arrays = {
+                key: np.asarray(row[column], dtype=np.float64)
+                for key, column in (
+                    ("temperatures", "temperatures"),
+                    ("kappa", "kappa_TOT_ave"),
+                    ("modes", "mode_kappa_TOT_ave"),
+                    ("weights", "weights"),
+                    ("qpoints", "qpoints"),
+                    ("frequencies", "frequencies"),
+                )
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise GridMismatchError(
+                f"{name} lacks numbers or columns ({error!r}). Take the row from the original."
+            ) from error
+        temperatures = np.atleast_1d(arrays["temperatures"])
+        hit = np.flatnonzero(np.isclose(temperatures, temperature, atol=1e-6))
         if not len(hit):
             raise TemperatureError(f"{name} has no {temperature:g} K; it holds {temperatures.tolist()} K.")
         i = int(hit[0])
+        if arrays["kappa"].shape[:1] != temperatures.shape or arrays["modes"].shape[:1] != temperatures.shape:
+            raise GridMismatchError(f"{name} has {len(temperatures)} temperatures but not as many conductivities.")
         return cls(
-            kappa=float(np.asarray(row["kappa_TOT_ave"])[i]),
-            modes=np.asarray(row["mode_kappa_TOT_ave"], dtype=np.float64)[i],
-            weights=np.asarray(row["weights"], dtype=np.int64),
-            qpoints=np.asarray(row["qpoints"], dtype=np.float64),
-            frequencies=np.asarray(row["frequencies"], dtype=np.float64),
+            kappa=float(np.ravel(arrays["kappa"][i])[0]),
+            modes=arrays["modes"][i],
+            weights=arrays["weights"].astype(np.int64),
+            qpoints=arrays["qpoints"],
+            frequencies=arrays["frequencies"],
             temperature=float(temperatures[i]),
             name=name,
         ).checked()
@@ -113,14 +132,25 @@ class ModeConductivity:
         GridMismatchError
             One of these fails.
         """
-        if self.modes.shape != self.frequencies.shape or len(self.weights) != len(self.modes):
+        shape = self.modes.shape
+        if (
+            len(shape) != 2
+            or 0 in shape
+            or self.frequencies.shape != shape
+            or self.weights.shape != shape[:1]
+            or self.qpoints.shape != (shape[0], 3)
+            or (self.weights < 1).any()
+        ):
             raise GridMismatchError(
                 f"{self.name}: modes {self.modes.shape}, frequencies {self.frequencies.shape} and weights "
                 f"{self.weights.shape} do not belong together, expected (q points, bands) and (q points,). "
                 "Take them from one run."
             )
-        if not (np.isfinite(self.modes).all() and np.isfinite(self.kappa)):
-            raise GridMismatchError(f"{self.name}: conductivities are not finite. Re-run the material.")
+        for values in (self.modes, self.frequencies, self.qpoints, np.array([self.kappa, self.temperature])):
+            if not np.isfinite(values).all():
+                raise GridMismatchError(f"{self.name}: not all numbers are finite. Re-run the material.")
+        if not self.kappa > 0:
+            raise GridMismatchError(f"{self.name}: κ is {self.kappa:g} W/(m K), expected > 0. Re-run the material.")
         if (np.diff(self.frequencies, axis=1) < -1e-3).any():
             raise GridMismatchError(
                 f"{self.name}: bands are not in order of rising frequency. Sort bands at every q point, modes likewise."
@@ -192,7 +222,7 @@ def compare(result: ModeConductivity, reference: ModeConductivity) -> Comparison
     return Comparison(srd, abs(srd), float(srme), result.kappa, reference.kappa)
 
 
-def read_reference(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+def read_reference(path: str | os.PathLike[str]) -> dict[str, ReferenceRow]:
     """Read a public reference file (``kappas_*.json.gz``) as rows by material id.
 
     Parameters
@@ -202,7 +232,7 @@ def read_reference(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
 
     Returns
     -------
-    dict[str, dict]
+    dict[str, ReferenceRow]
         ``mp_id`` -> row.
 
     Raises
@@ -210,17 +240,14 @@ def read_reference(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     InputFileError
         Missing file or unknown layout.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputFileError(f"reference file {path} does not exist. Give the kappas_*.json.gz of phononDB-PBE.")
-    raw = path.read_bytes()
-    try:
-        table = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-        keys = list(table["mp_id"])
-        rows = [{column: values[key] for column, values in table.items()} for key in keys]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputFileError(
-            f"{path} is not a reference table ({error!r}); expected columns mp_id, qpoints, weights, frequencies, "
-            "kappa_TOT_ave, mode_kappa_TOT_ave."
-        ) from error
-    return {row["mp_id"]: row for row in rows}
+    fix = (
+        "Give the kappas_*.json.gz of phononDB-PBE, a table with mp_id, qpoints, weights, frequencies, "
+        "kappa_TOT_ave and "
+        "mode_kappa_TOT_ave."
+    )
+    text = read_text(existing_file(path, "the reference file", fix), "JSON", fix)
+    rows: list[ReferenceRow] = []
+    with reading(path, "a reference table", fix):
+        table = json.loads(text)
+        rows = [{column: values[key] for column, values in table.items()} for key in table["mp_id"]]
+    return {str(row["mp_id"]): row for row in rows}

@@ -5,7 +5,7 @@ Needs matplotlib: ``pip install 'phon-wigner[plot]'``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,11 @@ from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.spectra import Spectra
 from phon_wigner.errors import MissingDependencyError
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def new_axes(width: float = 3.6, height: float = 2.9) -> Any:
+
+def new_axes(width: float = 3.6, height: float = 2.9) -> Axes:
     """Return matplotlib axes of a single-column figure, without touching global state.
 
     Raises
@@ -37,7 +40,7 @@ def new_axes(width: float = 3.6, height: float = 2.9) -> Any:
     return figure.add_subplot()
 
 
-def plot_crossover(diagnosis: Crossover, axes: Any = None, largest: float = 80.0) -> Any:
+def plot_crossover(diagnosis: Crossover, axes: Axes | None = None, largest: float = 80.0) -> Axes:
     """Draw τ against ω: marker area ∝ κ_P, colour = κ_C share (Fig. 7 of Rodriguez et al.).
 
     Parameters
@@ -81,8 +84,8 @@ def plot_coherence_fractions(
     kappa_p: NDArray[np.float64],
     kappa_c: NDArray[np.float64],
     names: list[str] | None = None,
-    axes: Any = None,
-) -> Any:
+    axes: Axes | None = None,
+) -> Axes:
     """Draw κ_C/κ_total against κ_total for many crystals, with the 50 % line (Fig. 6 of Rodriguez et al.).
 
     Parameters
@@ -112,7 +115,7 @@ def plot_coherence_fractions(
     return axes
 
 
-def plot_spectrum(result: WignerResult, index: int = 0, n_bins: int = 80, axes: Any = None) -> Any:
+def plot_spectrum(result: WignerResult, index: int = 0, n_bins: int = 80, axes: Axes | None = None) -> Axes:
     """Draw κ_P(ω) and κ_C(ω), and their cumulative sums on a second axis."""
     axes = axes or new_axes()
     right = axes.twinx()
@@ -129,7 +132,9 @@ def plot_spectrum(result: WignerResult, index: int = 0, n_bins: int = 80, axes: 
     return axes
 
 
-def plot_cumulative(result: WignerResult, index: int = 0, against: str = "mean-free-path", axes: Any = None) -> Any:
+def plot_cumulative(
+    result: WignerResult, index: int = 0, against: str = "mean-free-path", axes: Axes | None = None
+) -> Axes:
     """Draw κ accumulated over mean free path or frequency, for populations, coherences and both.
 
     Parameters
@@ -157,7 +162,7 @@ def plot_cumulative(result: WignerResult, index: int = 0, against: str = "mean-f
     return axes
 
 
-def plot_broadening(scan: BroadeningScan, axes: Any = None) -> Any:
+def plot_broadening(scan: BroadeningScan, axes: Axes | None = None) -> Axes:
     """Draw κ against the broadening η, one line per temperature; the dot marks the flattest point."""
     axes = axes or new_axes()
     for i, temperature in enumerate(scan.temperatures):
@@ -169,7 +174,7 @@ def plot_broadening(scan: BroadeningScan, axes: Any = None) -> Any:
     return axes
 
 
-def plot_coherence_map(density: NDArray[np.float64], edges: NDArray[np.float64], axes: Any = None) -> Any:
+def plot_coherence_map(density: NDArray[np.float64], edges: NDArray[np.float64], axes: Axes | None = None) -> Axes:
     """Draw κ_C(ω₁, ω₂) of one temperature: ``result.coherence_map[i]``, ``result.map_edges``."""
     axes = axes or new_axes(3.6, 3.0)
     image = axes.pcolormesh(edges, edges, density.T, cmap="magma", rasterized=True)

@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from phonopy.physical_units import get_physical_units
 
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.spectra import frequency_edges
-from phon_wigner.errors import LinewidthError, TemperatureError
+from phon_wigner.errors import ConductivityError, GridMismatchError, LinewidthError, OptionError, TemperatureError
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.phonons.units import conversion_to_w_mk, heat_capacities
 from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
 from phon_wigner.physics.formula import (
-    PairBlock,
-    clean_linewidths,
+    average_modes,
     coherence_by_mode,
     coherence_conductivity,
     coherence_map,
+    pair_weights,
     population_conductivity,
 )
-from phon_wigner.physics.heat_capacity import mode_heat_capacity
+from phon_wigner.physics.pairs import PairBlock
 
 logger = logging.getLogger(__name__)
 
 ZERO_SHARE_LIMIT = 0.05
 """Share of heat-carrying modes without a linewidth above which a result would be meaningless."""
+
+MAX_MAP_BINS = 2000
+"""Most bins of the map on one axis; its memory grows with the square, for each temperature."""
 
 VACUUM_GAP = 8.0
 """Width of an empty slab (Å) from which a cell is taken for a layer or a molecule in vacuum."""
@@ -54,7 +57,9 @@ class AnalysisSettings:
     interpolate : bool
         Allow temperatures between stored ones.
     isotopes : bool
-        Use the temperature-independent linewidths stored beside ``gamma``.
+        Use the isotope linewidths stored beside ``gamma``.
+    boundary_mfp : float, µm, or None
+        Add boundary scattering |v|/(4πL) with this mean free path, from the velocities of the same sweep.
     keep_modes : bool
         Keep mode-resolved arrays for every temperature (memory grows with the number of temperatures).
     map_bins : int
@@ -66,8 +71,22 @@ class AnalysisSettings:
     imaginary_tolerance: float = 0.01
     interpolate: bool = False
     isotopes: bool = True
+    boundary_mfp: float | None = None
     keep_modes: bool = False
     map_bins: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers without meaning."""
+        for name in ("degeneracy_tolerance", "cutoff_frequency"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise OptionError(f"{name} is {value:g} THz, expected a finite number >= 0.")
+        if np.isnan(self.imaginary_tolerance) or self.imaginary_tolerance < 0:
+            raise OptionError(f"imaginary_tolerance is {self.imaginary_tolerance:g} THz, expected a number >= 0.")
+        if self.boundary_mfp is not None and not (np.isfinite(self.boundary_mfp) and self.boundary_mfp > 0):
+            raise OptionError(f"boundary_mfp is {self.boundary_mfp:g} µm, expected a finite length > 0.")
+        if not 0 <= self.map_bins <= MAX_MAP_BINS:
+            raise OptionError(f"map_bins is {self.map_bins}, expected 0 to {MAX_MAP_BINS}.")
 
 
 def vacuum_gap(crystal: HarmonicCrystal) -> float:
@@ -80,12 +99,6 @@ def vacuum_gap(crystal: HarmonicCrystal) -> float:
         gaps = np.diff(np.append(levels, levels[0] + 1))
         widest = max(widest, float(gaps.max() * height))
     return widest
-
-
-def conversion_to_w_mk(volume: float) -> float:
-    """Return the factor from eV/K · (Å·THz)² / THz to W/(m K) for a cell volume in Å³."""
-    units = get_physical_units()
-    return float((units.THz * units.Angstrom) ** 2 / (volume * units.Angstrom**3) * units.EV / units.THz / (2 * np.pi))
 
 
 def analyze(
@@ -122,17 +135,20 @@ def analyze(
         The crystal is unstable.
     LinewidthError
         Negative widths, or too many modes without one.
+    ConductivityError
+        A conductivity is not finite or negative along some direction.
     TemperatureError
         A temperature is not available.
     """
     settings = settings or AnalysisSettings()
     if not settings.isotopes:
-        linewidths = linewidths.without_static()
+        linewidths = linewidths.without_isotopes()
     wanted = np.atleast_1d(
         np.asarray(linewidths.temperatures if temperatures is None else temperatures, dtype=np.float64)
     )
-    if len(wanted) == 0 or (wanted < 0).any():
-        raise TemperatureError(f"temperatures must be given and >= 0 K, got {wanted.tolist()}.")
+    if len(wanted) == 0 or not np.isfinite(wanted).all() or (wanted < 0).any():
+        raise TemperatureError(f"temperatures must be given, finite and >= 0 K, got {wanted.tolist()}.")
+    linewidths.check_volume(crystal.volume)
     gap = vacuum_gap(crystal)
     if gap > VACUUM_GAP:
         logger.warning(
@@ -151,7 +167,21 @@ def analyze(
         on_qpoint=on_qpoint,
     )
     linewidths.check_frequencies(frequencies)
+    linewidths = linewidths.without_impossible_isotopes(frequencies)
+    if settings.boundary_mfp is not None:
+        linewidths = _with_boundary(linewidths, group, settings.boundary_mfp)
     return _evaluate(crystal, linewidths, wanted, settings, pairs, frequencies, group)
+
+
+def _with_boundary(linewidths: Linewidths, velocities: NDArray[np.float64], length: float) -> Linewidths:
+    """Add boundary scattering with a mean free path in µm."""
+    from phono3py.conductivity.scattering_solvers import compute_bulk_boundary_scattering
+
+    if linewidths.gamma_boundary is not None:
+        raise GridMismatchError(
+            f"{linewidths.source} already holds boundary scattering; it would count twice. Drop boundary_mfp."
+        )
+    return replace(linewidths, gamma_boundary=np.asarray(compute_bulk_boundary_scattering(velocities, length)))
 
 
 def _evaluate(
@@ -176,18 +206,21 @@ def _evaluate(
     maps = np.zeros((n_temps if settings.map_bins else 0, settings.map_bins, settings.map_bins))
     for i, temperature in enumerate(temperatures):
         raw = linewidths.at(float(temperature), settings.interpolate)
-        capacity = mode_heat_capacity(pairs.frequencies, float(temperature), settings.cutoff_frequency)
+        capacity = heat_capacities(pairs.frequencies, float(temperature), settings.cutoff_frequency)
         _check_zeros(raw, capacity, pairs, float(temperature), linewidths.source)
-        width = clean_linewidths(pairs, raw)
-        population = population_conductivity(pairs, capacity, width)
+        averages = average_modes(pairs, linewidths=raw, heat_capacities=capacity)
+        population = population_conductivity(pairs, averages)
+        weights = pair_weights(pairs, averages)
         kappa[0, i] = population.sum(axis=(0, 1)) * scale / n_mesh
+        kappa[1, i] = coherence_conductivity(pairs, weights) * scale / n_mesh
+        for name, tensor in zip(("κ_P", "κ_C"), kappa[:, i], strict=True):
+            check_conductivity(tensor, f"{name} of {linewidths.source} at {temperature:g} K")
         if settings.keep_modes:
             modes[0, i] = population * scale
-            modes[1, i] = coherence_by_mode(pairs, capacity, width) * scale
-            gamma[i], capacities[i] = width, capacity
+            modes[1, i] = coherence_by_mode(pairs, averages, weights) * scale
+            gamma[i], capacities[i] = averages.linewidths, capacity
         if settings.map_bins:
-            maps[i] = coherence_map(pairs, width, capacity, edges) * scale / n_mesh
-        kappa[1, i] = coherence_conductivity(pairs, capacity, width) * scale / n_mesh
+            maps[i] = coherence_map(pairs, weights, edges) * scale / n_mesh
     return WignerResult(
         temperatures=temperatures,
         kappa_p=kappa[0],
@@ -206,11 +239,38 @@ def _evaluate(
         map_edges=edges,
         metadata={
             "source": linewidths.source,
-            "isotopes": bool(np.any(linewidths.gamma_static > 0)),
+            "isotopes": linewidths.gamma_isotope is not None and bool(np.any(linewidths.gamma_isotope > 0)),
             "degeneracy_tolerance_thz": settings.degeneracy_tolerance,
             "cutoff_frequency_thz": settings.cutoff_frequency,
         },
     )
+
+
+def check_conductivity(tensor: NDArray[np.float64], name: str) -> None:
+    """Refuse a conductivity that no crystal has.
+
+    Parameters
+    ----------
+    tensor : NDArray[np.float64], shape (6,), W/(m K)
+        xx yy zz yz xz xy.
+    name : str
+        For the message.
+
+    Raises
+    ------
+    ConductivityError
+        It is not finite, or negative along some direction (beyond rounding).
+    """
+    if not np.isfinite(tensor).all():
+        raise ConductivityError(f"{name} is not finite: {tensor.tolist()}. Check linewidths and force constants.")
+    xx, yy, zz, yz, xz, xy = tensor
+    eigenvalues = np.linalg.eigvalsh(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
+    if eigenvalues[0] < -1e-8 * max(1.0, float(np.abs(eigenvalues).max())):
+        raise ConductivityError(
+            f"{name} is {eigenvalues[0]:.4g} W/(m K) along one direction, expected >= 0. Its inputs do not belong "
+            "to one "
+            "crystal: check cell, weights and velocities."
+        )
 
 
 def _check_zeros(

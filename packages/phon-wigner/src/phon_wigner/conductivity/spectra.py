@@ -16,6 +16,9 @@ from phonopy.physical_units import get_physical_units
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.errors import GridMismatchError, ShapeError
 
+LEAST_SHARE = 1e-4
+"""Share of κ_P below which modes of short mean free path do not stretch the axis; they count at its first level."""
+
 Kind = Literal["populations", "coherences", "total"]
 
 
@@ -109,6 +112,30 @@ def frequency_edges(frequencies: NDArray[np.float64], n_bins: int) -> NDArray[np
     return np.linspace(low - 1e-9, high + 1e-9, n_bins + 1)
 
 
+def path_levels(paths: NDArray[np.float64], populations: NDArray[np.float64], n_paths: int) -> NDArray[np.float64]:
+    """Return logarithmic levels of the mean free path that begin where heat begins to flow.
+
+    Modes at rest have paths of 1e-16 nm by rounding; they carry no population and do not stretch the axis.
+
+    Parameters
+    ----------
+    paths : NDArray[np.float64], shape (n_qpoints, n_bands), nm
+    populations : NDArray[np.float64], shape (n_qpoints, n_bands), W/(m K)
+        :func:`mode_scalars` of κ_P.
+    n_paths : int
+
+    Returns
+    -------
+    NDArray[np.float64], shape (n_paths,) or (1,), nm
+        The last level is at least the longest path.
+    """
+    x, total = cumulative(paths, populations)
+    if not len(x) or not total[-1] > 0:
+        return np.ones(1)
+    first = x[np.searchsorted(total, LEAST_SHARE * total[-1])]
+    return np.geomspace(first, x[-1] * (1 + 1e-9), n_paths)
+
+
 @dataclass(frozen=True)
 class Spectra:
     """Where one crystal's heat is carried at one temperature. All κ are means of xx, yy, zz.
@@ -123,7 +150,7 @@ class Spectra:
     cumulative_p, cumulative_c : NDArray[np.float64], shape (n_bins + 1,), W/(m K)
         κ of all modes below each edge.
     path : NDArray[np.float64], shape (n_paths,), nm
-        Mean free paths, logarithmic steps.
+        Mean free paths, logarithmic steps, from where the first :data:`LEAST_SHARE` of κ_P is reached.
     path_cumulative_p, path_cumulative_c : NDArray[np.float64], shape (n_paths,), W/(m K)
         κ of all modes whose mean free path is no longer. Modes at rest count from the start.
     coherence_map : NDArray[np.float64], shape (n_map, n_map), W/(m K) per THz²
@@ -150,8 +177,7 @@ class Spectra:
         coherences = mode_scalars(result, index, "coherences")
         edges = frequency_edges(result.frequency, n_bins)
         paths = mean_free_paths(result, index)
-        moving = paths[np.isfinite(paths) & (paths > 0)]
-        path = np.geomspace(moving.min(), moving.max() * (1 + 1e-9), n_paths) if moving.size else np.ones(1)
+        path = path_levels(paths, populations, n_paths)
         kept = len(result.coherence_map) > index
         return cls(
             temperature=float(result.temperatures[index]),

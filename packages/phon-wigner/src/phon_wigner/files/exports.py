@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
+from phon_wigner.atomic_write import existing_folder, whole_file
 from phon_wigner.conductivity.crossover import crossover
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.spectra import Spectra
+from phon_wigner.conductivity.tables import at, write_table
 
 
 def write_spectra(result: WignerResult, path: str | os.PathLike[str]) -> None:
@@ -29,16 +27,14 @@ def write_spectra(result: WignerResult, path: str | os.PathLike[str]) -> None:
         With modes.
     path : path
     """
-    target = Path(path)
-    temporary = target.with_name(target.name + ".tmp")
-    with h5py.File(temporary, "w") as handle:
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as handle:
         for index, temperature in enumerate(result.temperatures):
             group = handle.create_group(f"T{temperature:g}K")
             spectra = Spectra.from_result(result, index)
-            for field in fields(spectra):
-                group[field.name] = getattr(spectra, field.name)
+            for name, unit in _UNITS.items():
+                group[name] = getattr(spectra, name)
+                group[name].attrs["unit"] = unit
             crossover(result, index).to_hdf5(group.create_group("crossover"))
-    os.replace(temporary, target)
 
 
 def write_tables(result: WignerResult, folder: str | os.PathLike[str]) -> list[Path]:
@@ -47,44 +43,61 @@ def write_tables(result: WignerResult, folder: str | os.PathLike[str]) -> list[P
     Returns
     -------
     list[Path]
-        The files, e.g. ``spectrum_300K.csv``.
+        The files, e.g. ``spectrum_300K.csv``; its columns ``frequency_thz``, ``kappa_p_300k_w_mk_thz``, ….
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    target = existing_folder(folder)
     written = []
     for index, temperature in enumerate(result.temperatures):
-        names = {kind: folder / f"{kind}_{temperature:g}K.csv" for kind in _TABLES}
+        names = {kind: target / f"{kind}_{temperature:g}K.csv" for kind in _TABLES}
+        headers = {
+            kind: [name if unit is None else at(name, float(temperature), unit) for name, unit in columns]
+            for kind, columns in _TABLES.items()
+        }
         spectra, diagnosis = Spectra.from_result(result, index), crossover(result, index)
         centres = (spectra.edges[1:] + spectra.edges[:-1]) / 2
         columns = [centres, spectra.kappa_p, spectra.kappa_c, spectra.cumulative_p[1:], spectra.cumulative_c[1:]]
-        _table(names["spectrum"], _TABLES["spectrum"], zip(*columns, strict=True))
+        write_table(names["spectrum"], headers["spectrum"], zip(*columns, strict=True))
         paths = [spectra.path, spectra.path_cumulative_p, spectra.path_cumulative_c]
-        _table(names["cumulative"], _TABLES["cumulative"], zip(*paths, strict=True))
+        write_table(names["cumulative"], headers["cumulative"], zip(*paths, strict=True))
         diagnosis.to_csv(names["modes"])
         rows = [(name, share, *diagnosis.kappa_of_regime[name]) for name, share in diagnosis.counts.items()]
-        _table(names["regimes"], _TABLES["regimes"], rows)
+        write_table(names["regimes"], headers["regimes"], rows)
         if len(spectra.map_edges):
             middle = (spectra.map_edges[1:] + spectra.map_edges[:-1]) / 2
-            cells = ((middle[i], middle[j], value) for (i, j), value in np.ndenumerate(spectra.coherence_map))
-            _table(names["map"], _TABLES["map"], cells)
+            cells = ((float(middle[i]), float(middle[j]), float(value)) for (i, j), value in np.ndenumerate(spectra.coherence_map))
+            write_table(names["map"], headers["map"], cells)
         else:
             names.pop("map")
         written += list(names.values())
     return written
 
 
-_TABLES: dict[str, Sequence[str]] = {
-    "spectrum": ("frequency_thz", "kappa_p_w_mk_thz", "kappa_c_w_mk_thz", "cumulative_p_w_mk", "cumulative_c_w_mk"),
-    "cumulative": ("mean_free_path_nm", "cumulative_p_w_mk", "cumulative_c_w_mk"),
-    "modes": (),
-    "regimes": ("regime", "share_of_modes", "kappa_p_w_mk", "kappa_c_w_mk"),
-    "map": ("frequency_1_thz", "frequency_2_thz", "kappa_c_w_mk_thz2"),
+_TABLES: dict[str, list[tuple[str, str | None]]] = {
+    "spectrum": [
+        ("frequency_thz", None),
+        ("kappa_p", "w_mk_thz"),
+        ("kappa_c", "w_mk_thz"),
+        ("cumulative_p", "w_mk"),
+        ("cumulative_c", "w_mk"),
+    ],
+    "cumulative": [("mean_free_path", "nm"), ("cumulative_p", "w_mk"), ("cumulative_c", "w_mk")],
+    "modes": [],
+    "regimes": [("regime", None), ("share_of_modes", ""), ("kappa_p", "w_mk"), ("kappa_c", "w_mk")],
+    "map": [("frequency_1_thz", None), ("frequency_2_thz", None), ("kappa_c", "w_mk_thz2")],
 }
+"""Columns of each table: a name, and the unit of what depends on the temperature of the table."""
 
-
-def _table(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write one CSV table with eight significant digits."""
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(header)
-        writer.writerows([x if isinstance(x, str) else f"{x:.8g}" for x in row] for row in rows)
+_UNITS = {
+    "temperature": "K",
+    "edges": "THz",
+    "kappa_p": "W/(m K THz)",
+    "kappa_c": "W/(m K THz)",
+    "cumulative_p": "W/(m K)",
+    "cumulative_c": "W/(m K)",
+    "path": "nm",
+    "path_cumulative_p": "W/(m K)",
+    "path_cumulative_c": "W/(m K)",
+    "coherence_map": "W/(m K THz^2)",
+    "map_edges": "THz",
+}
+"""Datasets of the HDF5 file and their units."""

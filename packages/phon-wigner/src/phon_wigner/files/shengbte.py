@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from phon_wigner.errors import GridMismatchError, InputFileError
 from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.reading import existing_file, read_text, reading
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +86,14 @@ def read_shengbte(
         )
     temperatures, directories = _temperature_directories(folder)
     gamma = np.array([sum(_read_rate(d / name, omega) for name in rates) for d in directories])
-    static = None if isotope is None else _read_rate(folder / isotope, omega)
+    isotopes = None if isotope is None else _read_rate(folder / isotope, omega)
     return Linewidths.from_arrays(
         temperatures,
         qpoints,
         weights,
         gamma,
         convention=convention,
-        gamma_static=static,
+        gamma_isotope=isotopes,
         frequencies=omega / (2 * np.pi),
         source=str(folder.name or folder),
     )
@@ -101,7 +103,7 @@ def _temperature_directories(folder: Path) -> tuple[NDArray[np.float64], list[Pa
     """Return temperatures and their T*K directories, sorted."""
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
-        match = re.fullmatch(r"T([0-9.]+)K", path.name)
+        match = re.fullmatch(r"T([0-9]+\.?[0-9]*)K", path.name)
         if match and path.is_dir():
             found.append((float(match.group(1)), path))
     if not found:
@@ -111,15 +113,18 @@ def _temperature_directories(folder: Path) -> tuple[NDArray[np.float64], list[Pa
 
 
 def _load(path: Path) -> NDArray[np.float64]:
-    """Read a table of numbers, with a message that names the file."""
-    if not path.is_file():
-        raise InputFileError(f"{path} does not exist. Give the directory of a complete ShengBTE run.")
+    """Read a table of finite numbers, with a message that names the file."""
+    fix = "Give the directory of a complete ShengBTE run, or run it again."
+    text = read_text(existing_file(path, "the ShengBTE file", fix), "a table of numbers", fix)
     # Fortran drops the E of three-digit exponents: 0.1234567890-100
-    text = re.sub(r"(\d)([+-]\d{3})\b", r"\1E\2", path.read_text(encoding="ascii"))
-    try:
-        return np.asarray(np.loadtxt(StringIO(text), dtype=np.float64))
-    except ValueError as error:
-        raise InputFileError(f"{path} is not a table of numbers: {error}. Re-run ShengBTE.") from error
+    text = re.sub(r"(\d)([+-]\d{3})\b", r"\1E\2", text)
+    table = np.zeros(0)
+    with reading(path, "a table of numbers", fix), warnings.catch_warnings():
+        warnings.simplefilter("error")  # an empty file
+        table = np.asarray(np.loadtxt(StringIO(text), dtype=np.float64))
+        if not np.isfinite(table).all():
+            raise ValueError(f"{int((~np.isfinite(table)).sum())} of {table.size} numbers are not finite")
+    return table
 
 
 def _read_qpoints(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -132,6 +137,8 @@ def _read_qpoints(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             "run a newer one."
         )
     coordinates = table[:, 3:]
+    if (table[:, 2] < 1).any() or (table[:, 2] != np.rint(table[:, 2])).any():
+        raise InputFileError(f"{path}: a number of equivalent points (third column) is not a positive integer.")
     return coordinates - np.rint(coordinates), table[:, 2].astype(np.int64)
 
 

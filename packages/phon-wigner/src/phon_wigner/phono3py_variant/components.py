@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phon_wigner.conductivity.postprocess import check_conductivity
 from phon_wigner.errors import ShapeError
-from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ, average_over_blocks
-from phon_wigner.physics.dynamical_derivative import DynamicalMatrixDerivative
+from phon_wigner.phonons.dynamical_matrix import DynamicalMatrixDerivative
+from phon_wigner.phonons.linewidths import possible_isotope_widths
+from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
 from phon_wigner.physics.formula import (
-    PairBlock,
-    PairCollector,
-    clean_linewidths,
+    ModeAverages,
+    average_modes,
     coherence_by_mode,
     coherence_conductivity,
-    pair_lineshape,
+    own_weights,
+    pair_matrix,
+    pair_weights,
     population_conductivity,
 )
+from phon_wigner.physics.pairs import PairBlock, PairCollector
 from phon_wigner.physics.velocity_operator import star_average, velocity_operator, velocity_products
+
+if TYPE_CHECKING:
+    from phono3py.conductivity.build_components import VariantContext
+    from phono3py.conductivity.grid_point_data import GridPointAggregates, VelocityResult
+    from phono3py.phonon3.interaction import Interaction
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +44,7 @@ PAIRS_VARIABLE = "PHON_WIGNER_PAIRS"
 """Environment variable: set to 1 to write the large pair-resolved array ``mode_kappa_C_pairs`` too."""
 
 
-def phonons_of(interaction: Any) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+def phonons_of(interaction: Interaction) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
     """Return frequencies (n_grid, n_bands; THz) and eigenvectors of phono3py 4.0 and later."""
     phonons = getattr(interaction, "phonons", None)
     if phonons is not None:
@@ -59,7 +69,7 @@ class PairStore:
         self.standard: NDArray[np.float64] = np.zeros((0, 0, 6))
 
 
-def pair_store(ctx: Any) -> PairStore:
+def pair_store(ctx: VariantContext) -> PairStore:
     """Return the store that belongs to one phono3py VariantContext."""
     store: PairStore = ctx.__dict__.setdefault("phon_wigner_pairs", PairStore())
     return store
@@ -77,7 +87,7 @@ class WignerVelocitySolver:
     produces_gv_by_gv: bool = True
     produces_vm_by_vm: bool = False
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: VariantContext) -> None:
         from phono3py.conductivity.velocity_solvers import GroupVelocitySolver
 
         settings = ctx.kappa_settings
@@ -91,6 +101,14 @@ class WignerVelocitySolver:
             raise ShapeError(
                 f"the Wigner variant got {len(settings.band_indices)} of {n_bands} bands, but coherences "
                 "couple all of them. Drop --bi (band_indices)."
+            )
+        volume = ctx.interaction.primitive.volume
+        if volume <= 0:
+            raise ShapeError(
+                f"the primitive cell has the volume {volume:.4g} Å³: its vectors are left-handed, and every "
+                "conductivity would "
+                "be negative. Exchange two lattice vectors of the unit cell, with the coordinates, and start "
+                "from the forces."
             )
         self._standard = GroupVelocitySolver(
             ctx.interaction,
@@ -116,7 +134,7 @@ class WignerVelocitySolver:
         """Finite-difference step of the *standard* group velocity; V itself is analytic."""
         return self._standard.gv_delta_q
 
-    def compute(self, grid_point: int) -> Any:
+    def compute(self, grid_point: int) -> VelocityResult:
         """Return phono3py's VelocityResult; store the Wigner products on the side."""
         from phonopy.phonon.grid import get_qpoints_from_bz_grid_points
 
@@ -159,7 +177,7 @@ class WignerConductivity:
         The part of ``kappa_P_RTA`` that phono3py's standard RTA, which knows only the diagonal, leaves out.
     """
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: VariantContext) -> None:
         self._settings = ctx.kappa_settings
         self._store = pair_store(ctx)
         self.kappa_P_RTA: NDArray[np.float64] = np.zeros((0, 0, 6))
@@ -169,14 +187,14 @@ class WignerConductivity:
         self.mode_kappa_C: NDArray[np.float64] = np.zeros((0, 0, 0, 0, 6))
         self.pairs: NDArray[np.float64] | None = None
 
-    def run(self, aggregates: Any) -> None:
+    def run(self, aggregates: GridPointAggregates) -> None:
         """Fill every attribute from phono3py's GridPointAggregates."""
         pairs = self._store.pairs
         if pairs is None:
             raise ShapeError(
                 "the velocity products are incomplete. Let phono3py run the velocity step over all grid points."
             )
-        gamma = effective_linewidth(aggregates, self._settings.boundary_mfp)
+        gamma = effective_linewidth(aggregates, self._settings.boundary_mfp, pairs.frequencies)
         capacities = aggregates.mode_heat_capacities
         n_sigmas, n_temps, n_points, n_bands = gamma.shape
         scale = self._settings.conversion_factor
@@ -189,16 +207,18 @@ class WignerConductivity:
             self.pairs = np.zeros((n_sigmas, n_temps, n_points, n_bands, n_bands, 6))
         for i in range(n_sigmas):
             _report_unknown(gamma[i], capacities, pairs)
-            widths = clean_linewidths(pairs, gamma[i])
             for j in range(n_temps):
-                modes = population_conductivity(pairs, capacities[j], widths[j]) * scale
+                averages = average_modes(pairs, linewidths=gamma[i, j], heat_capacities=capacities[j])
+                weights = pair_weights(pairs, averages)
+                modes = population_conductivity(pairs, averages) * scale
                 self.mode_kappa_P_RTA[i, j] = modes
-                self.mode_kappa_C[i, j] = coherence_by_mode(pairs, capacities[j], widths[j]) * scale
-                self.kappa_C[i, j] = coherence_conductivity(pairs, capacities[j], widths[j]) * scale / mesh
-                standard = _standard_populations(self._store.standard, pairs, capacities[j], widths[j]) * scale
+                self.mode_kappa_C[i, j] = coherence_by_mode(pairs, averages, weights) * scale
+                self.kappa_C[i, j] = coherence_conductivity(pairs, weights) * scale / mesh
+                check_conductivity(self.kappa_C[i, j], "κ_C")
+                standard = _standard_populations(self._store.standard, pairs, averages) * scale
                 self.kappa_block[i, j] = (modes - standard).sum(axis=(0, 1)) / mesh
                 if self.pairs is not None:
-                    self.pairs[i, j] = _pair_matrix(pairs, capacities[j], widths[j]) * scale
+                    self.pairs[i, j] = pair_matrix(pairs, weights) * scale
         self.kappa_P_RTA = self.mode_kappa_P_RTA.sum(axis=(2, 3)) / mesh
 
     def common_output(self) -> dict[str, NDArray[np.float64] | None]:
@@ -206,14 +226,30 @@ class WignerConductivity:
         return {"kappa_C": self.kappa_C, "mode_kappa_C": self.mode_kappa_C, "mode_kappa_C_pairs": self.pairs}
 
 
-def effective_linewidth(aggregates: Any, boundary_mfp: float | None) -> NDArray[np.float64]:
-    """Sum phonon-phonon, isotope, electron-phonon and boundary half widths, THz.
+def effective_linewidth(
+    aggregates: GridPointAggregates, boundary_mfp: float | None, frequencies: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sum phonon-phonon, isotope, electron-phonon and boundary half widths.
 
     phono3py's direct solution handles the boundary inside its collision matrix and passes no
-    ``gamma_boundary``; coherences still need it, so it is made here from the group velocities then.
+    ``gamma_boundary``; coherences still need it, so it is made here from the group velocities then. Isotope widths
+    above the frequency of their mode are left out.
+
+    Parameters
+    ----------
+    aggregates : phono3py.conductivity.grid_point_data.GridPointAggregates
+    boundary_mfp : float, µm, or None
+    frequencies : NDArray[np.float64], shape (n_points, n_bands), THz
+
+    Returns
+    -------
+    NDArray[np.float64], shape (n_sigmas, n_temps, n_points, n_bands), THz
     """
     from phono3py.conductivity.grid_point_data import compute_effective_gamma
 
+    if aggregates.gamma_isotope is not None:
+        possible = possible_isotope_widths(np.asarray(aggregates.gamma_isotope), frequencies, "this run")
+        aggregates = replace(aggregates, gamma_isotope=possible)
     gamma: NDArray[np.float64] = compute_effective_gamma(aggregates)
     if boundary_mfp is not None and aggregates.gamma_boundary is None:
         from phono3py.conductivity.scattering_solvers import compute_bulk_boundary_scattering
@@ -223,28 +259,10 @@ def effective_linewidth(aggregates: Any, boundary_mfp: float | None) -> NDArray[
 
 
 def _standard_populations(
-    products: NDArray[np.float64],
-    pairs: PairBlock,
-    capacity: NDArray[np.float64],
-    width: NDArray[np.float64],
+    products: NDArray[np.float64], pairs: PairBlock, averages: ModeAverages
 ) -> NDArray[np.float64]:
-    """Return C v⊗v/(2γ) with phono3py's own v⊗v, block-averaged C and γ; shape (n_points, n_bands, 6)."""
-    mean = average_over_blocks(capacity, pairs.blocks) * pairs.active
-    ratio = np.divide(mean, 2 * width, out=np.zeros_like(mean), where=width > 0)
-    return np.asarray(products * ratio[:, :, None])
-
-
-def _pair_matrix(pairs: PairBlock, capacity: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the coherences as a symmetric matrix over bands, shape (n_points, n_bands, n_bands, 6)."""
-    n_points, n_bands = capacity.shape
-    mean = average_over_blocks(capacity, pairs.blocks)
-    values = pair_lineshape(pairs, mean, width)[:, None] * pairs.coherence
-    matrix = np.zeros((n_points, n_bands, n_bands, 6))
-    point, first = np.divmod(pairs.first, n_bands)
-    second = pairs.second % n_bands
-    matrix[point, first, second] = values
-    matrix[point, second, first] = values
-    return matrix
+    """Return C v⊗v/(2γ) with phono3py's own v⊗v, shape (n_points, n_bands, 6)."""
+    return np.asarray(products * (own_weights(averages) * pairs.active)[:, :, None])
 
 
 def _report_unknown(gamma: NDArray[np.float64], capacities: NDArray[np.float64], pairs: PairBlock) -> None:

@@ -7,12 +7,18 @@ shows the real reason.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phon_wigner.conductivity.postprocess import check_conductivity
 from phon_wigner.phono3py_variant.components import WignerConductivity, WignerVelocitySolver
+
+if TYPE_CHECKING:
+    from phono3py.conductivity.build_components import VariantContext
+    from phono3py.conductivity.collision_matrix_kernel import CollisionMatrixKernel
+    from phono3py.conductivity.grid_point_data import GridPointAggregates, ScatteringResult
 
 NAME = "wigner"
 """Registered name. ``wte`` belongs to the separate plugin phono3py-wte."""
@@ -29,7 +35,7 @@ class _WignerSolver:
 
     printed: tuple[tuple[str, str], ...] = (("K_P", "kappa_P"), ("K_C", "kappa_C"), ("K_TOT", "kappa"))
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: VariantContext) -> None:
         self._conductivity = WignerConductivity(ctx)
         self._settings = ctx.kappa_settings
         self._log_level = ctx.log_level
@@ -49,13 +55,18 @@ class _WignerSolver:
         """Same as ``kappa``."""
         return self.kappa
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NDArray[np.float64]:
         """Offer kappa_C, mode_kappa_C, kappa_P_RTA, ... of the Wigner conductivity."""
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._conductivity, name)
 
-    def log_kappa(self, *_: Any, **__: Any) -> None:
+    def _check(self) -> None:
+        """Refuse a κ_P that is not finite or negative along some direction; κ_C was checked before."""
+        for row in self.kappa_P.reshape(-1, 6):
+            check_conductivity(row, "κ_P")
+
+    def log_kappa(self, *_: object, **__: object) -> None:
         """Print the table that phono3py prints at the end of a run."""
         if not self._log_level:
             return
@@ -72,9 +83,10 @@ class WignerRTASolver(_WignerSolver):
     (n_temps, n_qpoints, n_bands, 6). ``kappa`` is the total.
     """
 
-    def finalize(self, aggregates: Any) -> None:
+    def finalize(self, aggregates: GridPointAggregates) -> None:
         """Compute the conductivity from all grid points."""
         self._conductivity.run(aggregates)
+        self._check()
 
     @property
     def mode_kappa(self) -> NDArray[np.float64]:
@@ -95,7 +107,7 @@ class WignerRTASolver(_WignerSolver):
 class _KernelWithCoherences:
     """phono3py's collision-matrix kernel whose ``kappa`` includes the coherences."""
 
-    def __init__(self, kernel: Any, owner: WignerLBTESolver) -> None:
+    def __init__(self, kernel: CollisionMatrixKernel, owner: WignerLBTESolver) -> None:
         self._kernel = kernel
         self._owner = owner
 
@@ -105,15 +117,15 @@ class _KernelWithCoherences:
         return self._owner.kappa
 
     @property
-    def collision_matrix(self) -> Any:
+    def collision_matrix(self) -> NDArray[np.float64] | None:
         """The assembled collision matrix."""
         return self._kernel.collision_matrix
 
     @collision_matrix.setter
-    def collision_matrix(self, value: Any) -> None:
+    def collision_matrix(self, value: NDArray[np.float64] | None) -> None:
         self._kernel.collision_matrix = value
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._kernel, name)
@@ -134,20 +146,21 @@ class WignerLBTESolver(_WignerSolver):
 
     printed = (("K_P", "kappa_P"), ("K_P_RTA", "kappa_P_RTA"), ("K_C", "kappa_C"), ("K_TOT", "kappa"))
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: VariantContext) -> None:
         super().__init__(ctx)
         self._kernel = ctx.collision_matrix_kernel
         self.solver = _KernelWithCoherences(self._kernel, self)
 
-    def store(self, i_gp: int, collision_result: Any) -> None:
+    def store(self, i_gp: int, collision_result: ScatteringResult) -> None:
         """Hand one row of the collision matrix to phono3py's kernel."""
         self._kernel.store(i_gp, collision_result)
 
-    def finalize(self, aggregates: Any) -> None:
+    def finalize(self, aggregates: GridPointAggregates) -> None:
         """Solve the collision matrix, then add the coherences."""
         for _ in self._kernel.solve_iter(aggregates):
             pass
         self._conductivity.run(aggregates)
+        self._check()
         self.log_kappa()
 
     @property

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from phonopy.physical_units import get_physical_units
 
-from phon_wigner.errors import GridMismatchError, ImaginaryModeError
+from phon_wigner.errors import GridMismatchError, ImaginaryModeError, ShapeError
+from phon_wigner.phonons.dynamical_matrix import DynamicalMatrixDerivative
 from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
-from phon_wigner.physics.dynamical_derivative import DynamicalMatrixDerivative
-from phon_wigner.physics.formula import PairBlock, PairCollector
+from phon_wigner.physics.pairs import PairBlock, PairCollector
 from phon_wigner.physics.velocity_operator import star_average, velocity_operator, velocity_products
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
+    from phonopy.harmonic.dynamical_matrix import DynamicalMatrix
+    from phonopy.phonon.grid import BZGrid
 
 STAR_TOLERANCE = 1e-4
 """Fractional distance below which two q points are the same arm of a star."""
@@ -34,16 +39,36 @@ class HarmonicCrystal:
         sqrt of the unit of D to THz.
     symprec : float
         Symmetry tolerance, Å.
+    inverted : bool
+        The cell is the image under inversion of a left-handed one (:mod:`phon_wigner.phonons.assembly`); velocities are
+        given back in the frame of that one.
+
+    Raises
+    ------
+    ShapeError
+        The cell of the dynamical matrix is left-handed.
     """
 
-    dynamical_matrix: Any
+    dynamical_matrix: DynamicalMatrix
     reciprocal_operations: NDArray[np.int64]
     frequency_factor: float
     symprec: float = 1e-5
+    inverted: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a left-handed cell: its volume, NAC and conductivities would be negative."""
+        if not self.volume > 0:
+            raise ShapeError(
+                f"the primitive cell has the volume {self.volume:g} Å³: its vectors are left-handed. Load it with "
+                "load_crystal, crystal_from_phonopy or crystal_from_phono3py, which convert it."
+            )
 
     @classmethod
-    def from_phonopy(cls, phonon: Any) -> HarmonicCrystal:
-        """Take a :class:`phonopy.Phonopy` object with force constants (and NAC parameters) set."""
+    def from_phonopy(cls, phonon: Phonopy) -> HarmonicCrystal:
+        """Take the dynamical matrix of a right-handed :class:`phonopy.Phonopy` object in Å and eV as it is.
+
+        :func:`phon_wigner.phonons.assembly.crystal_from_phonopy` takes any.
+        """
         symmetry = phonon.primitive_symmetry
         operations = np.asarray(symmetry.reciprocal_operations, dtype=np.int64)
         factor = getattr(phonon, "unit_conversion_factor", None) or get_physical_units().DefaultToTHz
@@ -72,14 +97,17 @@ class HarmonicCrystal:
         self.dynamical_matrix.run(qpoint)
         return self.diagonalize(self.dynamical_matrix.dynamical_matrix)
 
-    def grid(self, mesh: Sequence[int]) -> Any:
-        """Return phonopy's BZGrid of a mesh with the symmetry of the primitive cell."""
+    def grid(self, mesh: Sequence[int]) -> BZGrid:
+        """Return phonopy's BZGrid with the symmetry of the primitive cell: three mesh numbers, or nine of a "
+        "grid matrix."""
         from phonopy.phonon.grid import BZGrid
         from phonopy.structure.symmetry import Symmetry
 
         primitive = self.dynamical_matrix.primitive
         dataset = Symmetry(primitive, self.symprec).dataset
-        return BZGrid([int(n) for n in mesh], lattice=primitive.cell, symmetry_dataset=dataset)
+        numbers = np.array([int(n) for n in mesh], dtype="int64")
+        numbers = numbers.reshape(3, 3) if numbers.size == 9 else numbers
+        return BZGrid(numbers, lattice=primitive.cell, symmetry_dataset=dataset)
 
     def irreducible_mesh(self, mesh: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return one q per star of a Γ-centred mesh, shape (n_qpoints, 3), and the star sizes, shape (n_qpoints,)."""
@@ -152,7 +180,7 @@ class HarmonicCrystal:
             frequencies[i], vectors = self.diagonalize(matrix)
             _refuse_imaginary(frequencies[i], q, imaginary_tolerance)
             velocity = velocity_operator(derivative, vectors, frequencies[i], self.frequency_factor, cutoff_frequency)
-            group[i] = np.einsum("ass->sa", velocity).real
+            group[i] = np.einsum("ass->sa", velocity).real * (-1 if self.inverted else 1)
             collector.add(i, float(weights[i]), frequencies[i], velocity_products(velocity))
             if on_qpoint is not None:
                 on_qpoint(i)

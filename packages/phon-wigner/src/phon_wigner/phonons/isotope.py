@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,15 @@ from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import Linewidths
 from phon_wigner.physics.degeneracy import average_over_blocks, degenerate_blocks
 
+if TYPE_CHECKING:
+    from phonopy.phonon.grid import BZGrid
+    from phonopy.structure.cells import Primitive
+
 SIDE_STEP = 1e-6
 """Distance from a mode's frequency (THz) at which the two sides of a jump are evaluated."""
+
+MASS_TOLERANCE = 1e-3
+"""Relative difference up to which a mass is the natural mean, or that of one isotope."""
 
 BATCH = 16
 """How many q' share one product of weights and overlaps."""
@@ -64,7 +71,7 @@ def isotope_linewidths(
     ----------
     crystal : HarmonicCrystal
     mesh : tuple of int
-        Mesh numbers of the sum over q'.
+        Three mesh numbers of the sum over q', or nine of a grid matrix.
     qpoints : NDArray[np.float64], shape (n_qpoints, 3)
         Where linewidths are wanted.
     mass_variances : NDArray[np.float64], shape (n_atoms,), optional
@@ -90,9 +97,7 @@ def isotope_linewidths(
 
     primitive = crystal.dynamical_matrix.primitive
     if mass_variances is None:
-        from phono3py.other.isotope import get_mass_variances
-
-        mass_variances = get_mass_variances(primitive)
+        mass_variances = natural_mass_variances(primitive)
     grid = crystal.grid(mesh)
     ir, star_sizes, to_ir = get_ir_grid_points(grid)
     swept = np.asarray(ir if irreducible else np.arange(len(to_ir)), dtype=np.int64)
@@ -109,16 +114,51 @@ def isotope_linewidths(
     corners = [(int(grid.grg2bzg[g]), float(w), phonons[int(g)][1]) for g, w in zip(swept, weights, strict=True)]
     density = sweep.local_density(points, corners, side_step, real=True)
     if irreducible:
-        density = _restore_star(density, primitive, crystal.symprec)
+        density = _restore_star(np.asarray(density.real), primitive, crystal.symprec)
     tensors = density.reshape(len(points), -1, 3, 3)[where.reshape(frequencies.shape)]
     gamma = _contract(frequencies, [m[1] for m in modes], tensors, np.asarray(mass_variances))
     return average_over_blocks(gamma, degenerate_blocks(frequencies)) if average_degenerate else gamma
 
 
+def natural_mass_variances(primitive: Primitive) -> NDArray[np.float64]:
+    """Return Σ_i f_i (1 - m_i/m̄)² of every atom, shape (n_atoms,).
+
+    Natural abundance where the mass of an atom is nearest to the natural mean; zero where it is nearest to that of one
+    isotope.
+
+    Raises
+    ------
+    GridMismatchError
+        phono3py's table lacks an element, or a mass is neither.
+    """
+    from phono3py.other.isotope import get_mass_variances
+    from phonopy.structure.atomic_data import get_atomic_data
+
+    table = get_atomic_data().isotope_data
+    variances = []
+    for symbol, mass in zip(primitive.symbols, primitive.masses, strict=True):
+        if symbol not in table:
+            raise GridMismatchError(
+                f"phono3py's table has no natural isotopes of {symbol}. Drop --isotope, or give mass_variances."
+            )
+        natural = float(sum(isotope[1] * isotope[2] for isotope in table[symbol]))
+        known = [(abs(mass / natural - 1), float(get_mass_variances(symbols=[symbol])[0]))]
+        known += [(abs(mass / isotope[1] - 1), 0.0) for isotope in table[symbol]]
+        distance, variance = min(known, key=lambda item: item[0])
+        if distance > MASS_TOLERANCE:
+            raise GridMismatchError(
+                f"the mass {mass:g} u of {symbol} is neither the natural mean {natural:.4f} u nor that of one "
+                "isotope; its "
+                "mixture is not known. Drop --isotope, or give mass_variances."
+            )
+        variances.append(variance)
+    return np.array(variances)
+
+
 def isotope_linewidths_on_grid(
     frequencies: NDArray[np.float64],
     eigenvectors: NDArray[np.complex128],
-    bz_grid: Any,
+    bz_grid: BZGrid,
     grid_points: NDArray[np.int64],
     mass_variances: NDArray[np.float64],
     *,
@@ -159,7 +199,14 @@ def isotope_linewidths_on_grid(
     return average_over_blocks(gamma, degenerate_blocks(wanted)) if average_degenerate else gamma
 
 
-def add_isotopes(crystal: HarmonicCrystal, linewidths: Linewidths, **options: Any) -> Linewidths:
+def add_isotopes(
+    crystal: HarmonicCrystal,
+    linewidths: Linewidths,
+    *,
+    mass_variances: NDArray[np.float64] | None = None,
+    symmetrize_tetrahedra: bool = False,
+    average_degenerate: bool = False,
+) -> Linewidths:
     """Return linewidths with natural (or given) isotope scattering added.
 
     Parameters
@@ -167,33 +214,42 @@ def add_isotopes(crystal: HarmonicCrystal, linewidths: Linewidths, **options: An
     crystal : HarmonicCrystal
     linewidths : Linewidths
         With ``mesh`` known and no isotope part yet.
-    **options
-        Keywords of :func:`isotope_linewidths`.
+    mass_variances : NDArray[np.float64], shape (n_atoms,), optional
+        As in :func:`isotope_linewidths`.
+    symmetrize_tetrahedra, average_degenerate : bool
+        As in :func:`isotope_linewidths`.
 
     Raises
     ------
     GridMismatchError
-        The mesh is unknown, or a temperature-independent part is already there.
+        The mesh is unknown, or an isotope part is already there.
     """
-    if linewidths.mesh is None or len(linewidths.mesh) != 3:
+    if linewidths.mesh is None or len(linewidths.mesh) not in (3, 9):
         raise GridMismatchError(
-            f"{linewidths.source} does not say its mesh (got {linewidths.mesh}, expected three numbers); isotope "
-            "scattering needs it. Set Linewidths.mesh."
+            f"{linewidths.source} does not say its mesh (got {linewidths.mesh}, expected three numbers, or nine of a "
+            "generalised grid); isotope scattering needs it. Set Linewidths.mesh."
         )
-    if np.any(linewidths.gamma_static > 0):
+    if linewidths.gamma_isotope is not None and np.any(linewidths.gamma_isotope > 0):
         raise GridMismatchError(
-            f"{linewidths.source} already holds temperature-independent linewidths; adding isotopes would count "
-            "them twice. Drop --isotope, or the stored part with --no-isotope."
+            f"{linewidths.source} already holds isotope linewidths; adding isotopes would count them twice. Drop "
+            "--isotope."
         )
-    gamma = isotope_linewidths(crystal, linewidths.mesh, linewidths.qpoints, **options)
-    return replace(linewidths, gamma_static=np.maximum(gamma, 0.0))
+    gamma = isotope_linewidths(
+        crystal,
+        linewidths.mesh,
+        linewidths.qpoints,
+        mass_variances=mass_variances,
+        symmetrize_tetrahedra=symmetrize_tetrahedra,
+        average_degenerate=average_degenerate,
+    )
+    return replace(linewidths, gamma_isotope=np.maximum(gamma, 0.0))
 
 
 @dataclass(frozen=True)
 class _Sweep:
     """The sum over q': a grid, its frequencies (n_bz_points, n_bands; THz) and how weights are taken."""
 
-    grid: Any
+    grid: BZGrid
     frequencies: NDArray[np.float64]
     symmetrize_tetrahedra: bool
     average_degenerate: bool
@@ -201,7 +257,7 @@ class _Sweep:
 
     def local_density(
         self, points: NDArray[np.float64], corners: Iterable[Corner], side_step: float = 0.0, *, real: bool = False
-    ) -> NDArray[Any]:
+    ) -> NDArray[np.float64] | NDArray[np.complex128]:
         """Return A_k, or its real part, at rising frequencies, shape (n_points, n_atoms * 9), 1/THz.
 
         ``corners`` are q' as (index in the grid, weight, eigenvectors).
@@ -209,7 +265,8 @@ class _Sweep:
         from scipy.sparse import csr_array, hstack
 
         columns = np.ascontiguousarray(self.frequencies.T)[:, :, None]  # bands, grid points, 1
-        density = np.zeros((len(points), 3 * len(columns)), dtype=np.float64 if real else np.complex128)
+        kind = np.float64 if real else np.complex128
+        density: NDArray[np.float64] | NDArray[np.complex128] = np.zeros((len(points), 3 * len(columns)), dtype=kind)
         remaining = iter(corners)
         while batch := list(islice(remaining, BATCH)):
             weights, overlaps = [], []
@@ -220,7 +277,7 @@ class _Sweep:
                 tensors = self._overlaps(g, vectors)
                 overlaps.append(tensors.real if real else tensors)
             density += hstack(weights, format="csr") @ np.concatenate(overlaps)
-        return density
+        return np.asarray(density)
 
     def _weights(
         self, g: int, points: NDArray[np.float64], columns: NDArray[np.float64], side_step: float
@@ -281,7 +338,7 @@ def _key(qpoint: NDArray[np.float64]) -> tuple[int, ...]:
 def _contract(
     frequencies: NDArray[np.float64],
     vectors: list[NDArray[np.complex128]],
-    tensors: NDArray[Any],
+    tensors: NDArray[np.float64] | NDArray[np.complex128],
     mass_variances: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return γ from A_k at every mode, tensors of shape (n_qpoints, n_bands, n_atoms, 3, 3)."""
@@ -293,7 +350,7 @@ def _contract(
     return gamma
 
 
-def _restore_star(density: NDArray[np.float64], primitive: Any, symprec: float) -> NDArray[np.float64]:
+def _restore_star(density: NDArray[np.float64], primitive: Primitive, symprec: float) -> NDArray[np.float64]:
     """Average the tensors over the space group: rotate them and permute the atoms."""
     from phonopy.structure.symmetry import Symmetry
 

@@ -24,13 +24,17 @@ J. Maradudin and A. Fein, Phys. Rev. 128, 2589 (1962), doi:10.1103/PhysRev.128.2
 from __future__ import annotations
 
 import difflib
+import logging
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from phonopy.physical_units import get_physical_units
 
 from phon_wigner.errors import GridMismatchError, LinewidthError, ShapeError, TemperatureError
+
+logger = logging.getLogger(__name__)
 
 
 def _conversion_factors() -> dict[str, float]:
@@ -92,6 +96,15 @@ def to_hwhm_thz(values: NDArray[np.float64], convention: str) -> NDArray[np.floa
     return np.asarray(values * factors[convention])
 
 
+class Rows(Protocol):
+    """Linewidths of shape (n_temps, n_qpoints, n_bands) of which one temperature is taken at a time."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, key: int, /) -> NDArray[np.float64]:
+        """Return one temperature, shape (n_qpoints, n_bands), THz."""
+
+
 @dataclass(frozen=True)
 class Linewidths:
     """Phonon linewidths on the irreducible q points of one mesh.
@@ -103,14 +116,18 @@ class Linewidths:
         Fractional, in the reciprocal basis of the primitive cell.
     weights : NDArray[np.int64], shape (n_qpoints,)
         Arms of the star of each q; they sum to the number of mesh points.
-    gamma : NDArray[np.float64] or h5py.Dataset, shape (n_temps, n_qpoints, n_bands), THz
+    gamma : NDArray[np.float64] or rows on disk, shape (n_temps, n_qpoints, n_bands), THz
         HWHM that depends on temperature (phonon-phonon, electron-phonon). Bands by rising frequency.
-    gamma_static : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        HWHM that does not (isotopes, boundaries); zeros when there is none.
+    gamma_isotope : NDArray[np.float64], shape (n_qpoints, n_bands), THz, or None
+        HWHM of isotope scattering.
+    gamma_boundary : NDArray[np.float64], shape (n_qpoints, n_bands), THz, or None
+        HWHM of boundary scattering.
     frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz, or None
         Frequencies stored beside the widths, to check against the dynamical matrix.
-    mesh : tuple[int, int, int] or None
-        Mesh numbers, for messages.
+    mesh : tuple of int or None
+        Three mesh numbers, or the nine of the matrix of a generalised grid.
+    volume : float, Å³, or None
+        Of the primitive cell that the widths belong to, to check against the crystal.
     source : str
         Where the numbers came from.
     """
@@ -118,10 +135,12 @@ class Linewidths:
     temperatures: NDArray[np.float64]
     qpoints: NDArray[np.float64]
     weights: NDArray[np.int64]
-    gamma: NDArray[np.float64]
-    gamma_static: NDArray[np.float64]
+    gamma: NDArray[np.float64] | Rows
+    gamma_isotope: NDArray[np.float64] | None = None
+    gamma_boundary: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
     mesh: tuple[int, ...] | None = None
+    volume: float | None = None
     source: str = "arrays"
 
     @classmethod
@@ -133,7 +152,7 @@ class Linewidths:
         values: NDArray[np.float64],
         *,
         convention: str,
-        gamma_static: NDArray[np.float64] | None = None,
+        gamma_isotope: NDArray[np.float64] | None = None,
         frequencies: NDArray[np.float64] | None = None,
         source: str = "arrays",
     ) -> Linewidths:
@@ -147,9 +166,9 @@ class Linewidths:
             Linewidths, rates or lifetimes in ``convention`` (:func:`to_hwhm_thz`). Four-phonon rates are simply
             added to three-phonon ones before.
         convention : str
-            Stated convention of ``values`` and ``gamma_static``.
-        gamma_static : NDArray[np.float64], shape (n_qpoints, n_bands), optional
-            Temperature-independent part, same convention (not ``lifetime-ps``).
+            Stated convention of ``values`` and ``gamma_isotope``.
+        gamma_isotope : NDArray[np.float64], shape (n_qpoints, n_bands), optional
+            Isotope scattering beside ``values``, same convention.
         frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), optional, THz
             Checked against the dynamical matrix when given.
         source : str
@@ -165,22 +184,19 @@ class Linewidths:
             Shapes disagree; a width is negative or not finite.
         """
         values = np.atleast_3d(np.asarray(values, dtype=np.float64))
-        static = (
-            np.zeros(values.shape[1:]) if gamma_static is None else to_hwhm_thz(np.asarray(gamma_static), convention)
-        )
         record = cls(
             temperatures=np.atleast_1d(np.asarray(temperatures, dtype=np.float64)),
             qpoints=np.asarray(qpoints, dtype=np.float64),
             weights=np.asarray(weights, dtype=np.int64),
             gamma=to_hwhm_thz(values, convention),
-            gamma_static=static,
+            gamma_isotope=None if gamma_isotope is None else to_hwhm_thz(gamma_isotope, convention),
             frequencies=None if frequencies is None else np.asarray(frequencies, dtype=np.float64),
             source=source,
         )
         return record.checked()
 
     def checked(self) -> Linewidths:
-        """Return self after checking every shape and sign.
+        """Return self after checking every shape, sign and number.
 
         Raises
         ------
@@ -188,32 +204,71 @@ class Linewidths:
             Axes disagree.
         LinewidthError
             Negative or non-finite widths.
+        TemperatureError
+            A temperature is negative, not finite, or stands there twice.
+        GridMismatchError
+            A q point or a frequency is not finite, or a weight is below one.
         """
-        expected = (len(self.temperatures), len(self.qpoints), self.gamma_static.shape[-1])
+        shape = tuple(self.gamma.shape)
+        expected = (len(self.temperatures), len(self.qpoints), shape[-1])
         for name, got, want in (
-            ("linewidths", self.gamma.shape, expected),
-            ("temperature-independent linewidths", self.gamma_static.shape, expected[1:]),
+            ("linewidths", shape, expected),
+            ("isotope linewidths", _shape(self.gamma_isotope), expected[1:]),
+            ("boundary linewidths", _shape(self.gamma_boundary), expected[1:]),
+            ("frequencies", _shape(self.frequencies), expected[1:]),
             ("weights", self.weights.shape, expected[1:2]),
             ("q points", self.qpoints.shape, (expected[1], 3)),
         ):
-            if tuple(got) != tuple(want):
+            if got is not None and tuple(got) != tuple(want):
                 raise ShapeError(
                     f"{self.source}: {name} have shape {tuple(got)}, expected {tuple(want)} "
                     "(temperatures, q points, bands). Take all arrays from one run."
                 )
-        _check_values(np.asarray(self.gamma_static), "gamma_isotope", self.source)
+        self._check_axes()
+        for name, part in (("gamma_isotope", self.gamma_isotope), ("the boundary widths", self.gamma_boundary)):
+            if part is not None:
+                _check_values(part, name, self.source)
         if isinstance(self.gamma, np.ndarray):
             _check_values(self.gamma, "gamma", self.source)
         return self
 
-    @property
-    def total(self) -> NDArray[np.float64]:
-        """All scattering, shape (n_temps, n_qpoints, n_bands), THz."""
-        return np.asarray(self.gamma[:] + self.gamma_static)
+    def _check_axes(self) -> None:
+        """Refuse temperatures, q points, weights and frequencies that are none."""
+        stored = self.temperatures
+        if not np.isfinite(stored).all() or (stored < 0).any() or len(np.unique(stored)) != len(stored):
+            raise TemperatureError(
+                f"{self.source}: the temperatures {stored.tolist()[:12]} K are not all different, finite and >= 0."
+            )
+        if (self.weights < 1).any():
+            raise GridMismatchError(f"{self.source}: q point {int(np.argmin(self.weights))} has a weight below 1.")
+        for name, values in (("q points", self.qpoints), ("frequencies", self.frequencies)):
+            if values is not None and not np.isfinite(values).all():
+                raise GridMismatchError(f"{self.source}: the {name} are not all finite. Run phono3py again.")
 
-    def without_static(self) -> Linewidths:
-        """Return a copy without the temperature-independent part (isotopes)."""
-        return replace(self, gamma_static=np.zeros_like(self.gamma_static))
+    @property
+    def gamma_static(self) -> NDArray[np.float64]:
+        """HWHM that does not depend on temperature, shape (n_qpoints, n_bands), THz."""
+        total = np.zeros(tuple(self.gamma.shape)[1:])
+        for part in (self.gamma_isotope, self.gamma_boundary):
+            if part is not None:
+                total = total + part
+        return total
+
+    def without_isotopes(self) -> Linewidths:
+        """Return a copy without isotope scattering; boundaries stay."""
+        return replace(self, gamma_isotope=None)
+
+    def without_impossible_isotopes(self, frequencies: NDArray[np.float64]) -> Linewidths:
+        """Return a copy in which isotope widths above their mode's own frequency are left out; a warning names them.
+
+        Parameters
+        ----------
+        frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz
+            Of the crystal.
+        """
+        if self.gamma_isotope is None:
+            return self
+        return replace(self, gamma_isotope=possible_isotope_widths(self.gamma_isotope, frequencies, self.source))
 
     def at(self, temperature: float, interpolate: bool = False) -> NDArray[np.float64]:
         """Return all scattering at one temperature, shape (n_qpoints, n_bands), THz.
@@ -254,9 +309,30 @@ class Linewidths:
 
     def _row(self, index: int) -> NDArray[np.float64]:
         """Return the temperature-dependent widths of one stored temperature, checked."""
-        row = np.asarray(self.gamma[index], dtype=np.float64)
+        row = np.asarray(self.gamma[index], dtype=np.float64)  # one temperature at a time: it may be on disk
         _check_values(row, f"gamma at {self.temperatures[index]:g} K", self.source)
         return row
+
+    def check_volume(self, volume: float, tolerance: float = 5e-3) -> None:
+        """Compare the cell volume of the run that made the widths with that of the crystal, Å³.
+
+        Raises
+        ------
+        GridMismatchError
+            They differ: another cell, or lengths in another unit. κ would be wrong by this ratio.
+        """
+        if self.volume is None or abs(self.volume / volume - 1) < tolerance:
+            return
+        bohr = get_physical_units().Bohr
+        hint = ""
+        for factor, text in ((bohr, "Å where bohr was meant"), (1 / bohr, "bohr where Å was meant")):
+            if abs((volume / self.volume) ** (1 / 3) * factor - 1) < 0.01:
+                hint = f" The lengths of the crystal look like {text}: name its program, e.g. --qe."
+        raise GridMismatchError(
+            f"the primitive cell of the force constants has {volume:.4f} Å³, that of {self.source} "
+            f"{self.volume:.4f} Å³."
+            f"{hint or ' Give the cell, --pa and unit of the run that made the linewidths.'}"
+        )
 
     def check_frequencies(self, frequencies: NDArray[np.float64], tolerance: float = 0.02) -> None:
         """Compare the stored frequencies with those of the dynamical matrix.
@@ -273,9 +349,10 @@ class Linewidths:
         GridMismatchError
             Bands or frequencies disagree: wrong mesh, cell, fc2 or NAC.
         """
-        if self.gamma.shape[-1] != frequencies.shape[-1]:
+        n_bands = tuple(self.gamma.shape)[-1]
+        if n_bands != frequencies.shape[-1]:
             raise GridMismatchError(
-                f"{self.source} has {self.gamma.shape[-1]} bands, the primitive cell of the force constants "
+                f"{self.source} has {n_bands} bands, the primitive cell of the force constants "
                 f"{frequencies.shape[-1]}. Give the cell and --pa that made the linewidths."
             )
         if self.frequencies is None:
@@ -290,6 +367,54 @@ class Linewidths:
                 f"{difference.max():.3g} THz (q point {worst}, {self.qpoints[worst]}), more than {tolerance} THz. "
                 "Use the fc2, cell, --dim-fc2 and NAC (--born or --nonac) of the run that made the linewidths."
             )
+
+
+def possible_isotope_widths(
+    widths: NDArray[np.float64], frequencies: NDArray[np.float64], source: str, cutoff_frequency: float = 1e-4
+) -> NDArray[np.float64]:
+    """Set to zero the isotope widths that exceed the frequency of their own mode, and warn.
+
+    A tetrahedron whose corners have equal frequencies, as on a symmetric coarse mesh, has no gradient; the density of
+    states at a mode in it, and with it Tamura's rate, then hangs on the last bit of the frequencies and may come out at
+    hundreds of THz. No phonon is wider than its frequency; such a number is an accident of the integration.
+
+    Parameters
+    ----------
+    widths : NDArray[np.float64], shape (..., n_qpoints, n_bands), THz
+        HWHM of isotope scattering alone.
+    frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz
+    source : str
+        Where they come from, for the warning.
+    cutoff_frequency : float
+        Modes at or below it (THz) do not count.
+
+    Returns
+    -------
+    NDArray[np.float64], the shape of ``widths``, THz
+    """
+    impossible = widths > np.maximum(frequencies, cutoff_frequency)
+    if not impossible.any():
+        return widths
+    logger.warning(
+        "%s: %d of %d isotope linewidths exceed the frequency of their mode (the widest is %.4g THz, the highest "
+        "frequency "
+        "%.4g THz). They come from tetrahedra with corners of equal frequency on a symmetric coarse mesh, not "
+        "from a phonon, "
+        "and are left out of populations and coherences. Use a denser mesh, or `analyze --isotope` on a run "
+        "without them, "
+        "which has no such accidents.",
+        source,
+        int(impossible.sum()),
+        impossible.size,
+        float(widths.max()),
+        float(frequencies.max()),
+    )
+    return np.where(impossible, 0.0, widths)
+
+
+def _shape(array: NDArray[np.float64] | None) -> tuple[int, ...] | None:
+    """Return the shape of an array that may be missing."""
+    return None if array is None else np.shape(array)
 
 
 def _refuse_other_unit(stored: NDArray[np.float64], expected: NDArray[np.float64], source: str) -> None:

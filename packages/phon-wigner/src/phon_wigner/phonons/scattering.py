@@ -23,10 +23,14 @@ A. Togo, L. Chaput, I. Tanaka, Phys. Rev. B 91, 094306 (2015), Eq. 9-11, doi:10.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from phono3py.phonon3.interaction import Interaction
+    from phonopy.structure.cells import Primitive
 
 MEMORY = 512 * 2**20
 """Bytes for the part of Φ that is made for many q together; a q that does not fit stands alone."""
@@ -34,7 +38,7 @@ _BLOCK_MEMORY = 2**21  # bytes of one array in a block of points or triplets: wh
 _LEAST_POINTS, _LEAST_TRIPLETS = 4, 128
 
 
-def asymmetry(fc3: NDArray[np.float64], primitive: Any) -> float:
+def asymmetry(fc3: NDArray[np.float64], primitive: Primitive) -> float:
     """How far fc3 is from Φ_{ij} = Φ_{ji} for its three atoms: norm of the change by symmetrisation over its norm.
 
     phono3py reads Φ the same way round for each choice of the origin; the products agree with it when this is zero.
@@ -62,7 +66,7 @@ class PhaseTable:
         With grid, and fc3 that is symmetric under exchange of its atoms; see :func:`asymmetry`.
     """
 
-    def __init__(self, interaction: Any) -> None:
+    def __init__(self, interaction: Interaction) -> None:
         primitive, grid = interaction.primitive, interaction.bz_grid
         vectors, multiplicity = primitive.get_smallest_vectors()
         n_atoms, n_primitive = multiplicity.shape[:2]
@@ -154,7 +158,7 @@ def _real_product(phases: NDArray[np.complex128], table: NDArray[np.float64]) ->
 
 
 def interaction_strength(
-    interaction: Any,
+    interaction: Interaction,
     table: PhaseTable,
     triplets: NDArray[np.int64],
     origin_first: NDArray[np.complex128] | None = None,
@@ -186,7 +190,7 @@ def interaction_strength(
 
 
 def _strength_of_block(
-    interaction: Any, table: PhaseTable, triplets: NDArray[np.int64], origin_first: NDArray[np.complex128]
+    interaction: Interaction, table: PhaseTable, triplets: NDArray[np.int64], origin_first: NDArray[np.complex128]
 ) -> NDArray[np.float64]:
     """Squared interaction of triplets whose first point is the same."""
     first, second, third = triplets.T
@@ -216,7 +220,7 @@ def _strength_of_block(
 
 
 def three_phonon_linewidths(
-    interaction: Any,
+    interaction: Interaction,
     grid_points: NDArray[np.int64],
     temperatures: Sequence[float] | NDArray[np.float64],
     *,
@@ -264,7 +268,7 @@ def three_phonon_linewidths(
     return gamma
 
 
-def _triplets(interaction: Any, point: int) -> NDArray[np.int64]:
+def _triplets(interaction: Interaction, point: int) -> NDArray[np.int64]:
     """Triplets of one q, as phono3py finds them."""
     from phono3py.phonon3.triplets import get_nosym_triplets_at_q, get_triplets_at_q
 

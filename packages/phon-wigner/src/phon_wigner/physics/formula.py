@@ -27,235 +27,147 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import ShapeError
-from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ, average_over_blocks, degenerate_blocks
+from phon_wigner.physics.degeneracy import average_over_blocks
+from phon_wigner.physics.line_shape import line_shape
+from phon_wigner.physics.pairs import PairBlock
 
 
-@dataclass(frozen=True)
-class PairBlock:
-    """The part of the conductivity sum that does not depend on temperature or linewidth.
+@dataclass(frozen=True, kw_only=True)
+class ModeAverages:
+    """Linewidths and heat capacities at one temperature, averaged over degenerate blocks: κ then depends on no basis.
+
+    Made once per temperature by :func:`average_modes`; every formula below takes this record.
 
     Attributes
     ----------
-    frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        Block averages of the ordinary frequencies.
-    blocks : NDArray[np.int64], shape (n_qpoints, n_bands)
-        Degenerate block of each band.
-    active : NDArray[np.bool_], shape (n_qpoints, n_bands)
-        False for modes at or below the cutoff frequency; they carry no heat.
-    first, second : NDArray[np.int64], shape (n_pairs,)
-        Flat mode indices q * n_bands + s of the pairs between different blocks, s < s'.
-    coherence : NDArray[np.float64], shape (n_pairs, 6), (Å·THz)²
-        P of these pairs, the sum over the star of q included.
-    population : NDArray[np.float64], shape (n_qpoints, n_bands, 6), (Å·THz)²
-        Σ over the bands s' of the block of s of P_ss', the diagonal included.
-    diagonal : NDArray[np.float64], shape (n_qpoints, n_bands, 6), (Å·THz)²
-        P_ss alone, in the given eigenvector basis.
+    linewidths : NDArray[np.float64], shape (n_qpoints, n_bands), THz
+        HWHM of all scattering; 0 means unknown.
+    heat_capacities : NDArray[np.float64], shape (n_qpoints, n_bands), eV/K
     """
 
-    frequencies: NDArray[np.float64]
-    blocks: NDArray[np.int64]
-    active: NDArray[np.bool_]
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    coherence: NDArray[np.float64]
-    population: NDArray[np.float64]
-    diagonal: NDArray[np.float64]
+    linewidths: NDArray[np.float64]
+    heat_capacities: NDArray[np.float64]
 
 
-class PairCollector:
-    """Collect velocity products q point by q point and hand back one :class:`PairBlock`.
-
-    Parameters
-    ----------
-    n_qpoints, n_bands : int
-        Number of irreducible q points and of bands.
-    star : NDArray[np.float64], shape (6, 6)
-        Average over the point group, :func:`phon_wigner.physics.velocity_operator.star_average`.
-    tolerance : float
-        Width of a degenerate block in THz.
-    cutoff_frequency : float
-        Modes at or below it (THz) are left out.
-    """
-
-    def __init__(
-        self,
-        n_qpoints: int,
-        n_bands: int,
-        star: NDArray[np.float64],
-        tolerance: float = DEGENERACY_TOLERANCE_THZ,
-        cutoff_frequency: float = 1e-4,
-    ) -> None:
-        self._tolerance = tolerance
-        self._cutoff = cutoff_frequency
-        self._star = star
-        self._blocks = np.zeros((n_qpoints, n_bands), dtype=np.int64)
-        self._active = np.zeros((n_qpoints, n_bands), dtype=np.bool_)
-        self._frequencies = np.zeros((n_qpoints, n_bands))
-        self._upper = np.triu_indices(n_bands, 1)
-        self._population = np.zeros((n_qpoints, n_bands, 6))
-        self._diagonal = np.zeros((n_qpoints, n_bands, 6))
-        self._pairs: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
-
-    def add(
-        self,
-        index: int,
-        weight: float,
-        frequencies: NDArray[np.float64],
-        products: NDArray[np.float64],
-    ) -> None:
-        """Add one q point.
-
-        Parameters
-        ----------
-        index : int
-            Number of the q point, from 0.
-        weight : float
-            Arms of the star of q.
-        frequencies : NDArray[np.float64], shape (n_bands,), THz
-            Ordinary frequencies.
-        products : NDArray[np.float64], shape (6, n_bands, n_bands), (Å·THz)²
-            :func:`phon_wigner.physics.velocity_operator.velocity_products` at this q.
-        """
-        n_bands = self._frequencies.shape[1]
-        if products.shape != (6, n_bands, n_bands) or frequencies.shape != (n_bands,):
-            raise ShapeError(
-                f"velocity products of q point {index} have shape {products.shape}, expected "
-                f"{(6, n_bands, n_bands)}. Take frequencies and products from the same dynamical matrix."
-            )
-        self._blocks[index] = degenerate_blocks(frequencies, self._tolerance)
-        self._active[index] = frequencies > self._cutoff
-        self._frequencies[index] = average_over_blocks(frequencies[None], self._blocks[index : index + 1])[0]
-        summed = (weight * self._star) @ products.reshape(6, -1)
-        summed = summed.reshape(6, n_bands, n_bands)
-        same = self._blocks[index][:, None] == self._blocks[index][None, :]
-        self._diagonal[index] = summed[:, np.arange(n_bands), np.arange(n_bands)].T
-        self._population[index] = np.where(same, summed, 0.0).sum(axis=2).T
-        active = self._active[index]
-        first, second = self._upper
-        keep = ~same[first, second] & active[first] & active[second]
-        first, second = first[keep], second[keep]
-        offset = index * n_bands
-        self._pairs.append((first + offset, second + offset, summed[:, first, second].T.copy()))
-
-    def finish(self) -> PairBlock:
-        """Return everything that was added."""
-        first = [p[0] for p in self._pairs] or [np.zeros(0, dtype=np.int64)]
-        second = [p[1] for p in self._pairs] or [np.zeros(0, dtype=np.int64)]
-        coherence = np.empty((sum(len(f) for f in first), 6))
-        position = 0
-        for i, (_, _, values) in enumerate(self._pairs):
-            coherence[position : position + len(values)] = values
-            position += len(values)
-            self._pairs[i] = (first[i], second[i], coherence[:0])  # frees the copy
-        self._population *= self._active[:, :, None]
-        return PairBlock(
-            frequencies=self._frequencies,
-            blocks=self._blocks,
-            active=self._active,
-            first=np.concatenate(first),
-            second=np.concatenate(second),
-            coherence=coherence,
-            population=self._population,
-            diagonal=self._diagonal,
-        )
-
-
-def pair_lineshape(
-    pairs: PairBlock, heat_capacity: NDArray[np.float64], linewidth: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return C_ss' (γ+γ')/[(ν-ν')² + (γ+γ')²] of every stored pair at one temperature.
-
-    Parameters
-    ----------
-    pairs : PairBlock
-        Frequencies and pair indices.
-    heat_capacity : NDArray[np.float64], shape (n_qpoints, n_bands)
-        Mode heat capacities, eV/K.
-    linewidth : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        HWHM, all scattering included.
-
-    Returns
-    -------
-    NDArray[np.float64], shape (n_pairs,), eV/(K·THz)
-        Zero where both linewidths vanish.
-    """
-    frequency = pairs.frequencies.ravel()
-    ratio = np.divide(heat_capacity.ravel(), frequency, out=np.zeros(frequency.size), where=frequency > 0)
-    width = linewidth.ravel()
-    first, second = pairs.first, pairs.second
-    f1, f2 = frequency[first], frequency[second]
-    gamma = width[first] + width[second]
-    capacity = (f1 + f2) * (ratio[first] + ratio[second])
-    capacity *= 0.25
-    denominator = np.subtract(f1, f2, out=f1)
-    denominator *= denominator
-    denominator += gamma * gamma
-    capacity *= gamma
-    return np.divide(capacity, denominator, out=np.zeros_like(capacity), where=denominator > 0)
-
-
-def clean_linewidths(pairs: PairBlock, linewidth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average linewidths over degenerate blocks and set what carries no physics to zero.
+def average_modes(
+    pairs: PairBlock, *, linewidths: NDArray[np.float64], heat_capacities: NDArray[np.float64]
+) -> ModeAverages:
+    """Average over degenerate blocks, and set linewidths that carry no physics to zero.
 
     Parameters
     ----------
     pairs : PairBlock
         Blocks and active modes.
-    linewidth : NDArray[np.float64], shape (n_temps, n_qpoints, n_bands), THz
-        HWHM as given. Zero, negative or non-finite entries mean "unknown": the mode neither conducts as a
-        population nor adds its width to a coherence.
+    linewidths : NDArray[np.float64], shape (n_qpoints, n_bands), THz
+        HWHM as given. Zero, negative or non-finite entries mean "unknown": the mode neither conducts as a population
+        nor adds its width to a coherence.
+    heat_capacities : NDArray[np.float64], shape (n_qpoints, n_bands), eV/K
 
     Returns
     -------
-    NDArray[np.float64], shape (n_temps, n_qpoints, n_bands), THz
-        Non-negative; equal inside a block, so that κ is independent of the eigenvector basis.
+    ModeAverages
+
+    Raises
+    ------
+    ShapeError
+        A shape is not that of the pairs.
     """
-    usable = np.isfinite(linewidth) & (linewidth > 0) & pairs.active
-    return average_over_blocks(np.where(usable, linewidth, 0.0), pairs.blocks)
+    for name, array in (("linewidths", linewidths), ("heat capacities", heat_capacities)):
+        if array.shape != pairs.frequencies.shape:
+            raise ShapeError(f"{name} have shape {array.shape}, expected {pairs.frequencies.shape} (q points, bands).")
+    usable = np.isfinite(linewidths) & (linewidths > 0) & pairs.active
+    return ModeAverages(
+        linewidths=average_over_blocks(np.where(usable, linewidths, 0.0), pairs.blocks),
+        heat_capacities=average_over_blocks(heat_capacities, pairs.blocks),
+    )
 
 
-def population_conductivity(
-    pairs: PairBlock, heat_capacity: NDArray[np.float64], linewidth: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def pair_weights(pairs: PairBlock, modes: ModeAverages, broadening: float = 0.0) -> NDArray[np.float64]:
+    """Return C_ss' (γ+γ')/[(ν-ν')² + (γ+γ')²] of every stored pair, or its Voigt form, at one temperature.
+
+    The crystal and the glass use it alike: without broadening it is the Wigner line shape, with broadening that of the
+    regularised equation and, for vanishing linewidths, of Allen and Feldman.
+
+    Parameters
+    ----------
+    pairs : PairBlock
+        Frequencies and pair indices.
+    modes : ModeAverages
+    broadening : float, THz
+        η of :func:`phon_wigner.physics.line_shape.line_shape`.
+
+    Returns
+    -------
+    NDArray[np.float64], shape (n_pairs,), eV/(K·THz)
+        Zero where both linewidths vanish and there is no broadening.
+    """
+    frequency = pairs.frequencies.ravel()
+    capacity = modes.heat_capacities.ravel()
+    ratio = np.divide(capacity, frequency, out=np.zeros(frequency.size), where=frequency > 0)
+    width = modes.linewidths.ravel()
+    first, second = pairs.first, pairs.second
+    f1, f2 = frequency[first], frequency[second]
+    weights = (f1 + f2) * (ratio[first] + ratio[second])
+    weights *= 0.25
+    weights *= line_shape(f1 - f2, width[first] + width[second], broadening)
+    return np.asarray(weights)
+
+
+def population_conductivity(pairs: PairBlock, modes: ModeAverages, broadening: float = 0.0) -> NDArray[np.float64]:
     """Return the mode-resolved particle-like conductivity at one temperature.
 
     Parameters
     ----------
     pairs : PairBlock
         Velocity products.
-    heat_capacity : NDArray[np.float64], shape (n_qpoints, n_bands), eV/K
-    linewidth : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        HWHM from :func:`clean_linewidths`.
+    modes : ModeAverages
+    broadening : float, THz
+        As in :func:`pair_weights`; 0 gives C v v/(2γ).
 
     Returns
     -------
     NDArray[np.float64], shape (n_qpoints, n_bands, 6)
         Not yet multiplied by the conversion to W/(m K), nor divided by the number of mesh points.
     """
-    capacity = average_over_blocks(heat_capacity, pairs.blocks)
-    lifetime = np.divide(capacity, 2 * linewidth, out=np.zeros_like(capacity), where=linewidth > 0)
-    return np.asarray(pairs.population * lifetime[:, :, None])
+    return np.asarray(pairs.population * own_weights(modes, broadening)[:, :, None])
 
 
-def coherence_conductivity(
-    pairs: PairBlock, heat_capacity: NDArray[np.float64], linewidth: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def own_weights(modes: ModeAverages, broadening: float = 0.0) -> NDArray[np.float64]:
+    """Return C/(2γ), or its Voigt form, of each mode with itself, shape (n_qpoints, n_bands), eV/(K·THz)."""
+    width = modes.linewidths
+    if broadening > 0:
+        return np.asarray(modes.heat_capacities * line_shape(np.zeros_like(width), 2 * width, broadening))
+    return np.divide(modes.heat_capacities, 2 * width, out=np.zeros_like(width), where=width > 0)
+
+
+def coherence_conductivity(pairs: PairBlock, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the total wave-like conductivity at one temperature, shape (6,).
 
-    Parameters and unit as in :func:`population_conductivity`; both orders of every pair are counted.
+    Parameters
+    ----------
+    pairs : PairBlock
+    weights : NDArray[np.float64], shape (n_pairs,)
+        :func:`pair_weights`.
+
+    Returns
+    -------
+    NDArray[np.float64], shape (6,)
+        Unit as in :func:`population_conductivity`; both orders of every pair are counted.
     """
-    capacity = average_over_blocks(heat_capacity, pairs.blocks)
-    return np.asarray(2 * (pair_lineshape(pairs, capacity, linewidth) @ pairs.coherence))
+    return np.asarray(2 * (weights @ pairs.coherence))
 
 
-def coherence_by_mode(
-    pairs: PairBlock, heat_capacity: NDArray[np.float64], linewidth: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def coherence_by_mode(pairs: PairBlock, modes: ModeAverages, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share the wave-like conductivity out to modes, in proportion to their heat capacities.
 
     Mode s takes C_s/(C_s + C_s') of the two equal terms of the pair (s, s'), so the sum over modes is κ_C.
 
-    Parameters as in :func:`population_conductivity`.
+    Parameters
+    ----------
+    pairs : PairBlock
+    modes : ModeAverages
+    weights : NDArray[np.float64], shape (n_pairs,)
+        :func:`pair_weights`.
 
     Returns
     -------
@@ -265,32 +177,27 @@ def coherence_by_mode(
     ----------
     M. Simoncelli, N. Marzari, F. Mauri, Phys. Rev. X 12, 041011 (2022), Eq. 48
     """
-    capacity = average_over_blocks(heat_capacity, pairs.blocks)
-    shape = 2 * pair_lineshape(pairs, capacity, linewidth)
-    flat = capacity.ravel()
+    shape = 2 * weights
+    flat = modes.heat_capacities.ravel()
     c1, c2 = flat[pairs.first], flat[pairs.second]
     share = np.divide(c1, c1 + c2, out=np.full(len(c1), 0.5), where=(c1 + c2) > 0)
-    result = np.empty((capacity.size, 6))
+    result = np.empty((flat.size, 6))
     weight_first, weight_second = shape * share, shape * (1 - share)
     for i in range(6):
         column = pairs.coherence[:, i]
-        result[:, i] = np.bincount(pairs.first, weights=weight_first * column, minlength=capacity.size)
-        result[:, i] += np.bincount(pairs.second, weights=weight_second * column, minlength=capacity.size)
-    return result.reshape(*capacity.shape, 6)
+        result[:, i] = np.bincount(pairs.first, weights=weight_first * column, minlength=flat.size)
+        result[:, i] += np.bincount(pairs.second, weights=weight_second * column, minlength=flat.size)
+    return result.reshape(*pairs.frequencies.shape, 6)
 
 
-def coherence_map(
-    pairs: PairBlock,
-    linewidth: NDArray[np.float64],
-    heat_capacity: NDArray[np.float64],
-    edges: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def coherence_map(pairs: PairBlock, weights: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return κ_C(ω₁, ω₂): how much heat tunnels between which frequencies.
 
     Parameters
     ----------
-    pairs, linewidth, heat_capacity
-        As in :func:`population_conductivity`.
+    pairs : PairBlock
+    weights : NDArray[np.float64], shape (n_pairs,)
+        :func:`pair_weights`.
     edges : NDArray[np.float64], shape (n_bins + 1,), THz
         Bin edges of both axes.
 
@@ -300,10 +207,21 @@ def coherence_map(
         Symmetric, mean of xx, yy, zz, per THz²; the integral is the mean of :func:`coherence_conductivity` when the
         edges span every frequency.
     """
-    capacity = average_over_blocks(heat_capacity, pairs.blocks)
-    values = pair_lineshape(pairs, capacity, linewidth) * pairs.coherence[:, :3].mean(axis=1)
+    values = weights * pairs.coherence[:, :3].mean(axis=1)
     frequency = pairs.frequencies.ravel()
     histogram, _, _ = np.histogram2d(
         frequency[pairs.first], frequency[pairs.second], bins=(edges, edges), weights=values
     )
     return np.asarray((histogram + histogram.T) / np.outer(np.diff(edges), np.diff(edges)))
+
+
+def pair_matrix(pairs: PairBlock, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the coherences as a symmetric matrix over bands, shape (n_qpoints, n_bands, n_bands, 6)."""
+    n_points, n_bands = pairs.frequencies.shape
+    values = weights[:, None] * pairs.coherence
+    matrix = np.zeros((n_points, n_bands, n_bands, 6))
+    point, first = np.divmod(pairs.first, n_bands)
+    second = pairs.second % n_bands
+    matrix[point, first, second] = values
+    matrix[point, second, first] = values
+    return matrix

@@ -20,10 +20,14 @@ Y. Wang et al., J. Phys.: Condens. Matter 22, 202201 (2010), doi:10.1088/0953-89
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from phonopy.harmonic.dynamical_matrix import DynamicalMatrix
+    from phonopy.structure.cells import Primitive
 
 GAMMA_TOLERANCE = 1e-5
 """|q| in 1/Å below which a q point is Gamma and the direction-dependent NAC terms are left out."""
@@ -47,7 +51,7 @@ class DynamicalMatrixDerivative:
         Plain, Wang or Gonze-Lee instance, with full or compact force constants.
     """
 
-    def __init__(self, dynamical_matrix: Any) -> None:
+    def __init__(self, dynamical_matrix: DynamicalMatrix) -> None:
         self._dm = dynamical_matrix
         primitive = dynamical_matrix.primitive
         self._cell: NDArray[np.float64] = np.asarray(primitive.cell)
@@ -75,7 +79,7 @@ class DynamicalMatrixDerivative:
         full[index, :, index, :] = blocks * (self._dm.nac_factor * self._inv_sqrt_m**2)[:, None, None]
         return full.reshape(3 * n, 3 * n)
 
-    def _set_force_constants(self, fc: NDArray[np.float64], primitive: Any) -> None:
+    def _set_force_constants(self, fc: NDArray[np.float64], primitive: Primitive) -> None:
         """Order supercell atoms by their primitive atom so that the image sum is one matrix product."""
         p2s = np.asarray(primitive.p2s_map)
         s2p = np.asarray(primitive.s2p_map)
@@ -191,7 +195,7 @@ class DynamicalMatrixDerivative:
         return result
 
 
-def _dense_vectors(primitive: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _dense_vectors(primitive: Primitive) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return phonopy's shortest vectors (n, 3) and their (count, first index) per atom pair."""
     vectors, multiplicity = primitive.get_smallest_vectors()
     if not primitive.store_dense_svecs:
