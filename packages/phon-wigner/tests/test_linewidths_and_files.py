@@ -512,5 +512,5 @@ def test_reference_file_round_trip(modes, tmp_path):
     reference = ModeConductivity.from_reference_row(read_reference(path)["toy-1"])
     assert compare(modes, reference).srme == pytest.approx(0, abs=1e-12)
     path.write_text("{}")
-    with pytest.raises(InputFileError, match="not a reference table"):
+    with pytest.raises(InputFileError, match="reference table .it lacks 'mp_id'"):
         read_reference(path)

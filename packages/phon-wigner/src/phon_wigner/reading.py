@@ -68,7 +68,8 @@ def reading(path: PathLike, expected: str, fix: str) -> Iterator[None]:
     except MemoryError as error:
         raise InputFileError(f"{path} does not fit into the memory of this machine. {fix}") from error
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        text = " ".join(str(error).split())[:200]
+        reason = f"it lacks {text}" if isinstance(error, KeyError) else text or type(error).__name__
         raise InputFileError(f"{path} cannot be read as {expected} ({reason}). {fix}") from error
 
 

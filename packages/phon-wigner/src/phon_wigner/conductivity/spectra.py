@@ -19,6 +19,10 @@ from phon_wigner.errors import GridMismatchError, ShapeError
 LEAST_SHARE = 1e-4
 """Share of κ_P below which modes of short mean free path do not stretch the axis; they count at its first level."""
 
+LEAST_PATH = 1e-5
+"""First level of the mean free path, at least, over the longest path: degenerate modes may be at rest and carry "
+"heat."""
+
 Kind = Literal["populations", "coherences", "total"]
 
 
@@ -115,7 +119,7 @@ def frequency_edges(frequencies: NDArray[np.float64], n_bins: int) -> NDArray[np
 def path_levels(paths: NDArray[np.float64], populations: NDArray[np.float64], n_paths: int) -> NDArray[np.float64]:
     """Return logarithmic levels of the mean free path that begin where heat begins to flow.
 
-    Modes at rest have paths of 1e-16 nm by rounding; they carry no population and do not stretch the axis.
+    Modes at rest have paths of 1e-16 nm by rounding; they do not stretch the axis.
 
     Parameters
     ----------
@@ -132,7 +136,7 @@ def path_levels(paths: NDArray[np.float64], populations: NDArray[np.float64], n_
     x, total = cumulative(paths, populations)
     if not len(x) or not total[-1] > 0:
         return np.ones(1)
-    first = x[np.searchsorted(total, LEAST_SHARE * total[-1])]
+    first = max(x[np.searchsorted(total, LEAST_SHARE * total[-1])], LEAST_PATH * x[-1])
     return np.geomspace(first, x[-1] * (1 + 1e-9), n_paths)
 
 

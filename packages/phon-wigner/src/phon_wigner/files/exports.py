@@ -64,7 +64,10 @@ def write_tables(result: WignerResult, folder: str | os.PathLike[str]) -> list[P
         write_table(names["regimes"], headers["regimes"], rows)
         if len(spectra.map_edges):
             middle = (spectra.map_edges[1:] + spectra.map_edges[:-1]) / 2
-            cells = ((float(middle[i]), float(middle[j]), float(value)) for (i, j), value in np.ndenumerate(spectra.coherence_map))
+            cells = (
+                (float(middle[i]), float(middle[j]), float(value))
+                for (i, j), value in np.ndenumerate(spectra.coherence_map)
+            )
             write_table(names["map"], headers["map"], cells)
         else:
             names.pop("map")

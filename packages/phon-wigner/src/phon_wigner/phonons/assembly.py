@@ -77,9 +77,6 @@ def build_crystal(parts: CrystalParts, symprec: float = 1e-5) -> HarmonicCrystal
     matrix = np.asarray(parts.supercell_matrix, dtype=np.int64)
     unitcell = _right_handed(parts.unitcell)
     axes = _primitive_axes(parts.primitive_matrix, unitcell, symprec)
-    if np.linalg.det(axes) < 0:
-        unitcell = _inverted(unitcell)
-    inverted = bool(np.linalg.det(np.asarray(unitcell.cell)) * np.linalg.det(np.asarray(parts.unitcell.cell)) < 0)
     _check_size(parts.force_constants, len(unitcell), matrix, axes)
     supercell = get_supercell(unitcell, matrix, symprec=symprec)
     to_primitive = np.linalg.inv(matrix.astype(np.float64)) @ axes
@@ -90,7 +87,7 @@ def build_crystal(parts: CrystalParts, symprec: float = 1e-5) -> HarmonicCrystal
     dynamical = get_dynamical_matrix(parts.force_constants, supercell, primitive, nac_params=nac)
     operations = np.asarray(Symmetry(primitive, symprec).reciprocal_operations, dtype=np.int64)
     factor = float(get_physical_units().DefaultToTHz)
-    return HarmonicCrystal(dynamical, operations, factor, symprec, inverted)
+    return HarmonicCrystal(dynamical, operations, factor, symprec, inverted=unitcell is not parts.unitcell)
 
 
 def crystal_from_phono3py(phono3py: Phono3py) -> HarmonicCrystal:
@@ -191,7 +188,7 @@ def _primitive_axes(axes: str | ArrayLike | None, unitcell: PhonopyAtoms, sympre
         except (RuntimeError, ValueError) as error:
             raise ShapeError(f"--pa {axes!r} is none of auto, P, F, I, A, C, R or nine numbers ({error}).") from error
     matrix = np.eye(3) if found is None else np.asarray(found, dtype=np.float64)
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) < 1e-6:
         raise ShapeError(
             f"the primitive axes {matrix.tolist()} (--pa) span no cell, expected nine independent numbers."
         )
@@ -227,9 +224,4 @@ def _right_handed(cell: PhonopyAtoms) -> PhonopyAtoms:
         raise ShapeError(
             f"the lattice vectors {lattice.tolist()} span no volume, expected three independent ones in Å."
         )
-    return _inverted(cell) if volume < 0 else cell
-
-
-def _inverted(cell: PhonopyAtoms) -> PhonopyAtoms:
-    """Return the image under inversion through the origin: the same fractional coordinates on opposite vectors."""
-    return scaled(cell, -1.0)
+    return scaled(cell, -1.0) if volume < 0 else cell

@@ -107,7 +107,14 @@ class HarmonicCrystal:
         dataset = Symmetry(primitive, self.symprec).dataset
         numbers = np.array([int(n) for n in mesh], dtype="int64")
         numbers = numbers.reshape(3, 3) if numbers.size == 9 else numbers
-        return BZGrid(numbers, lattice=primitive.cell, symmetry_dataset=dataset)
+        try:
+            return BZGrid(numbers, lattice=primitive.cell, symmetry_dataset=dataset)
+        except (RuntimeError, ValueError) as error:
+            raise GridMismatchError(
+                f"the mesh {numbers.tolist()} does not have the symmetry of the crystal ({error}). Give equal "
+                "numbers along "
+                "equivalent axes."
+            ) from error
 
     def irreducible_mesh(self, mesh: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return one q per star of a Γ-centred mesh, shape (n_qpoints, 3), and the star sizes, shape (n_qpoints,)."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -266,7 +266,7 @@ class _Sweep:
 
         columns = np.ascontiguousarray(self.frequencies.T)[:, :, None]  # bands, grid points, 1
         kind = np.float64 if real else np.complex128
-        density: NDArray[np.float64] | NDArray[np.complex128] = np.zeros((len(points), 3 * len(columns)), dtype=kind)
+        density = np.zeros((len(points), 3 * len(columns)), dtype=kind)
         remaining = iter(corners)
         while batch := list(islice(remaining, BATCH)):
             weights, overlaps = [], []
@@ -277,7 +277,7 @@ class _Sweep:
                 tensors = self._overlaps(g, vectors)
                 overlaps.append(tensors.real if real else tensors)
             density += hstack(weights, format="csr") @ np.concatenate(overlaps)
-        return np.asarray(density)
+        return cast("NDArray[np.float64] | NDArray[np.complex128]", density)
 
     def _weights(
         self, g: int, points: NDArray[np.float64], columns: NDArray[np.float64], side_step: float

@@ -325,9 +325,9 @@ class Linewidths:
             return
         bohr = get_physical_units().Bohr
         hint = ""
-        for factor, text in ((bohr, "Å where bohr was meant"), (1 / bohr, "bohr where Å was meant")):
-            if abs((volume / self.volume) ** (1 / 3) * factor - 1) < 0.01:
-                hint = f" The lengths of the crystal look like {text}: name its program, e.g. --qe."
+        for factor, text in ((bohr, "Å taken for bohr"), (1 / bohr, "bohr taken for Å")):
+            if abs((volume / self.volume) ** (1 / 3) / factor - 1) < 0.01:
+                hint = f" The lengths of the crystal look like {text}: check the option for its program, e.g. --qe."
         raise GridMismatchError(
             f"the primitive cell of the force constants has {volume:.4f} Å³, that of {self.source} "
             f"{self.volume:.4f} Å³."
@@ -392,7 +392,7 @@ def possible_isotope_widths(
     -------
     NDArray[np.float64], the shape of ``widths``, THz
     """
-    impossible = widths > np.maximum(frequencies, cutoff_frequency)
+    impossible = (widths > frequencies) & (frequencies > cutoff_frequency)
     if not impossible.any():
         return widths
     logger.warning(
