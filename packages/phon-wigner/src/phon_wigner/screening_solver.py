@@ -1,9 +1,9 @@
-"""Thermal conductivity of a prepared Phono3py object as a dictionary of documented arrays."""
+"""Thermal conductivity of a prepared Phono3py object, as typed arrays for a host."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,39 @@ from phon_wigner.phono3py_variant.variant import NAME
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
+
+
+class WignerArrays(TypedDict):
+    """What the solver gives, with n_irr irreducible q points and components xx yy zz yz xz xy.
+
+    Attributes
+    ----------
+    temperatures : NDArray[np.float64], shape (n_temps,), K
+    kappa_p, kappa_c, kappa_total : NDArray[np.float64], shape (n_temps, 6), W/(m K)
+        Populations, coherences and their sum.
+    frequency : NDArray[np.float64], shape (n_irr, n_bands), THz
+    gamma : NDArray[np.float64], shape (n_temps, n_irr, n_bands), THz
+        HWHM of all scattering.
+    mode_kappa_p, mode_kappa_c : NDArray[np.float64], shape (n_temps, n_irr, n_bands, 6), W/(m K)
+        Their sum over q and bands is the number of mesh points times κ.
+    weights : NDArray[np.int64], shape (n_irr,)
+    qpoints : NDArray[np.float64], shape (n_irr, 3), fractional
+    group_velocity : NDArray[np.float64], shape (n_irr, n_bands, 3), Å·THz
+    heat_capacity : NDArray[np.float64], shape (n_temps, n_irr, n_bands), eV/K
+    """
+
+    temperatures: NDArray[np.float64]
+    kappa_p: NDArray[np.float64]
+    kappa_c: NDArray[np.float64]
+    kappa_total: NDArray[np.float64]
+    frequency: NDArray[np.float64]
+    gamma: NDArray[np.float64]
+    mode_kappa_p: NDArray[np.float64]
+    mode_kappa_c: NDArray[np.float64]
+    weights: NDArray[np.int64]
+    qpoints: NDArray[np.float64]
+    group_velocity: NDArray[np.float64]
+    heat_capacity: NDArray[np.float64]
 
 
 class WignerSolver:
@@ -47,7 +80,7 @@ class WignerSolver:
         lbte: bool = False,
         isotope: bool = True,
         boundary_mfp: float | None = None,
-    ) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
+    ) -> WignerArrays:
         """Return the conductivity.
 
         Parameters
@@ -58,19 +91,13 @@ class WignerSolver:
         lbte : bool
             Direct solution of the linearised Boltzmann equation for the populations.
         isotope : bool
-            Natural isotope scattering.
+            Scattering by isotopes: the natural mixture, or none of a pure isotope, as the masses say.
         boundary_mfp : float, optional
             Boundary mean free path, micrometres.
 
         Returns
         -------
-        dict[str, NDArray]
-            ``temperatures`` (n_temps,; K);
-            ``kappa_p``, ``kappa_c``, ``kappa_total`` (n_temps, 6; W/(m K); xx yy zz yz xz xy);
-            ``frequency`` (n_irr, n_bands; THz); ``gamma`` (n_temps, n_irr, n_bands; HWHM, THz, all scattering);
-            ``mode_kappa_p``, ``mode_kappa_c`` (n_temps, n_irr, n_bands, 6; the sum over q and bands is the number
-            of mesh points times κ); ``weights`` (n_irr,); ``qpoints`` (n_irr, 3; fractional);
-            ``group_velocity`` (n_irr, n_bands, 3; Å·THz); ``heat_capacity`` (n_temps, n_irr, n_bands; eV/K).
+        WignerArrays
 
         Raises
         ------
@@ -82,12 +109,15 @@ class WignerSolver:
             self.scattering == "auto" and not lbte and _fits(phono3py) and _is_symmetric(phono3py)
         ):
             return _by_products(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
+        from phon_wigner.phonons.isotope import natural_mass_variances
+
         require_variant()
         phono3py.init_phph_interaction()
         phono3py.run_thermal_conductivity(
             is_LBTE=lbte,
             temperatures=np.asarray(temperatures, dtype=np.float64),
             is_isotope=isotope,
+            mass_variances=natural_mass_variances(phono3py.primitive) if isotope else None,
             boundary_mfp=boundary_mfp,
             transport_type=NAME,
         )
@@ -130,7 +160,7 @@ def _by_products(
     lbte: bool,
     isotope: bool,
     boundary_mfp: float | None,
-) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
+) -> WignerArrays:
     """Linewidths of :mod:`phon_wigner.phonons.scattering`, then the analysis of known linewidths."""
     from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
 
