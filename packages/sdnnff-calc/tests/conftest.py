@@ -9,11 +9,14 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from hypothesis import settings
 
 from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 
 torch.set_num_threads(1)
+settings.register_profile("sdnnff", deadline=None, max_examples=25)  # no timing decides a test
+settings.load_profile("sdnnff")
 
 
 @pytest.fixture(params=list(SMALL_CONFIGS))

@@ -8,14 +8,14 @@ import torch
 from e3nn import o3
 
 from sdnnff_calc.config import GridConfig
-from sdnnff_calc.geometry.environments import build_environments
-from sdnnff_calc.models.density import (
+from sdnnff_calc.geometry.density import (
     bessel_functions,
     cubic_grid,
     harmonics,
     polynomial_cutoff,
     sphere_quadrature,
 )
+from sdnnff_calc.geometry.environments import build_environments
 from sdnnff_calc.models.equivariant_model import SphereProduct
 from sdnnff_calc.testing import toy_model
 

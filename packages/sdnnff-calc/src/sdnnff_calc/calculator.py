@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from sdnnff_calc.checkpoint import Model, load_model
@@ -23,14 +25,20 @@ from sdnnff_calc.committee import Committee
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.geometry.closest_pairs import check_pairs, limits_of
+from sdnnff_calc.geometry.elements import check_elements
 from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.geometry.neighbours import VerletList
 from sdnnff_calc.models.architectures import build_network, peak_numbers
 from sdnnff_calc.models.device import choose_device
-from sdnnff_calc.models.elements import check_elements
 from sdnnff_calc.models.heads import Prediction, evaluate
+from sdnnff_calc.models.repulsive_core import RepulsiveCore
+from sdnnff_calc.models.trained_labels import TrainedLabels
 
 __all__ = ["SDNNFF"]
+
+_log = logging.getLogger(__name__)
+
+_ENERGIES = ("energy", "free_energy")
 
 
 def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,11 +74,17 @@ class SDNNFF(Calculator):
     compiled
         Let ``torch.compile`` fuse the network in the first call: half a minute once, then a third less time with
         hundreds of atoms, little with 64. For long molecular dynamics; needs a C++ compiler.
+    core
+        Hold atoms that come closer than any the model has learned from apart with a repulsive core, and warn, instead
+        of refusing them. None: as the checkpoint says, which is yes for models trained since checkpoint format 2 and
+        no for older ones, whose published errors and refusals stay as they were.
 
     Notes
     -----
-    Units are ASE's: eV, eV/Å, eV/Å³. A model with a direct head gives forces only; asking it for an energy or
-    a stress raises ``PropertyNotImplementedError``.
+    Units are ASE's: eV, eV/Å, eV/Å³. ``implemented_properties`` are those that the head gives and that the model was
+    trained on; asking for another raises ``PropertyNotImplementedError``. One exception: the energy whose derivative
+    the forces are is given on request also where forces alone were trained, since optimisers and molecular dynamics
+    need it; it counts from an arbitrary zero and holds at one cell and composition.
 
     Raises
     ------
@@ -90,6 +104,8 @@ class SDNNFF(Calculator):
         skin: float = 0.5,
         atoms: Atoms | None = None,
         compiled: bool = False,
+        *,
+        core: bool | None = None,
     ) -> None:
         super().__init__(atoms=atoms)
         if dtype not in (None, "float32", "float64"):
@@ -105,8 +121,24 @@ class SDNNFF(Calculator):
             self.network = torch.compile(self.network, dynamic=True)
         self._verlet = VerletList(self.model.config.cutoff, skin)
         self._limits = limits_of(self.model.statistics.closest_pairs)
-        if self.model.config.head == "direct":
-            self.implemented_properties = ["forces"]  # type: ignore[misc]
+        self._core = RepulsiveCore(self.model.statistics.closest_pairs) if self._wants_core(core) else None
+        self._is_outside = self._told_of_energy = False
+        self._untrained: dict[str, Any] = {}
+        self.implemented_properties = ["forces"]  # type: ignore[misc]
+        if self.model.config.head == "conservative":
+            trained = self.model.trained
+            if trained is None:
+                if not isinstance(path, Model):
+                    _log.warning(
+                        "this checkpoint does not tell what it was trained on: energy and stress are given, but may "
+                        "never have been. Check them, or train it again."
+                    )
+                trained = TrainedLabels(None, None, None)
+            self.implemented_properties = list(trained.properties)  # type: ignore[misc]
+
+    def _wants_core(self, asked: bool | None) -> bool:
+        """Choose between what is asked for and what the checkpoint says."""
+        return self.model.repulsive_core if asked is None else asked
 
     @property
     def verlet_list(self) -> VerletList:
@@ -115,13 +147,28 @@ class SDNNFF(Calculator):
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Give one result, as ASE asks for it; see :meth:`calculate`."""
+        if name in _ENERGIES and name not in self.implemented_properties and self.model.config.head == "conservative":
+            super().get_property("forces", atoms, allow_calculation)
+            if not self._told_of_energy:
+                _log.warning(
+                    "this model was never trained on energies: its energy is the integral of its forces, from an "
+                    "arbitrary zero, and says nothing of other cells or compositions."
+                )
+                self._told_of_energy = True
+            return self._untrained.get(name)
         self._require(name)
         return super().get_property(name, atoms, allow_calculation)
 
     def _require(self, name: str) -> None:
-        """Refuse a property the head does not give."""
+        """Refuse a property that the head does not give, or that was never trained."""
         if name not in self.implemented_properties:
             others_do = name in type(self).implemented_properties
+            if others_do and self.model.config.head == "conservative":
+                label = "stress" if name == "stress" else "energy"
+                raise PropertyNotImplementedError(
+                    f"{name} is not available: this model was trained on {self.model.trained.words()}. Train or "  # type: ignore[union-attr]
+                    f"fine-tune it with {label}_weight above 0, or hold the cell."
+                )
             fix = " Train an e-sdnnff with head = 'conservative'." if others_do else ""
             raise PropertyNotImplementedError(
                 f"{name} is not available: this model has a '{self.model.config.head}' head, which gives "
@@ -146,7 +193,8 @@ class SDNNFF(Calculator):
         super().calculate(atoms, properties, system_changes)
         self.results = {}  # of the structure before
         structure = self.atoms
-        wanted = list(properties or ["forces"])
+        is_direct = self.model.config.head == "direct"
+        wanted = [name for name in properties or ["forces"] if is_direct or name not in _ENERGIES]
         for name in wanted:
             self._require(name)
         if "stress" in wanted and not structure.pbc.all():
@@ -155,11 +203,34 @@ class SDNNFF(Calculator):
             )
         check_elements(structure.numbers, self.model.elements)
         edges = EdgeArrays.from_atoms(structure, self.model.config.cutoff, self._verlet.edges(structure))
-        check_pairs(edges, self._limits)
+        if self._core is None:
+            check_pairs(edges, self._limits)
+        else:
+            self._warn_when_outside(edges, self._core.nearest(edges))
         results = self._run([edges])[0]
+        self._untrained = {name: results.pop(name) for name in list(results) if name not in self.implemented_properties}
         if not structure.pbc.all():
             results.pop("stress", None)
         self.results = results
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the last structure had atoms closer than any the model has learned from, held apart by the core."""
+        return self._is_outside
+
+    def _warn_when_outside(self, edges: EdgeArrays, nearest: int | None) -> None:
+        """Warn when a structure leaves what the model knows; not again before it has come back."""
+        was_outside, self._is_outside = self._is_outside, nearest is not None
+        if nearest is None or was_outside:
+            return
+        i, j = int(edges.centre[nearest]), int(edges.neighbour[nearest])
+        names = " and ".join(f"{k} ({chemical_symbols[edges.numbers[k]]})" for k in (i, j))
+        _log.warning(
+            "outside what it knows: atoms %s are %.2f Å apart, closer than any such pair learned from. The repulsive "
+            "core holds them apart; energies and forces there mean nothing more.",
+            names,
+            np.linalg.norm(edges.vector[nearest]),
+        )
 
     def predict(self, structures: Iterable[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
         """Evaluate many structures in batches.
@@ -175,7 +246,7 @@ class SDNNFF(Calculator):
         -------
         list of dict
             For each structure ``forces``, shape (n_atoms, 3), eV/Å, and, from a conservative head, ``energy``
-            (eV), ``energies`` (n_atoms,) and, when fully periodic, ``stress`` (6,), eV/Å³, Voigt order.
+            (eV), ``energies`` (n_atoms,) and, when fully periodic and trained on, ``stress`` (6,), eV/Å³, Voigt order.
 
         Raises
         ------
@@ -184,8 +255,8 @@ class SDNNFF(Calculator):
 
         Notes
         -----
-        Atoms closer than any the model has learned from are refused by :meth:`calculate` only, where the model itself
-        moves them.
+        Without a core, atoms closer than any the model has learned from are refused by :meth:`calculate` only, where
+        the model itself moves them.
         """
         if not memory_gb > 0.0:
             raise ConfigError(f"memory_gb is {memory_gb!r}, expected above 0 GB.")
@@ -207,6 +278,9 @@ class SDNNFF(Calculator):
             used += cost
         if batch:
             results += self._run(batch)
+        if "stress" not in self.implemented_properties:
+            for result in results:
+                result.pop("stress", None)
         if not results:
             raise EmptyInputError("predict got no structures, expected at least one.")
         return results
@@ -252,7 +326,8 @@ class SDNNFF(Calculator):
     def _run(self, structures: Sequence[EdgeArrays]) -> list[dict[str, Any]]:
         """Batch, evaluate, unbatch."""
         env = collate_edges(structures, self.model.dtype, self.device)
-        prediction = evaluate(self.network, env, self.model.statistics, self.model.config.head)
+        head = self.model.config.head
+        prediction = evaluate(self.network, env, self.model.statistics, head, core=self._core)
         return _to_results(prediction, env)
 
 

@@ -1,8 +1,9 @@
 """Checkpoints: versioned files that carry all a model needs, and load without running code.
 
-Format 1 is a zip file written by ``torch.save`` and read with ``weights_only=True``: a dictionary of plain
+Format 2 is a zip file written by ``torch.save`` and read with ``weights_only=True``: a dictionary of plain
 Python values and tensors with the keys of :data:`KEYS`. The checksum is the SHA-256 over the
-configuration, the statistics and all weights, so a flipped bit is found.
+configuration, the statistics, what was trained and all weights, so a flipped bit is found. Format 1 did not tell which
+labels a model was trained on, nor knew a repulsive core.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.config import ModelConfig, model_config_from_dict
@@ -32,6 +33,8 @@ from sdnnff_calc.errors import (
 )
 from sdnnff_calc.models.architectures import build_network
 from sdnnff_calc.models.heads import Statistics
+from sdnnff_calc.models.network import Network
+from sdnnff_calc.models.trained_labels import TrainedLabels
 
 __all__ = [
     "FORMAT_VERSION",
@@ -44,15 +47,16 @@ __all__ = [
     "write_atomically",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Written by this version; every version up to it loads."""
 
 UNITS = {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom", "stress": "eV/Angstrom^3"}
 
 KEYS = (
-    "format", "format_version", "config", "elements", "statistics", "units",
+    "format", "format_version", "config", "elements", "statistics", "trained", "repulsive_core", "units",
     "provenance", "card", "dtype", "weights", "checksum",
 )  # fmt: skip
+_OF_VERSION_2 = ("trained", "repulsive_core")
 _MAGIC = "sdnnff-calc checkpoint"
 
 
@@ -70,6 +74,11 @@ class Model:
         Atomic numbers it was trained on, sorted.
     statistics
         Of its training data.
+    trained
+        Labels it was trained on; None where that is not known.
+    repulsive_core
+        Whether pairs closer than any learned from are held apart by a
+        :class:`~sdnnff_calc.models.repulsive_core.RepulsiveCore`; otherwise the calculator refuses them.
     provenance
         Package and torch versions, git commit.
     card
@@ -78,10 +87,12 @@ class Model:
         SHA-256, hexadecimal; empty before the first save.
     """
 
-    network: nn.Module
+    network: Network
     config: ModelConfig
     elements: tuple[int, ...]
     statistics: Statistics
+    trained: TrainedLabels | None = None
+    repulsive_core: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     checksum: str = ""
@@ -153,11 +164,14 @@ def write_atomically(path: Path, content: object) -> None:
     os.replace(temporary, path)
 
 
-def _header(config: ModelConfig, elements: tuple[int, ...], statistics: Statistics) -> dict[str, Any]:
+def _header(model: Model) -> dict[str, Any]:
     """Give what, beside the weights, decides the results."""
+    statistics = model.statistics
     return {
-        "config": dataclasses.asdict(config),
-        "elements": [int(z) for z in elements],
+        "config": dataclasses.asdict(model.config),
+        "elements": [int(z) for z in model.elements],
+        "trained": None if model.trained is None else dataclasses.asdict(model.trained),
+        "repulsive_core": bool(model.repulsive_core),
         "statistics": {
             "force_scale": float(statistics.force_scale),
             "mean_neighbours": float(statistics.mean_neighbours),
@@ -184,7 +198,7 @@ def save_model(model: Model, path: str | Path) -> Path:
     """
     path = Path(path)
     weights = {name: t.detach().cpu().clone() for name, t in model.network.state_dict().items()}
-    header = _header(model.config, model.elements, model.statistics)
+    header = _header(model)
     model.checksum = _digest(header, weights)
     model.provenance = _provenance()
     content = {
@@ -258,15 +272,23 @@ def load_model(path: str | Path | None = None, device: str | torch.device = "cpu
             f"{file} has format version {version!r}, this sdnnff-calc reads 1 to {FORMAT_VERSION}. "
             "Upgrade with 'pip install -U sdnnff-calc'."
         )
-    missing = [key for key in KEYS if key not in content]
+    missing = [key for key in KEYS if key not in content and (version > 1 or key not in _OF_VERSION_2)]
     if missing:
         raise CheckpointError(f"{file} lacks {', '.join(missing)}: it is damaged.")
     return _build(content, file, device, dtype)
 
 
+def _trained_of_old(content: dict[str, Any], file: Path) -> TrainedLabels | None:
+    """Tell what an older checkpoint was trained on: from its card; the bundled weights on all three; else unknown."""
+    if file in bundled_models().values() and content["format_version"] == 1:
+        return TrainedLabels(None, None, None)
+    return TrainedLabels.of_settings(content["card"])
+
+
 def _build(content: dict[str, Any], file: Path, device: str | torch.device, dtype: str | None) -> Model:
     """Check and assemble what was read."""
-    header = {key: content[key] for key in ("config", "elements", "statistics")}
+    newer = _OF_VERSION_2 if content["format_version"] > 1 else ()
+    header = {key: content[key] for key in ("config", "elements", "statistics", *newer)}
     if not isinstance(content["weights"], dict):
         raise CheckpointError(f"{file}: the weights are no table of tensors. Copy the file again.")
     if _digest(header, content["weights"]) != content["checksum"]:
@@ -281,8 +303,11 @@ def _build(content: dict[str, Any], file: Path, device: str | torch.device, dtyp
     energies = {int(z): float(e) for z, e in stats["atomic_energies"].items()}
     closest = {tuple(key.split("-")): float(d) for key, d in stats.get("closest_pairs", {}).items()}
     pairs = {(int(a), int(b)): distance for (a, b), distance in closest.items()}
+    trained = content["trained"] if newer else None
     return Model(
         network=network.to(device).eval(),
+        trained=TrainedLabels(**trained) if trained else _trained_of_old(content, file),
+        repulsive_core=bool(content["repulsive_core"]) if newer else False,
         config=config,
         elements=tuple(int(z) for z in content["elements"]),
         statistics=Statistics(stats["force_scale"], stats["mean_neighbours"], energies or None, pairs or None),

@@ -205,6 +205,8 @@ def _info(arguments: argparse.Namespace) -> None:
         "force_scale_ev_per_angstrom": model.statistics.force_scale,
         "mean_neighbours": model.statistics.mean_neighbours,
         "atomic_energies_ev": model.statistics.atomic_energies,
+        "trained_on": "unknown" if model.trained is None else model.trained.words(),
+        "repulsive_core": model.repulsive_core,
         "units": UNITS,
         "provenance": model.provenance,
         "card": model.card,

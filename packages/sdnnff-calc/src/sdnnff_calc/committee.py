@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from sdnnff_calc.checkpoint import Model, load_model
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
+from sdnnff_calc.geometry.closest_pairs import merge_closest
+from sdnnff_calc.geometry.elements import check_elements
 from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.models.device import choose_device
-from sdnnff_calc.models.elements import check_elements
-from sdnnff_calc.models.grid_model import GridModel
 from sdnnff_calc.models.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
+from sdnnff_calc.models.repulsive_core import CoreTerms, RepulsiveCore
 
 __all__ = ["Committee", "load_committee"]
 
@@ -69,7 +71,11 @@ class Committee:
             model.network.to(self.device).eval().requires_grad_(False)
         first = self.models[0]
         self.shares_architecture = all(m.config == first.config and m.dtype == first.dtype for m in self.models)
-        self.has_energy = self.has_stress = all(m.config.head == "conservative" for m in self.models)
+        self.has_energy = all(m.config.head == "conservative" for m in self.models)
+        trained = [m.trained for m in self.models]
+        self.has_stress = self.has_energy and all(t is None or t.stresses != 0 for t in trained)
+        closest = functools.reduce(merge_closest, (m.statistics.closest_pairs for m in self.models))
+        self._core = RepulsiveCore(closest) if all(m.repulsive_core for m in self.models) else None
         if self.shares_architecture:
             networks = [m.network for m in self.models]
             self._parameters, self._buffers = stack_module_state(networks)  # type: ignore[arg-type]
@@ -91,9 +97,10 @@ class Committee:
         -------
         dict
             ``forces``: one float64 array per structure, shape (n_models, n_atoms, 3), eV/Å.
-            ``energies``: float64, shape (n_models, n_structures), eV; None with direct heads.
+            ``energies``: float64, shape (n_models, n_structures), eV; None with direct heads. Where a member was
+            trained on forces alone, they count from an arbitrary zero.
             ``stresses``: float64, shape (n_models, n_structures, 6), eV/Å³, Voigt order, NaN without a full periodic
-            cell; None with direct heads.
+            cell; None with direct heads and where a member was never trained on stresses.
 
         Raises
         ------
@@ -117,8 +124,9 @@ class Committee:
                 raise NonFiniteError("a member of the committee gave forces that are not finite.")
             bounds = np.cumsum([len(b.numbers) for b in batch])[:-1]
             forces += np.split(f, bounds, axis=1)
-            if e is not None and s is not None:
+            if e is not None:
                 energies.append(e)
+            if s is not None and self.has_stress:
                 stresses.append(s[..., [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
         return {
             "forces": forces,
@@ -145,17 +153,19 @@ class Committee:
     def _evaluate(self, batch: list[EdgeArrays]) -> tuple[NDArray[np.float64], ...] | tuple[Any, None, None]:
         """Evaluate one batch: forces (n_models, n_atoms, 3), energies (n_models, n_structures), stresses (…, 3, 3)."""
         env = collate_edges(batch, self.models[0].dtype, self.device)
+        terms = None if self._core is None else self._core.terms(env)
         if self.shares_architecture and self.device.type != "cpu":
-            found = self._mapped(env)
+            found = self._mapped(env, terms)
         elif self.shares_architecture:
-            found = self._in_turn(env)
+            found = self._in_turn(env, terms)
         else:
             found = self._one_by_one(batch)
         forces, energies, stresses = (None if t is None else t.detach().double().cpu().numpy() for t in found)
         return forces, energies, stresses
 
-    def _mapped(self, env: Environments) -> Results:
+    def _mapped(self, true: Environments, terms: CoreTerms | None) -> Results:
         """Map one forward (and backward) pass over the stacked weights."""
+        env = true if terms is None else terms.env
         base = self.models[0].network
         scale = torch.tensor(
             [m.statistics.force_scale for m in self.models], dtype=self.models[0].dtype, device=self.device
@@ -168,7 +178,7 @@ class Committee:
         if not self.has_energy:
             with torch.no_grad():
                 forces = vmap(raw, in_dims=(0, 0, None))(self._parameters, self._buffers, env.vector)
-            return forces * scale, None, None
+            return _with_core(forces * scale, true, terms), None, None
 
         def total(p: dict[str, Tensor], b: dict[str, Tensor], vector: Tensor) -> tuple[Tensor, Tensor]:
             atomic = raw(p, b, vector)
@@ -180,19 +190,22 @@ class Committee:
         offsets = torch.stack([m.statistics.energy_table() for m in self.models]).to(self.device)
         atomic = (atomic * scale[:, :, 0]).double() + offsets[:, env.numbers]
         energies = atomic.new_zeros(self.n_models, env.n_structures).index_add(1, env.structure, atomic)
-        return _from_edges(gradient, energies, env)
+        return _from_edges(gradient, energies, true, terms)
 
-    def _in_turn(self, env: Environments) -> Results:
+    def _in_turn(self, true: Environments, terms: CoreTerms | None) -> Results:
         """Evaluate members of one architecture one after the other on the same geometry."""
+        env = true if terms is None else terms.env
         networks = [m.network for m in self.models]
         first = networks[0]
         if not self.has_energy:
             scales = [m.statistics.force_scale for m in self.models]
             with torch.no_grad():
-                geometry = first.share(env) if isinstance(first, GridModel) else first.share(env, differentiate=False)
+                geometry = first.share(env, differentiate=False)
                 forces = [n(env, geometry) * s for n, s in zip(networks, scales, strict=True)]
-            return torch.stack(forces), None, None
+            return _with_core(torch.stack(forces), true, terms), None, None
         shared = first.share(env, differentiate=True)
+        if shared is None:
+            raise TypeError(f"{type(first).__name__} shares nothing to differentiate; its head must be direct.")
         gradients, energies = [], []
         with torch.enable_grad():
             for model in self.models:
@@ -200,14 +213,14 @@ class Committee:
                 total = atomic.sum()
                 gradients.append(torch.autograd.grad(total, shared.leaves, retain_graph=True, allow_unused=True))
                 energies.append(sum_by_structure(atomic.detach(), env))
-        return _from_edges(shared.edge_gradients(env, gradients), torch.stack(energies), env)
+        return _from_edges(shared.edge_gradients(env, gradients), torch.stack(energies), true, terms)
 
     def _one_by_one(self, batch: list[EdgeArrays]) -> Results:
         """Evaluate members that differ in architecture."""
         found = []
         for model in self.models:
             env = collate_edges([_within(b, model.config.cutoff) for b in batch], model.dtype, self.device)
-            found.append(evaluate(model.network, env, model.statistics, model.config.head))
+            found.append(evaluate(model.network, env, model.statistics, model.config.head, core=self._core))
         forces = torch.stack([p.forces.double() for p in found])
         if not self.has_energy:
             return forces, None, None
@@ -215,8 +228,16 @@ class Committee:
         return forces, energies, torch.stack([p.stresses.double() for p in found if p.stresses is not None])
 
 
-def _from_edges(gradients: Tensor, energies: Tensor, env: Environments) -> Results:
-    """Forces and stresses of conservative members from ∂E/∂D_e, shape (n_models, n_edges, 3)."""
+def _with_core(forces: Tensor, env: Environments, terms: CoreTerms | None) -> Tensor:
+    """Add the core's forces to those of direct heads, shape (n_models, n_atoms, 3)."""
+    return forces if terms is None else forces + conservative_forces(terms.gradient, env)
+
+
+def _from_edges(gradients: Tensor, energies: Tensor, env: Environments, terms: CoreTerms | None) -> Results:
+    """Forces and stresses of conservative members from ∂E/∂D'_e, shape (n_models, n_edges, 3), and the core."""
+    if terms is not None:
+        gradients = terms.pull_back(gradients)
+        energies = energies + sum_by_structure(terms.atomic_energies, env)
     forces = torch.stack([conservative_forces(g, env) for g in gradients])
     return forces, energies, torch.stack([stress_tensor(g, env) for g in gradients])
 

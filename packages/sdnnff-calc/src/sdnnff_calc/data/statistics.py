@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from sdnnff_calc.data.sample_stores import SampleStore
 from sdnnff_calc.errors import DataError
 from sdnnff_calc.geometry.closest_pairs import ClosestPairs
 from sdnnff_calc.models.heads import Statistics
+from sdnnff_calc.models.trained_labels import TrainedLabels
 
-__all__ = ["measure_statistics"]
+__all__ = ["MeasuredSet", "measure_statistics"]
 
 _log = logging.getLogger(__name__)
 
@@ -19,8 +21,27 @@ _LEAST_SCALE, _SCALE_AT_REST = 1e-3, 0.1
 """eV/Å: below the first, forces are noise of crystals at rest; the second, that of 0.03 Å, then scales the errors."""
 
 
-def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistics, tuple[int, ...]]:
-    """Measure force scale, neighbours, atomic energies, closest pairs and the element set of a training set.
+@dataclass(frozen=True)
+class MeasuredSet:
+    """What a training set tells.
+
+    Attributes
+    ----------
+    statistics : Statistics
+        What a model must know of it.
+    elements : tuple of int
+        Atomic numbers, sorted.
+    labels : TrainedLabels
+        How many samples have each label.
+    """
+
+    statistics: Statistics
+    elements: tuple[int, ...]
+    labels: TrainedLabels
+
+
+def measure_statistics(store: SampleStore, with_energy: bool) -> MeasuredSet:
+    """Measure force scale, neighbours, atomic energies, closest pairs, element set and labels of a training set.
 
     Parameters
     ----------
@@ -29,16 +50,16 @@ def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistic
     with_energy
         Fit atomic energies by least squares over the samples with an energy label.
 
-    Returns
-    -------
-    statistics : Statistics
-    elements : tuple of int
-        Atomic numbers, sorted.
+    Raises
+    ------
+    DataError
+        For an empty set.
     """
     square = n_components = n_edges = n_atoms = 0.0
     elements: set[int] = set()
     normal, right = np.zeros((119, 119)), np.zeros(119)
     closest = ClosestPairs()
+    n_energies = n_stresses = 0
     for index in range(len(store)):
         sample = store[index]
         square += float((np.asarray(sample.forces, dtype=np.float64) ** 2).sum())
@@ -47,6 +68,8 @@ def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistic
         n_atoms += sample.n_atoms
         closest.add(sample.edges)
         elements.update(int(z) for z in np.unique(sample.edges.numbers))
+        n_energies += bool(np.isfinite(sample.energy))
+        n_stresses += bool(np.isfinite(sample.stress).all() and np.isfinite(sample.edges.volume))
         if with_energy and np.isfinite(sample.energy):
             counts = np.bincount(sample.edges.numbers, minlength=119).astype(np.float64)
             normal += np.outer(counts, counts)
@@ -65,4 +88,5 @@ def measure_statistics(store: SampleStore, with_energy: bool) -> tuple[Statistic
     if with_energy and right.any():
         solution = np.linalg.lstsq(normal[np.ix_(known, known)], right[known], rcond=1e-10)[0]
         atomic = {z: float(e) for z, e in zip(known, solution, strict=True)}
-    return Statistics(scale, max(n_edges / n_atoms, 1.0), atomic, closest.found()), tuple(known)
+    statistics = Statistics(scale, max(n_edges / n_atoms, 1.0), atomic, closest.found())
+    return MeasuredSet(statistics, tuple(known), TrainedLabels(len(store), n_energies, n_stresses))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ase import Atoms
 
 from sdnnff_calc.errors import SdnnffError
-from sdnnff_calc.models.elements import N_ELEMENTS
+from sdnnff_calc.geometry.elements import N_ELEMENTS
 
 __all__ = ["in_structure"]
 

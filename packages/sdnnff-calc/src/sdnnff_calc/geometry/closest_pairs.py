@@ -13,8 +13,8 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from sdnnff_calc.errors import OverlappingAtomsError
+from sdnnff_calc.geometry.elements import N_ELEMENTS, radius_table
 from sdnnff_calc.geometry.environments import EdgeArrays
-from sdnnff_calc.models.elements import N_ELEMENTS, radius_table
 
 __all__ = ["LEAST_SHARE", "ClosestPairs", "check_pairs", "limits_of", "merge_closest"]
 

@@ -1,6 +1,6 @@
 r"""What the members of a committee share: the geometry, forwards and backwards.
 
-Radial functions R_n, harmonics Y_lm and the density A_{i,s,n,lm} of :mod:`sdnnff_calc.models.density` depend on no
+Radial functions R_n, harmonics Y_lm and the density A_{i,s,n,lm} of :mod:`sdnnff_calc.geometry.density` depend on no
 weight, so they are computed once. Their derivatives are computed once, too: every member gives the gradient of its
 energy with respect to A (and to R and Y where a second layer reads them), and one contraction turns all of them into
 gradients with respect to the edge vectors D_e,
@@ -20,8 +20,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from sdnnff_calc.geometry.density import harmonics, pad_to_rows
 from sdnnff_calc.geometry.environments import Environments
-from sdnnff_calc.models.density import harmonics, pad_to_rows
 
 __all__ = ["SharedGeometry", "harmonic_gradients", "share_geometry"]
 

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Callable
+from typing import cast
 
-from sdnnff_calc.config import GridConfig, ModelConfig
+import torch
+
+from sdnnff_calc.config import ModelConfig
 from sdnnff_calc.models.equivariant_model import EquivariantModel
 from sdnnff_calc.models.grid_model import GridModel
+from sdnnff_calc.models.network import Network
 
 __all__ = ["build_network", "peak_numbers"]
 
+_ARCHITECTURES: dict[str, type[EquivariantModel] | type[GridModel]] = {
+    "e-sdnnff": EquivariantModel,
+    "sdnnff": GridModel,
+}
+"""Class of the network by ``kind`` of its settings."""
 
-def build_network(config: ModelConfig, dtype: torch.dtype = torch.float32, seed: int | None = None) -> nn.Module:
+
+def build_network(config: ModelConfig, dtype: torch.dtype = torch.float32, seed: int | None = None) -> Network:
     """Build the network of a model with fresh weights.
 
     Parameters
     ----------
-    config
+    config : EquivariantConfig or GridConfig
         Settings of one of the architectures.
-    dtype
+    dtype : torch.dtype
         Precision of the weights.
-    seed
+    seed : int, optional
         Of the initial weights; None leaves torch's generator as it is.
     """
     previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
+    make = cast(Callable[[ModelConfig], Network], _ARCHITECTURES[config.kind])
     try:
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            return GridModel(config) if isinstance(config, GridConfig) else EquivariantModel(config)
+            return make(config)
     finally:
         torch.set_default_dtype(previous)
 
@@ -41,7 +51,5 @@ def peak_numbers(config: ModelConfig) -> tuple[int, int]:
     Fitted to the memory of two dozen settings of both architectures (64-atom NaCl, with 10 to 90 neighbours), and half
     as much again: an allocator gives back less than it is given.
     """
-    if isinstance(config, GridConfig):
-        return 2 * config.n_grid**3 * config.n_element_channels, 4 * config.n_grid**2
-    functions = (config.l_max + 1) ** 2 * config.n_layers
-    return functions * (33 * config.n_channels + 225), 16 * functions
+    estimate = cast(Callable[[ModelConfig], tuple[int, int]], _ARCHITECTURES[config.kind].peak_numbers)
+    return estimate(config)

@@ -1,6 +1,6 @@
 r"""``e-sdnnff``: the spatial density in harmonics, products up to three factors, one or two layers.
 
-The density of each atom (:mod:`sdnnff_calc.models.density`) is contracted over elements and radial functions,
+The density of each atom (:mod:`sdnnff_calc.geometry.density`) is contracted over elements and radial functions,
 
 .. math:: u_{c,lm} = Σ_{k,n} U^l_{c,kn} Σ_s w_k(s) A_{i,s,n,lm}
 
@@ -29,22 +29,26 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sdnnff_calc.config import EquivariantConfig
-from sdnnff_calc.geometry.environments import Environments
-from sdnnff_calc.geometry.shared_geometry import SharedGeometry, share_geometry
-from sdnnff_calc.models.blocked_product import blocked_product
-from sdnnff_calc.models.density import (
+from sdnnff_calc.geometry.density import (
     bessel_functions,
     bond_scaled_functions,
     harmonics,
     pad_to_rows,
     sphere_quadrature,
 )
-from sdnnff_calc.models.elements import ElementChannels, radius_table
+from sdnnff_calc.geometry.elements import radius_table
+from sdnnff_calc.geometry.environments import Environments
+from sdnnff_calc.geometry.shared_geometry import SharedGeometry, share_geometry
+from sdnnff_calc.models.blocked_product import blocked_product
+from sdnnff_calc.models.element_channels import ElementChannels
 
 __all__ = ["ChannelMixing", "EquivariantModel", "SphereProduct"]
 
@@ -142,6 +146,7 @@ class EquivariantModel(nn.Module):
 
     mean_neighbours: Tensor
     radii: Tensor
+    serves_any_head: ClassVar[bool] = True
 
     def __init__(self, config: EquivariantConfig) -> None:
         super().__init__()
@@ -201,6 +206,37 @@ class EquivariantModel(nn.Module):
         radius = self.radii.index_select(0, env.numbers)
         bond = radius.index_select(0, env.centre) + radius.index_select(0, env.neighbour)
         return bond_scaled_functions(distance, bond, c.cutoff, c.n_radial)
+
+    @staticmethod
+    def peak_numbers(config: EquivariantConfig) -> tuple[int, int]:
+        """Estimate the numbers held at the peak of a pass with forces, for each atom and for each edge."""
+        functions = (config.l_max + 1) ** 2 * config.n_layers
+        return functions * (33 * config.n_channels + 225), 16 * functions
+
+    def calibrate(self, mean_neighbours: float, batches: Iterable[Environments]) -> None:
+        """Scale sums over neighbours by their mean number."""
+        self.mean_neighbours.fill_(mean_neighbours)
+
+    def before_step(self, generator: np.random.Generator) -> None:
+        """Draw nothing: no augmentation is needed."""
+
+    def readout(self) -> list[nn.Module]:
+        """Give the layers after the descriptors."""
+        return [self.network, self.skip, self.scalar_norm]
+
+    def matrices(self) -> list[nn.Module]:
+        """Give the modules whose ``weight`` a low-rank addition fits."""
+        return [module for module in self.modules() if isinstance(module, (nn.Linear, ChannelMixing))]
+
+    def linear_readout(self) -> list[nn.Parameter]:
+        """Give the weights in which the energy is linear: the last layer's and the skip connection's."""
+        return [self.network[-1].weight, self.skip.weight] if self.config.head == "conservative" else []
+
+    def linear_features(self, env: Environments) -> Tensor:
+        """Give what those weights multiply: the last hidden layer, then the invariants; shape (n_atoms, n_weights)."""
+        scalars, _, element = self.features(env)
+        hidden = self.network[:-1](torch.cat([self.scalar_norm(scalars), element], dim=-1))
+        return torch.cat([hidden, scalars], dim=-1)
 
     def share(self, env: Environments, *, differentiate: bool) -> SharedGeometry:
         """Evaluate what members of a committee share (see :mod:`sdnnff_calc.geometry.shared_geometry`)."""

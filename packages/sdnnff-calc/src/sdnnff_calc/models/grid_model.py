@@ -15,16 +15,19 @@ Rodriguez, Liu, Hu, Phys. Rev. B 102, 035203 (2020), doi:10.1103/PhysRevB.102.03
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sdnnff_calc.config import GridConfig
+from sdnnff_calc.geometry.density import cubic_grid, one_dimensional_gaussians, pad_to_rows, polynomial_cutoff
 from sdnnff_calc.geometry.environments import Environments
 from sdnnff_calc.geometry.frames import local_frames
-from sdnnff_calc.models.density import cubic_grid, one_dimensional_gaussians, pad_to_rows, polynomial_cutoff
-from sdnnff_calc.models.elements import ElementChannels
+from sdnnff_calc.models.element_channels import ElementChannels
 
 __all__ = ["GridGeometry", "GridModel"]
 
@@ -48,6 +51,15 @@ class GridGeometry:
     frames: Tensor
     n_found: Tensor
 
+    @property
+    def leaves(self) -> tuple[Tensor, ...]:
+        """None: with a direct head nothing is differentiated."""
+        return ()
+
+    def edge_gradients(self, env: Environments, gradients: list[tuple[Tensor | None, ...]]) -> Tensor:
+        """Give none, shape (0, n_edges, 3)."""
+        return env.vector.new_zeros(0, *env.vector.shape)
+
 
 class GridModel(nn.Module):
     """The network of ``sdnnff``.
@@ -62,6 +74,7 @@ class GridModel(nn.Module):
     inside: Tensor
     feature_mean: Tensor
     feature_deviation: Tensor
+    serves_any_head: ClassVar[bool] = False
 
     def __init__(self, config: GridConfig) -> None:
         super().__init__()
@@ -106,7 +119,32 @@ class GridModel(nn.Module):
         """
         return self._density(env, self.elements(env.numbers))
 
-    def share(self, env: Environments) -> GridGeometry | None:
+    @staticmethod
+    def peak_numbers(config: GridConfig) -> tuple[int, int]:
+        """Estimate the numbers held at the peak of a pass with forces, for each atom and for each edge."""
+        return 2 * config.n_grid**3 * config.n_element_channels, 4 * config.n_grid**2
+
+    def before_step(self, generator: np.random.Generator) -> None:
+        """Draw the local frame that this training step sees; evaluation uses the first."""
+        self.frame_copy = int(generator.integers(self.config.n_frames))
+
+    def readout(self) -> list[nn.Module]:
+        """Give the layer after the descriptors."""
+        return [self.network[-1]]
+
+    def matrices(self) -> list[nn.Module]:
+        """Give the modules whose ``weight`` a low-rank addition fits."""
+        return [module for module in self.modules() if isinstance(module, nn.Linear)]
+
+    def linear_readout(self) -> list[nn.Parameter]:
+        """Give none: a direct head has no energy."""
+        return []
+
+    def linear_features(self, env: Environments) -> Tensor:
+        """Give none, shape (n_atoms, 0)."""
+        return env.vector.new_zeros(env.n_atoms, 0)
+
+    def share(self, env: Environments, *, differentiate: bool = False) -> GridGeometry | None:
         """Evaluate what members share; None when a batch holds more elements than there are element channels."""
         present, which = torch.unique(env.numbers, return_inverse=True)
         if len(present) > self.config.n_element_channels:
@@ -125,7 +163,7 @@ class GridModel(nn.Module):
         vector = pad_to_rows(torch.cat([env.vector, ones], dim=-1), env.centre_slot, n, width)
         weight = pad_to_rows(weight, env.centre_slot, n, width)
         vector, present = vector[..., :3], vector[..., 3] > 0.5
-        frames, n_found = local_frames(vector, present, self.frame_copy)
+        frames, n_found = local_frames(vector, present, self.frame_copy if self.training else 0)
         turned = torch.bmm(vector, frames.transpose(1, 2))
         return self._density_on_grid(turned, weight), frames, n_found
 
@@ -139,7 +177,7 @@ class GridModel(nn.Module):
         cube = torch.bmm(plane.transpose(1, 2), column).view(n, g**3, k)
         return cube.index_select(1, self.inside).view(n, -1)
 
-    def calibrate(self, batches: list[Environments]) -> None:
+    def calibrate(self, mean_neighbours: float, batches: Iterable[Environments]) -> None:
         """Set mean and deviation of every feature from training environments."""
         with torch.no_grad():
             total = torch.zeros_like(self.feature_mean, dtype=torch.float64)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from sdnnff_calc.geometry.environments import Environments
+from sdnnff_calc.models.network import Network
+from sdnnff_calc.models.repulsive_core import RepulsiveCore
 
 __all__ = [
     "Prediction",
@@ -139,12 +141,13 @@ def stress_tensor(gradient: Tensor, env: Environments) -> Tensor:
 
 
 def evaluate(
-    model: torch.nn.Module,
+    model: Network,
     env: Environments,
     statistics: Statistics,
     head: str,
     *,
     training: bool = False,
+    core: RepulsiveCore | None = None,
 ) -> Prediction:
     """Run a model on a batch.
 
@@ -160,27 +163,33 @@ def evaluate(
         ``direct`` or ``conservative``.
     training
         Keep the graph so that the results can be differentiated again.
+    core
+        Of pairs closer than any learned from; not for training, whose structures have none.
 
     Returns
     -------
     Prediction
     """
+    terms = None if core is None else core.terms(env)
+    seen = env if terms is None else terms.env
     if head == "direct":
         with torch.set_grad_enabled(training):
-            return Prediction(forces=model(env) * statistics.force_scale)
+            forces = model(seen) * statistics.force_scale
+        return Prediction(forces if terms is None else forces + conservative_forces(terms.gradient, env))
     with torch.enable_grad():
-        vector = env.vector.detach().requires_grad_(True)
-        env = env.with_vector(vector)
-        atomic = atomic_energies(model(env), env, statistics)
+        vector = seen.vector.detach().requires_grad_(True)
+        atomic = atomic_energies(model(seen.with_vector(vector)), env, statistics)
         (gradient,) = torch.autograd.grad(atomic.sum(), vector, create_graph=training)
     if not training:
         atomic = atomic.detach()
+    if terms is not None:
+        atomic, gradient = atomic + terms.atomic_energies, terms.pull_back(gradient)
     energies = sum_by_structure(atomic, env)
     return Prediction(conservative_forces(gradient, env), energies, atomic, stress_tensor(gradient, env))
 
 
 def force_constant_product(
-    model: torch.nn.Module, env: Environments, statistics: Statistics, head: str, direction: Tensor
+    model: Network, env: Environments, statistics: Statistics, head: str, direction: Tensor
 ) -> Tensor:
     """Evaluate Φ·v = −∂F/∂x · v, the Hessian–vector product, differentiably.
 

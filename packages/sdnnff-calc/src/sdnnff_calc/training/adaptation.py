@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from sdnnff_calc.models.elements import ElementChannels
-from sdnnff_calc.models.equivariant_model import ChannelMixing, EquivariantModel
+from sdnnff_calc.models.network import Network
 
 __all__ = ["add_adapters", "add_elements", "freeze_all_but_readout", "merge_adapters"]
 
@@ -46,13 +45,12 @@ class LowRankAddition(nn.Module):
         return weight + self.left @ self.right
 
 
-def add_adapters(network: nn.Module, rank: int) -> None:
+def add_adapters(network: Network, rank: int) -> None:
     """Freeze a network and put an adapter on each of its matrices."""
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    for module in list(network.modules()):
-        if isinstance(module, (nn.Linear, ChannelMixing)):
-            parametrize.register_parametrization(module, "weight", LowRankAddition(module.weight, rank))
+    for module in network.matrices():
+        parametrize.register_parametrization(module, "weight", LowRankAddition(module.weight, rank))
 
 
 class NewRows(nn.Module):
@@ -78,13 +76,13 @@ class NewRows(nn.Module):
         return table.index_copy(0, self.rows, self.values)
 
 
-def add_elements(network: nn.Module, numbers: Sequence[int]) -> None:
+def add_elements(network: Network, numbers: Sequence[int]) -> None:
     """Train the channels of new elements, random numbers so far, in a network that is frozen otherwise."""
-    table: ElementChannels = network.elements  # type: ignore[assignment]
+    table = network.elements
     parametrize.register_parametrization(table, "correction", NewRows(table.correction, numbers))
 
 
-def merge_adapters(network: nn.Module) -> None:
+def merge_adapters(network: Network) -> None:
     """Write every addition into its matrix or table and remove it."""
     for module in list(network.modules()):
         for name in ("weight", "correction"):
@@ -94,14 +92,10 @@ def merge_adapters(network: nn.Module) -> None:
         parameter.requires_grad_(True)
 
 
-def freeze_all_but_readout(network: nn.Module) -> None:
+def freeze_all_but_readout(network: Network) -> None:
     """Leave only the layers after the descriptors trainable."""
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    if isinstance(network, EquivariantModel):
-        readout: list[nn.Module] = [network.network, network.skip, network.scalar_norm]
-    else:
-        readout = [list(network.network)[-1]]  # type: ignore[arg-type]
-    for module in readout:
+    for module in network.readout():
         for parameter in module.parameters():
             parameter.requires_grad_(True)

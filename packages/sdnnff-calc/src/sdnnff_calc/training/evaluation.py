@@ -72,6 +72,9 @@ class ForceReport:
         Of the six components, eV/Å³; None without stresses on both sides.
     labels, predictions
         All force components, shape (n_atoms, 3), eV/Å.
+    never_trained
+        Labels of the set that the model was never trained on: its errors in them are those of a guess, or, for a
+        stress, not given.
     """
 
     n_structures: int
@@ -86,6 +89,7 @@ class ForceReport:
     stress_mae: float | None
     labels: NDArray[np.float64]
     predictions: NDArray[np.float64]
+    never_trained: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Give the numbers for JSON."""
@@ -101,6 +105,7 @@ class ForceReport:
             "structures": self.origins,
             "energy_mae_ev_per_atom": self.energy_mae,
             "stress_mae_ev_per_cubic_angstrom": self.stress_mae,
+            "never_trained": list(self.never_trained),
         }
 
     def lines(self) -> list[str]:
@@ -115,9 +120,14 @@ class ForceReport:
         worst = int(np.argmax(self.by_structure))
         rows.append(f"worst structure: {self.origins[worst]}, {1000 * float(self.by_structure[worst]):.3f} meV/Å")
         if self.energy_mae is not None:
-            rows.append(f"energy MAE {1000 * self.energy_mae:9.3f} meV/atom")
+            mark = " (never trained on: its zero is arbitrary)" if "energies" in self.never_trained else ""
+            rows.append(f"energy MAE {1000 * self.energy_mae:9.3f} meV/atom{mark}")
         if self.stress_mae is not None:
             rows.append(f"stress MAE {self.stress_mae / GPa:9.3f} GPa")
+        elif "stresses" in self.never_trained:
+            rows.append("stress MAE: not given, this model was never trained on stresses")
+        if "forces" in self.never_trained:
+            rows.append("forces were never trained on")
         return rows
 
 
@@ -172,7 +182,22 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
         stress_mae=float(np.mean(stress)) if stress else None,
         labels=np.concatenate(labels),
         predictions=np.concatenate([p["forces"] for p in predicted]),
+        never_trained=_never_trained(calculator, structures),
     )
+
+
+def _never_trained(calculator: Predictor, structures: Sequence[Atoms]) -> tuple[str, ...]:
+    """Name the labels of a set that an SDNNFF model was never trained on."""
+    trained = calculator.model.trained if isinstance(calculator, SDNNFF) else None
+    if trained is None:
+        return ()
+    results = [atoms.calc.results for atoms in structures]
+    present = {
+        "forces": True,
+        "energies": any(np.isfinite(energy_label(r)) for r in results),
+        "stresses": any("stress" in r for r in results),
+    }
+    return tuple(name for name, is_there in present.items() if is_there and getattr(trained, name) == 0)
 
 
 def check_picture(path: Path) -> None:

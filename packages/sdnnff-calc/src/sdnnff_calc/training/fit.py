@@ -30,7 +30,6 @@ from sdnnff_calc.data.sample_stores import SampleStore
 from sdnnff_calc.data.samples import LabelledBatch, batch_indices, collate_samples
 from sdnnff_calc.errors import TrainingError
 from sdnnff_calc.models.device import choose_device
-from sdnnff_calc.models.grid_model import GridModel
 from sdnnff_calc.models.heads import evaluate
 from sdnnff_calc.training.log import EpochRecord, write_log
 from sdnnff_calc.training.losses import (
@@ -292,9 +291,7 @@ class Fit:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        if isinstance(self.network, GridModel):
-            draw = np.random.default_rng([config.seed, state.step, 2])
-            self.network.frame_copy = int(draw.integers(self.network.config.n_frames))
+        self.network.before_step(np.random.default_rng([config.seed, state.step, 2]))
         half = config.mixed_precision and self.device.type == "cuda" and self.model.dtype == torch.float32
         autocast = torch.autocast("cuda", dtype=torch.bfloat16) if half else contextlib.nullcontext()
         with autocast:
@@ -303,8 +300,6 @@ class Fit:
             if self.targets:
                 target = self.targets[state.step % len(self.targets)]
                 loss = loss + self._force_constant_term(target, config.seed * 1_000_003 + state.step)
-        if isinstance(self.network, GridModel):
-            self.network.frame_copy = 0
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss is {float(loss.detach())} at step {state.step}: "

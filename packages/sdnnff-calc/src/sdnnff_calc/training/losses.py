@@ -34,6 +34,7 @@ from sdnnff_calc.data.samples import LabelledBatch
 from sdnnff_calc.errors import DataError, MissingExtraError
 from sdnnff_calc.geometry.environments import Environments, build_environments
 from sdnnff_calc.models.heads import Prediction, Statistics, force_constant_product
+from sdnnff_calc.models.network import Network
 
 __all__ = [
     "ForceConstantTarget",
@@ -187,7 +188,7 @@ def read_force_constants(
 
 
 def force_constant_loss(
-    model: torch.nn.Module,
+    model: Network,
     target: ForceConstantTarget,
     statistics: Statistics,
     head: str,

@@ -20,6 +20,7 @@ This step is our own.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,6 @@ from torch import Tensor
 from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.data.sample_stores import SampleStore
 from sdnnff_calc.data.samples import batch_indices, collate_samples
-from sdnnff_calc.models.equivariant_model import EquivariantModel
 from sdnnff_calc.models.heads import conservative_forces
 
 __all__ = ["refit_readout"]
@@ -58,18 +58,10 @@ class _NormalEquations:
         return float(np.sqrt(max(total, 0.0) / self.count))
 
 
-def _features(network: EquivariantModel, env: object) -> Tensor:
-    """Give φ_p of every atom: the last hidden layer, then the invariants; shape (n_atoms, n_p)."""
-    scalars, _, element = network.features(env)  # type: ignore[arg-type]
-    hidden = network.network[:-1](torch.cat([network.scalar_norm(scalars), element], dim=-1))
-    return torch.cat([hidden, scalars], dim=-1)
-
-
 def _normal_equations(model: Model, store: SampleStore, batch_atoms: int) -> _NormalEquations:
     """Sum the normal equations of the force residuals over a store."""
     network = model.network
-    assert isinstance(network, EquivariantModel)  # checked by the caller
-    weights = _weights(network)
+    weights = _weights(network.linear_readout())
     n = len(weights)
     result = _NormalEquations(np.zeros((n, n)), np.zeros(n), 0.0, 0)
     device = next(network.parameters()).device
@@ -78,7 +70,7 @@ def _normal_equations(model: Model, store: SampleStore, batch_atoms: int) -> _No
         vector = batch.env.vector.detach().requires_grad_(True)
         env = batch.env.with_vector(vector)
         with torch.enable_grad():
-            features = _features(network, env)
+            features = network.linear_features(env)
             columns = []
             for p in range(n):
                 (gradient,) = torch.autograd.grad(features[:, p].sum(), vector, retain_graph=True)
@@ -92,11 +84,9 @@ def _normal_equations(model: Model, store: SampleStore, batch_atoms: int) -> _No
     return result
 
 
-def _weights(network: EquivariantModel) -> NDArray[np.float64]:
-    """Give w: last layer, then skip connection."""
-    last = network.network[-1].weight.detach().reshape(-1)
-    skip = network.skip.weight.detach().reshape(-1)
-    joined: NDArray[np.float64] = torch.cat([last, skip]).double().cpu().numpy()
+def _weights(readout: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Join w."""
+    joined: NDArray[np.float64] = torch.cat([w.detach().reshape(-1) for w in readout]).double().cpu().numpy()
     return joined
 
 
@@ -112,7 +102,7 @@ def refit_readout(
     Parameters
     ----------
     model
-        ``e-sdnnff`` with a conservative head; changed in place.
+        Changed in place, where its energy is linear in its last weights (``e-sdnnff`` with a conservative head).
     train, validation
         Labelled samples.
     batch_atoms
@@ -126,7 +116,8 @@ def refit_readout(
         Force RMSE on the validation set after the refit, eV/Å; NaN for a model of another kind (unchanged).
     """
     network = model.network
-    if not isinstance(network, EquivariantModel) or model.config.head != "conservative" or not len(validation):
+    readout = network.linear_readout()
+    if not readout or not len(validation):
         return float("nan")
     network.eval()
     fit = _normal_equations(model, train, batch_atoms)
@@ -150,9 +141,8 @@ def refit_readout(
         error, best = start, np.zeros(n)
     scale = model.statistics.force_scale
     _log.info("readout refit: validation RMSE %.4g -> %.4g meV/Å", 1e3 * scale * start, 1e3 * scale * error)
-    change_tensor = torch.from_numpy(best).to(network.skip.weight)
-    n_last = network.network[-1].weight.numel()
+    changes = torch.from_numpy(best).to(readout[0]).split([weight.numel() for weight in readout])
     with torch.no_grad():
-        network.network[-1].weight += change_tensor[:n_last].view(1, -1)
-        network.skip.weight += change_tensor[n_last:].view(1, -1)
+        for weight, part in zip(readout, changes, strict=True):
+            weight += part.view_as(weight)
     return scale * error

@@ -24,9 +24,9 @@ from sdnnff_calc.errors import ConfigError, DataError
 from sdnnff_calc.geometry.closest_pairs import merge_closest
 from sdnnff_calc.models.architectures import build_network
 from sdnnff_calc.models.device import choose_device
-from sdnnff_calc.models.equivariant_model import EquivariantModel
-from sdnnff_calc.models.grid_model import GridModel
 from sdnnff_calc.models.heads import Statistics
+from sdnnff_calc.models.network import Network
+from sdnnff_calc.models.trained_labels import TrainedLabels
 from sdnnff_calc.training.adaptation import add_adapters, add_elements, freeze_all_but_readout, merge_adapters
 from sdnnff_calc.training.fit import Fit, Progress
 from sdnnff_calc.training.log import EpochRecord, plot_learning_curve
@@ -40,22 +40,36 @@ _log = logging.getLogger(__name__)
 
 def new_model(config: ModelConfig, train: SampleStore, dtype: str, seed: int, with_energy: bool) -> Model:
     """Build a model with fresh weights, calibrated on a training set."""
-    statistics, elements = measure_statistics(train, with_energy and config.head == "conservative")
+    found = measure_statistics(train, with_energy and config.head == "conservative")
     network = build_network(config, getattr(torch, dtype), seed)
-    _calibrate(network, statistics, train)
-    return Model(network, config, elements, statistics)
+    _calibrate(network, found.statistics, train)
+    return Model(network, config, found.elements, found.statistics, found.labels, repulsive_core=True)
 
 
-def _calibrate(network: torch.nn.Module, statistics: Statistics, train: SampleStore) -> None:
+def _used(labels: TrainedLabels, training: TrainingConfig, head: str) -> TrainedLabels:
+    """Tell which labels enter the loss; say of the others that they do not."""
+    is_conservative = head == "conservative"
+    weights = {
+        "forces": training.force_weight,
+        "energies": training.energy_weight if is_conservative else 0.0,
+        "stresses": training.stress_weight if is_conservative else 0.0,
+    }
+    used = {name: number if weights[name] > 0.0 else 0 for name, number in dataclasses.asdict(labels).items()}
+    for name, number in dataclasses.asdict(labels).items():
+        if number and not used[name]:
+            setting = {"forces": "force_weight", "energies": "energy_weight", "stresses": "stress_weight"}[name]
+            why = f"{setting} = 0" if is_conservative or name == "forces" else "a direct head gives forces only"
+            _say_once(f"{number} structures have {name} that are read and not used ({why}).")
+    return TrainedLabels(**used)
+
+
+def _calibrate(network: Network, statistics: Statistics, train: SampleStore) -> None:
     """Put data statistics into the network's buffers."""
     dtype = next(network.parameters()).dtype
-    if isinstance(network, EquivariantModel):
-        network.mean_neighbours.fill_(statistics.mean_neighbours)
-    if isinstance(network, GridModel):
-        step = max(1, len(train) // 64)
-        index = np.arange(0, len(train), step)
-        chosen = [index[b] for b in batch_indices(train.sizes[index], 512)]
-        network.calibrate([collate_samples([train[int(k)] for k in b], dtype, "cpu").env for b in chosen])
+    index = np.arange(0, len(train), max(1, len(train) // 64))
+    chosen = (index[b] for b in batch_indices(train.sizes[index], 512))
+    batches = (collate_samples([train[int(k)] for k in b], dtype, "cpu").env for b in chosen)
+    network.calibrate(statistics.mean_neighbours, batches)
 
 
 def train_member(
@@ -100,10 +114,11 @@ def train_member(
     _require_labels(training, model_config.head, stores.train)
     with held(workdir, stages):
         model = new_model(model_config, stores.train, training.dtype, seed, training.energy_weight > 0.0)
+        model.trained = _used(model.trained or TrainedLabels(), training, model_config.head)
         _warn_of_unlearned(model, stores.validation)
         if warm_start is not None:
             earlier = load_model(warm_start)
-            _require_same(earlier.config, model_config, warm_start)
+            _require_same(earlier, model_config, warm_start)
             origin = earlier.checksum
             _copy_weights(earlier.network, model.network)
             # the weights mean forces in units of the earlier scale: keep it, or the start is no longer warm
@@ -179,11 +194,30 @@ def _require_labels(training: TrainingConfig, head: str, store: SampleStore) -> 
             raise DataError(f"{name}_weight is {weight}, but no training structure has a label for it. Set it to 0.")
 
 
-def _require_same(earlier: ModelConfig, wanted: ModelConfig, path: Path) -> None:
+def _record_labels(model: Model, used: TrainedLabels, new_elements: set[int]) -> None:
+    """Add what fine-tuning trains on; what it leaves untrained for new elements is not trained any more."""
+    if model.trained is None:
+        if used.energies and used.stresses:
+            model.trained = used
+        return
+    earlier = model.trained
+    lost = [name for name in ("energies", "stresses") if getattr(earlier, name) != 0 and not getattr(used, name)]
+    model.trained = earlier.after(used)
+    if not lost or model.config.head != "conservative":
+        return
+    if new_elements:
+        model.trained = dataclasses.replace(model.trained, **dict.fromkeys(lost, 0))
+        names = ", ".join(chemical_symbols[z] for z in sorted(new_elements))
+        _log.warning("%s of %s are not trained, so the model will not give them.", " and ".join(lost), names)
+    else:
+        _log.warning("%s, which the model was trained on, are not in this loss and may drift.", " and ".join(lost))
+
+
+def _require_same(start: Model, wanted: ModelConfig, path: Path) -> None:
     """Refuse to start from weights of another architecture, where they would mean something else."""
-    old, new = dataclasses.asdict(earlier), dataclasses.asdict(wanted)
+    old, new = dataclasses.asdict(start.config), dataclasses.asdict(wanted)
     old["n_frames"] = new.get("n_frames")  # of the training, not of the weights
-    if old["head"] == "direct" and old["kind"] == "e-sdnnff":
+    if old["head"] == "direct" and start.network.serves_any_head:
         old["head"] = new["head"]  # its features serve either
     differ = [f"{k} = {old.get(k)} there, {new.get(k)} here" for k in {**old, **new} if old.get(k) != new.get(k)]
     if differ:
@@ -200,7 +234,7 @@ def _warn_of_unlearned(model: Model, validation: SampleStore) -> None:
         _log.warning("%s: in the validation set only. Move a crystal with it to the training data.", names)
 
 
-def _copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> int:
+def _copy_weights(source: Network, target: Network) -> int:
     """Copy every tensor whose name and shape agree; say how many."""
     old, new = source.state_dict(), target.state_dict()
     shared = {n: t for n, t in old.items() if n in new and new[n].shape == t.shape}
@@ -304,11 +338,12 @@ def finetune(
             replay = load_replay(config)
             origin = f"{origin} {replay.digest}"
         _require_labels(training, model.config.head, stores.train)
-        found, elements = measure_statistics(stores.train, with_energy=False)
-        pairs = merge_closest(model.statistics.closest_pairs, found.closest_pairs)
+        found = measure_statistics(stores.train, with_energy=False)
+        pairs = merge_closest(model.statistics.closest_pairs, found.statistics.closest_pairs)
         model.statistics = dataclasses.replace(model.statistics, closest_pairs=pairs)
-        new_elements = set(elements) - set(model.elements)
-        model.elements = tuple(sorted({*model.elements, *elements}))
+        new_elements = set(found.elements) - set(model.elements)
+        model.elements = tuple(sorted({*model.elements, *found.elements}))
+        _record_labels(model, _used(found.labels, training, model.config.head), new_elements)
         _warn_of_unlearned(model, stores.validation)
         torch.manual_seed(training.seed)
         for parameter in model.network.parameters():

@@ -1,29 +1,16 @@
-"""Chemical elements as a few learned numbers.
-
-Every element Z carries a vector w(Z) of ``n_channels`` numbers. It is the sum of a linear map of four
-physical properties (group, period, electronegativity, covalent radius) and a learned correction. The table
-always spans the whole periodic table, so the number of parameters does not grow with the elements of a
-training set. That w(Z) is learned, its width and its initial values are part of our reconstruction; that the
-parameters do not grow with the elements is published.
-
-References
-----------
-Rodriguez et al., Commun. Mater. (2023), doi:10.1038/s43246-023-00390-3.
-"""
+"""Chemical elements as tabulated numbers: group, period, electronegativity, covalent radius."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from sdnnff_calc.errors import UnknownElementError
 
-__all__ = ["N_ELEMENTS", "ElementChannels", "check_elements", "element_properties", "period_and_group", "radius_table"]
+__all__ = ["N_ELEMENTS", "check_elements", "element_properties", "period_and_group", "radius_table"]
 
 N_ELEMENTS = 119
 """Length of every table indexed by atomic number; row 0 is unused."""
@@ -97,40 +84,6 @@ def element_properties() -> NDArray[np.float64]:
         table[1:, 2][row] = values
     table[1:] = (table[1:] - table[1:].mean(axis=0)) / table[1:].std(axis=0)
     return table
-
-
-class ElementChannels(nn.Module):
-    """Look up w(Z), the learned vector of an element.
-
-    Parameters
-    ----------
-    n_channels
-        Length of w(Z).
-    """
-
-    properties: Tensor
-
-    def __init__(self, n_channels: int) -> None:
-        super().__init__()
-        self.register_buffer("properties", torch.tensor(element_properties(), dtype=torch.get_default_dtype()))
-        self.linear = nn.Linear(4, n_channels)
-        self.correction = nn.Parameter(0.3 * torch.randn(N_ELEMENTS, n_channels))
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        """Give w(Z) of each atom.
-
-        Parameters
-        ----------
-        numbers
-            Atomic numbers, int64, shape (n,).
-
-        Returns
-        -------
-        Tensor
-            Shape (n, n_channels), dimensionless.
-        """
-        table = self.linear(self.properties) + self.correction
-        return table.index_select(0, numbers)
 
 
 def check_elements(numbers: Iterable[int], known: Iterable[int]) -> None:
