@@ -44,8 +44,8 @@ from screen_cli.properties.expansion.gruneisen import (
     gruneisen_from_strains,
 )
 from screen_cli.crystal.phonopy_cells import ase_cell, cartesian_rotations
-from screen_cli.physics.strain import invariant_strains
-from screen_cli.physics.thermal_expansion import compute_expansion
+from screen_cli.physics.elasticity.strain import invariant_strains
+from screen_cli.physics.elasticity.thermal_expansion import compute_expansion
 from screen_cli.properties.expansion.deformation import InternalStrain, strained
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
 from screen_cli.solvers.force_constants.symfc import SymfcSolver

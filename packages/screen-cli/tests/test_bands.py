@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from screen_cli.physics.bands import Solver, follow_bands
+from screen_cli.physics.harmonic.bands import Solver, follow_bands
 
 springs = st.floats(0.2, 5.0)
 

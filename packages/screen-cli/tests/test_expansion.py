@@ -20,15 +20,15 @@ from ase.units import GPa
 from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, RelaxSettings
 from screen_cli.crystal.phonopy_cells import ase_cell, cartesian_rotations, phonopy_cell
 from screen_cli.errors import CalculatorError, ConfigError, PhysicsError
-from screen_cli.physics.elastic import ElasticTensor, stiffness_from_list
-from screen_cli.physics.strain import (
+from screen_cli.physics.elasticity.elastic import ElasticTensor, stiffness_from_list
+from screen_cli.physics.elasticity.strain import (
     from_mandel,
     invariant_strains,
     rotate_mandel,
     to_mandel,
     unit_strains,
 )
-from screen_cli.physics.thermal_expansion import compute_expansion
+from screen_cli.physics.elasticity.thermal_expansion import compute_expansion
 from screen_cli.properties.expansion.deformation import strained
 from screen_cli.properties.expansion.elastic_constants import compute_elastic_tensor
 from screen_cli.properties.expansion.gruneisen import (
@@ -376,7 +376,7 @@ def test_expansion_tensor_turns_with_the_crystal() -> None:
 def test_heat_capacity_is_classical_when_hot_and_frozen_when_cold() -> None:
     from ase.units import kB
 
-    from screen_cli.physics.heat_capacity import mode_heat_capacity
+    from screen_cli.physics.harmonic.heat_capacity import mode_heat_capacity
 
     frequencies = np.array([[0.5, 5.0]])
     hot, cold = mode_heat_capacity(frequencies, np.array([1e4, 0.01]))

@@ -10,7 +10,7 @@ import pytest
 
 from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, HarmonicSettings
 from screen_cli.errors import ConfigError, RecordError, StructureError
-from screen_cli.physics.stability import is_stable
+from screen_cli.physics.harmonic.stability import is_stable
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.harmonic import Harmonic, compute_harmonic, slopes_along

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from screen_cli.physics.phase_space import phase_space_mesh
+from screen_cli.physics.harmonic.phase_space import phase_space_mesh
 from screen_cli.solvers.phase_space import compute_phase_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

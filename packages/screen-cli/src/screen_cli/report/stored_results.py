@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from screen_cli.errors import ConfigError, FilterError
-from screen_cli.physics.bands import BandStructure
-from screen_cli.physics.density_of_states import DensityOfStates
+from screen_cli.physics.harmonic.bands import BandStructure
+from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.store.record import Record
 from screen_cli.store.run_directory import RunDirectory
 

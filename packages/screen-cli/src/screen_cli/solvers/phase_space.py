@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from screen_cli.physics.phase_space import PhaseSpace, assemble_phase_space
+from screen_cli.physics.harmonic.phase_space import PhaseSpace, assemble_phase_space
 
 if TYPE_CHECKING:
     from phonopy import Phonopy

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from screen_cli.config import HarmonicSettings
 from screen_cli.errors import ConfigError
-from screen_cli.physics.bands import Solver, follow_bands
-from screen_cli.physics.heat_capacity import heat_capacity
-from screen_cli.physics.mean_square_displacement import mean_square_displacements, shares_of_atoms
-from screen_cli.physics.phase_space import phase_space_mesh
-from screen_cli.physics.sound_velocity import (
+from screen_cli.physics.harmonic.bands import Solver, follow_bands
+from screen_cli.physics.harmonic.heat_capacity import heat_capacity
+from screen_cli.physics.harmonic.mean_square_displacement import mean_square_displacements, shares_of_atoms
+from screen_cli.physics.harmonic.phase_space import phase_space_mesh
+from screen_cli.physics.harmonic.sound_velocity import (
     SoundVelocities,
     acoustic_slopes,
     average_sound_velocities,
     even_directions,
 )
-from screen_cli.physics.stability import count_imaginary, find_translations, is_stable
+from screen_cli.physics.harmonic.stability import count_imaginary, find_translations, is_stable
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
@@ -88,7 +88,7 @@ class Harmonic(TypedRecord):
     debye_temperature_k : float, optional
         K.
     p3 : float, optional
-        Three-phonon phase space, ps/rad (:mod:`screen_cli.physics.phase_space`).
+        Three-phonon phase space, ps/rad (:mod:`screen_cli.physics.harmonic.phase_space`).
     p3_mesh : tuple of int, optional
     """
 

@@ -10,7 +10,7 @@ from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from screen_cli.errors import StructureError
-from screen_cli.physics.internal_strain import invert_hessian
+from screen_cli.physics.elasticity.internal_strain import invert_hessian
 from screen_cli.stages.relax import first_forces
 
 SYMPREC = 1e-4  # Å; finer than any displacement of these strains

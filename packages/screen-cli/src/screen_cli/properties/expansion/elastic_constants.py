@@ -1,4 +1,4 @@
-"""Elastic constants of a crystal and a calculator: the stresses that :mod:`screen_cli.physics.elastic` fits."""
+"""Elastic constants of a crystal and a calculator: the stresses that :mod:`screen_cli.physics.elasticity.elastic` fits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.crystal.phonopy_cells import cartesian_rotations, phonopy_cell
 from screen_cli.errors import CalculatorError, ConfigError
-from screen_cli.physics.elastic import ElasticTensor, fit_elastic_tensor
-from screen_cli.physics.strain import unit_strains
+from screen_cli.physics.elasticity.elastic import ElasticTensor, fit_elastic_tensor
+from screen_cli.physics.elasticity.strain import unit_strains
 from screen_cli.properties.expansion.deformation import SYMPREC, InternalStrain, strained
 
 logger = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from screen_cli.config import ForcesSettings
 from screen_cli.crystal.phonopy_cells import ase_cell, phonopy_cell
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.physics.gruneisen import ModeGruneisen, relative_shifts
-from screen_cli.physics.stability import find_translations, is_stable
+from screen_cli.physics.elasticity.gruneisen import ModeGruneisen, relative_shifts
+from screen_cli.physics.harmonic.stability import find_translations, is_stable
 from screen_cli.properties.expansion.deformation import SYMPREC, InternalStrain, strained
 from screen_cli.stages.displace import SupercellSet
 from screen_cli.stages.forces import compute_force_set
@@ -103,8 +103,8 @@ def gruneisen_from_strains(
     mesh : list of int
         Γ-centred mesh.
     strains : ndarray
-        float64 (n_strains, 3, 3), orthonormal: :func:`~screen_cli.physics.strain.invariant_strains`, or
-        :func:`~screen_cli.physics.strain.unit_strains` for the whole tensor.
+        float64 (n_strains, 3, 3), orthonormal: :func:`~screen_cli.physics.elasticity.strain.invariant_strains`, or
+        :func:`~screen_cli.physics.elasticity.strain.unit_strains` for the whole tensor.
     amplitude : float
         Largest element of each strain; both signs are taken.
     distance : float

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from screen_cli.crystal.phonopy_cells import ase_cell, cartesian_rotations
 from screen_cli.crystal.standard_cell import standardise
-from screen_cli.physics.elastic import ElasticTensor, stiffness_from_list
-from screen_cli.physics.gruneisen import ModeGruneisen
-from screen_cli.physics.strain import invariant_strains, unit_strains
-from screen_cli.physics.thermal_expansion import Expansion, compute_expansion
+from screen_cli.physics.elasticity.elastic import ElasticTensor, stiffness_from_list
+from screen_cli.physics.elasticity.gruneisen import ModeGruneisen
+from screen_cli.physics.elasticity.strain import invariant_strains, unit_strains
+from screen_cli.physics.elasticity.thermal_expansion import Expansion, compute_expansion
 from screen_cli.properties.expansion.deformation import SYMPREC
 from screen_cli.properties.expansion.elastic_constants import STRAIN_STEPS, compute_elastic_tensor
 from screen_cli.properties.expansion.gruneisen import DISTANCE, STRAIN, gruneisen_from_fc3, gruneisen_from_strains

@@ -26,7 +26,7 @@ from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import RelaxSettings
 from screen_cli.crystal.phonopy_cells import ase_cell
 from screen_cli.errors import ConfigError, PhysicsError, PluginError
-from screen_cli.physics.stability import find_translations, is_stable
+from screen_cli.physics.harmonic.stability import find_translations, is_stable
 from screen_cli.properties.expansion.deformation import SYMPREC, strained
 from screen_cli.properties.expansion.gruneisen import DISTANCE, deformed_phonopy
 from screen_cli.stages.relax import optimise

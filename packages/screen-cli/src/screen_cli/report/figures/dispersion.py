@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ase.data import chemical_symbols
 
-from screen_cli.physics.bands import BandStructure
-from screen_cli.physics.density_of_states import DensityOfStates
+from screen_cli.physics.harmonic.bands import BandStructure
+from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.report.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, STYLE, new_figure
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from ase.spacegroup import Spacegroup
 from numpy.typing import NDArray
 
-from screen_cli.physics.density_of_states import DensityOfStates
+from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.report.page.packing import differences, significant
 from screen_cli.report.stored_results import band_structure_of, density_of_states_of
 from screen_cli.store.record import Record

@@ -23,7 +23,13 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError, PhysicsError
-from screen_cli.physics.strain import from_mandel, rotate_mandel, stiffness_from_voigt, stiffness_to_voigt, to_mandel
+from screen_cli.physics.elasticity.strain import (
+    from_mandel,
+    rotate_mandel,
+    stiffness_from_voigt,
+    stiffness_to_voigt,
+    to_mandel,
+)
 
 _IDENTITY = to_mandel(np.eye(3))
 _DEVIATORIC = np.eye(6) - np.outer(_IDENTITY, _IDENTITY) / 3
@@ -120,7 +126,7 @@ def fit_elastic_tensor(
     Parameters
     ----------
     steps : ndarray
-        float64 (n_steps,): signed sizes of the strains, along each of :func:`~screen_cli.physics.strain.unit_strains`.
+        float64 (n_steps,): signed sizes of the strains, along each of :func:`~screen_cli.physics.elasticity.strain.unit_strains`.
     clamped, relaxed : ndarray
         float64 (6, n_steps, 3, 3), eV/Å³: stress by strain and step, with the ions carried along, and relaxed.
     residual_stress : ndarray

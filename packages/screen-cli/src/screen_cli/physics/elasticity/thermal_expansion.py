@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
-from screen_cli.physics.gruneisen import ModeGruneisen
-from screen_cli.physics.heat_capacity import mode_heat_capacity
-from screen_cli.physics.strain import from_mandel, symmetrise, to_mandel
+from screen_cli.physics.elasticity.gruneisen import ModeGruneisen
+from screen_cli.physics.elasticity.strain import from_mandel, symmetrise, to_mandel
+from screen_cli.physics.harmonic.heat_capacity import mode_heat_capacity
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Strains, elastic constants, and what phonons do under them."""

@@ -1,0 +1,1 @@
+"""What follows from harmonic frequencies and eigenvectors."""
