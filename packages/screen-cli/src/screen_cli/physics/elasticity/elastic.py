@@ -126,7 +126,8 @@ def fit_elastic_tensor(
     Parameters
     ----------
     steps : ndarray
-        float64 (n_steps,): signed sizes of the strains, along each of :func:`~screen_cli.physics.elasticity.strain.unit_strains`.
+        float64 (n_steps,): signed sizes of the strains, along each of the
+        :func:`~screen_cli.physics.elasticity.strain.unit_strains`.
     clamped, relaxed : ndarray
         float64 (6, n_steps, 3, 3), eV/Å³: stress by strain and step, with the ions carried along, and relaxed.
     residual_stress : ndarray

@@ -4,8 +4,8 @@ r"""Heat capacity of harmonic modes at constant volume.
           C_V(T) = \frac{1}{N} \sum_{qs} C_{qs}(T)
 
 The translations at Γ are motions of the crystal as a whole and are left out; which modes they are is told by their
-eigenvectors (:func:`~screen_cli.physics.harmonic.stability.find_translations`), not by the sign of a frequency that is zero but
-for rounding.
+eigenvectors (:func:`~screen_cli.physics.harmonic.stability.find_translations`), not by the sign of a frequency that is
+zero but for rounding.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""Elastic constants of a crystal and a calculator: the stresses that :mod:`screen_cli.physics.elasticity.elastic` fits."""
+"""Elastic constants of a crystal and a calculator: sampling for :mod:`screen_cli.physics.elasticity.elastic`."""
 
 from __future__ import annotations
 
