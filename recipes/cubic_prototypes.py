@@ -67,7 +67,7 @@ from phonopy import Phonopy
 from vesin import ase_neighbor_list
 
 from al_committee import CommitteeCalculator
-from al_committee.selection.pool import displace_randomly
+from al_committee.selection.supercells import displace_randomly
 from screen_cli.crystal.phonopy_cells import ase_cell, phonopy_cell
 from screen_cli.crystal.prototypes import build, guess_lattice_constant, prototypes
 from screen_cli.sources.decoration import is_charge_balanced

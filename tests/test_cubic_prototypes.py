@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from al_committee import CommitteeCalculator
-from al_committee.selection.pool import displace_randomly
+from al_committee.selection.supercells import displace_randomly
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 

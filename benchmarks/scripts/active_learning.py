@@ -21,6 +21,7 @@ import argparse
 import json
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,10 @@ from ase.db import connect
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.labels.cache import LabelCache
 from al_committee.labels.calculator_labeller import CalculatorLabeller
-from al_committee.loop.loop import ActiveLearningLoop
-from al_committee.selection.pool import Crystal, Pool
+from al_committee.loop.campaign import ActiveLearningLoop, LoopParts
+from al_committee.selection.crystal_index import Crystal
+from al_committee.selection.pool import Pool
+from al_committee.selection.rules import STRATEGIES
 from al_committee.loop.run_directory import RunDirectory
 from screen_cli.crystal.prototypes import build, guess_lattice_constant
 
@@ -177,7 +180,8 @@ def run_one(out: Path, strategy: str, seed: int, crystals: list[Crystal], option
     def drive(run: RunDirectory) -> None:
         pool = Pool(crystals, run.config.supercells)
         with run.locked():
-            ActiveLearningLoop(run, pool, labeller, make_trainer(options), cache).drive()
+            parts = LoopParts(pool, labeller, make_trainer(options), cache, STRATEGIES[run.config.selection.strategy])
+            ActiveLearningLoop(run, parts).drive()
 
     if not (folder / f"rounds/{options.rounds + 1:03d}").exists():
         drive(run)
@@ -185,7 +189,7 @@ def run_one(out: Path, strategy: str, seed: int, crystals: list[Crystal], option
         most = labels + options.last  # the loop scores the pool once more, then finds its budget spent
         drive(write_run(folder, strategy, seed, options, options.last, options.rounds + 2, most))
         run = RunDirectory(folder)
-    return {"strategy": strategy, "seed": seed, "rounds": [run.summary(n) for n in run.rounds()]}
+    return {"strategy": strategy, "seed": seed, "rounds": [asdict(run.rounds.summary(n)) for n in run.rounds.numbers()]}
 
 
 def make_trainer(options: argparse.Namespace):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from al_committee.contracts import TrainerContract
 from al_committee.errors import TrainerError
 from al_committee.loop.learning import check_models
 from al_committee.testing import PairPotentialTrainer
+from al_committee.testing.contracts import TrainerContract
 
 
 class TestToyTrainer(TrainerContract):

@@ -14,6 +14,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixSymmetry, Hookean
 from ase.io import read, write
 
+from al_committee.config import SupercellSettings
 from al_committee.errors import LabelFailedError, StructureError
 from al_committee.labels.cache import LabelCache
 from al_committee.labels.calculator_labeller import CalculatorLabeller
@@ -22,7 +23,8 @@ from al_committee.labels.dft_formats import EspressoFormat, VaspFormat
 from al_committee.labels.file_exchange import FileExchangeLabeller
 from al_committee.labels.identity import earlier_settings_key, structure_key
 from al_committee.labels.outcome import LabelRequest, attach_label, labelled_forces
-from al_committee.selection.pool import Crystal, Pool, SupercellSettings, read_crystals
+from al_committee.selection.crystal_index import Crystal
+from al_committee.selection.pool import Pool, read_crystals
 from al_committee.testing import PairTeacher, write_vasprun
 
 RECORDED = Path(__file__).parent / "data" / "espresso"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ase import Atoms
 
+from al_committee.labels.cache import LazyLabels
 from al_committee.loop.learning import split_labels
 
 LABELS = {
@@ -15,8 +16,18 @@ LABELS = {
 }
 
 
-def labelled(keys):
-    return [LABELS[key] for key in keys]
+class Labels:
+    """Stands for the cache."""
+
+    def get(self, key):
+        return LABELS[key]
+
+    def path(self, key):
+        return key
+
+
+def split(keys, share):
+    return split_labels(LazyLabels(Labels(), keys), share)
 
 
 def formulas(structures):
@@ -24,14 +35,14 @@ def formulas(structures):
 
 
 def test_a_label_that_alone_holds_an_element_is_trained_on():
-    training, validation = split_labels(list(LABELS), labelled, 0.1)
+    training, validation = split(list(LABELS), 0.1)
     assert formulas(training) == ["ClNa", "ClK", "MgO"]
     assert formulas(validation) == ["ClNa", "Mg"]
 
 
 def test_sides_do_not_depend_on_order_and_no_share_means_no_validation():
-    assert split_labels(list(LABELS), labelled, 0.0)[1] == []
-    backwards = split_labels(list(LABELS)[::-1], labelled, 0.01)
+    assert list(split(list(LABELS), 0.0)[1]) == []
+    backwards = split(list(LABELS)[::-1], 0.01)
     assert formulas(backwards[1]) == ["ClNa"]
-    everything = split_labels(["00000001"], labelled, 0.5)
-    assert (len(everything[0]), everything[1]) == (1, [])
+    everything = split(["00000001"], 0.5)
+    assert (len(everything[0]), len(everything[1])) == (1, 0)

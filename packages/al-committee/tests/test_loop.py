@@ -8,25 +8,24 @@ import multiprocessing
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.io import read
 
-from al_committee.cli import EXIT_ERROR, EXIT_MORE_TO_DO, EXIT_OK, main
-from al_committee.config import config_from_dict
+from al_committee.cli import EXIT_ERROR, EXIT_INPUT, EXIT_MORE_TO_DO, EXIT_OK, main
+from al_committee.cli.objects import build_loop
 from al_committee.errors import ConfigChangedError, RunLockedError, TooManyFailedLabelsError
-from al_committee.interruption import PausedError, StopWatch, parse_walltime
 from al_committee.labels.identity import structure_key
-from al_committee.loop.factories import build_loop
-from al_committee.loop.loop import derive_seed
+from al_committee.loop.campaign import derive_seed
+from al_committee.loop.interruption import PausedError, StopWatch, parse_walltime
 from al_committee.loop.run_directory import RunDirectory
-from al_committee.loop.stopping import attempted_keys
+from al_committee.selection.descriptors import describe_radially
 from al_committee.selection.start_set import choose_start_set
 from al_committee.testing import PairPotentialTrainer, PairTeacher, write_vasprun
 
@@ -89,7 +88,8 @@ def make_loop(folder, stop=None, **changes):
 def course(run):
     """What a run did: selections and models, round by round."""
     return [
-        (run.record(n, "selection")["selected"], (run.record(n, "models") or {}).get("sha256")) for n in run.rounds()
+        (run.rounds.selection(n).selected, models.sha256 if (models := run.rounds.models(n)) else None)
+        for n in run.rounds.numbers()
     ]
 
 
@@ -97,25 +97,23 @@ def test_loop_learns_and_publishes(tmp_path):
     loop = make_loop(tmp_path, rounds=3)
     finished = loop.drive()
     run = loop.run
-    assert finished["reason"].startswith("max_rounds = 3")
-    rows = [run.summary(n) for n in range(4)]
-    assert [row["training_labels"] for row in rows] == [3, 6, 9, 12 if rows[3]["selected"] == 3 else None]
-    assert rows[3]["force_rmse"] < rows[0]["force_rmse"]
-    assert rows[3]["recommended"] < rows[1]["recommended"]
+    assert finished.reason.startswith("max_rounds = 3")
+    rows = [run.rounds.summary(n) for n in range(4)]
+    assert [row.training_labels for row in rows] == [3, 6, 9, 12 if rows[3].selected == 3 else None]
+    assert rows[3].force_rmse < rows[0].force_rmse
+    assert rows[3].recommended < rows[1].recommended
     card = json.loads((run.path / "published" / "model-card.json").read_text())
     assert card["round"] == 3
     assert card["test"]["scale"] > 0
     assert all((run.path / "published" / name).exists() for name in card["models"])
     assert len(set(card["models"])) == 3
-    selected = [item["key"] for n in range(4) for item in run.record(n, "selection")["selected"]]
+    selected = [item.key for n in range(4) for item in run.rounds.selection(n).selected]
     assert len(selected) == len(set(selected)) == 12
     tests = {structure_key(atoms) for atoms in loop.test_atoms()}
     assert len(tests) == 3
     assert not tests & set(selected)
     held_out = set(loop.test_ids)
-    assert not any(
-        item["structure_id"] in held_out for n in range(4) for item in run.record(n, "selection")["selected"]
-    )
+    assert not any(item.structure_id in held_out for n in range(4) for item in run.rounds.selection(n).selected)
 
 
 def test_members_that_share_a_file_name_are_all_published(tmp_path, monkeypatch):
@@ -142,7 +140,7 @@ def test_selected_are_the_worst_of_the_pool(tmp_path):
     loop = make_loop(tmp_path, rounds=1)
     loop.drive()
     committee = loop.committee(0)
-    known = {item["key"] for item in loop.run.record(0, "selection")["selected"]}
+    known = {item.key for item in loop.run.rounds.selection(0).selected}
     worst: dict[str, float] = {}
     for name in loop.pool_ids:
         for entry in loop.pool.supercells([name]):
@@ -150,7 +148,7 @@ def test_selected_are_the_worst_of_the_pool(tmp_path):
                 largest = float(committee.evaluate([entry.atoms])[0].force_deviation.max())
                 worst[name] = max(worst.get(name, 0.0), largest)
     expected = sorted(worst, key=lambda name: -worst[name])[:3]
-    assert [item["structure_id"] for item in loop.run.record(1, "selection")["selected"]] == expected
+    assert [item.structure_id for item in loop.run.rounds.selection(1).selected] == expected
 
 
 def test_same_seed_same_course_other_seed_another(tmp_path):
@@ -172,9 +170,9 @@ def test_same_seed_same_course_other_seed_another(tmp_path):
 )
 def test_stopping_rules(tmp_path, changes, reason):
     loop = make_loop(tmp_path, **changes)
-    assert reason in loop.drive()["reason"]
+    assert reason in loop.drive().reason
     if "max_labels" in changes:
-        assert len(attempted_keys(loop.run, 100)) == 8
+        assert len(loop.run.rounds.attempted_keys(100)) == 8
 
 
 def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_path):
@@ -198,10 +196,10 @@ def test_a_finished_run_goes_on_when_its_limit_is_raised(tmp_path, capsys):
     once = make_loop(tmp_path / "once", rounds=2, threshold=1e-9)
     once.drive()
     first = make_loop(tmp_path / "twice", rounds=1, threshold=1e-9)
-    assert first.drive()["last_round"] == 1
+    assert first.drive().last_round == 1
     config = first.run.path / "config.toml"
     config.write_text(config.read_text().replace("max_rounds = 1", "max_rounds = 2"))
-    assert main(["resume", str(first.run.path)]) == EXIT_ERROR
+    assert main(["resume", str(first.run.path)]) == EXIT_INPUT
     assert "max_rounds: 1 -> 2" in capsys.readouterr().err
     assert main(["resume", str(first.run.path), "--accept-changes"]) == EXIT_OK
     assert "finished after round 2" in capsys.readouterr().out
@@ -218,7 +216,7 @@ def test_long_steps_tell_their_progress(tmp_path):
             yield counts.append
 
     loop = make_loop(tmp_path, rounds=1)
-    loop.progress = loop.desk.progress = Recorder()
+    loop.progress = loop.queue.progress = Recorder()
     loop.drive()
     assert told["round 1: scoring the pool"] == [len(loop.pool_ids), len(loop.pool_ids)]
     total, *labels = told["round 0: labels"]
@@ -229,7 +227,9 @@ def test_long_steps_tell_their_progress(tmp_path):
 def test_failed_labels_are_quarantined_and_the_loop_goes_on(tmp_path):
     loop = make_loop(tmp_path)
     seed = derive_seed(loop.config.seed, "start")
-    victim = choose_start_set(loop.pool, loop.pool_ids, loop.config.pool, descriptor="radial", seed=seed)[0].key
+    victim = choose_start_set(loop.pool, loop.pool_ids, loop.config.pool, descriptor=describe_radially, seed=seed)[
+        0
+    ].key
 
     class Failing(PairTeacher):
         def calculate(self, atoms=None, *args, **kwargs):
@@ -237,20 +237,20 @@ def test_failed_labels_are_quarantined_and_the_loop_goes_on(tmp_path):
                 raise RuntimeError("SCF did not converge")
             super().calculate(atoms, *args, **kwargs)
 
-    loop.labeller.calculator = Failing()
+    loop.parts.labeller.calculator = Failing()
     loop.drive()
     failed = loop.run.failed()
     assert list(failed) == [victim]
-    assert "SCF did not converge" in failed[victim]["reason"]
-    assert "Traceback" in failed[victim]["traceback"]
-    assert loop.run.record(0, "labels")["failed"] == [victim]
-    assert victim not in loop.training_keys(2)
+    assert "SCF did not converge" in failed[victim].reason
+    assert "Traceback" in failed[victim].traceback
+    assert loop.run.rounds.labels(0).failed == (victim,)
+    assert victim not in loop.run.rounds.training_keys(2)
     assert loop.run.finished()
     # mended source: the failed label is tried again and its round reopened
     assert main(["redo", str(loop.run.path), "--failed"]) == EXIT_OK
     again = make_loop(tmp_path)
     again.drive()
-    assert victim in again.training_keys(0)
+    assert victim in again.run.rounds.training_keys(0)
     assert not again.run.failed()
 
 
@@ -261,7 +261,7 @@ def test_too_many_failures_stop_with_a_message(tmp_path):
         def calculate(self, *args, **kwargs):
             raise RuntimeError("licence server is down")
 
-    loop.labeller.calculator = Broken()
+    loop.parts.labeller.calculator = Broken()
     with pytest.raises(TooManyFailedLabelsError, match=r"3 of 3 labels failed.*licence server is down"):
         loop.drive()
 
@@ -296,7 +296,7 @@ def test_changed_config_is_refused_with_the_difference(tmp_path, capsys):
 def test_changed_label_source_is_refused(tmp_path):
     loop = make_loop(tmp_path)
     with pytest.raises(ConfigChangedError, match="label settings changed"):
-        loop.run.pin("label_settings", {**loop.labeller.settings, "version": "new"})
+        loop.run.pin("label_settings", {**loop.parts.labeller.settings, "version": "new"})
 
 
 def test_labels_are_shared_between_run_directories(tmp_path):
@@ -308,7 +308,7 @@ def test_labels_are_shared_between_run_directories(tmp_path):
         def calculate(self, *args, **kwargs):
             raise AssertionError("this label exists already")
 
-    second.labeller.calculator = Forbidden()
+    second.parts.labeller.calculator = Forbidden()
     second.drive()
     assert course(first.run) == course(second.run)
     assert not second.run.failed()
@@ -321,9 +321,10 @@ def test_redo_sets_back_and_reaches_the_same_end(tmp_path, capsys):
     assert main(["redo", str(loop.run.path), "--round", "1", "--step", "train"]) == EXIT_OK
     moved = capsys.readouterr().out
     assert "models.json" in moved
-    assert loop.run.record(1, "models") is None
-    assert loop.run.record(1, "labels") is not None
-    assert loop.run.rounds() == [0, 1]
+    rounds = RunDirectory(loop.run.path).rounds
+    assert rounds.models(1) is None
+    assert rounds.labels(1) is not None
+    assert rounds.numbers() == [0, 1]
     again = make_loop(tmp_path)
     again.drive()
     assert course(again.run) == before
@@ -332,7 +333,7 @@ def test_redo_sets_back_and_reaches_the_same_end(tmp_path, capsys):
 def test_a_crystal_that_cannot_be_scored_is_left_out(tmp_path):
     loop = make_loop(tmp_path, rounds=1)
     bad = loop.pool_ids[1]
-    inner = loop.trainer
+    inner = loop.parts.trainer
 
     class Picky:
         train = staticmethod(inner.train)
@@ -350,16 +351,16 @@ def test_a_crystal_that_cannot_be_scored_is_left_out(tmp_path):
 
             return Committee()
 
-    loop.trainer = Picky()
+    loop.parts = replace(loop.parts, trainer=Picky())
     loop.drive()
-    unscorable = loop.run.record(1, "selection")["unscorable"]
+    unscorable = loop.run.rounds.selection(1).unscorable
     assert list(unscorable) == [bad]
     assert "not finite" in unscorable[bad]
 
 
 def test_crystals_with_unseen_elements_are_asked_for_first(tmp_path):
     loop = make_loop(tmp_path, rounds=1)
-    inner = loop.trainer
+    inner = loop.parts.trainer
 
     class Limited:
         train = staticmethod(inner.train)
@@ -369,25 +370,13 @@ def test_crystals_with_unseen_elements_are_asked_for_first(tmp_path):
             real.elements = ["Ag", "Au", "Cu"]
             return real
 
-    loop.trainer = Limited()
+    loop.parts = replace(loop.parts, trainer=Limited())
     loop.drive()
-    selection = loop.run.record(1, "selection")
+    selection = loop.run.rounds.selection(1)
     nickel = [name for name in loop.pool_ids if "Ni" in name]
-    assert selection["n_unseen"] == len(nickel) > 3
-    assert all("Ni" in item["structure_id"] for item in selection["selected"])
-    assert not selection["unscorable"]
-
-
-def test_index_is_rebuilt_from_the_records(tmp_path):
-    loop = make_loop(tmp_path)
-    loop.drive()
-    (loop.run.path / "index.sqlite").unlink()
-    with sqlite3.connect(loop.run.rebuild_index()) as db:
-        rows = db.execute("select round, selected, labelled from rounds order by round").fetchall()
-        states = dict(db.execute("select state, count(*) from labels group by state").fetchall())
-    db.close()
-    assert rows == [(0, 3, 3), (1, 3, 3), (2, 3, 3)]
-    assert states == {"done": 9}
+    assert selection.n_unseen == len(nickel) > 3
+    assert all("Ni" in item.structure_id for item in selection.selected)
+    assert not selection.unscorable
 
 
 def test_file_exchange_waits_and_late_labels_join_the_next_round(tmp_path):
@@ -417,15 +406,15 @@ def test_file_exchange_waits_and_late_labels_join_the_next_round(tmp_path):
         answer(folder)
     with pytest.raises(PausedError, match="labels of round 1 are outstanding"):
         drive()[1]()
-    record = run.record(0, "labels")
-    assert len(record["done"]) == 2
-    assert record["pending"] == [folders[0].name]
+    record = RunDirectory(run.path).rounds.labels(0)
+    assert len(record.done) == 2
+    assert list(record.pending) == [folders[0].name]
     for folder in (path.parent for path in (run.path / "exchange").glob("*/label.json")):
         answer(folder)
     loop, go = drive()
     go()
-    assert folders[0].name in run.record(1, "labels")["done"]
-    assert len(loop.training_keys(1)) == 6
+    assert folders[0].name in loop.run.rounds.labels(1).done
+    assert len(loop.run.rounds.training_keys(1)) == 6
 
 
 # ---- kill -9 ---------------------------------------------------------------------------------------------
@@ -448,7 +437,7 @@ class LoggedTeacher(PairTeacher):
 
 def drive_logged(folder, log):
     loop = make_loop(Path(folder), rounds=4)
-    loop.labeller.calculator = LoggedTeacher(log, loop.cache)
+    loop.parts.labeller.calculator = LoggedTeacher(log, loop.parts.cache)
     with loop.run.locked():
         loop.drive()
 
@@ -488,7 +477,7 @@ def test_thirty_kills_lose_nothing_repeat_nothing_and_change_nothing(tmp_path):
             kills_here += 1
             if not (stormy / "run" / "manifest.json").exists():
                 continue
-            cache = build_loop(RunDirectory(stormy / "run")).cache
+            cache = build_loop(RunDirectory(stormy / "run")).parts.cache
             now = set(cache.keys())
             assert stored <= now, "a stored label disappeared"
             assert all(cache.get(key) is not None for key in now), "a stored label cannot be read"
@@ -548,8 +537,8 @@ def test_committee_selection_beats_random_selection_on_the_toy(tmp_path):
             changes = {"seed": seed, "strategy": strategy, "rounds": 4, "threshold": 1e-9}
             loop = make_loop(tmp_path / f"{strategy}-{seed}", cache=str(tmp_path / "shared"), **changes)
             loop.drive()
-            assert len(loop.training_keys(4)) == 15
-            errors.setdefault(strategy, []).append(loop.run.summary(4)["force_rmse"])
+            assert len(loop.run.rounds.training_keys(4)) == 15
+            errors.setdefault(strategy, []).append(loop.run.rounds.summary(4).force_rmse)
     assert np.log(errors["fill-budget"]).mean() < np.log(0.7) + np.log(errors["random"]).mean()
 
 
@@ -599,14 +588,14 @@ def test_command_line_errors_name_the_fix(tmp_path, capsys):
     assert "al-committee init CONFIG" in capsys.readouterr().err
     path = write_config(tmp_path)
     path.write_text(path.read_text().replace("budget", "bugdet"))
-    assert main(["init", str(path), str(tmp_path / "run")]) == EXIT_ERROR
+    assert main(["init", str(path), str(tmp_path / "run")]) == EXIT_INPUT
     assert "Did you mean 'budget'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     path = write_config(tmp_path, strategy="worst-frist")
-    assert main(["init", str(path), str(tmp_path / "run")]) == EXIT_ERROR
+    assert main(["init", str(path), str(tmp_path / "run")]) == EXIT_INPUT
     assert "Did you mean 'worst-first'" in capsys.readouterr().err
     path = write_config(tmp_path, labels='factory = "al_committee.testing:pair_teecher"')
-    assert main(["run", str(tmp_path / "run"), "--config", str(path)]) == EXIT_ERROR
+    assert main(["run", str(tmp_path / "run"), "--config", str(path)]) == EXIT_INPUT
     assert "Did you mean 'pair_teacher'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()  # a config that leads nowhere leaves nothing behind
 
@@ -633,18 +622,3 @@ def test_spent_walltime_has_its_own_exit_status(tmp_path, capsys, monkeypatch):
 )
 def test_walltime_formats(text, seconds):
     assert parse_walltime(text) == seconds
-
-
-def test_config_values_are_checked():
-    good = {"pool": {"source": "x.xyz"}, "training": {"trainer": "a:b"}, "labels": {"factory": "a:b"}}
-    assert config_from_dict(good).selection.threshold == 0.05
-    for section, key, value, message in [
-        ("selection", "budget", "many", "expected float"),
-        ("selection", "budget", -1, "must be positive"),
-        ("training", "n_members", 1, "cannot disagree"),
-        ("labels", "kind", "vaps", "Did you mean 'vasp'"),
-        ("stop", "max_rounds", True, "expected int"),
-    ]:
-        bad = {**good, section: {**good.get(section, {}), key: value}}
-        with pytest.raises(ValueError, match=message):
-            config_from_dict(bad)

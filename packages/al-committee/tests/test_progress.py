@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from al_committee.progress import NoProgress, RichProgress, log_to_terminal
+from al_committee.cli.terminal import RichProgress, log_to_terminal
+from al_committee.loop.progress import NoProgress
 
 
 def test_bar_shows_count_and_rate():

@@ -10,21 +10,22 @@ from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_committee.config import PoolSettings
-from al_committee.errors import ConfigError, FactoryError, UnknownNameError
+from al_committee.config import PoolSettings, SelectionSettings, SupercellSettings
+from al_committee.errors import ConfigError
 from al_committee.labels.identity import settings_key, structure_key
-from al_committee.selection.descriptors import describe_radially
+from al_committee.selection.crystal_index import Crystal
+from al_committee.selection.descriptors import describe_composition, describe_radially
 from al_committee.selection.diversity import (
     cover_elements,
     farthest_points,
     principal_components,
     representative_points,
 )
-from al_committee.selection.pool import Crystal, Pool, SupercellSettings
-from al_committee.selection.selection import (
+from al_committee.selection.pool import Pool
+from al_committee.selection.rules import (
+    COSTS,
     STRATEGIES,
     ScoredSupercell,
-    SelectionSettings,
     recommend,
     select_supercells,
 )
@@ -36,12 +37,15 @@ def cell(structure, index, score, key=None, n_atoms=8):
 
 
 def choose(scored, known=(), describe=None, seed=0, **options):
+    named = SelectionSettings(**options)
     return select_supercells(
         scored,
-        SelectionSettings(**options),
+        named,
         known_keys=known,
         rng=np.random.default_rng(seed),
         describe=describe or (lambda s: np.array([[float(x.index)] for x in s])),
+        strategy=STRATEGIES[named.strategy],
+        cost=COSTS[named.cost],
     )
 
 
@@ -131,15 +135,22 @@ def test_random_strategy_ignores_the_score_and_follows_its_seed():
     assert first != choose(scored, strategy="random", budget=10, seed=2).selected
 
 
-def test_names_are_looked_up_with_help():
-    with pytest.raises(UnknownNameError, match="Did you mean 'worst-first'"):
-        choose([cell("A", 0, 1.0)], strategy="worst_first")
-    with pytest.raises(FactoryError, match="no_such_module"):
-        choose([cell("A", 0, 1.0)], strategy="no_such_module:thing")
-    chosen = choose([cell("A", 0, 1.0)], strategy="al_committee.selection.selection:order_worst_first")
-    assert len(chosen.selected) == 1
-    with pytest.raises(ConfigError, match="registered twice"):
-        STRATEGIES.register("random")(lambda *a: [])
+@pytest.mark.parametrize("bad", ["twice", "known"])
+def test_a_strategy_is_held_to_what_it_may_choose(bad):
+    scored = [cell("A", 0, 1.0), cell("B", 0, 1.0, key="known")]
+
+    def strategy(choice):
+        return [*choice.recommended, *choice.recommended] if bad == "twice" else scored
+
+    with pytest.raises(ValueError, match="chose a supercell twice"):
+        select_supercells(
+            scored,
+            SelectionSettings(),
+            known_keys={"known"},
+            rng=np.random.default_rng(0),
+            describe=lambda s: np.zeros((len(s), 1)),
+            strategy=strategy,
+        )
 
 
 def test_scores_that_are_no_numbers_are_refused():
@@ -243,8 +254,8 @@ def test_start_set_by_name(method):
     pool = Pool(crystals, SupercellSettings(n_supercells=2, min_length=0.0))
     settings = PoolSettings(start_labels=4, start_method=method)
     for seed in range(5):
-        chosen = choose_start_set(pool, pool.structure_ids, settings, descriptor="composition", seed=seed)
-        again = choose_start_set(pool, pool.structure_ids, settings, descriptor="composition", seed=seed)
+        chosen = choose_start_set(pool, pool.structure_ids, settings, descriptor=describe_composition, seed=seed)
+        again = choose_start_set(pool, pool.structure_ids, settings, descriptor=describe_composition, seed=seed)
         assert chosen == again
         names = {s.structure_id for s in chosen}
         assert len(names) == 4

@@ -2,12 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from screen_cli.errors import ScreenError
 from screen_cli.plugins.hookspecs import hookimpl
+from screen_cli.plugins.manager import installed_plugins
 from screen_cli.plugins.records import CalculatorPlugin, CommandPlugin, PropertyPlugin
 
-__all__ = ["screen_calculators", "screen_commands", "screen_properties"]
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.abc import GetPropertiesMixin
+
+    from al_committee.committee.protocols import Trainer
+
+__all__ = ["registered_calculator", "run_al", "screen_calculators", "screen_commands", "screen_properties"]
+
+
+class RegisteredNames:
+    """What screen-cli knows by name, for a loop's configuration."""
+
+    def trainer(self, name: str, options: Mapping[str, object]) -> Trainer:
+        """Make a registered trainer.
+
+        Raises
+        ------
+        ConfigError
+            No such trainer, or it does not take the options.
+        """
+        from al_committee.errors import ConfigError
+
+        try:
+            trainer: Trainer = installed_plugins().get("trainers", name).load()(**options)
+        except (ScreenError, TypeError, ValueError, ImportError) as error:
+            raise ConfigError(f"training.trainer = {name!r}: {error}") from error
+        return trainer
+
+    def calculator(self, name: str) -> tuple[str, Mapping[str, object]]:
+        """Give what makes a registered calculator in any process of this environment."""
+        from al_committee.errors import ConfigError
+
+        if not name.startswith("ase:"):
+            try:
+                installed_plugins().get("calculators", name)
+            except ScreenError as error:
+                raise ConfigError(f"labels.factory = {name!r}: {error}") from error
+        return "al_committee._screen:registered_calculator", {"name": name}
+
+    def crystals(self, name: str, options: Mapping[str, object]) -> Iterable[tuple[str, Atoms, str]]:
+        """Yield (id, cell, prototype) from a registered source of structures."""
+        from al_committee.errors import ConfigError
+
+        try:
+            for structure in installed_plugins().get("structure_sources", name).load()(**options):
+                prototype = str(structure.metadata.get("prototype") or "")
+                yield structure.provider_id, structure.atoms, prototype
+        except (ScreenError, TypeError) as error:
+            raise ConfigError(f"pool.source = {name!r}: {error}") from error
+
+
+def registered_calculator(name: str, options: Mapping[str, object]) -> GetPropertiesMixin:
+    """Make a registered calculator, in this process or a worker's."""
+    from screen_cli.calculators.registered import make_calculator
+
+    calculator: GetPropertiesMixin = make_calculator(name, options)
+    return calculator
+
+
+def run_al(argv: Sequence[str]) -> int:
+    """Run ``screen-cli al``: al-committee's own command line, which learns the names that screen-cli knows."""
+    from al_committee.cli import main
+
+    return main(argv, names=RegisteredNames())
 
 
 @hookimpl
@@ -16,7 +82,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
     yield CommandPlugin(
         name="al",
         summary="Active learning: committee, selection, labelling, the closed loop.",
-        factory="al_committee.cli:main",
+        factory="al_committee._screen:run_al",
     )
 
 

@@ -1,195 +1,265 @@
-"""Configuration of a loop: frozen dataclasses read from TOML; an unknown key is an error."""
+"""Configuration of a loop: frozen records read from TOML, every fault named with its line.
+
+:mod:`al_committee.settings_file` does the reading and checking; ``al-committee template`` and the reference page are
+generated from the descriptions here.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from al_committee.errors import ConfigError, suggest_names
-from al_committee.selection.pool import SupercellSettings
-from al_committee.selection.selection import SelectionSettings
+from al_committee.settings_file import (
+    commented_file,
+    make_settings,
+    read_settings_file,
+    reference_page,
+    reference_table,
+    setting,
+    settings_record,
+    settings_to_dict,
+)
 
 __all__ = [
+    "SAFE_CHANGES",
     "LabelSettings",
     "LoopConfig",
     "PoolSettings",
+    "RestSettings",
+    "SelectionSettings",
     "StopSettings",
+    "SupercellKind",
+    "SupercellSettings",
     "TrainingSettings",
     "config_differences",
     "config_from_dict",
     "read_config",
+    "settings_reference",
+    "template",
 ]
 
 
-@dataclass(frozen=True)
+@settings_record
 class PoolSettings:
-    """Where crystals come from and what is held out.
+    """Where crystals come from and what is held out. The source is read once, into the run's own index."""
 
-    Parameters
-    ----------
-    source
-        A file that ASE reads (relative to the config file), or ``module:attr`` of a function that yields
-        ``(id, Atoms)``.
-    options
-        Keywords of that function.
-    test_structures
-        Crystals set aside before anything else: never in the pool, labelled once, the fixed test set.
-    start_labels
-        Supercells labelled in round 0.
-    start_method
-        ``representative`` (principal components and k-means, as the paper recommends), ``random`` (as the
-        paper did) or ``elements`` (random, but first crystals that together hold every element).
-    """
+    source: str = setting(
+        "",
+        'A file that ASE reads (relative to the config file), "module:attr" of a function that yields (id, Atoms) or '
+        "(id, Atoms, metadata), or, under screen-cli, a registered source of structures.",
+    )
+    options: dict[str, Any] = setting({}, "Keywords of that function or source.")
+    most_crystals: int = setting(0, "Crystals read at most; 0: all.", ge=0)
+    test_structures: int = setting(
+        4, "Crystals set aside before anything else and labelled once: the fixed test set.", ge=0
+    )
+    held_out_share: float = setting(
+        0.0,
+        "Share of the compounds held out by a hash of their reduced formula, all polymorphs alike; the test set is "
+        "drawn from them. 0: the test set alone is held out, drawn at random.",
+        ge=0,
+        lt=1,
+    )
+    held_out_formulas: str = setting("", "File of further formulas to hold out, separated by space or line.")
+    start_labels: int = setting(8, "Supercells labelled in round 0.", ge=1)
+    start_method: Literal["representative", "random", "elements"] = setting(
+        "representative",
+        "Choice of those: principal components and k-means (the paper recommends it), at random (as the paper did), or "
+        "at random, but first crystals that together hold every element.",
+    )
 
-    source: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    test_structures: int = 4
-    start_labels: int = 8
-    start_method: str = "representative"
+
+@settings_record
+class SupercellKind:
+    """One kind of supercell: displaced, and strained or sheared or not."""
+
+    name: str = setting("displaced", "Written into each label as info['kind'].", min_length=1)
+    count: int = setting(1, "Supercells of this kind per crystal.", ge=1)
+    displacement: float = setting(0.03, "Length by which every atom is moved, in a random direction, Å.", gt=0, le=1)
+    volume: float = setting(0.0, "Largest change of the logarithm of the volume, either way.", ge=0, le=0.5)
+    shear: float = setting(0.0, "Largest random strain, either way.", ge=0, le=0.2)
 
 
-@dataclass(frozen=True)
+@settings_record
+class SupercellSettings:
+    """How supercells are made from a crystal."""
+
+    n_supercells: int = setting(4, "Displaced supercells per crystal, where no kinds are given.", ge=1)
+    displacement: float = setting(0.03, "Length of each atom's displacement, where no kinds are given, Å.", gt=0, le=1)
+    kinds: list[SupercellKind] = setting(
+        [], "Kinds of supercells, each a table [[supercells.kinds]]: name, count, displacement, volume, shear."
+    )
+    min_length: float = setting(8.0, "The cell is repeated until each lattice vector is this long, Å; 0: not.", ge=0)
+    n_atoms: int = setting(
+        0, "Instead: repeat along the shortest axis up to about this many atoms; 0: by min_length.", ge=0
+    )
+    max_atoms: int = setting(128, "Supercells that would be larger are repeated less.", ge=1)
+    pairs: bool = setting(False, "Make odd supercells of a kind the mirror image (−u) of the even one before.")
+    seed: int = setting(0, "Seed of the random directions.", ge=0)
+
+    @property
+    def all_kinds(self) -> tuple[SupercellKind, ...]:
+        """The kinds, in order; one plain kind where none is given."""
+        plain = SupercellKind(name="displaced", count=self.n_supercells, displacement=self.displacement)
+        return tuple(self.kinds) or (plain,)
+
+    @property
+    def n_per_crystal(self) -> int:
+        """Supercells of each crystal."""
+        return sum(kind.count for kind in self.all_kinds)
+
+
+@settings_record
+class RestSettings:
+    """Relaxation of the pool's crystals by the committee's mean before they are displaced."""
+
+    enabled: bool = setting(False, "Label at rest where the committee believes it, from round 1 on.")
+    max_steps: int = setting(30, "Steps of the optimiser; a crystal not at rest by then is left as it was.", ge=1)
+    fmax: float = setting(0.02, "At rest: largest force, and stress times volume per atom, eV/Å and eV.", gt=0)
+    max_step: float = setting(0.1, "Longest step of an atom, Å.", gt=0, le=1)
+    max_volume_change: float = setting(0.5, "A crystal whose volume changes by more than this share is lost.", gt=0)
+    max_deviation: float = setting(
+        0.0, "Disagreement at rest above this (eV/Å) means that the committee does not believe it; 0: not asked.", ge=0
+    )
+    symprec: float = setting(1e-3, "Distance tolerance for the symmetry that is kept, Å.", gt=0, le=0.5)
+
+
+@settings_record
+class SelectionSettings:
+    """How labels are chosen."""
+
+    strategy: str = setting(
+        "worst-first",
+        "worst-first (the paper's rule, largest ε first), diverse (then farthest points among the recommended), "
+        'fill-budget (largest ε first, also below the threshold), random (the baseline), or "module:attr".',
+    )
+    threshold: float = setting(0.05, "Recommend a crystal above this score, eV/Å (the paper: 0.05).", ge=0)
+    percentile: float = setting(100.0, "100 scores a supercell by its worst atom (the paper).", gt=0, le=100)
+    budget: float = setting(20.0, "Cost that one round may spend; with the default cost, labels.", gt=0)
+    cost: str = setting("labels", 'labels (1 each), atoms, atoms-cubed (DFT\'s scaling), or "module:attr".')
+    upper_bound: float = setting(0.0, "Set crystals aside whose score exceeds this, eV/Å; 0: off.", ge=0)
+    per_structure: int = setting(1, "Supercells of one crystal taken in a round (the paper: 1).", ge=1)
+    descriptor: str = setting("radial", 'radial, composition or "module:attr", for diverse and the start set.')
+    batch_atoms: int = setting(2048, "Atoms that the committee is asked about together.", ge=1)
+
+
+@settings_record
 class LabelSettings:
-    """The source of labels.
+    """The source of labels."""
 
-    Parameters
-    ----------
-    kind
-        ``calculator`` (in this process), ``workers`` (in worker processes), ``vasp`` or ``espresso`` (file
-        exchange).
-    factory
-        ``module:attr`` that makes the ASE calculator, for the first two kinds.
-    options
-        Keywords of the factory; for ``vasp`` the parameters of ASE's Vasp calculator; for ``espresso``
-        ``input_data``, ``pseudopotentials``, ``kpts``.
-    version
-        Anything that tells otherwise equal settings apart (a code version, a functional's patch).
-    cache
-        Folder of labels, shared by all runs; empty for ``$AL_COMMITTEE_LABELS`` or the user's data folder.
-    n_workers
-        Worker processes.
-    timeout_s
-        Limit per label in worker processes, s; 0 for none.
-    threads
-        Threads per worker process.
-    folder
-        For file exchange, relative to the run directory.
-    stale_hours
-        For file exchange: unfinished outputs untouched for this long count as failed; 0 waits for ever.
-    collect_share
-        For file exchange: go on with the round once this share of its labels is in; late ones join the next
-        round.
-    max_failed_share
-        Stop the loop when more of the attempted labels have failed.
-    min_attempts
-        Attempts before that limit is applied.
-    """
+    kind: Literal["workers", "calculator", "vasp", "espresso"] = setting(
+        "workers",
+        "workers (processes of this or another environment), calculator (in this process), vasp or espresso (files).",
+    )
+    factory: str = setting(
+        "",
+        'For the first two: "module:attr" that makes an ASE calculator or an object with predict(structures), or, '
+        "under screen-cli, a registered calculator.",
+    )
+    options: dict[str, Any] = setting(
+        {},
+        "Keywords of the factory; vasp: parameters of ASE's Vasp; espresso: input_data, pseudopotentials, kpts.",
+    )
+    version: str = setting("", "Anything that tells otherwise equal settings apart.")
+    python: str = setting("", "Interpreter of the environment that the workers run in; empty: this one.")
+    path: list[str] = setting([], "Folders where the factory's module lies, relative to the config file.")
+    cache: str = setting("", "Folder of labels of all runs; empty: $AL_COMMITTEE_LABELS or the user's data folder.")
+    n_workers: int = setting(1, "Worker processes.", ge=1, le=1024)
+    batch: int = setting(1, "Structures per call, for sources with predict(structures).", ge=1)
+    timeout_s: float = setting(0.0, "Limit per label in worker processes, s; 0: none.", ge=0)
+    start_timeout_s: float = setting(600.0, "Limit for the start of a worker, s.", gt=0)
+    threads: int = setting(1, "Threads per worker process.", ge=1)
+    folder: str = setting("exchange", "Of file exchange, relative to the run directory.")
+    stale_hours: float = setting(
+        0.0, "File exchange: an unfinished output untouched for this long has failed; 0: wait for ever.", ge=0
+    )
+    collect_share: float = setting(
+        1.0, "File exchange: go on once this share of a round's labels is in; late ones join the next.", gt=0, le=1
+    )
+    max_failed_share: float = setting(0.3, "Stop when more of the attempted labels have failed.", ge=0, le=1)
+    min_attempts: int = setting(5, "Attempts before that limit is applied.", ge=1)
 
-    kind: str = "calculator"
-    factory: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    version: str = ""
-    cache: str = ""
-    n_workers: int = 2
-    timeout_s: float = 0.0
-    threads: int = 1
-    folder: str = "exchange"
-    stale_hours: float = 0.0
-    collect_share: float = 1.0
-    max_failed_share: float = 0.3
-    min_attempts: int = 5
+    def __post_init__(self) -> None:
+        if self.kind in ("workers", "calculator") and not self.factory:
+            raise ValueError(f"kind = '{self.kind}' needs factory = 'module:attr', what makes the labels.")
 
 
-@dataclass(frozen=True)
+@settings_record
 class TrainingSettings:
-    """The learner.
+    """The learner."""
 
-    Parameters
-    ----------
-    trainer
-        ``module:attr`` of a trainer (:class:`al_committee.protocols.Trainer`) or of a class or function that
-        makes one.
-    options
-        Keywords for making it.
-    n_members
-        Size of the committee (the paper: 5).
-    warm_start
-        Start each round from the last round's models; otherwise from scratch.
-    validation_share
-        Of the labels; a label stays on its side in all rounds, but one that alone holds an element is trained on.
-    keep_partial
-        Leave an interrupted training's files in place, for trainers that resume from them. The loop's course
-        is then only as reproducible as that trainer's resumption.
-    """
-
-    trainer: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    n_members: int = 5
-    warm_start: bool = True
-    validation_share: float = 0.1
-    keep_partial: bool = False
+    trainer: str = setting(
+        "",
+        '"module:attr" of a trainer or of what makes one, or, under screen-cli, a registered trainer.',
+        min_length=1,
+    )
+    options: dict[str, Any] = setting({}, "Keywords for making it.")
+    n_members: int = setting(5, "Size of the committee (the paper: 5); one model cannot disagree.", ge=2)
+    warm_start: bool = setting(True, "Start each round from the last round's models; otherwise from scratch.")
+    validation_share: float = setting(
+        0.1,
+        "Of the labels; a label stays on its side in all rounds, but one that alone holds an element is trained on.",
+        ge=0,
+        lt=1,
+    )
+    largest_force: float = setting(0.0, "Labels with a larger force are not trained on, eV/Å; 0: all are.", ge=0)
+    keep_partial: bool = setting(
+        False,
+        "Leave an interrupted training's files in place, for trainers that resume from them; the loop's course is then "
+        "only as reproducible as that.",
+    )
 
 
-@dataclass(frozen=True)
+@settings_record
 class StopSettings:
-    """When to stop and publish.
+    """When to stop and publish."""
 
-    Parameters
-    ----------
-    max_rounds
-        Active-learning rounds after round 0.
-    max_labels
-        Labels attempted in all rounds, test set not counted; 0 for no limit.
-    constant_rounds
-        Stop when the number recommended has been near constant over this many rounds; 0 switches it off.
-    constant_tolerance
-        Near constant: changes of at most this share of the pool's structures.
-    below_threshold
-        Stop when nothing is recommended any more.
-    """
-
-    max_rounds: int = 7
-    max_labels: int = 0
-    constant_rounds: int = 2
-    constant_tolerance: float = 0.02
-    below_threshold: bool = True
+    max_rounds: int = setting(7, "Active-learning rounds after round 0.", ge=0)
+    max_labels: int = setting(0, "Labels attempted in all rounds, test set not counted; 0: no limit.", ge=0)
+    max_hours: float = setting(0.0, "Hours that scoring, labels and training took in all; 0: no limit.", ge=0)
+    constant_rounds: int = setting(
+        2, "Stop when the number recommended is near constant over this many rounds; 0: off.", ge=0
+    )
+    constant_tolerance: float = setting(
+        0.02, "Near constant: changes of at most this share of the pool's crystals.", ge=0, le=1
+    )
+    below_threshold: bool = setting(True, "Stop when nothing is recommended any more.")
 
 
-@dataclass(frozen=True)
+@settings_record
 class LoopConfig:
-    """A whole loop.
+    """A whole loop."""
 
-    Parameters
-    ----------
-    seed
-        Of every random choice; two runs of one config take the same course.
-    pool, supercells, selection, labels, training, stop
-        The sections.
-    """
+    seed: int = setting(0, "Of every random choice; two runs of one config take the same course.", ge=0)
+    pool: PoolSettings = setting(PoolSettings, "Where crystals come from and what is held out.")
+    supercells: SupercellSettings = setting(SupercellSettings, "How supercells are made from a crystal.")
+    rest: RestSettings = setting(RestSettings, "Relaxation by the committee's mean.")
+    selection: SelectionSettings = setting(SelectionSettings, "How labels are chosen.")
+    labels: LabelSettings = setting(LabelSettings, "The source of labels.")
+    training: TrainingSettings = setting(TrainingSettings, "The learner.")
+    stop: StopSettings = setting(StopSettings, "When to stop and publish.")
 
-    seed: int = 0
-    pool: PoolSettings = field(default_factory=PoolSettings)
-    supercells: SupercellSettings = field(default_factory=SupercellSettings)
-    selection: SelectionSettings = field(default_factory=SelectionSettings)
-    labels: LabelSettings = field(default_factory=LabelSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    stop: StopSettings = field(default_factory=StopSettings)
+    def __post_init__(self) -> None:
+        for section, key in (("pool", "source"), ("training", "trainer")):
+            if not getattr(getattr(self, section), key):
+                raise ValueError(f"{section}.{key} is missing: the loop needs it.")
 
     def to_dict(self) -> dict[str, Any]:
         """Resolved configuration, JSON-like, defaults included."""
-        return dataclasses.asdict(self)
+        return settings_to_dict(self)
 
 
-START_METHODS = ("representative", "random", "elements")
 SAFE_CHANGES = (
     "stop.",
     "selection.budget",
+    "selection.batch_atoms",
     "labels.n_workers",
+    "labels.batch",
+    "labels.python",
+    "labels.path",
     "labels.timeout_s",
+    "labels.start_timeout_s",
     "labels.threads",
     "labels.stale_hours",
     "labels.collect_share",
@@ -205,18 +275,13 @@ def read_config(path: Path) -> LoopConfig:
     Raises
     ------
     ConfigError
-        Missing file, invalid TOML, unknown key, wrong type, impossible value.
+        Missing file, invalid TOML, and every unknown key, wrong type and impossible value at once, with lines.
     """
-    try:
-        raw = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"config file {path} does not exist.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no valid TOML: {error}") from error
-    return config_from_dict(raw, str(path))
+    file = read_settings_file(path)
+    return make_settings(LoopConfig, file.tables, file)
 
 
-def config_from_dict(raw: Mapping[str, Any], source: str = "config") -> LoopConfig:
+def config_from_dict(raw: Mapping[str, object], source: str = "config") -> LoopConfig:
     """Build the configuration from nested mappings.
 
     Raises
@@ -224,78 +289,29 @@ def config_from_dict(raw: Mapping[str, Any], source: str = "config") -> LoopConf
     ConfigError
         Unknown key, wrong type, impossible value.
     """
-    config: LoopConfig = _build(LoopConfig, raw, source, "")
-    _check_values(config, source)
-    return config
+    return make_settings(LoopConfig, raw, source)
 
 
-def _build(kind: Any, raw: Mapping[str, Any], source: str, prefix: str) -> Any:
-    """Build one dataclass; sections are dataclasses themselves."""
-    hints = get_type_hints(kind)
-    values = {}
-    for key, value in raw.items():
-        name = f"{prefix}{key}"
-        if key not in hints:
-            what = "section or key" if not prefix else f"key of [{prefix[:-1]}]"
-            raise ConfigError(f"{source}: {suggest_names(what, key, hints)}")
-        hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{source}: {name} is {value!r}, expected a table [{name}].")
-            values[key] = _build(hint, value, source, f"{name}.")
-        else:
-            values[key] = _converted(value, hint, name, source)
-    return kind(**values)
+def template() -> str:
+    """Write a commented TOML file with every key."""
+    heading = ["A loop of al-committee. Remove the # where the value is not the default."]
+    return commented_file(LoopConfig, heading)
 
 
-def _converted(value: Any, hint: Any, name: str, source: str) -> Any:
-    """Check a value's type; integers pass for floats, nothing else is bent."""
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    expected = get_origin(hint) or hint
-    if get_args(hint) and expected is not None and not isinstance(expected, type):
-        return value
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        wanted = getattr(expected, "__name__", str(expected))
-        raise ConfigError(f"{source}: {name} is {value!r}, expected {wanted}.")
-    return value
-
-
-def _check_values(config: LoopConfig, source: str) -> None:
-    """Refuse impossible values, each with its reason."""
-    rules = [
-        (bool(config.pool.source), "pool.source is empty; name a file or module:attr"),
-        (bool(config.training.trainer), "training.trainer is empty; name a trainer as module:attr"),
-        (
-            config.pool.start_labels >= 1,
-            "pool.start_labels must be at least 1: the first committee needs labels",
-        ),
-        (
-            config.pool.start_method in START_METHODS,
-            suggest_names("pool.start_method", config.pool.start_method, START_METHODS),
-        ),
-        (
-            config.labels.kind in ("calculator", "workers", "vasp", "espresso"),
-            suggest_names("labels.kind", config.labels.kind, ("calculator", "workers", "vasp", "espresso")),
-        ),
-        (
-            config.labels.kind not in ("calculator", "workers") or bool(config.labels.factory),
-            f"labels.kind = {config.labels.kind!r} needs labels.factory = 'module:attr'",
-        ),
-        (config.training.n_members >= 2, "training.n_members must be at least 2: one model cannot disagree"),
-        (0 <= config.training.validation_share < 1, "training.validation_share must lie in [0, 1)"),
-        (0 < config.labels.collect_share <= 1, "labels.collect_share must lie in (0, 1]"),
-        (0 <= config.labels.max_failed_share <= 1, "labels.max_failed_share must lie in [0, 1]"),
-        (config.selection.budget > 0, "selection.budget must be positive"),
-        (0 < config.selection.percentile <= 100, "selection.percentile must lie in (0, 100]"),
-        (config.stop.max_rounds >= 0, "stop.max_rounds must not be negative"),
+def settings_reference() -> str:
+    """Write the reference page of all settings."""
+    opening = [
+        "Every key of a loop's TOML file, made from `al_committee.config`; `al-committee template` prints the file.",
+        "An unknown key, a wrong type or an impossible value is an error that names the line, all faults at once.",
+        "`seed`, at the top of the file, is the seed of every random choice.",
     ]
-    for holds, message in rules:
-        if not holds:
-            raise ConfigError(f"{source}: {message}.")
+    page = reference_page(LoopConfig, "al-committee: settings", opening)
+    return page + "\n".join(["", "### [[supercells.kinds]]", "", *reference_table(SupercellKind)]) + "\n"
 
 
-def config_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def config_differences(
+    old: Mapping[str, object], new: Mapping[str, object], prefix: str = ""
+) -> dict[str, tuple[object, object]]:
     """Compare two nested configurations.
 
     Returns
@@ -303,7 +319,7 @@ def config_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: s
     dict
         ``"section.key"`` to ``(old, new)``.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, tuple[object, object]] = {}
     for key in sorted(set(old) | set(new)):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):

@@ -1,7 +1,7 @@
 """The committee as an ASE calculator: mean of the members, and their disagreement on every atom.
 
 Members are ASE calculators of any kind, batched committees (anything with ``predict_committee``, see
-:class:`~al_committee.protocols.BatchedCommittee`) or a mixture. Equal calculators that offer
+:class:`~al_committee.committee.protocols.BatchedCommittee`) or a mixture. Equal calculators that offer
 ``batched_committee`` are fused into one pass.
 """
 
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from al_committee.committee.disagreement import committee_mean, force_deviation, scalar_spread, tensor_spread
 from al_committee.committee.member import FusedMembers, SingleMember, check_declarations, check_scales
+from al_committee.committee.protocols import BatchedCommittee, OffersBatchedCommittee
 from al_committee.errors import CommitteeMemberError
-from al_committee.protocols import BatchedCommittee, OffersBatchedCommittee
 
 __all__ = ["CommitteeCalculator", "CommitteePrediction"]
 
@@ -230,7 +230,7 @@ class CommitteeCalculator(Calculator):
         return predictions
 
     def predict_committee(self, structures: Sequence[Atoms]) -> dict[str, Any]:
-        """Offer the members' predictions as a :class:`~al_committee.protocols.BatchedCommittee` does."""
+        """Offer the members' predictions as a :class:`~al_committee.committee.protocols.BatchedCommittee` does."""
         predictions = self.evaluate(structures)
         energies = None
         if predictions and all(prediction.energies is not None for prediction in predictions):

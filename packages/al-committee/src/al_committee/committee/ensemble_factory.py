@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from al_committee.committee.calculator import CommitteeCalculator
+from al_committee.committee.references import load_attribute
 from al_committee.errors import ConfigError
-from al_committee.registry import load_attribute
 
 __all__ = ["make_committee"]
 

@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from al_committee.committee.protocols import BatchedCommittee
 from al_committee.errors import CommitteeMemberError
-from al_committee.protocols import BatchedCommittee
 
 __all__ = ["FusedMembers", "SingleMember", "check_declarations", "check_scales"]
 

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from al_committee.errors import StructureError
 
-__all__ = ["IDENTITY_RULE", "bare_structure", "earlier_settings_key", "settings_key", "structure_key", "with_notes"]
+__all__ = [
+    "IDENTITY_RULE",
+    "bare_structure",
+    "decode_structure",
+    "earlier_settings_key",
+    "encode_structure",
+    "settings_key",
+    "structure_key",
+    "with_notes",
+]
 
 IDENTITY_RULE = 2
 """1 let constraints reach the source of labels, so that fixed atoms could be labelled with a force of zero."""
@@ -69,6 +78,40 @@ def with_notes(atoms: Atoms) -> Atoms:
     plain = {key: value for key, value in atoms.info.items() if isinstance(value, str | int | float | bool)}
     bare.info = {**plain, **bare.info}
     return bare
+
+
+def encode_structure(atoms: Atoms) -> str:
+    """Write a structure and its notes as one line of JSON, every digit kept."""
+    bare = with_notes(atoms)
+    value: dict[str, object] = {
+        "numbers": bare.numbers.tolist(),
+        "positions": bare.positions.tolist(),
+        "cell": bare.cell.array.tolist(),
+        "pbc": np.asarray(bare.pbc).tolist(),
+        "info": {k: v.item() if isinstance(v, np.generic) else v for k, v in bare.info.items()},
+    }
+    value.update({name: bare.get_array(name).tolist() for name in DETERMINING_ARRAYS if bare.has(name)})
+    return json.dumps(value)
+
+
+def decode_structure(text: str) -> Atoms:
+    """Read what :func:`encode_structure` wrote.
+
+    Raises
+    ------
+    StructureError
+        When the text is something else.
+    """
+    try:
+        value = json.loads(text)
+        atoms = Atoms(value["numbers"], positions=value["positions"], cell=value["cell"], pbc=value["pbc"])
+        atoms.info = dict(value["info"])
+        for name in DETERMINING_ARRAYS:
+            if name in value:
+                atoms.set_array(name, np.asarray(value[name], dtype=np.float64))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StructureError(f"a stored structure cannot be read ({type(error).__name__}: {error}).") from error
+    return atoms
 
 
 def _determines(value: Any) -> bool:

@@ -1,29 +1,28 @@
-"""The label desk of a run: obtaining labels through the cache, quarantine, and the limit on failures."""
+"""The label queue of a run: obtaining labels through the cache, quarantine, and the limit on failures."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from ase import Atoms
-
-from al_committee.errors import RunStateError, TooManyFailedLabelsError
-from al_committee.interruption import PausedError, StopWatch
-from al_committee.labels.cache import LabelCache
+from al_committee.errors import TooManyFailedLabelsError
+from al_committee.labels.cache import LabelCache, LazyLabels
 from al_committee.labels.calculator_labeller import Labeller
 from al_committee.labels.obtain import label_through_cache
 from al_committee.labels.outcome import LabelOutcome, LabelRequest
+from al_committee.loop.interruption import PausedError, StopWatch
+from al_committee.loop.progress import NoProgress, Progress
+from al_committee.loop.records import LabelsRecord
 from al_committee.loop.run_directory import RunDirectory
-from al_committee.progress import NoProgress, Progress
 
-__all__ = ["LabelDesk"]
+__all__ = ["LabelQueue"]
 
 logger = logging.getLogger(__name__)
 
 
-class LabelDesk:
+class LabelQueue:
     """Everything a run does with labels.
 
     Parameters
@@ -38,6 +37,8 @@ class LabelDesk:
         When to stop cleanly.
     progress
         Told about every label.
+    on_label
+        Called after every label with how many of how many are there and the seconds since the first was asked for.
     """
 
     def __init__(
@@ -47,42 +48,61 @@ class LabelDesk:
         cache: LabelCache,
         stop: StopWatch,
         progress: Progress | None = None,
+        on_label: Callable[[str, int, int, float], None] = lambda what, done, total, seconds: None,
     ) -> None:
         self.run, self.labeller, self.cache, self.stop = run, labeller, cache, stop
         self.progress = progress or NoProgress()
+        self.on_label = on_label
 
-    def obtain(self, requests: Sequence[LabelRequest], what: str) -> dict[str, Any]:
-        """Label through the cache; quarantine failures; pause while too many are outstanding."""
+    def obtain(self, requests: Sequence[LabelRequest], what: str) -> LabelsRecord:
+        """Label through the cache; quarantine failures; pause while too many are outstanding.
+
+        Raises
+        ------
+        PausedError
+            A signal, the walltime, or too many labels outstanding.
+        TooManyFailedLabelsError, LabelSourceError
+            When the source of labels is broken.
+        """
         by_key = {request.key: request for request in requests}
-        failed = [key for key in by_key if key in self.run.failed()]
-        done: list[str] = []
+        failed = {key for key in by_key if key in self.run.failed()}
+        asked = [request for key, request in by_key.items() if key not in failed]
+        done: set[str] = set()
+        seconds, start = 0.0, time.monotonic()
 
         def quarantine(outcome: LabelOutcome) -> None:
             logger.warning("label of %s failed: %s", by_key[outcome.key].name, outcome.reason)
             self.run.quarantine(by_key[outcome.key], outcome)
 
-        asked = [request for key, request in by_key.items() if key not in failed]
-        with self.progress.step(f"{what}: labels", len(asked)) as advance:
-            for outcome in label_through_cache(asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop):
-                (failed if outcome.failed else done).append(outcome.key)
-                advance(1)
-                if outcome.failed:
-                    self._check_failures(len(done))
-        done = [key for key in by_key if key in set(done)]  # the order asked for, not the order of arrival
-        pending = [key for key in by_key if key not in set(done) | set(failed)]
+        try:
+            with self.progress.step(f"{what}: labels", len(asked)) as advance:
+                for outcome in label_through_cache(
+                    asked, self.labeller, self.cache, on_failure=quarantine, stop=self.stop
+                ):
+                    (failed if outcome.failed else done).add(outcome.key)
+                    seconds += outcome.seconds
+                    advance(1)
+                    self.on_label(what, len(done) + len(failed), len(by_key), time.monotonic() - start)
+                    if outcome.failed:
+                        self._check_failures(len(done))
+        finally:
+            self.labeller.close()
+        pending = [key for key in by_key if key not in done and key not in failed]
         if pending:
             self.stop.pause_if_asked()
-            if len(done) + len(failed) < self.run.config.labels.collect_share * len(by_key) - 1e-9:
+            if len(by_key) - len(pending) < self.run.config.labels.collect_share * len(by_key) - 1e-9:
                 raise PausedError(
                     f"{len(pending)} of {len(by_key)} labels of {what} are outstanding; run resume when "
                     "more of them are there."
                 )
-        return {"done": done, "failed": sorted(failed), "pending": pending}
+        ordered = tuple(key for key in by_key if key in done)  # the order asked for, not the order of arrival
+        return LabelsRecord(ordered, tuple(sorted(failed)), tuple(pending), seconds)
 
     def _check_failures(self, done_now: int) -> None:
         """Stop the loop when the share of failed labels passes its limit."""
         failed = len(self.run.failed())
-        done = done_now + sum(len((self.run.record(n, "labels") or {"done": []})["done"]) for n in self.run.rounds())
+        records = (self.run.rounds.labels(n) for n in self.run.rounds.numbers())
+        done = done_now + sum(len(record.done) for record in records if record is not None)
         settings = self.run.config.labels
         if failed + done >= settings.min_attempts and failed > settings.max_failed_share * (failed + done):
             raise TooManyFailedLabelsError(
@@ -92,20 +112,11 @@ class LabelDesk:
             )
 
     def common_reasons(self) -> str:
-        """The most frequent reasons of failure."""
-        reasons = Counter(record["reason"].split("\n")[0][:160] for record in self.run.failed().values())
+        """Give the most frequent reasons of failure in a sentence."""
+        reasons = Counter(record.reason.split("\n")[0][:160] for record in self.run.failed().values())
         listed = "; ".join(f"{count}× {reason}" for reason, count in reasons.most_common(3))
         return f"Most frequent: {listed}. All reasons are in {self.run.path / 'failed'}."
 
-    def labelled(self, keys: Iterable[str]) -> list[Atoms]:
-        """Read labels that records say exist."""
-        found = []
-        for key in keys:
-            atoms = self.cache.get(key)
-            if atoms is None:
-                raise RunStateError(
-                    f"label {key} is recorded as done but {self.cache.path(key)} is gone or damaged. Bring "
-                    "the file back, or redo the labels step of its round: it is computed again."
-                )
-            found.append(atoms)
-        return found
+    def labelled(self, keys: Sequence[str]) -> LazyLabels:
+        """Labels that records say exist, read when they are looked at."""
+        return LazyLabels(self.cache, keys)

@@ -7,31 +7,26 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ase import Atoms
+import numpy as np
 
 from al_committee.atomic_file import write_json
 from al_committee.committee.calculator import CommitteeCalculator
+from al_committee.committee.protocols import Trainer
 from al_committee.errors import RunStateError, TrainerError
+from al_committee.labels.cache import LazyLabels
+from al_committee.labels.outcome import labelled_forces
+from al_committee.loop.records import ClosingRecord, ModelsRecord, write_record
 from al_committee.loop.run_directory import RunDirectory
-from al_committee.protocols import Trainer
 
 __all__ = ["check_models", "load_committee", "model_paths", "publish", "split_labels", "train_round"]
 
 logger = logging.getLogger(__name__)
 
 
-def train_round(
-    run: RunDirectory,
-    trainer: Trainer,
-    number: int,
-    keys: Sequence[str],
-    labelled: Callable[[Iterable[str]], list[Atoms]],
-    seed: int,
-) -> dict[str, Any]:
+def train_round(run: RunDirectory, trainer: Trainer, number: int, labels: LazyLabels, seed: int) -> ModelsRecord:
     """Train a round's committee.
 
     Parameters
@@ -42,27 +37,20 @@ def train_round(
         The learner.
     number
         The round.
-    keys
-        Labels so far; a share of them, always the same ones, is for validation.
-    labelled
-        Gives labelled structures by key.
+    labels
+        All so far; a share of them, always the same ones, is for validation.
     seed
         Of the training.
-
-    Returns
-    -------
-    dict
-        The round's record of models.
     """
     settings = run.config.training
-    before = (run.record(number - 1, "models") or {}) if number else {}
-    training, validation = split_labels(keys, labelled, settings.validation_share)
-    workdir = run.round_folder(number) / "train"
+    before = run.rounds.models(number - 1)
+    training, validation = split_labels(labels, settings.validation_share, settings.largest_force)
+    workdir = run.rounds.round_folder(number) / "train"
     if not settings.keep_partial:
         shutil.rmtree(workdir, ignore_errors=True)
     workdir.mkdir(parents=True, exist_ok=True)
-    warm = [run.path / path for path in before["models"]] if settings.warm_start and before else None
-    logger.info("round %d: training %d members on %d labels", number, settings.n_members, len(keys))
+    warm = [run.path / path for path in before.models] if settings.warm_start and before is not None else None
+    logger.info("round %d: training %d members on %d labels", number, settings.n_members, len(training))
     start = time.perf_counter()
     paths = trainer.train(
         training,
@@ -72,52 +60,55 @@ def train_round(
         warm_start=warm,
         n_members=settings.n_members,
     )
-    models = check_models(list(paths), workdir, settings.n_members)
-    return {
-        "models": [os.path.relpath(path, run.path) for path in models],
-        "sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in models],
-        "n_training": len(training),
-        "n_validation": len(validation),
-        "seconds": time.perf_counter() - start,
-    }
+    models = check_models(paths, workdir, settings.n_members)
+    return ModelsRecord(
+        tuple(os.path.relpath(path, run.path) for path in models),
+        tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in models),
+        len(training),
+        len(validation),
+        time.perf_counter() - start,
+    )
 
 
-def split_labels(
-    keys: Sequence[str], labelled: Callable[[Iterable[str]], list[Atoms]], share: float
-) -> tuple[list[Atoms], list[Atoms]]:
+def split_labels(labels: LazyLabels, share: float, largest_force: float = 0.0) -> tuple[LazyLabels, LazyLabels]:
     """Put a share of the labels, always the same ones, aside for validation.
 
     A label that alone holds an element stays in training: models that never saw the element could not be asked
-    about it.
+    about it. Labels are read one at a time and not kept.
 
     Parameters
     ----------
-    keys
-        Content keys; their first digits decide.
-    labelled
-        Gives labelled structures by key.
+    labels
+        The first digits of their keys decide.
     share
         Of the labels.
+    largest_force
+        Labels with a larger force, eV/Å, are left out; 0 for none.
 
     Returns
     -------
-    training, validation : list of Atoms
+    training, validation : LazyLabels
     """
-    aside = [key for key in keys if int(key[:8], 16) / 2**32 < share]
-    if len(aside) == len(keys):
+    elements: dict[str, frozenset[str]] = {}
+    for key, atoms in zip(labels.keys, labels, strict=True):
+        if not largest_force or np.abs(labelled_forces(atoms)).max() <= largest_force:
+            elements[key] = frozenset(atoms.get_chemical_symbols())
+    if labels.keys and not elements:
+        raise RunStateError(f"every label has a force above training.largest_force = {largest_force:g} eV/Å.")
+    aside = [key for key in elements if int(key[:8], 16) / 2**32 < share]
+    if len(aside) == len(elements):
         aside = []
     held = set(aside)
-    training = labelled(key for key in keys if key not in held)
-    validation: list[Atoms] = []
-    known = {symbol for atoms in training for symbol in atoms.get_chemical_symbols()}
-    for atoms in labelled(aside):
-        symbols = set(atoms.get_chemical_symbols())
-        (validation if symbols <= known else training).append(atoms)
-        known |= symbols
-    return training, validation
+    training = [key for key in elements if key not in held]
+    known = {symbol for key in training for symbol in elements[key]}
+    validation: list[str] = []
+    for key in aside:
+        (validation if elements[key] <= known else training).append(key)
+        known |= elements[key]
+    return LazyLabels(labels.cache, training), LazyLabels(labels.cache, validation)
 
 
-def check_models(paths: Sequence[Any], workdir: Path, n_members: int) -> list[Path]:
+def check_models(paths: Sequence[Path | str], workdir: Path, n_members: int) -> list[Path]:
     """Hold the trainer to its protocol.
 
     Raises
@@ -144,10 +135,10 @@ def model_paths(run: RunDirectory, number: int) -> list[Path]:
     RunStateError
         When the round is not trained, or a file is gone.
     """
-    record = run.record(number, "models")
+    record = run.rounds.models(number)
     if record is None:
         raise RunStateError(f"round {number} has no models yet.")
-    paths = [run.path / path for path in record["models"]]
+    paths = [run.path / path for path in record.models]
     gone = [str(path) for path in paths if not path.exists()]
     if gone:
         raise RunStateError(f"model {gone[0]} is gone. Redo the models step of round {number}.")
@@ -159,7 +150,7 @@ def load_committee(run: RunDirectory, trainer: Trainer, number: int) -> Committe
     return CommitteeCalculator([trainer.committee(model_paths(run, number))], check_units=False)
 
 
-def publish(run: RunDirectory, number: int, reason: str, n_labels: Callable[[int], int]) -> dict[str, Any]:
+def publish(run: RunDirectory, number: int, reason: str) -> ClosingRecord:
     """Copy the last trained round's models, with a card, to ``published`` and close the run.
 
     Parameters
@@ -170,11 +161,10 @@ def publish(run: RunDirectory, number: int, reason: str, n_labels: Callable[[int
         Round at which the loop stopped.
     reason
         Why it did.
-    n_labels
-        Labels available after a round.
     """
-    last = max(n for n in run.rounds() if run.record(n, "models") is not None)
-    published = run.path / "published"
+    last = run.rounds.last_trained()
+    if last is None:
+        raise RunStateError(f"{run.path} has no trained round to publish.")
     aside = run.path / f".published.{os.getpid()}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -186,21 +176,30 @@ def publish(run: RunDirectory, number: int, reason: str, n_labels: Callable[[int
         (aside / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy2(path, aside / name)
         names.append(str(name))
-    card = {
-        "models": names,
-        "sha256": (run.record(last, "models") or {})["sha256"],
+    write_json(aside / "model-card.json", _model_card(run, last, names, reason))
+    shutil.rmtree(run.path / "published", ignore_errors=True)
+    os.rename(aside, run.path / "published")
+    record = ClosingRecord(reason, last, "published", number)
+    write_record(run.path / "finished.json", record)
+    logger.info("finished: %s", reason)
+    return record
+
+
+def _model_card(run: RunDirectory, last: int, names: Sequence[str], reason: str) -> dict[str, object]:
+    """What a user of the published models wants to know."""
+    models, summary = run.rounds.models(last), run.rounds.summary(last)
+    return {
+        "models": list(names),
+        "sha256": list(models.sha256) if models is not None else [],
         "trainer": run.config.training.trainer,
         "label_settings": run.manifest.get("label_settings"),
         "round": last,
-        "n_labels": n_labels(last),
-        "test": (run.record(last, "evaluation") or {}).get("test"),
+        "n_labels": len(run.rounds.training_keys(last)),
+        "test": {
+            "force_rmse": summary.force_rmse,
+            "scale": summary.scale,
+            "area": summary.area,
+            "area_scaled": summary.area_scaled,
+        },
         "stopped_because": reason,
     }
-    write_json(aside / "model-card.json", card)
-    shutil.rmtree(published, ignore_errors=True)
-    os.rename(aside, published)
-    record = {"reason": reason, "last_round": last, "published": "published", "stopped_at_round": number}
-    write_json(run.path / "finished.json", record)
-    run.rebuild_index()
-    logger.info("finished: %s", reason)
-    return record

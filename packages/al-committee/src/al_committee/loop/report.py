@@ -15,6 +15,7 @@ import numpy as np
 from al_committee.atomic_file import write_atomically
 from al_committee.committee.calibration import LEVELS, confidence_curve, standardised_errors
 from al_committee.errors import MissingExtraError
+from al_committee.loop.rounds import RoundSummary
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.scoring import HISTOGRAM_EDGES
 
@@ -38,13 +39,13 @@ COLUMNS = (
 )
 
 
-def format_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+def format_rows(rows: Sequence[RoundSummary]) -> list[list[str]]:
     """Table of rounds as text: a header, then one row per round."""
     table = [[title for _, title, _, _ in COLUMNS]]
     for row in rows:
         cells = []
         for key, _, factor, pattern in COLUMNS:
-            value = row.get(key)
+            value = getattr(row, key)
             cells.append("–" if value is None else pattern.format(value * factor if factor != 1.0 else value))
         table.append(cells)
     return table
@@ -65,8 +66,8 @@ def write_report(run: RunDirectory, number: int) -> list[Path]:
     list of Path
         Files written. Without matplotlib the page holds the table alone and says how to get the figures.
     """
-    folder = run.round_folder(number)
-    rows = [run.summary(n) for n in run.rounds() if n <= number]
+    folder = run.rounds.round_folder(number)
+    rows = [run.rounds.summary(n) for n in run.rounds.numbers() if n <= number]
     written = []
     try:
         image = draw_report(run, number)
@@ -80,7 +81,7 @@ def write_report(run: RunDirectory, number: int) -> list[Path]:
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table[0])
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in table[1:])
     failed = "".join(
-        f"<li>{html.escape(record['name'])}: {html.escape(record['reason'])}</li>"
+        f"<li>{html.escape(record.name)}: {html.escape(record.reason)}</li>"
         for record in list(run.failed().values())[:50]
     )
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
@@ -116,7 +117,7 @@ def draw_report(run: RunDirectory, number: int) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("figures need matplotlib: pip install 'al-committee[plot]'") from error
-    rows = [run.summary(n) for n in run.rounds() if n <= number]
+    rows = [run.rounds.summary(n) for n in run.rounds.numbers() if n <= number]
     figure = Figure(figsize=(11, 8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, 2)
@@ -129,20 +130,20 @@ def draw_report(run: RunDirectory, number: int) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_recommended(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
+def _draw_recommended(panel: Any, rows: Sequence[RoundSummary]) -> None:
     """Structures recommended and labels made, per round."""
-    known = [row for row in rows if row["recommended"] is not None]
-    panel.plot([r["round"] for r in known], [r["recommended"] for r in known], "o-", label="recommended")
-    panel.bar([r["round"] for r in rows], [r["labelled"] or 0 for r in rows], alpha=0.3, label="labelled")
+    known = [row for row in rows if row.recommended is not None]
+    panel.plot([r.round for r in known], [r.recommended for r in known], "o-", label="recommended")
+    panel.bar([r.round for r in rows], [r.labelled or 0 for r in rows], alpha=0.3, label="labelled")
     panel.set(xlabel="round", ylabel="structures", title="Recommended structures")
-    panel.set_xticks([row["round"] for row in rows])
+    panel.set_xticks([row.round for row in rows])
     panel.legend()
 
 
-def _draw_error(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
+def _draw_error(panel: Any, rows: Sequence[RoundSummary]) -> None:
     """Force error on the test set against labels."""
-    known = [row for row in rows if row["force_rmse"] is not None]
-    panel.plot([r["training_labels"] for r in known], [1e3 * r["force_rmse"] for r in known], "s-")
+    known = [row for row in rows if row.force_rmse is not None]
+    panel.plot([r.training_labels for r in known], [1e3 * (r.force_rmse or 0.0) for r in known], "s-")
     panel.set(xlabel="labels", ylabel="force RMSE (meV/Å)", title="Error on the test set")
     if known:
         panel.set_yscale("log")
@@ -151,8 +152,9 @@ def _draw_error(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
 def _draw_histogram(panel: Any, run: RunDirectory, number: int) -> None:
     """Histogram of ε over the atoms of the pool, every round in its colour."""
     drawn, filled = False, np.zeros(len(HISTOGRAM_EDGES) - 1, dtype=int)
-    for n in [n for n in run.rounds() if n <= number]:
-        counts = (run.record(n, "selection") or {}).get("histogram")
+    for n in [n for n in run.rounds.numbers() if n <= number]:
+        selection = run.rounds.selection(n)
+        counts = selection.histogram if selection is not None else ()
         if counts:
             panel.stairs(counts, 1e3 * HISTOGRAM_EDGES, label=f"round {n}")
             drawn, filled = True, filled + np.asarray(counts)
@@ -166,14 +168,15 @@ def _draw_histogram(panel: Any, run: RunDirectory, number: int) -> None:
 
 def _draw_calibration(panel: Any, run: RunDirectory, number: int) -> None:
     """Observed against expected confidence on the test set, before and after scaling."""
-    path = run.round_folder(number) / "evaluation.npz"
+    path = run.rounds.round_folder(number) / "evaluation.npz"
     panel.plot([0, 1], [0, 1], "k:", lw=1)
-    test = (run.record(number, "evaluation") or {}).get("test")
-    if path.exists() and test and "scale" in test:
+    evaluation = run.rounds.evaluation(number)
+    test = evaluation.test.calibration if evaluation is not None and evaluation.test is not None else None
+    if path.exists() and test is not None:
         with np.load(path) as data:
             z = standardised_errors(data["test_deviation"], data["test_error"])
-        panel.plot(LEVELS, confidence_curve(z), label=f"ε, area {test['area']:.3f}")
-        scaled = confidence_curve(z, test["scale"])
-        panel.plot(LEVELS, scaled, label=f"{test['scale']:.2f}·ε, area {test['area_scaled']:.3f}")
+        panel.plot(LEVELS, confidence_curve(z), label=f"ε, area {test.area:.3f}")
+        scaled = confidence_curve(z, test.scale)
+        panel.plot(LEVELS, scaled, label=f"{test.scale:.2f}·ε, area {test.area_scaled:.3f}")
         panel.legend()
     panel.set(xlabel="expected share", ylabel="observed share", title="Calibration on the test set")

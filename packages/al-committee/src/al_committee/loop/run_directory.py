@@ -1,16 +1,17 @@
-"""The run directory: manifest, records of finished steps, quarantine, lock, and a rebuildable index.
+"""The run directory: manifest, records of finished steps, quarantine and lock.
 
 ::
 
     run/
       config.toml            what the user wrote
       manifest.json          resolved config, versions, seed, checksums
+      pool.sqlite            the crystals, read once from their source
+      live.html              where the loop stands
       test/labels.json       the fixed test set
-      rounds/001/            scores/, selection.json, labels.json, train/, models.json, evaluation.json, …
+      rounds/001/            scores/, selected.jsonl, selection.json, labels.json, train/, models.json, …
       failed/<key>.json      quarantined labels: reason, traceback, structure
       published/             final models, model-card.json
       finished.json          why the loop ended
-      index.sqlite           a cache of the records, rebuilt from them
 
 A step is done when its record exists; records are written atomically after everything they speak of.
 """
@@ -18,32 +19,31 @@ A step is done when its record exists; records are written atomically after ever
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
 import shutil
 import socket
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ase.io.jsonio import encode
+from ase import Atoms
+from filelock import FileLock, Timeout
 
-from al_committee.atomic_file import read_json, sync_directory, write_json
+from al_committee.atomic_file import read_json, sync_directory, write_atomically, write_json
 from al_committee.config import SAFE_CHANGES, LoopConfig, config_differences, config_from_dict, read_config
-from al_committee.errors import ConfigChangedError, RunLockedError, RunStateError
+from al_committee.errors import ConfigChangedError, ConfigError, RunLockedError, RunStateError
+from al_committee.labels.identity import decode_structure, encode_structure
 from al_committee.labels.outcome import LabelOutcome, LabelRequest
+from al_committee.loop.records import ClosingRecord, FailedLabel, TestSetRecord, read_record, write_record
+from al_committee.loop.rounds import STEPS, Rounds
 
-__all__ = ["STEPS", "RunDirectory"]
+__all__ = ["RunDirectory"]
 
-STEPS = ("selection", "labels", "models", "evaluation", "report")
-"""Records of a round, in order; the scores are part of the selection."""
-
-FORMAT = 1
+FORMAT = 2
 
 
 class RunDirectory:
@@ -57,7 +57,7 @@ class RunDirectory:
     Raises
     ------
     RunStateError
-        When it is not initialised, or of a newer format.
+        When it is not initialised, or of another format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,53 +67,65 @@ class RunDirectory:
             raise RunStateError(
                 f"{path} is no run directory (no manifest.json). Make one: al-committee init CONFIG {path}"
             )
-        self.manifest: dict[str, Any] = read_json(manifest)
-        if self.manifest.get("format") != FORMAT:
+        self.manifest = read_json(manifest)
+        found = self.manifest.get("format")
+        if found != FORMAT:
+            older = isinstance(found, int) and found < FORMAT
             raise RunStateError(
-                f"{path} has format {self.manifest.get('format')}, this version reads {FORMAT}. Update al-committee."
+                f"{path} has format {found}, this version reads {FORMAT}. "
+                + (
+                    "Its labels may hold forces of fixed atoms, and its rounds were chosen by them: init a new run; "
+                    "labels of unconstrained structures are taken over by 'al-committee adopt RUN'."
+                    if older
+                    else "Update al-committee."
+                )
             )
-        self.config: LoopConfig = config_from_dict(self.manifest["config"], str(manifest))
+        try:
+            self.config: LoopConfig = config_from_dict(self.manifest["config"], str(manifest))
+            self.base = Path(self.manifest["base"])
+        except (KeyError, TypeError) as error:
+            raise RunStateError(f"{manifest} is damaged: {error} is missing. Bring the file back.") from error
+        self.rounds = Rounds(path / "rounds")
+        self._failed: dict[str, FailedLabel] | None = None
 
     @classmethod
     def create(cls, path: Path, config_file: Path) -> RunDirectory:
-        """Initialise a run directory from a config file; an equal one already there is opened.
+        """Make a run directory, or open it when it was made with the same configuration.
+
+        Parameters
+        ----------
+        path
+            Where.
+        config_file
+            A TOML file; copied to ``config.toml``.
 
         Raises
         ------
-        ConfigError
-            For a bad config.
+        ConfigChangedError
+            When the directory was made with another configuration.
         RunStateError
             When the folder holds something else.
-        ConfigChangedError
-            When it was initialised with another config.
         """
         config = read_config(config_file)
         if (path / "manifest.json").exists():
             run = cls(path)
             run.check_config(config)
             return run
-        if path.exists() and any(entry.name != "config.toml" for entry in path.iterdir()):
+        if path.exists() and (not path.is_dir() or any(entry.name != "config.toml" for entry in path.iterdir())):
             raise RunStateError(f"{path} is not empty and no run directory. Choose a new folder.")
         path.mkdir(parents=True, exist_ok=True)
         if config_file.resolve() != (path / "config.toml").resolve():
             shutil.copyfile(config_file, path / "config.toml")
-        write_json(
-            path / "manifest.json",
-            {
-                "format": FORMAT,
-                "config": config.to_dict(),
-                "base": str(config_file.resolve().parent),
-                "versions": _versions(),
-                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "changes": [],
-            },
-        )
+        manifest = {
+            "format": FORMAT,
+            "config": config.to_dict(),
+            "base": str(config_file.resolve().parent),
+            "versions": _versions(),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "changes": [],
+        }
+        write_json(path / "manifest.json", manifest)
         return cls(path)
-
-    @property
-    def base(self) -> Path:
-        """Folder against which the config's relative paths are read."""
-        return Path(self.manifest["base"])
 
     def check_config(self, config: LoopConfig | None = None, *, accept_changes: bool = False) -> None:
         """Compare a config (the folder's config.toml by default) with the manifest.
@@ -146,7 +158,7 @@ class RunDirectory:
         if any(key.startswith("stop.") for key in differences):
             (self.path / "finished.json").unlink(missing_ok=True)  # other rules may say: go on
 
-    def pin(self, name: str, value: Any) -> None:
+    def pin(self, name: str, value: object) -> None:
         """Remember something the config points at (pool content, label settings) and refuse a later change.
 
         Raises
@@ -154,7 +166,10 @@ class RunDirectory:
         ConfigChangedError
             When the value differs from the first one.
         """
-        value = json.loads(json.dumps(value))
+        try:
+            value = json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{name.replace('_', ' ')} cannot be written as JSON: {error}.") from error
         known = self.manifest.get(name)
         if known is None:
             self._update_manifest(**{name: value})
@@ -174,42 +189,41 @@ class RunDirectory:
         self.manifest = {**self.manifest, **values}
         write_json(self.path / "manifest.json", self.manifest)
 
-    # ---- rounds ------------------------------------------------------------------------------------------
+    # ---- structures and closing records ------------------------------------------------------------------
 
-    def round_folder(self, number: int) -> Path:
-        """Folder of a round."""
-        return self.path / "rounds" / f"{number:03d}"
+    def write_structures(self, number: int, structures: Sequence[Atoms]) -> None:
+        """Keep the structures that a round selected, every digit of them."""
+        text = "".join(encode_structure(atoms) + "\n" for atoms in structures)
+        write_atomically(
+            self.rounds.round_folder(number) / "selected.jsonl", lambda handle: handle.write(text.encode())
+        )
 
-    def record_path(self, number: int, step: str) -> Path:
-        """Record of a step."""
-        return self.round_folder(number) / f"{step}.json"
+    def selected_structures(self, number: int) -> list[Atoms]:
+        """Structures that a round selected, in the order of its record.
 
-    def record(self, number: int, step: str) -> dict[str, Any] | None:
-        """Read a step's record; None while the step is not done."""
-        path = self.record_path(number, step)
+        Raises
+        ------
+        RunStateError
+            When the file is gone.
+        """
+        path = self.rounds.round_folder(number) / "selected.jsonl"
         if not path.exists():
-            return None
-        value: dict[str, Any] = read_json(path)
-        return value
+            raise RunStateError(f"{path} is gone. Bring it back, or redo the selection of round {number}.")
+        return [decode_structure(line) for line in path.read_text().splitlines()]
 
-    def write_record(self, number: int, step: str, value: Mapping[str, Any]) -> None:
-        """Mark a step as done."""
-        write_json(self.record_path(number, step), dict(value))
+    def test_set(self) -> TestSetRecord | None:
+        """The labelled test set; None while it is not."""
+        path = self.path / "test" / "labels.json"
+        return read_record(path, TestSetRecord) if path.exists() else None
 
-    def rounds(self) -> list[int]:
-        """Numbers of the rounds begun."""
-        folder = self.path / "rounds"
-        if not folder.exists():
-            return []
-        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    def write_test_set(self, record: TestSetRecord) -> None:
+        """Mark the test set as labelled."""
+        write_record(self.path / "test" / "labels.json", record)
 
-    def finished(self) -> dict[str, Any] | None:
+    def finished(self) -> ClosingRecord | None:
         """The closing record, or None."""
         path = self.path / "finished.json"
-        if not path.exists():
-            return None
-        value: dict[str, Any] = read_json(path)
-        return value
+        return read_record(path, ClosingRecord) if path.exists() else None
 
     def set_back(self, number: int, step: str) -> list[Path]:
         """Move a round's records from a step on, and all later rounds, aside; nothing is deleted.
@@ -224,18 +238,16 @@ class RunDirectory:
         while aside.exists():
             aside = aside.with_name(aside.name + "x")
         aside.mkdir(parents=True)
-        moved = []
-        names = ["finished.json", "published"]
-        sources = [self.path / name for name in names]
-        sources += [self.round_folder(n) for n in self.rounds() if n > number][::-1]  # latest first
-        later = STEPS[STEPS.index(step) :][::-1]
-        folder = self.round_folder(number)
-        for name in later:
-            sources.append(folder / f"{name}.json")
+        steps, folder = list(STEPS), self.rounds.round_folder(number)
+        later = steps[steps.index(step) :][::-1]
+        sources = [self.path / name for name in ("finished.json", "published")]
+        sources += [self.rounds.round_folder(n) for n in self.rounds.numbers() if n > number][::-1]  # latest first
+        sources += [folder / f"{name}.json" for name in later]
         if step == "selection":
-            sources += [folder / "scores"]
+            sources += [folder / "selected.jsonl", folder / "scores"]
         if "models" in later:
             sources += [folder / "train"]
+        moved = []
         for source in sources:
             if source.exists():
                 target = aside / source.relative_to(self.path)
@@ -243,48 +255,43 @@ class RunDirectory:
                 os.replace(source, target)
                 moved.append(target)
         sync_directory(self.path)
+        self.rounds.forget()
         return moved
 
     # ---- quarantine --------------------------------------------------------------------------------------
 
     def quarantine(self, request: LabelRequest, outcome: LabelOutcome) -> None:
         """Write a failed label's reason, traceback and structure."""
-        write_json(
-            self.path / "failed" / f"{outcome.key}.json",
-            {
-                "key": outcome.key,
-                "name": request.name,
-                "reason": outcome.reason,
-                "traceback": outcome.traceback,
-                "structure": json.loads(encode(request.atoms)),
-            },
+        record = FailedLabel(
+            outcome.key, request.name, outcome.reason, outcome.traceback, encode_structure(request.atoms)
         )
+        write_record(self.path / "failed" / f"{outcome.key}.json", record)
+        self.failed()[outcome.key] = record
 
-    def failed(self) -> dict[str, dict[str, Any]]:
+    def failed(self) -> dict[str, FailedLabel]:
         """All quarantined labels by key."""
-        found = {}
-        for path in sorted((self.path / "failed").glob("*.json")):
-            record = read_json(path)
-            found[record["key"]] = record
-        return found
+        if self._failed is None:
+            paths = sorted((self.path / "failed").glob("*.json"))
+            self._failed = {path.stem: read_record(path, FailedLabel) for path in paths}
+        return self._failed
 
     def forget_failures(self) -> int:
         """Clear the quarantine and reopen the earliest round that holds a failed label; give their number."""
-        failed = self.failed()
-        touched = [
-            n for n in self.rounds() if set((self.record(n, "labels") or {"failed": []})["failed"]) & set(failed)
-        ]
-        tests = self.path / "test" / "labels.json"
-        if tests.exists() and set(read_json(tests)["failed"]) & set(failed):
-            tests.unlink()
+        failed = set(self.failed())
+        labels = {n: self.rounds.labels(n) for n in self.rounds.numbers()}
+        touched = [n for n, record in labels.items() if record is not None and failed & set(record.failed)]
+        tests = self.test_set()
+        if tests is not None and failed & set(tests.labels.failed):
+            (self.path / "test" / "labels.json").unlink()
             touched = [0]
         for key in failed:
             (self.path / "failed" / f"{key}.json").unlink()
+        self._failed = {}
         if touched:
             self.set_back(touched[0], "labels")
         return len(failed)
 
-    # ---- lock and index ----------------------------------------------------------------------------------
+    # ---- lock --------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -295,95 +302,18 @@ class RunDirectory:
         RunLockedError
             When another driver holds it, naming host and process.
         """
-        with open(self.path / "lock", "a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                raise RunLockedError(
-                    f"{self.path} is driven by {holder}. Wait for it or stop it; status works meanwhile."
-                ) from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on host {socket.gethostname()}\n")
-            handle.flush()
-            yield
-
-    def rebuild_index(self) -> Path:
-        """Write index.sqlite anew from the records: tables ``rounds`` and ``labels``."""
-        target = self.path / "index.sqlite"
-        temporary = self.path / f".index.{os.getpid()}.tmp"
-        temporary.unlink(missing_ok=True)
-        failed = self.failed()
-        with contextlib.closing(sqlite3.connect(temporary)) as db, db:
-            db.execute(
-                "create table rounds (round integer primary key, recommended integer, selected integer,"
-                " labelled integer, failed integer, force_rmse real, area real, scale real)"
-            )
-            db.execute(
-                "create table labels (key text, round integer, structure_id text, supercell integer,"
-                " score real, state text, reason text)"
-            )
-            for number in self.rounds():
-                row = self.summary(number)
-                db.execute(
-                    "insert into rounds values (?,?,?,?,?,?,?,?)",
-                    [
-                        row[k]
-                        for k in (
-                            "round",
-                            "recommended",
-                            "selected",
-                            "labelled",
-                            "failed",
-                            "force_rmse",
-                            "area",
-                            "scale",
-                        )
-                    ],
-                )
-                selection = self.record(number, "selection") or {"selected": []}
-                labels = self.record(number, "labels") or {"done": []}
-                done = set(labels["done"])
-                for item in selection["selected"]:
-                    key = item["key"]
-                    state = "done" if key in done else "failed" if key in failed else "pending"
-                    db.execute(
-                        "insert into labels values (?,?,?,?,?,?,?)",
-                        [
-                            key,
-                            number,
-                            item["structure_id"],
-                            item["index"],
-                            item["score"],
-                            state,
-                            failed.get(key, {}).get("reason"),
-                        ],
-                    )
-        os.replace(temporary, target)
-        return target
-
-    def summary(self, number: int) -> dict[str, Any]:
-        """One row of numbers about a round; None for what is not there yet."""
-        selection = self.record(number, "selection") or {}
-        labels = self.record(number, "labels") or {}
-        evaluation = self.record(number, "evaluation") or {}
-        test = evaluation.get("test") or {}
-        return {
-            "round": number,
-            "recommended": selection.get("n_recommended"),
-            "selected": len(selection["selected"]) if selection else None,
-            "labelled": len(labels["done"]) if labels else None,
-            "failed": len(labels["failed"]) if labels else None,
-            "pending": len(labels["pending"]) if labels else None,
-            "training_labels": evaluation.get("n_training"),
-            "force_rmse": test.get("force_rmse"),
-            "force_mae": test.get("force_mae"),
-            "area": test.get("area"),
-            "area_scaled": test.get("area_scaled"),
-            "scale": test.get("scale"),
-            "rank_correlation": test.get("rank_correlation"),
-        }
+        holder = self.path / "lock.holder"
+        try:
+            with FileLock(self.path / "lock", timeout=0):
+                self._failed = None
+                self.rounds.forget()  # what another driver wrote before we came
+                holder.write_text(f"process {os.getpid()} on host {socket.gethostname()}\n")
+                yield
+        except Timeout:
+            known = holder.read_text().strip() if holder.exists() else "another process"
+            raise RunLockedError(
+                f"{self.path} is driven by {known}. Wait for it or stop it; status works meanwhile."
+            ) from None
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,10 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
-from al_committee.registry import Registry
-
-__all__ = ["DESCRIPTORS", "describe_composition", "describe_radially"]
+__all__ = ["DESCRIPTORS", "Descriptor", "describe_composition", "describe_radially"]
 
 FloatArray = NDArray[np.float64]
 Descriptor = Callable[[Atoms], FloatArray]
-
-DESCRIPTORS: Registry[Any] = Registry("descriptor", "al_committee.descriptors")
-"""Functions ``Atoms -> vector`` of fixed length."""
 
 _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86, 118])
 
@@ -32,7 +27,6 @@ def _element_features(numbers: NDArray[Any]) -> FloatArray:
     return np.stack([period / 7.0, filling, covalent_radii[numbers] / 2.5], axis=1)
 
 
-@DESCRIPTORS.register("composition")
 def describe_composition(atoms: Atoms) -> FloatArray:
     """Describe the elements alone: mean, spread and extremes of period, filling and radius.
 
@@ -46,7 +40,6 @@ def describe_composition(atoms: Atoms) -> FloatArray:
     return np.concatenate(parts)
 
 
-@DESCRIPTORS.register("radial")
 def describe_radially(atoms: Atoms, cutoff: float = 6.0, n_points: int = 24) -> FloatArray:
     """Describe composition and radial order: Gaussian-smeared pair density in four element channels.
 
@@ -67,3 +60,7 @@ def describe_radially(atoms: Atoms, cutoff: float = 6.0, n_points: int = 24) -> 
     smeared = np.exp(-((distance[:, None] - grid) ** 2) / (2 * sigma**2)) / distance[:, None] ** 2
     density = (weights.T @ smeared) / len(atoms)
     return np.concatenate([describe_composition(atoms), density.ravel()])
+
+
+DESCRIPTORS: Mapping[str, Descriptor] = {"radial": describe_radially, "composition": describe_composition}
+"""Functions ``Atoms -> vector`` of fixed length, by the name that a configuration gives them."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 
 __all__ = ["cover_elements", "farthest_points", "principal_components", "representative_points", "standardise"]
 
@@ -122,27 +124,14 @@ def representative_points(vectors: FloatArray, count: int, seed: int) -> list[in
     if len(start) < count:  # fewer distinct points than asked for
         rng = np.random.default_rng(seed)
         return sorted(int(i) for i in rng.choice(n_points, size=count, replace=False))
-    centres = _settle_centres(reduced, start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty cluster keeps its centre
+        centres, _ = kmeans2(reduced, start, iter=50, minit="matrix")
     picked: list[int] = []
     for centre in centres:
         order = np.argsort(np.linalg.norm(reduced - centre, axis=1), kind="stable")
         picked.append(next(int(i) for i in order if int(i) not in picked))
     return sorted(picked)
-
-
-def _settle_centres(points: FloatArray, centres: FloatArray, iterations: int = 50) -> FloatArray:
-    """Lloyd's k-means from given centres; deterministic, and an empty cluster keeps its centre."""
-    for _ in range(iterations):
-        distance = ((points[:, None, :] - centres[None]) ** 2).sum(axis=2)  # pk
-        owner = distance.argmin(axis=1)
-        moved = centres.copy()
-        for k in range(len(centres)):
-            if (owner == k).any():
-                moved[k] = points[owner == k].mean(axis=0)
-        if np.allclose(moved, centres, rtol=0, atol=1e-12):
-            break
-        centres = moved
-    return centres
 
 
 def cover_elements(compositions: Sequence[set[str]], count: int) -> list[int]:

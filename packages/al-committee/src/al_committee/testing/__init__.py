@@ -1,6 +1,6 @@
 """Exact toy models for tests: a pair-potential calculator, and a trainer that fits it by least squares.
 
-The trainer is a complete implementation of :class:`al_committee.protocols.Trainer` in a hundred lines of
+The trainer is a complete implementation of :class:`al_committee.committee.protocols.Trainer` in a hundred lines of
 numpy; it trains a committee in milliseconds, so that whole active-learning loops run in seconds, and with a
 teacher inside its basis its answer is exact. Named tolerances for these tests stand here too.
 """

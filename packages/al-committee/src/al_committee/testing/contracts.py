@@ -2,7 +2,7 @@
 
 ::
 
-    from al_committee.contracts import TrainerContract
+    from al_committee.testing.contracts import TrainerContract
 
     class TestMyTrainer(TrainerContract):
         def make_trainer(self):
@@ -25,7 +25,7 @@ __all__ = ["TrainerContract"]
 
 
 class TrainerContract:
-    """What a loop relies on in a trainer (:class:`al_committee.protocols.Trainer`)."""
+    """What a loop relies on in a trainer (:class:`al_committee.committee.protocols.Trainer`)."""
 
     n_members = 3
 

@@ -11,22 +11,24 @@ References
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from al_committee.registry import Registry
+from al_committee.config import SelectionSettings
 from al_committee.selection.diversity import cover_elements, farthest_points, standardise
 
 __all__ = [
     "COSTS",
     "STRATEGIES",
+    "Choice",
+    "Cost",
+    "Describe",
     "ScoredSupercell",
     "Selection",
-    "SelectionSettings",
+    "Strategy",
     "recommend",
     "select_supercells",
     "within_budget",
@@ -36,7 +38,7 @@ logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScoredSupercell:
     """A supercell of the pool with its disagreement.
 
@@ -69,44 +71,6 @@ class ScoredSupercell:
 
 
 @dataclass(frozen=True)
-class SelectionSettings:
-    """How labels are chosen.
-
-    Parameters
-    ----------
-    strategy
-        ``worst-first`` (the paper's rule, largest ε first), ``diverse`` (the paper's rule, then farthest
-        points among the recommended), ``fill-budget`` (largest ε first, also below the threshold), ``random``
-        (the baseline), a plugin's name, or ``module:attr``.
-    threshold
-        Recommend a structure above this score, eV/Å (the paper: 0.05).
-    percentile
-        100 scores a supercell by its worst atom (the paper); 95 forgives single atoms.
-    budget
-        Cost that one round may spend; with the default cost, the number of labels.
-    cost
-        ``labels`` (1 each), ``atoms``, ``atoms-cubed`` (DFT's scaling, in units of a 64-atom cell), or
-        ``module:attr``.
-    upper_bound
-        Set structures aside whose score exceeds this, eV/Å; 0 switches it off. Such forces are absurd rather
-        than informative: overlapping atoms, a broken input.
-    per_structure
-        Supercells of one structure that may be taken in a round (the paper: 1).
-    descriptor
-        ``radial``, ``composition`` or ``module:attr``, for `diverse` and the start set.
-    """
-
-    strategy: str = "worst-first"
-    threshold: float = 0.05
-    percentile: float = 100.0
-    budget: float = 20.0
-    cost: str = "labels"
-    upper_bound: float = 0.0
-    per_structure: int = 1
-    descriptor: str = "radial"
-
-
-@dataclass(frozen=True)
 class Selection:
     """What a round takes and why the rest stays.
 
@@ -128,84 +92,93 @@ class Selection:
 
 
 Describe = Callable[[Sequence[ScoredSupercell]], FloatArray]
-Strategy = Callable[..., list[ScoredSupercell]]
-
-STRATEGIES: Registry[Any] = Registry("strategy", "al_committee.strategies")
-"""Functions ``(recommended, eligible, rng, describe) -> ordered list``; the budget cuts the list."""
-
-COSTS: Registry[Any] = Registry("cost", "al_committee.costs")
-"""Functions ``ScoredSupercell -> float``."""
+Cost = Callable[[ScoredSupercell], float]
 
 
-@COSTS.register("labels")
+@dataclass(frozen=True)
+class Choice:
+    """What a strategy chooses from.
+
+    Parameters
+    ----------
+    recommended
+        What the paper's rule recommends, largest score first.
+    eligible
+        All supercells that may be taken.
+    rng
+        For random strategies.
+    describe
+        Supercells to descriptor vectors, shape ``(n, n_features)``.
+    count
+        About how many the budget admits; a strategy need not order more.
+    """
+
+    recommended: Sequence[ScoredSupercell]
+    eligible: Sequence[ScoredSupercell]
+    rng: np.random.Generator
+    describe: Describe
+    count: int
+
+
+Strategy = Callable[[Choice], Sequence[ScoredSupercell]]
+"""Gives supercells in order of priority; the budget cuts the list."""
+
+
 def cost_labels(supercell: ScoredSupercell) -> float:
     """Count every label as 1."""
     return 1.0
 
 
-@COSTS.register("atoms")
 def cost_atoms(supercell: ScoredSupercell) -> float:
     """Count atoms: a force field as source of labels."""
     return float(supercell.n_atoms)
 
 
-@COSTS.register("atoms-cubed")
 def cost_atoms_cubed(supercell: ScoredSupercell) -> float:
     """Estimate DFT's cost: (n_atoms/64)³."""
     return (supercell.n_atoms / 64.0) ** 3
 
 
-@STRATEGIES.register("worst-first")
-def order_worst_first(
-    recommended: Sequence[ScoredSupercell],
-    eligible: Sequence[ScoredSupercell],
-    rng: np.random.Generator,
-    describe: Describe,
-) -> list[ScoredSupercell]:
+def order_worst_first(choice: Choice) -> Sequence[ScoredSupercell]:
     """Take the recommended in order of falling score."""
-    return list(recommended)
+    return choice.recommended
 
 
-@STRATEGIES.register("fill-budget")
-def order_filling_budget(
-    recommended: Sequence[ScoredSupercell],
-    eligible: Sequence[ScoredSupercell],
-    rng: np.random.Generator,
-    describe: Describe,
-) -> list[ScoredSupercell]:
+def order_filling_budget(choice: Choice) -> Sequence[ScoredSupercell]:
     """Go on past the threshold with the worst supercell of each structure: the same labels in every round."""
-    return recommend(eligible, -np.inf)
+    return recommend(choice.eligible, -np.inf)
 
 
-@STRATEGIES.register("diverse")
-def order_by_diversity(
-    recommended: Sequence[ScoredSupercell],
-    eligible: Sequence[ScoredSupercell],
-    rng: np.random.Generator,
-    describe: Describe,
-) -> list[ScoredSupercell]:
+def order_by_diversity(choice: Choice) -> Sequence[ScoredSupercell]:
     """Start with the worst, then always take the recommended one farthest from those taken."""
+    recommended = choice.recommended
     if not recommended:
         return []
-    vectors = standardise(describe(recommended))
-    order = farthest_points(vectors, len(recommended), first=0)
-    rest = [index for index in range(len(recommended)) if index not in set(order)]
-    return [recommended[index] for index in [*order, *rest]]
+    vectors = standardise(choice.describe(recommended))
+    order = farthest_points(vectors, min(choice.count, len(recommended)), first=0)
+    taken = set(order)
+    return [recommended[k] for k in [*order, *(k for k in range(len(recommended)) if k not in taken)]]
 
 
-@STRATEGIES.register("random")
-def order_randomly(
-    recommended: Sequence[ScoredSupercell],
-    eligible: Sequence[ScoredSupercell],
-    rng: np.random.Generator,
-    describe: Describe,
-) -> list[ScoredSupercell]:
+def order_randomly(choice: Choice) -> Sequence[ScoredSupercell]:
     """Ignore the committee: structures in random order, one random supercell each (the baseline)."""
     by_structure: dict[str, list[ScoredSupercell]] = {}
-    for supercell in sorted(eligible, key=lambda s: (s.structure_id, s.index)):
+    for supercell in sorted(choice.eligible, key=lambda s: (s.structure_id, s.index)):
         by_structure.setdefault(supercell.structure_id, []).append(supercell)
-    names = list(by_structure)
+    names, rng = list(by_structure), choice.rng
     return [by_structure[names[k]][int(rng.integers(len(by_structure[names[k]])))] for k in rng.permutation(len(names))]
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "worst-first": order_worst_first,
+    "diverse": order_by_diversity,
+    "fill-budget": order_filling_budget,
+    "random": order_randomly,
+}
+"""By the name that a configuration gives them."""
+
+COSTS: Mapping[str, Cost] = {"labels": cost_labels, "atoms": cost_atoms, "atoms-cubed": cost_atoms_cubed}
+"""By the name that a configuration gives them."""
 
 
 def recommend(scored: Sequence[ScoredSupercell], threshold: float, per_structure: int = 1) -> list[ScoredSupercell]:
@@ -240,6 +213,13 @@ def recommend(scored: Sequence[ScoredSupercell], threshold: float, per_structure
     return kept
 
 
+def _check_choice(ordered: Sequence[ScoredSupercell], eligible: Sequence[ScoredSupercell]) -> None:
+    """Hold a strategy to what it may choose: nothing twice, nothing that was left out."""
+    keys, allowed = [supercell.key for supercell in ordered], {supercell.key for supercell in eligible}
+    if len(keys) != len(set(keys)) or not allowed.issuperset(keys):
+        raise ValueError("the strategy chose a supercell twice, or one that may not be labelled again.")
+
+
 def within_budget(
     ordered: Sequence[ScoredSupercell], budget: float, cost: Callable[[ScoredSupercell], float]
 ) -> list[ScoredSupercell]:
@@ -260,6 +240,8 @@ def select_supercells(
     known_keys: Collection[str],
     rng: np.random.Generator,
     describe: Describe,
+    strategy: Strategy = order_worst_first,
+    cost: Cost = cost_labels,
 ) -> Selection:
     """Choose what to label in one round.
 
@@ -268,20 +250,20 @@ def select_supercells(
     scored
         The pool with its scores.
     settings
-        Rule, strategy and budget.
+        Rule and budget.
     known_keys
         Content keys already labelled, failed or in a test set.
     rng
         For random strategies.
     describe
         Supercells to descriptor vectors, shape ``(n, n_features)``; called only by strategies that need it.
+    strategy, cost
+        What orders them, and what each is worth.
 
     Raises
     ------
     ValueError
-        When a score is not finite.
-    UnknownNameError
-        For an unknown strategy or cost.
+        When a score is not finite, or a strategy chooses what it may not.
     """
     bad = [s for s in scored if not np.isfinite(s.score)]
     if bad:
@@ -297,8 +279,11 @@ def select_supercells(
             eligible.append(supercell)
         seen.add(supercell.key)
     recommended = recommend(eligible, settings.threshold, settings.per_structure)
-    ordered = STRATEGIES.get(settings.strategy)(recommended, eligible, rng, describe)
-    selected = within_budget(ordered, settings.budget, COSTS.get(settings.cost))
+    cheapest = min((cost(supercell) for supercell in eligible), default=1.0)
+    count = int(settings.budget / cheapest) + 1 if cheapest > 0 else len(eligible)
+    ordered = strategy(Choice(recommended, eligible, rng, describe, count))
+    _check_choice(ordered, eligible)
+    selected = within_budget(ordered, settings.budget, cost)
     if absurd:
         logger.warning(
             "%d supercells above the upper bound of %g eV/Å are set aside, the first is %s/%d (%.3g eV/Å)",

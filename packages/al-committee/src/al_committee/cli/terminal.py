@@ -1,31 +1,18 @@
-"""Progress of long steps: nothing by default, rich bars on a terminal."""
+"""Log lines and progress bars on a terminal."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["NoProgress", "Progress", "RichProgress", "log_to_terminal"]
+from al_committee.loop.progress import Advance, NoProgress, Progress
 
-Advance = Callable[[int], None]
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
 
-
-class Progress(Protocol):
-    """What the loop tells about a long step."""
-
-    def step(self, what: str, total: int | None) -> Any:
-        """Open a context manager that gives ``advance(n)``; a total of None means that only time can be told."""
-
-
-class NoProgress:
-    """Tell nothing."""
-
-    @contextmanager
-    def step(self, what: str, total: int | None) -> Iterator[Advance]:
-        """Open a step."""
-        yield lambda count: None
+__all__ = ["RichProgress", "log_to_terminal"]
 
 
 class RichProgress:
@@ -37,7 +24,7 @@ class RichProgress:
         A ``rich.console.Console``, the one that log lines go to.
     """
 
-    def __init__(self, console: Any) -> None:
+    def __init__(self, console: RichConsole) -> None:
         self.console = console
 
     @contextmanager

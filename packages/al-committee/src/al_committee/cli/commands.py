@@ -1,0 +1,217 @@
+"""What each command does; data go to stdout."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from ase import Atoms
+
+from al_committee.atomic_file import write_json
+from al_committee.cli.objects import HostNames, build_loop, build_pool, build_trainer, check_names, pinned_cache
+from al_committee.cli.parser import EXIT_OK, STEP_NAMES
+from al_committee.config import read_config, template
+from al_committee.errors import CommitteeError, ConfigError
+from al_committee.labels.cache import LazyLabels
+from al_committee.loop.evaluation import compare_with_labels
+from al_committee.loop.interruption import StopWatch, parse_walltime
+from al_committee.loop.learning import load_committee
+from al_committee.loop.progress import Progress
+from al_committee.loop.report import format_rows
+from al_committee.loop.run_directory import RunDirectory
+from al_committee.selection.scoring import HISTOGRAM_EDGES
+
+__all__ = ["COMMANDS"]
+
+
+def show_template(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Print a commented config file."""
+    print(template(), end="")
+    return EXIT_OK
+
+
+def init(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Make a run directory and check everything its config names."""
+    check_names(read_config(arguments.config), arguments.config.resolve().parent, names)
+    run = RunDirectory.create(arguments.run, arguments.config)
+    with run.locked():
+        pool = build_pool(run, names, progress)
+    index = pool.index
+    held = f", {len(index.held_out)} held out" if index.held_out else ""
+    print(f"{run.path}: {len(index)} crystals{held}, {len(pool)} supercells, seed {run.config.seed}")
+    return EXIT_OK
+
+
+def run_loop(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Run or resume."""
+    stop = StopWatch(parse_walltime(arguments.walltime) if arguments.walltime else None)
+    config = getattr(arguments, "config", None)
+    if config:
+        check_names(read_config(config), config.resolve().parent, names)
+    run = RunDirectory.create(arguments.run, config) if config else RunDirectory(arguments.run)
+    with run.locked():
+        run.check_config(accept_changes=getattr(arguments, "accept_changes", False))
+        stop.listen()
+        finished = build_loop(run, stop, progress, names).drive()
+    print(f"finished after round {finished.last_round}: {finished.reason}")
+    print(f"models: {run.path / finished.published}")
+    return EXIT_OK
+
+
+def status(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Show where the loop stands."""
+    run = RunDirectory(arguments.run)
+    rows = [run.rounds.summary(number) for number in run.rounds.numbers()]
+    failed, finished = run.failed(), run.finished()
+    histogram = next((list(s.histogram) for s in reversed(list(run.rounds.selections())) if s.histogram), None)
+    if arguments.json:
+        value = {
+            "rounds": [dataclasses.asdict(row) for row in rows],
+            "failed": {key: record.reason for key, record in failed.items()},
+            "finished": dataclasses.asdict(finished) if finished is not None else None,
+            "histogram": histogram,
+            "histogram_edges": list(HISTOGRAM_EDGES),
+        }
+        print(json.dumps(value, indent=1))
+        return EXIT_OK
+    for line in _aligned(format_rows(rows)):
+        print(line)
+    if histogram:
+        print("\nε over the pool's atoms (meV/Å), last scored round:")
+        print("\n".join(_bars(histogram, [1e3 * float(edge) for edge in HISTOGRAM_EDGES])))
+    if failed:
+        print(f"\n{len(failed)} failed labels:")
+        for record in list(failed.values())[:10]:
+            print(f"  {record.name}: {(record.reason.splitlines() or ['?'])[0][:100]}")
+    print(f"\n{'finished: ' + finished.reason if finished is not None else 'not finished'}")
+    return EXIT_OK
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width."""
+    widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+
+
+def _bars(counts: Sequence[int], edges: Sequence[float]) -> list[str]:
+    """A histogram in text, four bins in one line's bar, empty ends cut."""
+    grouped = [sum(counts[k : k + 4]) for k in range(0, len(counts), 4)]
+    filled = [k for k, count in enumerate(grouped) if count]
+    largest = max(grouped)
+    return [
+        f"{edges[4 * k]:9.3g} – {edges[4 * k + 4]:<9.3g} {grouped[k]:8d} "
+        + "#" * max(1 if grouped[k] else 0, round(40 * grouped[k] / largest))
+        for k in (range(filled[0], filled[-1] + 1) if filled else ())
+    ]
+
+
+def redo(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Set a round back, or forget failures."""
+    run = RunDirectory(arguments.run)
+    if arguments.round is None and not arguments.failed:
+        raise ConfigError("nothing to redo: give --round N [--step STEP], or --failed.")
+    with run.locked():
+        if arguments.failed:
+            forgotten = run.forget_failures()
+            print(f"{forgotten} failed labels may be tried again; the rounds that asked for them are reopened")
+        if arguments.round is not None:
+            if arguments.round not in run.rounds.numbers():
+                raise ConfigError(f"round {arguments.round} does not exist; rounds: {run.rounds.numbers()}.")
+            for path in run.set_back(arguments.round, STEP_NAMES[arguments.step]):
+                print(path)
+    return EXIT_OK
+
+
+def _round_of(run: RunDirectory, asked: int | None) -> int:
+    """The round asked for, or the last."""
+    numbers = run.rounds.numbers()
+    if asked is not None and asked not in numbers:
+        raise ConfigError(f"round {asked} does not exist; rounds: {numbers}.")
+    return asked if asked is not None else max(numbers, default=0)
+
+
+def export(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Write structures."""
+    from ase.io import write
+    from ase.io.formats import UnknownFileTypeError
+
+    run = RunDirectory(arguments.run)
+    last = _round_of(run, arguments.round)
+    structures: Sequence[Atoms]
+    if arguments.what == "selected":
+        structures = run.selected_structures(last) if run.rounds.selection(last) is not None else []
+    elif arguments.what == "test":
+        structures = _test_atoms(run)
+    else:
+        structures = LazyLabels(pinned_cache(run), run.rounds.training_keys(last))
+    if not structures:
+        raise CommitteeError(f"there is nothing to export as {arguments.what!r} for round {last}.")
+    try:
+        write(arguments.output, list(structures))
+    except (UnknownFileTypeError, KeyError) as error:
+        raise ConfigError(
+            f"ASE writes no such file as {arguments.output} ({error}). Name it .extxyz or .db."
+        ) from error
+    print(f"{len(structures)} structures -> {arguments.output}")
+    return EXIT_OK
+
+
+def _test_atoms(run: RunDirectory) -> LazyLabels:
+    """Labelled test structures."""
+    record = run.test_set()
+    return LazyLabels(pinned_cache(run), record.labels.done if record is not None else ())
+
+
+def calibrate(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Print and keep the calibration of a committee."""
+    run = RunDirectory(arguments.run)
+    last = run.rounds.last_trained()
+    if last is None:
+        raise CommitteeError(f"{run.path} has no trained committee yet.")
+    number = last if arguments.round is None else _round_of(run, arguments.round)
+    structures: Iterable[Atoms] = _read_labels(arguments) if arguments.data else _test_atoms(run)
+    if not structures:
+        raise ConfigError("no test set: set pool.test_structures, or give labelled structures with --data.")
+    committee = load_committee(run, build_trainer(run.config, names), number)
+    found = compare_with_labels(committee, structures)[0]
+    flat = dataclasses.asdict(found.calibration) if found.calibration is not None else {}
+    record = {**dataclasses.asdict(found), **flat, "round": number}
+    del record["calibration"]
+    write_json(run.rounds.round_folder(number) / "calibration.json", record)
+    print(json.dumps(record, indent=1))
+    return EXIT_OK
+
+
+def _read_labels(arguments: argparse.Namespace) -> list[Atoms]:
+    """Labelled structures of a file."""
+    from ase.io import read
+
+    try:
+        return list(read(arguments.data, ":"))
+    except FileNotFoundError:
+        raise ConfigError(f"{arguments.data} does not exist.") from None
+    except Exception as error:  # ASE's readers raise anything
+        raise ConfigError(f"{arguments.data} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def adopt(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+    """Take over earlier labels."""
+    taken, left = pinned_cache(RunDirectory(arguments.run)).adopt_earlier()
+    print(f"{taken} labels taken over, {left} left (a force of exactly zero, as of a fixed atom, or a damaged file)")
+    return EXIT_OK
+
+
+Command = Callable[[argparse.Namespace, Progress, "HostNames | None"], int]
+COMMANDS: dict[str, Command] = {
+    "template": show_template,
+    "init": init,
+    "run": run_loop,
+    "resume": run_loop,
+    "status": status,
+    "redo": redo,
+    "export": export,
+    "calibrate": calibrate,
+    "adopt": adopt,
+}
