@@ -322,18 +322,18 @@ def test_known_providers_are_complete():
 
 
 def test_nested_fields_of_the_materials_project():
-    from screen_cli.sources.optimade import _factors, _metadata
+    from screen_cli.sources.optimade.fields import factors_of, metadata_of
 
     mapping = known_providers()["mp"]["fields"]
-    factors = _factors("mp", mapping, {})
+    factors = factors_of("mp", mapping, {})
     stability = {"gga_gga+u": {"energy_above_hull": 0.02, "formation_energy_per_atom": -1.0}}
-    found = _metadata({"_mp_stability": stability, "species_at_sites": ["Na", "Cl"]}, mapping, factors)
+    found = metadata_of({"_mp_stability": stability, "species_at_sites": ["Na", "Cl"]}, mapping, factors)
     assert found["energy_above_hull_ev_atom"] == 0.02
     assert found["energy_above_hull_ev_atom_field"] == "_mp_stability.gga_gga+u.energy_above_hull"
     stability["gga_gga+u_r2scan"] = {"energy_above_hull": 0.03}
-    found = _metadata({"_mp_stability": stability, "species_at_sites": ["Na", "Cl"]}, mapping, factors)
+    found = metadata_of({"_mp_stability": stability, "species_at_sites": ["Na", "Cl"]}, mapping, factors)
     assert found["energy_above_hull_ev_atom"] == 0.03
-    assert _metadata({"_mp_stability": None, "species_at_sites": ["Na"]}, mapping, factors) == {}
+    assert metadata_of({"_mp_stability": None, "species_at_sites": ["Na"]}, mapping, factors) == {}
 
 
 def test_the_cache_is_in_the_users_cache_folder_by_default(monkeypatch):
