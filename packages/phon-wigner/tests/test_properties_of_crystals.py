@@ -265,14 +265,24 @@ def test_the_variant_refuses_a_left_handed_cell():
 
 @pytest.mark.parametrize(
     ("symbol", "mass", "expected"),
-    [("H", 1.00794, 1.1e-4), ("H", 2.01410, 0.0), ("Si", 28.085, 2.0e-4), ("C", 12.0, 0.0)],
+    [
+        ("H", 1.00794, 1.1460e-4),
+        ("H", 2.01410, 0.0),
+        ("Si", 28.0855, 2.0070e-4),
+        ("C", 12.0, 0.0),
+        ("C", 12.5, 0.25 / 12.5**2),  # half and half of 12C and 13C
+        ("Tc", 98.0, 0.0),
+    ],
 )
 def test_isotope_variance_follows_the_masses(symbol, mass, expected):
-    """The natural mixture for natural masses, none for a pure isotope, refused for what is neither."""
+    """The natural mixture for natural masses, none for a pure isotope, the least that another mass allows."""
     cell = PhonopyAtoms(symbols=[symbol], cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0]], masses=[mass])
-    assert natural_mass_variances(cell)[0] == pytest.approx(expected, rel=0.1, abs=1e-12)
-    cell = PhonopyAtoms(symbols=[symbol], cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0]], masses=[1.4 * mass])
-    with pytest.raises(GridMismatchError, match="neither the natural mean"):
+    assert natural_mass_variances(cell)[0] == pytest.approx(expected, rel=0.02, abs=1e-9)
+
+
+def test_a_mass_that_no_isotope_has_is_refused():
+    cell = PhonopyAtoms(symbols=["Si"], cell=np.eye(3) * 4, scaled_positions=[[0, 0, 0]], masses=[40.0])
+    with pytest.raises(GridMismatchError, match="outside those of its isotopes"):
         natural_mass_variances(cell)
 
 

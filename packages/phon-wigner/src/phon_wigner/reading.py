@@ -143,7 +143,5 @@ def read_array(
 def open_hdf5(path: PathLike, what: str, fix: str) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, or say in one sentence why not."""
     found = existing_file(path, what, fix)
-    with reading(path, "HDF5", fix):
-        handle = h5py.File(found, "r")
-    with handle:
+    with reading(path, "HDF5", fix), h5py.File(found, "r") as handle:
         yield handle

@@ -40,8 +40,15 @@ def read_kappa_file(path: PathLike) -> Linewidths:
         The file is missing or damaged, or a dataset is missing, of another shape, or not finite.
     """
     found = existing_file(path, "the linewidth file", _FIX)
-    with reading(found, "HDF5", _FIX):
-        handle = h5py.File(found, "r")
+    record: Linewidths | None = None
+    with reading(found, "HDF5 of phono3py", _FIX):
+        record = _linewidths(h5py.File(found, "r"), found)  # stays open for the rows of gamma
+    assert record is not None
+    return record.checked()
+
+
+def _linewidths(handle: h5py.File, found: Path) -> Linewidths:
+    """Return what an open kappa file holds."""
     missing = [name for name in ("temperature", "gamma", "qpoint", "weight") if name not in handle]
     if missing:
         raise InputFileError(
@@ -70,7 +77,7 @@ def read_kappa_file(path: PathLike) -> Linewidths:
         mesh=_mesh(handle, found),
         volume=_volume(handle, found),
         source=found.name,
-    ).checked()
+    )
 
 
 class StoredRows:

@@ -160,10 +160,11 @@ def _check_nac(nac: Nac, n_atoms: int) -> None:
     for name, shape in (("born", (n_atoms, 3, 3)), ("dielectric", (3, 3))):
         values = np.asarray(nac.get(name), dtype=np.float64)
         if values.shape != shape or not np.isfinite(values).all():
+            problem = "numbers that are not finite" if values.shape == shape else f"shape {values.shape}"
             raise GridMismatchError(
-                f"the NAC parameters hold {name} of shape {values.shape}, expected finite numbers of shape "
-                f"{shape} for a "
-                f"primitive cell of {n_atoms} atoms. Give the BORN file of this cell (--born), or --nonac."
+                f"the NAC parameters hold {name} with {problem}, expected finite numbers of shape {shape} for a "
+                "primitive "
+                f"cell of {n_atoms} atoms. Give the BORN file of this cell (--born), or --nonac."
             )
     if np.linalg.eigvalsh(np.asarray(nac["dielectric"], dtype=np.float64)).min() <= 0:
         raise GridMismatchError("the dielectric tensor is not positive definite. Check the BORN file, or give --nonac.")

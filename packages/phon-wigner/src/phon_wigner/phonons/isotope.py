@@ -38,13 +38,17 @@ from phon_wigner.physics.degeneracy import average_over_blocks, degenerate_block
 
 if TYPE_CHECKING:
     from phonopy.phonon.grid import BZGrid
+    from phonopy.structure.atoms import PhonopyAtoms
     from phonopy.structure.cells import Primitive
 
 SIDE_STEP = 1e-6
 """Distance from a mode's frequency (THz) at which the two sides of a jump are evaluated."""
 
 MASS_TOLERANCE = 1e-3
-"""Relative difference up to which a mass is the natural mean, or that of one isotope."""
+"""Relative difference up to which a mass may be the natural mean, or lie outside the isotopes."""
+
+PURE_TOLERANCE = 2e-4
+"""Relative difference up to which a mass is that of one isotope."""
 
 BATCH = 16
 """How many q' share one product of weights and overlaps."""
@@ -120,39 +124,43 @@ def isotope_linewidths(
     return average_over_blocks(gamma, degenerate_blocks(frequencies)) if average_degenerate else gamma
 
 
-def natural_mass_variances(primitive: Primitive) -> NDArray[np.float64]:
+def natural_mass_variances(primitive: PhonopyAtoms) -> NDArray[np.float64]:
     """Return Σ_i f_i (1 - m_i/m̄)² of every atom, shape (n_atoms,).
 
-    Natural abundance where the mass of an atom is nearest to the natural mean; zero where it is nearest to that of one
-    isotope.
+    Natural abundance where the mass of an atom is nearest to the natural mean; else the least that its mass allows,
+    which is none for a pure isotope and that of the two isotopes around it for a mixture. Elements without natural
+    isotopes scatter nothing.
 
     Raises
     ------
     GridMismatchError
-        phono3py's table lacks an element, or a mass is neither.
+        A mass lies outside those of all isotopes of its element.
     """
-    from phono3py.other.isotope import get_mass_variances
+    return np.array([_mass_variance(*atom) for atom in zip(primitive.symbols, primitive.masses, strict=True)])
+
+
+def _mass_variance(symbol: str, mass: float) -> float:
+    """Return the variance parameter of one atom."""
     from phonopy.structure.atomic_data import get_atomic_data
 
-    table = get_atomic_data().isotope_data
-    variances = []
-    for symbol, mass in zip(primitive.symbols, primitive.masses, strict=True):
-        if symbol not in table:
-            raise GridMismatchError(
-                f"phono3py's table has no natural isotopes of {symbol}. Drop --isotope, or give mass_variances."
-            )
-        natural = float(sum(isotope[1] * isotope[2] for isotope in table[symbol]))
-        known = [(abs(mass / natural - 1), float(get_mass_variances(symbols=[symbol])[0]))]
-        known += [(abs(mass / isotope[1] - 1), 0.0) for isotope in table[symbol]]
-        distance, variance = min(known, key=lambda item: item[0])
-        if distance > MASS_TOLERANCE:
-            raise GridMismatchError(
-                f"the mass {mass:g} u of {symbol} is neither the natural mean {natural:.4f} u nor that of one "
-                "isotope; its "
-                "mixture is not known. Drop --isotope, or give mass_variances."
-            )
-        variances.append(variance)
-    return np.array(variances)
+    table = np.array([(m, share) for _, m, share in get_atomic_data().isotope_data.get(symbol) or ()]).reshape(-1, 2)
+    if not len(table):
+        return 0.0
+    masses, shares = table[np.argsort(table[:, 0])].T
+    natural = float(masses @ shares)
+    if abs(mass - natural) <= min(MASS_TOLERANCE * natural, float(np.abs(mass - masses).min())):
+        return float(shares @ (1 - masses / natural) ** 2)
+    low, high = masses[0] * (1 - MASS_TOLERANCE), masses[-1] * (1 + MASS_TOLERANCE)
+    if not low < mass < high:
+        raise GridMismatchError(
+            f"the mass {mass:g} u of {symbol} lies outside those of its isotopes, {masses[0]:.4f} to "
+            f"{masses[-1]:.4f} u. "
+            "Drop --isotope, correct the mass, or give mass_variances."
+        )
+    if np.abs(mass - masses).min() < PURE_TOLERANCE * mass:
+        return 0.0
+    upper = int(np.clip(np.searchsorted(masses, mass), 1, len(masses) - 1))
+    return max(float((masses[upper] - mass) * (mass - masses[upper - 1])), 0.0) / mass**2
 
 
 def isotope_linewidths_on_grid(
