@@ -7,13 +7,14 @@ import shutil
 
 import pytest
 
-import screen_cli.run.merge
+import screen_cli.store.records
 from screen_cli.cli import main
 from screen_cli.config import load_settings
 from screen_cli.errors import ConfigError
 from screen_cli.run.driver import execute, resolve
 from screen_cli.run.merge import merge_runs
 from screen_cli.store.run_directory import RunDirectory
+from screen_cli.store.sealed import seal, unseal
 
 METALS = ("Al", "Cu")  # one in each of two shards
 
@@ -64,7 +65,7 @@ def test_a_missing_shard_is_told_and_can_be_run(shards, tmp_path, capsys):
 
 
 def test_an_interrupted_merge_goes_on(shards, tmp_path, monkeypatch):
-    real, written = screen_cli.run.merge.write_bytes, []
+    real, written = screen_cli.store.records.write_bytes, []
 
     def fail_later(path, content, **options):
         if len(written) == 12:
@@ -72,7 +73,7 @@ def test_an_interrupted_merge_goes_on(shards, tmp_path, monkeypatch):
         written.append(path)
         real(path, content, **options)
 
-    monkeypatch.setattr(screen_cli.run.merge, "write_bytes", fail_later)
+    monkeypatch.setattr(screen_cli.store.records, "write_bytes", fail_later)
     with pytest.raises(KeyboardInterrupt):
         merge_runs([shards / "whole"], tmp_path / "merged")
     monkeypatch.undo()
@@ -87,9 +88,9 @@ def test_conflicts_and_damage_are_told(shards, tmp_path, capsys):
     shutil.copytree(shards / "whole", tmp_path / "other")
     shutil.copytree(shards / "whole", tmp_path / "merged")
     changed = sorted((tmp_path / "other").glob("records/*/*/harmonic-*.json"))[0]
-    header = json.loads(changed.read_text())
+    header = unseal(changed.read_bytes())
     header["data"]["cv_j_mol_k"] += 1
-    changed.write_text(json.dumps(header))
+    changed.write_text(seal(header))
     cut = sorted((tmp_path / "other").glob("records/*/*/forces-*.hdf5"))[0]
     cut.write_bytes(cut.read_bytes()[:50])
     assert main(["merge", str(tmp_path / "other"), "--into", str(tmp_path / "merged")]) == 1

@@ -28,7 +28,8 @@ from ase.data import chemical_symbols
 from screen_cli.run import crystal as passage
 from screen_cli.run import driver, pipeline
 from screen_cli.config import settings_from_dict
-from screen_cli.run.driver import execute, rebuild_index, resolve
+from screen_cli.run.driver import execute, resolve
+from screen_cli.run.rebuild import rebuild_index
 from screen_cli.store.index import Index
 from screen_cli.store.record import Record
 from screen_cli.store.run_directory import RunDirectory

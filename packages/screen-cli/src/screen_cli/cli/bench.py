@@ -62,6 +62,7 @@ def kappa(
     from screen_cli.bench.protocol import TEMPERATURE
     from screen_cli.bench.reference import read_references
     from screen_cli.cli.run import execute_watched
+    from screen_cli.run.driver import ExecuteOptions
     from screen_cli.settings_file import parse_options
 
     references, problems = read_references(reference, TEMPERATURE) if reference is not None else (None, [])
@@ -81,7 +82,8 @@ def kappa(
     run = open_campaign(run_dir or Path(name), settings, must_exist=score_only)
     drained = False
     if not score_only:
-        drained = execute_watched(run, quiet=quiet, retry_failed=retry_failed, time_limit=walltime).drained
+        options_of_run = ExecuteOptions(retry_failed=retry_failed, time_limit=walltime)
+        drained = execute_watched(run, options_of_run, quiet=quiet).drained
     _report(run, protocol, TEMPERATURE, reference, references, problems, exact_result)
     if drained:
         click.echo("stopped before the end: run the same command to go on", err=True)

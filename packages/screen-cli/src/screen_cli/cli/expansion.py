@@ -71,6 +71,7 @@ def command(
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.expansion import COLUMNS, disagreement, write_results
     from screen_cli.report.tables.terminal import print_table
+    from screen_cli.run.driver import ExecuteOptions
     from screen_cli.run.expansion import expansion_settings
     from screen_cli.settings_file import parse_options
     from screen_cli.store.run_directory import RunDirectory
@@ -88,7 +89,7 @@ def command(
     )
     root = run_dir or Path(f"expansion-{calculator.split('.')[-1]}-{Path(structures[0]).stem}")
     run = RunDirectory.create(root, settings, accept_changes=True)  # content keys keep old and new results apart
-    summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, time_limit=None)
+    summary = execute_watched(run, ExecuteOptions(retry_failed=retry_failed), quiet=quiet)
     rows = run.rows()
     print_table(rows, COLUMNS, temperatures=temperatures_of(run))
     for row in rows:

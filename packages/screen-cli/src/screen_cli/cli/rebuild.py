@@ -13,7 +13,7 @@ from screen_cli.cli import run_command
 @click.argument("run_dir", type=click.Path(path_type=Path))
 def command(run_dir: Path) -> None:
     """Make the index of RUN_DIR anew from its records. Nothing is computed."""
-    from screen_cli.run.driver import rebuild_index
+    from screen_cli.run.rebuild import rebuild_index
     from screen_cli.store.run_directory import RunDirectory
 
     counts = rebuild_index(RunDirectory.open(run_dir))

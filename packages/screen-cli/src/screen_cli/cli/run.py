@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ import click
 from screen_cli.cli import run_command
 
 if TYPE_CHECKING:
-    from screen_cli.run.driver import RunSummary
+    from screen_cli.run.driver import ExecuteOptions, RunSummary
     from screen_cli.store.run_directory import RunDirectory
 
 _ROWS_SHOWN = 200
@@ -29,6 +30,7 @@ _ROWS_SHOWN = 200
 @click.option("--walltime", type=float, metavar="SECONDS", help="Start no further crystal after this time.")
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
 @click.option("--reread", is_flag=True, help="Read the source again, for crystals added since.")
+@click.option("--deep", is_flag=True, help="Read all that is finished, not only its size; what is damaged runs again.")
 @click.option("--accept-changes", is_flag=True, help="Go on in a directory made with other settings.")
 @click.option("--shard", metavar="K/N", help="Take only the K-th of N parts of the crystals (join them with merge).")
 @click.option("--report/--no-report", default=True, help="Write report.html and results.csv at the end.")
@@ -41,6 +43,7 @@ def command(
     walltime: float | None,
     retry_failed: bool,
     reread: bool,
+    deep: bool,
     accept_changes: bool,
     shard: str | None,
     report: bool,
@@ -54,7 +57,7 @@ def command(
     from screen_cli.config import load_settings
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.terminal import print_table
-    from screen_cli.run.driver import resolve
+    from screen_cli.run.driver import ExecuteOptions, resolve
     from screen_cli.store.run_directory import RunDirectory
 
     if workers is not None:
@@ -64,7 +67,8 @@ def command(
     default = config.with_suffix("")
     directory = run_dir or (default if part is None else Path(f"{default}-{part[0]}of{part[1]}"))
     run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
-    summary = execute_watched(run, quiet=quiet, retry_failed=retry_failed, reread=reread, time_limit=walltime)
+    options = ExecuteOptions(retry_failed=retry_failed, reread=reread, deep=deep, time_limit=walltime)
+    summary = execute_watched(run, options, quiet=quiet)
     print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN), temperatures=temperatures_of(run))
     click.echo(f"run directory: {run.root}", err=True)
     if report:
@@ -96,32 +100,15 @@ def _read_shard(text: str | None) -> tuple[int, int] | None:
     return int(number), int(n_shards)
 
 
-def execute_watched(
-    run: RunDirectory, *, quiet: bool, retry_failed: bool, time_limit: float | None, reread: bool = False
-) -> RunSummary:
-    """Bring every crystal to its end, with progress unless quiet; Ctrl-C and SIGTERM drain.
-
-    Parameters
-    ----------
-    run : RunDirectory
-    quiet : bool
-    retry_failed, time_limit, reread
-        As :func:`screen_cli.run.driver.execute` takes them.
-    """
+def execute_watched(run: RunDirectory, options: ExecuteOptions, *, quiet: bool) -> RunSummary:
+    """Bring every crystal to its end, with progress unless quiet; Ctrl-C and SIGTERM drain."""
     from screen_cli.run.driver import execute
     from screen_cli.run.progress import SilentObserver, progress_observer
 
     with drain_on_interrupt() as stop_requested:
         watching = None if quiet else progress_observer(run)
         try:
-            return execute(
-                run,
-                observer=watching or SilentObserver(),
-                retry_failed=retry_failed,
-                reread=reread,
-                time_limit=time_limit,
-                stop_requested=stop_requested,
-            )
+            return execute(run, options, observer=watching or SilentObserver(), stop_requested=stop_requested)
         finally:
             if watching is not None:
                 watching.close()
@@ -132,7 +119,7 @@ def drain_on_interrupt() -> Iterator[threading.Event]:
     """First Ctrl-C or SIGTERM: drain. Second Ctrl-C: KeyboardInterrupt."""
     stop_requested = threading.Event()
 
-    def drain(number: int, frame: Any) -> None:
+    def drain(number: int, frame: FrameType | None) -> None:
         if stop_requested.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         print("finishing the crystals in work; once more to stop at once", file=sys.stderr)

@@ -106,6 +106,7 @@ def run_structure(root: str, structure_id: str) -> Outcome:
         becomes a failed outcome.
     """
     run = _open_run(root, (Path(root) / "manifest.json").stat().st_mtime_ns)
+    run.store.sweep(structure_id)
     keep_freed_memory()
     try:
         return take_through(run, structure_id)

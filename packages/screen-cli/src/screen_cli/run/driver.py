@@ -8,7 +8,6 @@ import functools
 import inspect
 import logging
 import operator
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -18,16 +17,15 @@ from screen_cli.config import RunSettings
 from screen_cli.engines import Engine, TaskResult
 from screen_cli.errors import ConfigError, PluginError, StoreError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
-from screen_cli.run.crystal import Outcome, run_structure, take_through
+from screen_cli.run.crystal import Outcome, run_structure
 from screen_cli.run.pipeline import stages_for
 from screen_cli.run.progress import FinishedCrystal, Observer, SilentObserver
-from screen_cli.run.reading import filtered_rows, read_source, rejected_row, structure_row
+from screen_cli.run.reading import read_source
+from screen_cli.run.rebuild import audit, open_index
 from screen_cli.store.index import Index
 from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
-
-_COMMIT_EVERY = 1.0
 
 
 @dataclass(frozen=True)
@@ -79,13 +77,33 @@ def resolve(settings: RunSettings, registry: PluginRegistry | None = None) -> Ru
     return resolved
 
 
+@dataclass(frozen=True)
+class ExecuteOptions:
+    """How a call of :func:`execute` goes about a run.
+
+    Parameters
+    ----------
+    retry_failed : bool
+        Try quarantined structures again.
+    reread : bool
+        Read the source again, for crystals that were added to it since.
+    deep : bool
+        Read every record of what is finished, not only its size; what is damaged runs again.
+    time_limit : float or None
+        Seconds after which no further structure is started (those in flight finish).
+    """
+
+    retry_failed: bool = False
+    reread: bool = False
+    deep: bool = False
+    time_limit: float | None = None
+
+
 def execute(
     run: RunDirectory,
+    options: ExecuteOptions = ExecuteOptions(),
     *,
     observer: Observer | None = None,
-    retry_failed: bool = False,
-    reread: bool = False,
-    time_limit: float | None = None,
     stop_requested: threading.Event | None = None,
 ) -> RunSummary:
     """Bring every crystal of a run to its end, resuming what is there.
@@ -93,14 +111,9 @@ def execute(
     Parameters
     ----------
     run : RunDirectory
+    options : ExecuteOptions
     observer : Observer, optional
         Told of progress.
-    retry_failed : bool
-        Try quarantined structures again.
-    reread : bool
-        Read the source again, for crystals that were added to it since.
-    time_limit : float, optional
-        Seconds after which no further structure is started (those in flight finish).
     stop_requested : threading.Event, optional
         Drain as soon as it is set.
 
@@ -114,96 +127,42 @@ def execute(
         Nothing could run at all: a missing extra, a bad option.
     """
     observer = observer or SilentObserver()
-    stop_requested = stop_requested or threading.Event()
     start = time.monotonic()
     with run.locked():
-        run.clear_all_running()
-        index = _open_index(run)
-        try:
-            if reread:
-                index.set_meta("source_read", False)
-            read_source(run, index, observer.reading)
-            index.set_states(("running",), "pending")
-            if retry_failed:
-                for report in list(run.store.quarantined()):
-                    run.store.release(report["id"])
-                index.set_states(("failed",), "pending")
-            pending, damaged = index.ids(("pending",)), audit(run, index)
-            if not pending:  # without damage, no engine is started at all
-                pending = list(damaged)
-            total = sum(index.counts().values())
-            observer.started(total, total - len(pending))
+        run.tidy()
+        with contextlib.closing(open_index(run)) as index:
+            waiting = _prepare(run, index, options, observer)
+            deadline = None if options.time_limit is None else start + options.time_limit
             n_processed = 0
-            if pending:
+            if operator.length_hint(waiting):
                 engine = _make_engine(run)
+                _drain_when_asked(engine, deadline, stop_requested or threading.Event())
                 function = functools.partial(run_structure, str(run.root.absolute()))
-                results = engine.run(function, _Tasks(pending, damaged))
-                deadline = None if time_limit is None else start + time_limit
-                watch = threading.Thread(
-                    target=_drain_when_asked,
-                    args=(engine, deadline, stop_requested),
-                    daemon=True,
-                    name="drain-watch",
-                )
-                watch.start()
-                try:
+                with contextlib.closing(engine.run(function, waiting)) as results:  # closing cancels what waits
                     for result in results:
                         observer.finished(_account(run, index, result))
                         n_processed += 1
-                finally:
-                    results.close()  # cancels what has not started when an error ends the loop
-            run.clear_all_running()
+            run.tidy()
             counts = dict(index.counts())
             return RunSummary(counts, n_processed, time.monotonic() - start, drained=bool(counts.get("pending")))
-        finally:
-            index.close()
 
 
-def rebuild_index(run: RunDirectory, *, source_read: bool | None = None) -> dict[str, int]:
-    """Make the index anew from the records; return the number of structures in each state.
-
-    Parameters
-    ----------
-    run : RunDirectory
-    source_read : bool, optional
-        Whether the source need not be read again; default as the present index has it.
-    """
-    with run.locked():
-        if source_read is None:
-            source_read = was_source_read(run)
-        run.remove_index()
-        index = run.index(commit_every=_COMMIT_EVERY)
-        try:
-            _index_structures_on_disk(run, index)
-            index.set_meta("source_read", source_read)
-            return dict(index.counts())
-        finally:
-            index.close()
-
-
-def was_source_read(run: RunDirectory) -> bool:
-    """Whether the present index, if it can be read, knows that the source was read to the end."""
-    try:
-        with contextlib.closing(run.index(read_only=True)) as index:
-            return bool(index.meta("source_read"))
-    except (StoreError, sqlite3.Error):
-        return False
-
-
-def audit(run: RunDirectory, index: Index) -> Iterator[str]:
-    """Iterate over the finished structures whose records were lost or cut short; each becomes pending again.
-
-    Sizes are compared, one look into each folder; checksums are when a record is read.
-    """
-    stages = {stage.name for stage in stages_for(run.settings)}
-    lost = 0
-    for structure_id, keys, n_bytes in index.finished():
-        if not keys.keys() & stages or run.store.bytes_of(structure_id, keys) != n_bytes:
-            index.update(structure_id, "pending")
-            lost += 1
-            yield structure_id
-    if lost:
-        logger.warning("%d finished structures have damaged records and run again", lost)
+def _prepare(run: RunDirectory, index: Index, options: ExecuteOptions, observer: Observer) -> _Tasks:
+    """Read the source, settle the states, and list what there is to do."""
+    if options.reread:
+        index.set_meta("source_read", False)
+    read_source(run, index, observer.reading)
+    index.set_states(("running",), "pending")
+    if options.retry_failed:
+        for report in list(run.store.quarantined()):
+            run.store.release(report["id"])
+        index.set_states(("failed",), "pending")
+    pending, damaged = index.ids(("pending",)), audit(run, index, deep=options.deep)
+    if not pending:  # without damage, no engine is started at all
+        pending = list(damaged)
+    total = sum(index.counts().values())
+    observer.started(total, total - len(pending))
+    return _Tasks(pending, damaged)
 
 
 class _Tasks(Iterator[str]):
@@ -229,52 +188,14 @@ def _make_engine(run: RunDirectory) -> Engine:
     return engine
 
 
-def _open_index(run: RunDirectory) -> Index:
-    """Open the index; one that is missing or broken is made anew from the records."""
-    path = run.root / "index.sqlite"
-    fresh = not path.exists()
-    try:
-        index = run.index(commit_every=_COMMIT_EVERY)
-    except StoreError as error:
-        logger.warning("%s; rebuilding", error)
-        run.remove_index()
-        index, fresh = run.index(commit_every=_COMMIT_EVERY), True
-    if fresh and (run.root / "records").is_dir():
-        _index_structures_on_disk(run, index)
-    return index
-
-
-def _index_structures_on_disk(run: RunDirectory, index: Index) -> None:
-    """Fill the index from structure files, records and quarantine."""
-    failed = {report["id"]: report for report in run.store.quarantined()}
-    for structure_id in run.store.structure_ids():
-        description = run.store.read_structure(structure_id)
-        index.add_structures([structure_row(description)])
-        outcome = take_through(run, structure_id, compute_missing=False)
-        report = failed.pop(structure_id, None)
-        if report and outcome.state != "pending":  # it came to its end later, or elsewhere
-            run.store.release(structure_id)
-            report = None
-        index.update(
-            structure_id,
-            "failed" if report else outcome.state,
-            stage=report["stage"] if report else outcome.stage,
-            reason=report["reason"] if report else outcome.reason,
-            scalars=outcome.scalars,
-            keys=outcome.keys,
-            stage_times=outcome.stage_times,
-        )
-    for report in failed.values():
-        if report.get("stage") == "read":
-            index.add_structures([rejected_row(report)])
-    index.add_structures(filtered_rows(run))
-
-
 def _drain_when_asked(engine: Engine, deadline: float | None, stop_requested: threading.Event) -> None:
-    """Ask the engine to drain when time is up or a stop was asked for (runs in a thread)."""
-    remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-    stop_requested.wait(remaining)
-    engine.stop()
+    """Let a thread ask the engine to drain when time is up or a stop was asked for."""
+
+    def watch() -> None:
+        stop_requested.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        engine.stop()
+
+    threading.Thread(target=watch, daemon=True, name="drain-watch").start()
 
 
 def _account(run: RunDirectory, index: Index, result: TaskResult[Outcome]) -> FinishedCrystal:

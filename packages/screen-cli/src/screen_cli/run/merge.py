@@ -6,18 +6,17 @@ that was cut short goes on where it stopped, and one that is done again does not
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from screen_cli.errors import ConfigError
-from screen_cli.run.driver import rebuild_index, was_source_read
-from screen_cli.run.reading import JOURNAL
+from screen_cli.errors import ConfigError, StoreError
+from screen_cli.run.reading import JOURNAL, filtered_rows
+from screen_cli.run.rebuild import rebuild_index, was_source_read
 from screen_cli.store.atomic_write import flush_all, write_bytes
+from screen_cli.store.records import Header
 from screen_cli.store.run_directory import RunDirectory, setting_differences
 
 logger = logging.getLogger(__name__)
@@ -89,8 +88,9 @@ def merge_runs(
                 _merge_structure(run, merged, structure_id, report)
                 n_seen += 1
                 tell(n_seen)
-            for path in sorted((run.root / "failed").glob("*.json")):
-                _copy(path, merged.root / "failed" / path.name)
+            for quarantined in run.store.quarantined():
+                if not (merged.root / "failed" / f"{quarantined['id']}.json").exists():
+                    merged.store.quarantine(quarantined["id"], quarantined)
         flush_all()
     report.missing_shards = _missing_shards(runs)
     whole = not report.missing_shards and all(was_source_read(run) for run in runs)
@@ -100,37 +100,32 @@ def merge_runs(
 
 def _merge_structure(run: RunDirectory, merged: RunDirectory, structure_id: str, report: MergeReport) -> None:
     """Copy one structure and its records."""
-    folder, destination = run.store.folder(structure_id), merged.store.folder(structure_id)
-    _copy(folder / "structure.json", destination / "structure.json")
-    for path in sorted(folder.glob("*-*.json")):
-        stage, _, key = path.stem.rpartition("-")
-        label = f"{stage}-{key} of {structure_id}"
+    try:
+        description = run.store.read_structure(structure_id)
+    except StoreError as error:
+        report.damaged.append(str(error))
+        return
+    merged.store.write_structure(structure_id, description)
+    for stage, key in run.store.records_of(structure_id):
         try:
-            header: dict[str, Any] = json.loads(path.read_bytes())
-            parts = {suffix: run.store.path(structure_id, stage, key, suffix) for suffix in header["parts"]}
-            contents = {suffix: part.read_bytes() for suffix, part in parts.items()}
-            whole = all(_sha256(contents[suffix]) == header["parts"][suffix]["sha256"] for suffix in parts)
-        except (OSError, ValueError, KeyError):
-            whole = False
-        if not whole:
-            report.damaged.append(f"{label} in {run.root} is not whole")
+            theirs, contents = run.store.read_files(structure_id, stage, key)
+        except (OSError, ValueError) as error:
+            report.damaged.append(f"{stage}-{key} of {structure_id} in {run.root} is not whole: {error}")
             continue
-        if merged.store.find(structure_id, stage, key) is None:
-            for suffix, content in contents.items():
-                write_bytes(merged.store.path(structure_id, stage, key, suffix), content, durable=False)
-            write_bytes(destination / path.name, path.read_bytes(), durable=False)
+        try:
+            ours, _ = merged.store.read_files(structure_id, stage, key)
+        except (OSError, ValueError):
+            merged.store.write_files(structure_id, stage, key, contents)
             report.n_copied += 1
             continue
-        theirs = json.loads((destination / path.name).read_bytes())
-        if (theirs["data"], theirs["parts"]) == (header["data"], header["parts"]):
+        if (ours["data"], ours["parts"]) == (theirs["data"], theirs["parts"]):
             report.n_known += 1
         else:
-            report.conflicts.append(
-                f"{label}: {'; '.join(_differences(theirs, header))} (first: kept, then {run.root})"
-            )
+            differences = "; ".join(_differences(ours, theirs))
+            report.conflicts.append(f"{stage}-{key} of {structure_id}: {differences} (first: kept, then {run.root})")
 
 
-def _differences(kept: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+def _differences(kept: Header, other: Header) -> Iterator[str]:
     """Yield what two records of one key disagree about."""
     for name in sorted(kept["data"].keys() | other["data"].keys()):
         if kept["data"].get(name) != other["data"].get(name):
@@ -142,9 +137,9 @@ def _differences(kept: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
 def _join_journals(run: RunDirectory, merged: RunDirectory) -> None:
     """Add the filtered crystals of a run to those of the merged one, each once."""
     lines: dict[str, None] = {}
-    for journal in (merged.root / JOURNAL, run.root / JOURNAL):
-        if journal.is_file():
-            lines |= dict.fromkeys(journal.read_text(encoding="utf-8").splitlines())
+    for owner in (merged, run):
+        if (owner.root / JOURNAL).is_file():
+            lines |= dict.fromkeys(json.dumps(row) for row in filtered_rows(owner))
     if lines:
         write_bytes(merged.root / JOURNAL, "".join(f"{line}\n" for line in lines).encode())
 
@@ -157,14 +152,3 @@ def _missing_shards(runs: Sequence[RunDirectory]) -> list[str]:
     n_shards = {n for _, n in filter(None, shards)}
     have = {f"{k}/{n}" for k, n in filter(None, shards)}
     return [f"{k}/{n}" for n in sorted(n_shards) for k in range(1, n + 1) if f"{k}/{n}" not in have]
-
-
-def _copy(path: Path, destination: Path) -> None:
-    """Copy a file that is not there yet."""
-    if not destination.exists():
-        write_bytes(destination, path.read_bytes(), durable=False)
-
-
-def _sha256(content: bytes) -> str:
-    """Checksum as the records have it."""
-    return hashlib.sha256(content).hexdigest()

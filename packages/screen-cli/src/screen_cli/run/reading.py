@@ -91,12 +91,16 @@ def filtered_rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
     """Iterate over the index rows of the crystals that the filters dropped, as the journal has them."""
     path = run.root / JOURNAL
     if path.is_file():
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
-                    yield json.loads(line)
-                except ValueError:  # the last line of a killed driver
-                    logger.warning("%s ends in a torn line, which is ignored", path)
+                    row = json.loads(line)
+                    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+                        raise ValueError("it is no row")
+                except (ValueError, RecursionError):  # the last line of a killed driver
+                    logger.warning("%s has a torn line, which is ignored", path)
+                    continue
+                yield row
 
 
 def structure_row(description: dict[str, Any]) -> dict[str, Any]:

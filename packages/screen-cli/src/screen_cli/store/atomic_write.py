@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import platform
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from screen_cli.errors import StoreError
@@ -19,11 +22,16 @@ _NO_ROOM = {
     errno.EPERM,
     errno.EIO,
     errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 }
+LITTER = ".tmp-"
+"""Names of files that are being written begin like this."""
+_OLD = 86400.0  # s, after which a file of another machine is litter
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put ``content`` at ``path`` in one step; its folder is made when missing.
+    """Put ``content`` at ``path`` in one step; its folder is made when missing, and the umask decides who may read it.
 
     Parameters
     ----------
@@ -38,10 +46,10 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     StoreError
         The disk is full, or the folder cannot be written; nothing is left behind.
     """
-    temporary = ""
+    temporary = path.parent / f"{LITTER}{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             if durable:
@@ -49,9 +57,8 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         if error.errno in _NO_ROOM:
             raise StoreError(
                 error.errno,
@@ -68,3 +75,42 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def flush_all() -> None:
     """Wait until the disk has everything that was written."""
     os.sync()
+
+
+def litter_in(folder: Path) -> Iterator[Path]:
+    """Iterate over what killed processes left half-written in a folder.
+
+    A file of this machine is litter when its process is gone, one of another machine after a day.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(LITTER):
+            host, _, process = name.removeprefix(LITTER).rpartition("-")[0].rpartition("-")
+            if host == platform.node() and process.isdigit():
+                if not _alive(int(process)):
+                    yield folder / name
+            else:
+                with contextlib.suppress(OSError):
+                    if time.time() - (folder / name).lstat().st_mtime > _OLD:
+                        yield folder / name
+
+
+def sweep(folder: Path) -> None:
+    """Remove what :func:`litter_in` finds."""
+    for path in litter_in(folder):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process > 0

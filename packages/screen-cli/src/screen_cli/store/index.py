@@ -10,12 +10,11 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from screen_cli.errors import StoreError
-from screen_cli.store.expression import to_sql
+from screen_cli.store.expression import to_sql, value_to_sql
 
 STATES = ("filtered", "pending", "running", "done", "failed", "skipped")
 _BASE = {
@@ -32,6 +31,16 @@ _BASE = {
     "keys": "TEXT",
 }
 BASE_COLUMNS = tuple(_BASE)
+_BOOKKEEPING = {"id", "state", "stage", "reason", "seconds", "keys"}
+
+Scalar = None | bool | int | float | str
+"""What a column of the results can hold."""
+Row = Mapping[str, Scalar]
+"""One structure by column."""
+
+
+class DamagedIndexError(StoreError):
+    """The index cannot be read; the records can, and it is made anew from them."""
 
 
 class Index:
@@ -48,16 +57,17 @@ class Index:
 
     Raises
     ------
-    StoreError
+    DamagedIndexError
         The file cannot be opened or is no SQLite database.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, commit_every: float = 0.0) -> None:
+        self._path = path
         self._commit_every = commit_every
         self._committed = 0.0
         try:
             if read_only:
-                self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)  # names may hold ? # %
             else:
                 self._db = sqlite3.connect(path)
                 self._db.execute("PRAGMA journal_mode=WAL")
@@ -76,18 +86,30 @@ class Index:
             if not self.columns:
                 raise sqlite3.DatabaseError("it has no table 'structures'")
         except sqlite3.Error as error:
-            raise StoreError(
+            raise DamagedIndexError(
                 f"cannot open the index {path}: {error}. Rebuild it from the records: screen-cli rebuild {path.parent}"
             ) from error
 
     def close(self) -> None:
         """Commit and close."""
-        self._db.commit()
-        self._db.close()
+        try:
+            self._db.commit()
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot write the index {self._path}: {error}. The records are safe.") from error
+        finally:
+            self._db.close()
+
+    def damage(self) -> str:
+        """Look at every page and say what is wrong, in SQLite's words; empty when nothing is."""
+        try:
+            said = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(3)")]
+        except sqlite3.Error as error:
+            return str(error)
+        return "" if said == ["ok"] else "; ".join(said)
 
     # -- writing -------------------------------------------------------------------------------
 
-    def add_structures(self, rows: Iterable[dict[str, Any]]) -> int:
+    def add_structures(self, rows: Iterable[Row]) -> int:
         """Insert structures that are new; return how many were.
 
         Rows may have any columns; new ones are added to the table. A structure that is there already stays as it is,
@@ -99,7 +121,7 @@ class Index:
         with self._transaction():
             self._add_columns(names)
             names = list(dict.fromkeys(["id", "state", "stage", "reason", *names]))
-            columns = ", ".join(f'"{name}"' for name in names)
+            columns = ", ".join(map(_quoted, names))
             self._db.executemany(
                 f"INSERT INTO structures ({columns}) VALUES ({', '.join('?' * len(names))}) ON CONFLICT (id) DO UPDATE "
                 "SET state = excluded.state, stage = excluded.stage, reason = excluded.reason "
@@ -113,13 +135,13 @@ class Index:
 
     def _n_structures(self) -> int:
         """Number of rows."""
-        return int(self._db.execute("SELECT count(*) FROM structures").fetchone()[0])
+        return int(next(self._select("SELECT count(*) FROM structures"))[0])
 
     def _add_columns(self, names: Iterable[str]) -> None:
         """Add the columns that the table does not have yet."""
         for name in names:
             if name not in self.columns:
-                self._db.execute(f'ALTER TABLE structures ADD COLUMN "{name}"')
+                self._db.execute(f"ALTER TABLE structures ADD COLUMN {_quoted(name)}")
                 self.columns.append(name)
 
     def update(
@@ -129,9 +151,9 @@ class Index:
         *,
         stage: str | None = None,
         reason: str | None = None,
-        scalars: dict[str, Any] | None = None,
-        keys: dict[str, str] | None = None,
-        stage_times: dict[str, tuple[float, int]] | None = None,
+        scalars: Row | None = None,
+        keys: Mapping[str, str] | None = None,
+        stage_times: Mapping[str, tuple[float, int]] | None = None,
     ) -> None:
         """Set the state of a structure, its scalars, and what its stages cost.
 
@@ -147,11 +169,12 @@ class Index:
         stage_times : dict, optional
             ``stage -> (seconds, bytes)``.
         """
-        scalars = scalars or {}
+        # a result that bears the name of a column of ours must not overwrite it
+        scalars = {f"{name}_" if name in _BOOKKEEPING else name: item for name, item in (scalars or {}).items()}
         with self._transaction():
             self._add_columns(scalars)
             stale = [name for name in self.columns if name not in BASE_COLUMNS and name not in scalars]
-            values: dict[str, Any] = {"state": state, "stage": stage, "reason": reason, **scalars}
+            values: dict[str, Scalar] = {"state": state, "stage": stage, "reason": reason, **scalars}
             values |= dict.fromkeys(stale) if scalars else {}
             if keys is not None:
                 values["keys"] = json.dumps(keys, sort_keys=True)
@@ -162,7 +185,7 @@ class Index:
                     "INSERT INTO stage_times VALUES (?, ?, ?, ?)",
                     [(structure_id, name, *cost) for name, cost in stage_times.items()],
                 )
-            assignments = ", ".join(f'"{name}" = ?' for name in values)
+            assignments = ", ".join(f"{_quoted(name)} = ?" for name in values)
             self._db.execute(
                 f"UPDATE structures SET {assignments} WHERE id = ?",
                 (*map(_sql_value, values.values()), structure_id),
@@ -177,7 +200,7 @@ class Index:
             )
         return cursor.rowcount
 
-    def set_meta(self, key: str, value: Any) -> None:
+    def set_meta(self, key: str, value: Scalar) -> None:
         """Keep a small JSON value."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
@@ -201,20 +224,30 @@ class Index:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def meta(self, key: str, default: Any = None) -> Any:
+    def _select(self, query: str, values: Sequence[object] = ()) -> Iterator[sqlite3.Row]:
+        """Iterate over the rows of a query; a damaged page becomes a sentence."""
+        try:
+            yield from self._db.execute(query, values)
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            raise DamagedIndexError(
+                f"cannot read the index {self._path}: {error}. Rebuild it from the records: "
+                f"screen-cli rebuild {self._path.parent}"
+            ) from error
+
+    def meta(self, key: str, default: Scalar = None) -> Scalar:
         """Return a value kept with :meth:`set_meta`."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = next(self._select("SELECT value FROM meta WHERE key = ?", (key,)), None)
         return default if row is None else json.loads(row[0])
 
     def counts(self) -> Counter[str]:
         """Number of structures in each state."""
-        return Counter(dict(self._db.execute("SELECT state, count(*) FROM structures GROUP BY state").fetchall()))
+        return Counter(dict(map(tuple, self._select("SELECT state, count(*) FROM structures GROUP BY state"))))
 
     def reasons(self) -> list[tuple[str, str, int]]:
         """Rows (state, stage, count) for filtered, failed and skipped structures."""
         return [
             tuple(row)
-            for row in self._db.execute(
+            for row in self._select(
                 "SELECT state, stage, count(*) FROM structures WHERE state IN ('filtered', 'failed', 'skipped') "
                 "GROUP BY state, stage ORDER BY 3 DESC"
             )
@@ -224,7 +257,7 @@ class Index:
         """Rows (stage, n structures, total seconds, total bytes), most expensive first."""
         return [
             tuple(row)
-            for row in self._db.execute(
+            for row in self._select(
                 "SELECT stage, count(*), sum(seconds), sum(bytes) FROM stage_times GROUP BY stage ORDER BY 3 DESC"
             )
         ]
@@ -234,7 +267,7 @@ class Index:
         states = tuple(states)
         return [
             row[0]
-            for row in self._db.execute(
+            for row in self._select(
                 f"SELECT id FROM structures WHERE state IN ({', '.join('?' * len(states))}) ORDER BY rowid",
                 states,
             )
@@ -243,7 +276,7 @@ class Index:
     def count(self, where: str = "") -> int:
         """Number of structures that satisfy an expression."""
         condition, values = to_sql(where, self.columns) if where else ("1", [])
-        return int(self._db.execute(f"SELECT count(*) FROM structures WHERE {condition}", values).fetchone()[0])
+        return int(next(self._select(f"SELECT count(*) FROM structures WHERE {condition}", values))[0])
 
     def finished(self) -> Iterator[tuple[str, dict[str, str], int]]:
         """Iterate over (id, content key by stage, bytes of these records) of what is done or skipped."""
@@ -252,7 +285,7 @@ class Index:
             "FROM structures WHERE rowid > ? AND state IN ('done', 'skipped') ORDER BY rowid LIMIT 1000"
         )
         last = 0
-        while rows := self._db.execute(query, (last,)).fetchall():  # in pieces: the caller writes in between
+        while rows := list(self._select(query, (last,))):  # in pieces: the caller writes in between
             for last, structure_id, keys, n_bytes in rows:  # noqa: B007
                 yield structure_id, json.loads(keys or "{}"), n_bytes or 0
 
@@ -262,7 +295,7 @@ class Index:
         sort: str = "",
         descending: bool = False,
         limit: int | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[dict[str, Scalar]]:
         """Iterate over structures as flat dicts.
 
         Parameters
@@ -282,15 +315,23 @@ class Index:
         condition, values = to_sql(where, self.columns) if where else ("1", [])
         order = "rowid"
         if sort:
-            column, _ = to_sql(sort, self.columns)
+            column, more = value_to_sql(sort, self.columns)
             order = f"{column} IS NULL, {column} {'DESC' if descending else 'ASC'}"
+            values += more * 2
         query = f"SELECT * FROM structures WHERE {condition} ORDER BY {order}"
         if limit is not None:
-            query += f" LIMIT {int(limit)}"
-        for row in self._db.execute(query, values):
+            query += f" LIMIT {max(0, min(int(limit), 2**63 - 1))}"
+        for row in self._select(query, values):
             yield dict(row)
 
 
-def _sql_value(value: Any) -> Any:
-    """Fit a JSON scalar into SQLite."""
-    return int(value) if isinstance(value, bool) else value
+def _sql_value(value: Scalar) -> Scalar:
+    """Fit a JSON scalar into SQLite: truth values as 0 and 1, whole numbers beyond 64 bits as floats."""
+    if isinstance(value, int):
+        return int(value) if abs(value) < 2**63 else float(value)
+    return value
+
+
+def _quoted(name: str) -> str:
+    """A column name for SQL; it may come from a record that a stranger made."""
+    return '"' + name.replace('"', '""') + '"'

@@ -10,18 +10,21 @@ Layout::
     run/records/ab/<id>/<stage>-<key>.<suffix>         documents, e.g. a phono3py YAML
     run/failed/<id>.json                               quarantine: stage, reason, traceback
 
-The JSON is written last: it is what makes a record exist. A record whose parts do not match their
-checksums counts as absent, and its stage runs again.
+The JSON is written last: it is what makes a record exist. It carries its own checksum and those of its parts; a record
+that does not match them counts as absent, and its stage runs again. Names that come from a file are checked before they
+become part of a path: whoever made a run directory cannot make a reader leave it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import logging
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,17 +32,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from screen_cli.errors import StoreError
-from screen_cli.store.atomic_write import write_bytes, write_text
-from screen_cli.store.record import Record
+from screen_cli.store.atomic_write import sweep, write_bytes, write_text
+from screen_cli.store.record import Json, Record
+from screen_cli.store.sealed import plain, seal, unseal
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 DROPPED = "arrays_dropped"
 _WORTH_A_FLUSH = 0.1
 """Seconds of work; a flush takes up to 20 ms on a busy disk, and a record has three."""
+Header = dict[str, Any]
+"""The JSON part of a record: ``format structure stage key data parts arrays_dropped meta``."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,19 @@ class RecordStore:
         self.root = Path(root)
 
     def folder(self, structure_id: str) -> Path:
-        """Folder of one structure's records."""
+        """Folder of one structure's records.
+
+        Raises
+        ------
+        StoreError
+            The id is none: it would leave the run directory.
+        """
+        _check_names(structure_id)
         return self.root / "records" / structure_id[:2] / structure_id
 
     def path(self, structure_id: str, stage: str, key: str, suffix: str = "json") -> Path:
-        """Path of one part of a record."""
+        """Path of one part of a record (see :meth:`folder`)."""
+        _check_names(stage, key, suffix)
         return self.folder(structure_id) / f"{stage}-{key}.{suffix}"
 
     # -- structures ----------------------------------------------------------------------------
@@ -94,9 +110,9 @@ class RecordStore:
         """
         path = self.folder(structure_id) / "structure.json"
         try:
-            json.loads(path.read_text(encoding="utf-8"))
+            unseal(path.read_bytes())
         except (FileNotFoundError, ValueError):
-            write_text(path, json.dumps(description, sort_keys=True), durable=False)
+            write_text(path, seal(description, finite=False), durable=False)
 
     def read_structure(self, structure_id: str) -> dict[str, Any]:
         """Return what :meth:`write_structure` kept.
@@ -108,19 +124,24 @@ class RecordStore:
         """
         path = self.folder(structure_id) / "structure.json"
         try:
-            description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise StoreError(f"{path} is missing or damaged ({error}). Run again to read its source anew.") from error
-        return description
+            return unseal(_read(path))
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{path} is missing or damaged ({error}). Read the source anew: screen-cli run CONFIG --reread"
+            ) from error
 
     def structure_ids(self) -> Iterator[str]:
         """Iterate over the ids of all structures on disk, sorted."""
         records = self.root / "records"
         if records.is_dir():
-            for shard in sorted(records.iterdir()):
+            for shard in sorted(path for path in records.iterdir() if path.is_dir()):
                 for folder in sorted(shard.iterdir()):
-                    if (folder / "structure.json").is_file():
+                    if (folder / "structure.json").is_file() and _NAME.fullmatch(folder.name):
                         yield folder.name
+
+    def sweep(self, structure_id: str) -> None:
+        """Remove what killed workers left half-written of one structure."""
+        sweep(self.folder(structure_id))
 
     # -- records -------------------------------------------------------------------------------
 
@@ -163,7 +184,7 @@ class RecordStore:
             suffix: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for suffix, content in contents.items()
         }
-        header: dict[str, Any] = {
+        header: Header = {
             "format": FORMAT,
             "structure": structure_id,
             "stage": stage,
@@ -178,7 +199,7 @@ class RecordStore:
                 "time": time.time(),
             },
         }
-        text = json.dumps(header, default=_plain, allow_nan=False, sort_keys=True)  # an indent would slow json tenfold
+        text = seal(header)
         write_text(self.path(structure_id, stage, key), text, durable=seconds > _WORTH_A_FLUSH)
         n_bytes = len(text.encode()) + sum(len(content) for content in contents.values())
         data: dict[str, Any] = json.loads(text)["data"]
@@ -189,19 +210,60 @@ class RecordStore:
         header = self._header(structure_id, stage, key)
         if header is None or header[DROPPED]:
             return None
-        arrays: dict[str, Any] = {}
-        documents: dict[str, str] = {}
+        try:
+            contents = self._parts(structure_id, stage, key, header)
+            arrays = _arrays(contents.pop("hdf5")) if "hdf5" in contents else {}
+            documents = {suffix: content.decode() for suffix, content in contents.items()}
+        except ValueError as error:
+            logger.warning("%s; its stage runs again", error)
+            return None
+        return Record(header["data"], arrays, documents)
+
+    def records_of(self, structure_id: str) -> list[tuple[str, str]]:
+        """Stage and key of every record of a structure whose JSON is there, sorted."""
+        stems = (path.stem.rpartition("-") for path in sorted(self.folder(structure_id).glob("*-*.json")))
+        return [(stage, key) for stage, _, key in stems if _NAME.fullmatch(stage) and _NAME.fullmatch(key)]
+
+    def read_files(self, structure_id: str, stage: str, key: str) -> tuple[Header, dict[str, bytes]]:
+        """Read the files of a record, the JSON last, by suffix.
+
+        Raises
+        ------
+        OSError, ValueError
+            One is missing, damaged, or lies elsewhere.
+        """
+        header = self._checked_header(structure_id, stage, key)
+        contents = self._parts(structure_id, stage, key, header)
+        return header, contents | {"json": _read(self.path(structure_id, stage, key))}
+
+    def write_files(self, structure_id: str, stage: str, key: str, contents: Mapping[str, bytes]) -> None:
+        """Put the files of a record in place, in the order given."""
+        for suffix, content in contents.items():
+            write_bytes(self.path(structure_id, stage, key, suffix), content, durable=False)
+
+    def damage(self, structure_id: str, stage: str, key: str) -> str:
+        """Read all of a record and say in a sentence what is wrong with it; empty when it is whole."""
+        try:
+            header = self._checked_header(structure_id, stage, key)
+            contents = self._parts(structure_id, stage, key, header)
+            if "hdf5" in contents:
+                _arrays(contents["hdf5"])
+        except (OSError, ValueError) as error:
+            return str(error)
+        return ""
+
+    def _parts(self, structure_id: str, stage: str, key: str, header: Header) -> dict[str, bytes]:
+        """Read the files beside the JSON; ValueError when one is not what the JSON says."""
+        contents = {}
         for suffix, part in header["parts"].items():
             path = self.path(structure_id, stage, key, suffix)
-            content = path.read_bytes() if path.is_file() else b""
-            if hashlib.sha256(content).hexdigest() != part["sha256"]:
-                logger.warning("record %s is damaged; its stage runs again", path)
-                return None
-            if suffix == "hdf5":
-                arrays = _arrays(content)
-            else:
-                documents[suffix] = content.decode()
-        return Record(header["data"], arrays, documents)
+            try:
+                contents[suffix] = _read(path)
+            except OSError as error:
+                raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+            if hashlib.sha256(contents[suffix]).hexdigest() != part["sha256"]:
+                raise ValueError(f"{path} is damaged: its checksum does not fit")
+        return contents
 
     def find(self, structure_id: str, stage: str, key: str) -> StoredRecord | None:
         """Return the description of a record whose files are all there in full size, else None."""
@@ -235,32 +297,49 @@ class RecordStore:
         except OSError:
             return 0
 
-    def _header(self, structure_id: str, stage: str, key: str) -> dict[str, Any] | None:
+    def _header(self, structure_id: str, stage: str, key: str) -> Header | None:
         """Read the JSON part; None when absent or damaged."""
-        path = self.path(structure_id, stage, key)
         try:
-            header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return self._checked_header(structure_id, stage, key)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            logger.warning("record %s is damaged (%s); its stage runs again", path, error)
+            logger.warning("%s; its stage runs again", error)
             return None
-        if header.get("format") != FORMAT or header.get("key") != key:
-            logger.warning("record %s has another format or key; its stage runs again", path)
-            return None
+
+    def _checked_header(self, structure_id: str, stage: str, key: str) -> Header:
+        """Read the JSON part; ValueError when it is damaged, or the record of something else."""
+        path = self.path(structure_id, stage, key)
+        content = _read(path)
+        try:
+            header = unseal(content)
+        except ValueError as error:
+            raise ValueError(f"record {path} is damaged: {error}") from error
+        if header.get("format") != FORMAT:
+            raise ValueError(f"record {path} has format {header.get('format')}, expected {FORMAT}")
+        told = header.get("structure"), header.get("stage"), header.get("key")
+        if told != (structure_id, stage, key):
+            raise ValueError(f"record {path} is another one's: it names {told}")
+        if not _has_form(header):
+            raise ValueError(f"record {path} does not have the form of a record")
         return header
 
     # -- quarantine ----------------------------------------------------------------------------
 
     def quarantine(self, structure_id: str, report: dict[str, Any]) -> Path:
         """Keep stage, reason and traceback of a failed structure; return the file."""
-        path = self.root / "failed" / f"{structure_id}.json"
-        write_text(path, json.dumps(report, default=_plain, sort_keys=True, indent=1))
+        path = self._quarantine_path(structure_id)
+        write_text(path, json.dumps(report, default=plain, sort_keys=True, indent=1))
         return path
 
     def release(self, structure_id: str) -> None:
         """Forget a quarantine (the structure is tried again or succeeded)."""
-        (self.root / "failed" / f"{structure_id}.json").unlink(missing_ok=True)
+        self._quarantine_path(structure_id).unlink(missing_ok=True)
+
+    def _quarantine_path(self, structure_id: str) -> Path:
+        """Where the report of a structure stands."""
+        _check_names(structure_id)
+        return self.root / "failed" / f"{structure_id}.json"
 
     def quarantined(self) -> Iterator[dict[str, Any]]:
         """Iterate over the reports in quarantine."""
@@ -268,9 +347,54 @@ class RecordStore:
         if folder.is_dir():
             for path in sorted(folder.glob("*.json")):
                 try:
-                    yield json.loads(path.read_text(encoding="utf-8"))
-                except ValueError:
-                    logger.warning("quarantine file %s is damaged and ignored", path)
+                    report = json.loads(_read(path))
+                    missing = {"id", "stage", "reason"} - report.keys()
+                    if missing or report["id"] != path.stem:
+                        raise ValueError(f"it lacks {sorted(missing)} or names another id")
+                except (OSError, ValueError, AttributeError) as error:
+                    logger.warning("quarantine file %s is damaged and ignored (%s)", path, error)
+                    continue
+                yield report
+
+
+def _check_names(*names: str) -> None:
+    """Refuse what cannot be part of a file name here."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise StoreError(
+                f"{name!r} is no name of a structure, stage, key or part: it could leave the run directory."
+            )
+
+
+def _has_form(header: Mapping[str, Json]) -> bool:
+    """Whether the JSON of a record has all that a reader takes for granted; whoever made it may not wish us well."""
+    meta, parts = header.get("meta"), header.get("parts")
+    return (
+        isinstance(header.get("data"), dict)
+        and isinstance(header.get(DROPPED), bool)
+        and isinstance(meta, dict)
+        and isinstance(meta.get("seconds"), (int, float))
+        and isinstance(parts, dict)
+        and all(
+            _NAME.fullmatch(suffix)
+            and isinstance(part, dict)
+            and isinstance(part.get("bytes"), int)
+            and isinstance(part.get("sha256"), str)
+            for suffix, part in parts.items()
+        )
+    )
+
+
+def _read(path: Path) -> bytes:
+    """Read a file of a record; a link is refused, it could lead out of the run directory."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, f"{path} is a link, which records never are") from error
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 def _hdf5_bytes(record: Record) -> bytes:
@@ -289,18 +413,15 @@ def _hdf5_bytes(record: Record) -> bytes:
     return buffer.getvalue()
 
 
-def _arrays(content: bytes) -> dict[str, Any]:
-    """Read every dataset of an HDF5 file in memory."""
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Read every dataset of an HDF5 file in memory; ValueError when it is none."""
     import h5py
 
-    with h5py.File(io.BytesIO(content), "r") as file:
-        return {name: dataset[()] for name, dataset in file.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy scalars and arrays into JSON values."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            names = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+            if len(names) != len(file):
+                raise ValueError("its arrays lie in other files")  # HDF5 would open any file that a link names
+            return {name: file[name][()] for name in names}
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError) as error:
+        raise ValueError(f"its arrays cannot be read: {error}") from error

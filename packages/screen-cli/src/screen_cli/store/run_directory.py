@@ -18,11 +18,11 @@ from typing import Any
 from screen_cli.config import RunSettings, settings_from_dict
 from screen_cli.errors import ConfigError, RunLockedError, StoreError
 from screen_cli.settings_file import settings_to_dict
-from screen_cli.store.atomic_write import write_text
+from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.index import Index
 from screen_cli.store.records import RecordStore
 
-FORMAT = 1
+FORMAT = 2
 _NOTE_LENGTH = 200
 _REPORTED = [
     "screen-cli",
@@ -116,35 +116,48 @@ class RunDirectory:
             The settings differ from the manifest (each difference is shown).
         StoreError
             The directory cannot be written.
+        RunLockedError
+            It would have to be changed, and a driver works there.
         """
         root = Path(root)
-        path = root / "manifest.json"
-        if path.exists():
-            existing = cls.open(root)
-            if existing.shard != shard:
-                raise ConfigError(
-                    f"{root} holds {_shard_name(existing.shard)}, not {_shard_name(shard)}. Use another directory."
-                )
-            before = settings_to_dict(existing.settings)
-            after = settings_to_dict(settings)
-            changes = list(_differences(before, after))
-            if changes and not accept_changes:
-                raise ConfigError(
-                    f"{root} was made with other settings: {'; '.join(changes)}. Use another directory, or accept "
-                    "the change with --accept-changes: old results stay, and only what depends on it runs again."
-                )
-            if changes:
-                n_old = len(list(root.glob("manifest-*.json")))
-                path.rename(root / f"manifest-{n_old + 1}.json")
-                cls(root, settings).remove_index()
-            if not changes:
-                return cls(root, settings)
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"cannot make the run directory {root}: {error.strerror}. Choose another with --run-dir."
             ) from error
+        if not cls._agree(root, settings, accept_changes, shard):
+            with _lock(root):  # nothing is changed under a driver that works here
+                if not cls._agree(root, settings, accept_changes, shard):
+                    cls._settle(root, settings, shard)
+        return cls(root, settings)
+
+    @classmethod
+    def _agree(cls, root: Path, settings: RunSettings, accept_changes: bool, shard: tuple[int, int] | None) -> bool:
+        """Whether the directory has a manifest of these settings; ConfigError where other ones are not accepted."""
+        if not (root / "manifest.json").exists():
+            return False
+        existing = cls.open(root)
+        if existing.shard != shard:
+            raise ConfigError(
+                f"{root} holds {_shard_name(existing.shard)}, not {_shard_name(shard)}. Use another directory."
+            )
+        changes = setting_differences(existing.settings, settings)
+        if changes and not accept_changes:
+            raise ConfigError(
+                f"{root} was made with other settings: {'; '.join(changes)}. Use another directory, or accept "
+                "the change with --accept-changes: old results stay, and only what depends on it runs again."
+            )
+        return not changes
+
+    @classmethod
+    def _settle(cls, root: Path, settings: RunSettings, shard: tuple[int, int] | None) -> None:
+        """Write the manifest; one of other settings is archived, and the index, which spoke of them, goes."""
+        path = root / "manifest.json"
+        if path.exists():
+            n_old = len(list(root.glob("manifest-*.json")))
+            write_bytes(root / f"manifest-{n_old + 1}.json", path.read_bytes())
+            cls(root, settings).remove_index()
         manifest = {
             "format": FORMAT,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -155,7 +168,6 @@ class RunDirectory:
             "host": platform.node(),
         }
         write_text(path, json.dumps(manifest, indent=1, sort_keys=True))
-        return cls(root, settings)
 
     @classmethod
     def open(cls, root: Path | str) -> RunDirectory:
@@ -173,10 +185,15 @@ class RunDirectory:
             raise StoreError(
                 f"{root} is no run directory: it has no manifest.json. Make one with: screen-cli run CONFIG.toml"
             ) from error
-        except (OSError, ValueError) as error:
-            raise StoreError(f"cannot read {path}: {error}.") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("settings"), dict):
+            raise StoreError(f"{path} is no manifest of a run. Take it back from a copy, or run into a new directory.")
         if manifest.get("format") != FORMAT:
-            raise StoreError(f"{path} has format {manifest.get('format')}, expected {FORMAT}.")
+            raise StoreError(
+                f"{path} has format {manifest.get('format')}, expected {FORMAT}: it was made by another version of "
+                "screen-cli. Use that version, or run into a new directory."
+            )
         return cls(root, settings_from_dict(manifest["settings"], origin=str(path)))
 
     def manifest(self) -> dict[str, Any]:
@@ -226,29 +243,8 @@ class RunDirectory:
         RunLockedError
             Another driver holds it; names its host and process id.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.root / "driver.lock", timeout=0)
-        owner = self.root / "driver.json"
-        try:
-            lock.acquire()
-        except Timeout as error:
-            try:
-                held = json.loads(owner.read_text(encoding="utf-8"))
-                who = f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
-            except (OSError, ValueError, KeyError):
-                who = "another process"
-            raise RunLockedError(
-                f"{self.root} is being worked on by {who}. Wait for it, or stop it first (it can be resumed)."
-            ) from error
-        try:
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            me = {"pid": os.getpid(), "host": platform.node(), "user": _user(), "since": since}
-            write_text(owner, json.dumps(me))
+        with _lock(self.root):
             yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
 
     # -- who runs what -------------------------------------------------------------------------
 
@@ -265,7 +261,7 @@ class RunDirectory:
         folder = self.root / "running"
         with contextlib.suppress(OSError):  # a progress note is not worth a failure
             folder.mkdir(exist_ok=True)
-            descriptor = os.open(folder / f"{platform.node()}-{os.getpid()}.json", os.O_WRONLY | os.O_CREAT, 0o644)
+            descriptor = os.open(folder / f"{platform.node()}-{os.getpid()}.json", os.O_WRONLY | os.O_CREAT, 0o666)
             with os.fdopen(descriptor, "w") as file:
                 file.write(json.dumps(note).ljust(_NOTE_LENGTH))
 
@@ -282,6 +278,42 @@ class RunDirectory:
         for path in (self.root / "running").glob("*"):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+    def tidy(self) -> None:
+        """Forget what drivers and workers that are gone left: their notes, and files they had half written."""
+        self.clear_all_running()
+        for folder in (self.root, self.root / "failed"):
+            sweep(folder)
+
+
+@contextlib.contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """Hold the lock of a run directory (see :meth:`RunDirectory.locked`)."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(root / "driver.lock", timeout=0)
+    owner = root / "driver.json"
+    try:
+        lock.acquire()
+    except Timeout as error:
+        try:
+            held = json.loads(owner.read_text(encoding="utf-8"))
+            who = f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            who = "another process"
+        raise RunLockedError(
+            f"{root} is being worked on by {who}. Wait for it, or stop it first (it can be resumed)."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"cannot lock {root}: {reason}. Make it writable, or choose another directory.") from error
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        write_text(owner, json.dumps({"pid": os.getpid(), "host": platform.node(), "user": _user(), "since": since}))
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
 def installed_versions() -> dict[str, str]:

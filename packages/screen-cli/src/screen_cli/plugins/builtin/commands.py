@@ -25,6 +25,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("report", "Write the HTML report of a run"),
         ("bench", "Benchmark force fields on κ against a reference; compare two"),
         ("merge", "Join runs of one configuration, e.g. shards that ran elsewhere"),
+        ("verify", "Read a whole run directory and name what is damaged"),
         ("rebuild", "Make the index anew from the records"),
         ("plugins", "List and check plugins"),
     ):

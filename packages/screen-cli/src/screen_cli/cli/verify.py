@@ -1,0 +1,34 @@
+"""``screen-cli verify``: whether a run directory is what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from screen_cli.cli import run_command
+
+
+@click.command(name="verify")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+def command(run_dir: Path) -> int:
+    """Read every crystal, record and page of the index of RUN_DIR, compare checksums, and name what is damaged.
+
+    Nothing is changed. The exit code is 1 when something is damaged; screen-cli run CONFIG --deep computes it again.
+    """
+    from screen_cli.errors import printable
+    from screen_cli.store.run_directory import RunDirectory
+    from screen_cli.store.verify import verify
+
+    found = verify(RunDirectory.open(run_dir))
+    for sentence in found.damaged:
+        click.echo(printable(f"damaged: {sentence}"))
+    for path in found.litter:
+        click.echo(printable(f"left half-written by a killed process: {path}"))
+    click.echo(f"{found.n_structures} crystals, {found.n_records} records read; {len(found.damaged)} damaged")
+    return 1 if found.damaged else 0
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    return run_command(command, argv)
