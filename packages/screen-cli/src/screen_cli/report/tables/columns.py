@@ -92,7 +92,7 @@ def temperatures_of(run: RunDirectory) -> dict[str, float]:
     try:
         if "kappa_temperature_k" in index.columns:
             for row in index.rows("kappa_temperature_k > 0", limit=1):
-                found["conductivity"] = float(row["kappa_temperature_k"])
+                found["conductivity"] = float(row["kappa_temperature_k"] or 0.0)
     finally:
         index.close()
     return found
