@@ -150,7 +150,7 @@ def test_bulk_modulus_is_the_slope_of_the_pressure() -> None:
         atoms.calc = EMT()
         pressures.append(-atoms.get_stress()[:3].mean())
     slope = (pressures[0] - pressures[1]) / 0.002 / GPa
-    assert elastic("Cu").averages()["bulk_modulus_gpa"] == pytest.approx(slope, rel=2e-3)
+    assert elastic("Cu").averages().bulk_modulus_gpa == pytest.approx(slope, rel=2e-3)
 
 
 def test_cubic_tensor_has_three_constants_and_is_positive() -> None:
@@ -191,10 +191,10 @@ def test_averages_of_an_isotropic_solid() -> None:
     voigt[range(3), range(3)] += 2 * shear
     voigt[range(3, 6), range(3, 6)] = shear
     averages = stiffness_from_list(voigt.tolist()).averages()
-    assert averages["bulk_modulus_gpa"] == pytest.approx(bulk_modulus)
-    assert averages["shear_modulus_gpa"] == pytest.approx(shear)
-    assert averages["poisson_ratio"] == pytest.approx((3 * bulk_modulus - 2 * shear) / (6 * bulk_modulus + 2 * shear))
-    assert averages["elastic_anisotropy"] == pytest.approx(0, abs=1e-9)
+    assert averages.bulk_modulus_gpa == pytest.approx(bulk_modulus)
+    assert averages.shear_modulus_gpa == pytest.approx(shear)
+    assert averages.poisson_ratio == pytest.approx((3 * bulk_modulus - 2 * shear) / (6 * bulk_modulus + 2 * shear))
+    assert averages.elastic_anisotropy == pytest.approx(0, abs=1e-9)
 
 
 # -- Grüneisen tensors -----------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_metal_expands_alike_by_both_routes() -> None:
     assert first.gamma_mean[1] == pytest.approx(1.46, rel=0.02)
     # cubic: isotropic, and α = γ C_V / 3BV
     np.testing.assert_allclose(first.alpha, first.beta[:, None, None] / 3 * np.eye(3), atol=1e-12)
-    expected = first.gamma_mean * first.heat_capacity / (elastic("Al").averages()["bulk_modulus_gpa"] * GPa * volume)
+    expected = first.gamma_mean * first.heat_capacity / (elastic("Al").averages().bulk_modulus_gpa * GPa * volume)
     np.testing.assert_allclose(first.beta, expected, rtol=1e-6)
     assert routes[0].translations.sum() == 3
     assert np.abs(routes[0].tensors[routes[0].translations]).max() == 0
@@ -529,7 +529,7 @@ def test_command_writes_every_result_and_resumes(tmp_path, capsys) -> None:
     assert main(argv) == 0
     assert "γ mean" in capsys.readouterr().out
     (data,) = [json.loads(path.read_text()) for path in (tmp_path / "run" / "expansion").glob("*.json")]
-    assert data["elastic"]["bulk_modulus_gpa"] == pytest.approx(elastic("Cu").averages()["bulk_modulus_gpa"], rel=1e-3)
+    assert data["elastic"]["bulk_modulus_gpa"] == pytest.approx(elastic("Cu").averages().bulk_modulus_gpa, rel=1e-3)
     assert data["expansion"]["alpha_linear_300k"] == pytest.approx(data["expansion"]["alpha_a_300k"])
     suffixes = sorted(path.suffix for path in (tmp_path / "run" / "expansion").iterdir())
     assert suffixes == [".csv", ".json", ".png", ".png"]

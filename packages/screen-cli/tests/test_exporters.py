@@ -10,12 +10,22 @@ import pytest
 from ase.build import bulk
 from ase.db import connect
 from ase.io import read
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import FilterError
-from screen_cli.report.tables.exporters import write_csv, write_database, write_frames, write_json_lines
+from screen_cli.report.tables.columns import short_name
+from screen_cli.report.tables.exporters import (
+    write_csv,
+    write_database,
+    write_frames,
+    write_json,
+    write_json_lines,
+    write_parquet,
+)
 from screen_cli.store.run_directory import RunDirectory
 
 
@@ -106,3 +116,42 @@ def test_memory_does_not_grow_with_the_rows(run, tmp_path, write):
     tracemalloc.stop()
     assert (tmp_path / "all").stat().st_size > 4_000_000
     assert peak < 1_000_000
+
+
+names = st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True).filter(lambda name: name != "keys")
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
+values = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), texts)
+
+
+@given(rows=st.lists(st.dictionaries(names, values, max_size=5), max_size=4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_come_back_from_json_and_csv(rows, tmp_path):
+    """Whatever a plugin calls its columns and puts in them; infinity is no JSON of others, but it comes back here."""
+    write_json(rows, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == rows
+    write_json_lines(rows, tmp_path / "out.jsonl")
+    with (tmp_path / "out.jsonl").open(encoding="utf-8", newline="\n") as file:
+        assert [json.loads(line) for line in file] == rows
+    write_csv(rows, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        heading, *lines = list(csv.reader(file))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    assert [short_name(name) for name in heading] == [short_name(name) for name in columns]
+    assert len(lines) == len(rows) or not columns
+    for row, line in zip(rows, lines, strict=False):
+        for name, text in zip(columns, line, strict=True):
+            value = row.get(name)
+            if isinstance(value, str):
+                assert text.removeprefix("'") == value.removeprefix("'")
+            elif isinstance(value, float):
+                assert float(text) == value
+            else:
+                assert text == ("" if value is None else str(value))
+
+
+@given(rows=st.lists(st.fixed_dictionaries({"n": st.integers(-9, 9), "x": st.floats(allow_nan=False), "t": texts})))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+def test_rows_come_back_from_parquet_with_their_types(rows, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    write_parquet(rows, tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == rows

@@ -36,6 +36,33 @@ _DEVIATORIC = np.eye(6) - np.outer(_IDENTITY, _IDENTITY) / 3
 
 
 @dataclass(frozen=True)
+class PolycrystalModuli:
+    """Moduli of a polycrystal without texture.
+
+    Parameters
+    ----------
+    bulk_modulus_gpa : float
+        Reuss' average, the response to pressure 1/S_iijj, GPa.
+    bulk_modulus_voigt_gpa : float
+        Voigt's average, GPa.
+    shear_modulus_gpa, young_modulus_gpa : float
+        Of Hill's averages, GPa.
+    poisson_ratio, pugh_ratio : float
+        Of Hill's averages; Pugh's is B/G.
+    elastic_anisotropy : float
+        Universal index 5 G_V/G_R + B_V/B_R − 6, zero for an isotropic crystal.
+    """
+
+    bulk_modulus_gpa: float
+    bulk_modulus_voigt_gpa: float
+    shear_modulus_gpa: float
+    young_modulus_gpa: float
+    poisson_ratio: float
+    pugh_ratio: float
+    elastic_anisotropy: float
+
+
+@dataclass(frozen=True)
 class ElasticTensor:
     """Elastic constants of one crystal, in the Cartesian frame of its cell.
 
@@ -77,15 +104,8 @@ class ElasticTensor:
             )
         return np.array(np.linalg.inv(self.stiffness), dtype=np.float64)
 
-    def averages(self) -> dict[str, float]:
-        """Bulk and shear moduli of a polycrystal, GPa.
-
-        Returns
-        -------
-        dict
-            ``bulk_modulus_gpa`` (Reuss: the response to pressure, 1/S_iijj), ``bulk_modulus_voigt_gpa``,
-            ``shear_modulus_gpa`` (Hill), ``young_modulus_gpa`` and ``poisson_ratio`` (of Hill's averages),
-            ``pugh_ratio`` (B/G), ``elastic_anisotropy`` (universal index 5 G_V/G_R + B_V/B_R − 6).
+    def averages(self) -> PolycrystalModuli:
+        """Bulk and shear moduli of a polycrystal.
 
         Raises
         ------
@@ -98,15 +118,15 @@ class ElasticTensor:
         shear_voigt = float(np.trace(_DEVIATORIC @ self.stiffness)) / 10
         shear_reuss = 2.5 / float(np.trace(_DEVIATORIC @ compliance))
         bulk, shear = 0.5 * (bulk_voigt + bulk_reuss), 0.5 * (shear_voigt + shear_reuss)
-        return {
-            "bulk_modulus_gpa": bulk_reuss / GPa,
-            "bulk_modulus_voigt_gpa": bulk_voigt / GPa,
-            "shear_modulus_gpa": shear / GPa,
-            "young_modulus_gpa": 9 * bulk * shear / (3 * bulk + shear) / GPa,
-            "poisson_ratio": (3 * bulk - 2 * shear) / (2 * (3 * bulk + shear)),
-            "pugh_ratio": bulk / shear,
-            "elastic_anisotropy": 5 * shear_voigt / shear_reuss + bulk_voigt / bulk_reuss - 6,
-        }
+        return PolycrystalModuli(
+            bulk_modulus_gpa=bulk_reuss / GPa,
+            bulk_modulus_voigt_gpa=bulk_voigt / GPa,
+            shear_modulus_gpa=shear / GPa,
+            young_modulus_gpa=9 * bulk * shear / (3 * bulk + shear) / GPa,
+            poisson_ratio=(3 * bulk - 2 * shear) / (2 * (3 * bulk + shear)),
+            pugh_ratio=bulk / shear,
+            elastic_anisotropy=5 * shear_voigt / shear_reuss + bulk_voigt / bulk_reuss - 6,
+        )
 
     def voigt_gpa(self, *, clamped: bool = False) -> NDArray[np.float64]:
         """Stiffness (6, 6) in Voigt's notation, order xx yy zz yz xz xy, GPa."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def elastic(
         "residual_stress_gpa": residual / GPa,
     }
     if smallest > 0:
-        data |= tensor.averages()
+        data |= asdict(tensor.averages())
     return Record(data, {"stiffness_gpa": tensor.voigt_gpa(), "stiffness_clamped_gpa": tensor.voigt_gpa(clamped=True)})
 
 
