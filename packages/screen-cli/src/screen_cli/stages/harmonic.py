@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from screen_cli.config import HarmonicSettings
 from screen_cli.errors import ConfigError
-from screen_cli.physics.harmonic.bands import Solver, follow_bands
+from screen_cli.physics.harmonic.bands import BandStructure, Solver, follow_bands
+from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.physics.harmonic.heat_capacity import heat_capacity
 from screen_cli.physics.harmonic.mean_square_displacement import mean_square_displacements, shares_of_atoms
 from screen_cli.physics.harmonic.phase_space import phase_space_mesh
@@ -118,6 +119,23 @@ class Harmonic(TypedRecord):
     debye_temperature_k: float | None = None
     p3: float | None = None
     p3_mesh: tuple[int, int, int] | None = None
+
+    @property
+    def bands(self) -> BandStructure:
+        """The dispersion."""
+        return BandStructure(
+            qpoints=self.band_qpoints,
+            distances=self.band_distances,
+            frequencies=self.band_frequencies,
+            starts=self.band_starts,
+            connected=self.band_connected.astype(bool),
+            labels=self.band_labels,
+        )
+
+    @property
+    def density_of_states(self) -> DensityOfStates:
+        """The density of states."""
+        return DensityOfStates(self.dos_frequencies, self.dos_by_element, self.dos_elements)
 
     @column
     def min_frequency_thz(self) -> float:
