@@ -14,6 +14,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
     for name, summary in (
         ("init", "Write a commented configuration file"),
         ("run", "Screen crystals: start or resume a run"),
+        ("one", "One crystal from a file: its row, its page and its figures"),
         ("structures", "Prototypes; preview and export the crystals of a configuration"),
         ("status", "How far a run is, what failed and why"),
         ("show", "Results as a table: filter, columns, sort"),

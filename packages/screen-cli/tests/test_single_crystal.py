@@ -1,0 +1,159 @@
+"""compute: one crystal from Python; what it gives does not depend on how the crystal was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import make_supercell
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import screen_cli
+from screen_cli import CrystalResult, compute
+from screen_cli.errors import CalculatorError, ConfigError, PhysicsError, UnsupportedElementError
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+SMALL: dict[str, Any] = {
+    "progress": False,
+    "relax": False,
+    "displace": {"dim": [2, 2, 1]},
+    "harmonic": {"mesh": [3, 3, 3], "phase_space": False, "band_points": 3, "dos_points": 21},
+    "conductivity": {"mesh": [3, 3, 3], "solver": "standard"},
+}
+
+
+def gold_copper() -> Atoms:
+    """L1₀, tetragonal: κ along c is another than along a."""
+    return Atoms("AuCu", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[2.8, 2.8, 3.7], pbc=True)
+
+
+@pytest.fixture(scope="module")
+def result() -> CrystalResult:
+    return compute(gold_copper(), "emt", temperatures=[200, 300], **SMALL)
+
+
+def test_everything_is_there_and_typed(result: CrystalResult) -> None:
+    assert result.temperatures.tolist() == [200.0, 300.0]
+    assert result.kappa_total.shape == (2, 3, 3)
+    assert result.kappa_c is None
+    np.testing.assert_array_equal(result.kappa_total, result.kappa_p)
+    assert result.kappa_total[1, 0, 0] == pytest.approx(result.kappa_total[1, 1, 1])
+    assert abs(result.kappa_total[1, 2, 2] / result.kappa_total[1, 0, 0] - 1) > 0.05
+    assert result.harmonic.cv.shape == (2,)
+    assert result.forces.fc3_forces is not None
+    assert result.row["kappa_total_w_mk"] == pytest.approx(np.trace(result.kappa_total[1]) / 3)
+    assert list(result.records) == list(result.seconds)
+    assert "κ =" in repr(result)
+
+
+def test_phono3py_opens_what_is_written(result: CrystalResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import h5py
+    import phono3py
+
+    files = result.to_phono3py(tmp_path)
+    assert [path.name for path in files] == ["phono3py_params.yaml", "fc2.hdf5", "fc3.hdf5", "kappa-m333.hdf5"]
+    monkeypatch.chdir(tmp_path)
+    loaded = phono3py.load("phono3py_params.yaml", log_level=0)
+    np.testing.assert_array_equal(loaded.fc3, result.force_constants.fc3)
+    np.testing.assert_array_equal(loaded.fc2, result.force_constants.fc2)
+    np.testing.assert_allclose(loaded.forces, result.forces.fc3_forces, atol=1e-9)
+    with h5py.File("kappa-m333.hdf5") as file:
+        np.testing.assert_array_equal(file["kappa"][:], result.conductivity.kappa_p)
+        total = file["mode_kappa"][:].sum(axis=(1, 2)) / file["weight"][:].sum()
+        np.testing.assert_allclose(total, file["kappa"][:], rtol=1e-9, atol=1e-12)
+
+
+def test_figures(result: CrystalResult, tmp_path: Path) -> None:
+    for name, figure in (("bands", result.plot_bands()), ("kappa", result.plot_kappa())):
+        figure.savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 3000
+
+
+@st.composite
+def descriptions(draw: st.DrawFn) -> tuple[Atoms, np.ndarray, float]:
+    """The same crystal in another cell, order, origin and orientation; the rotation; what κ may differ by.
+
+    Another order or origin displaces other atoms of the standardised cell, which costs the error of the fit.
+    """
+    atoms, tolerance = gold_copper(), 1e-9
+    if draw(st.booleans()):
+        atoms = make_supercell(atoms, [[1, 1, 0], [-1, 1, 0], [0, 0, 1]])
+    if draw(st.booleans()):
+        atoms.positions += draw(st.tuples(*[st.floats(-3, 3)] * 3))
+        atoms.wrap()
+        atoms, tolerance = atoms[draw(st.permutations(range(len(atoms))))], 5e-3
+    quaternion = np.array(draw(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1)))
+    a, b, c, d = quaternion / np.linalg.norm(quaternion)
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d],
+        ]
+    )
+    atoms.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
+    return atoms, rotation, tolerance
+
+
+@pytest.fixture(scope="module")
+def by_finite_differences() -> CrystalResult:
+    return compute(gold_copper(), "emt", **SMALL, force_constants={"solver": "finite-difference"})
+
+
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(description=descriptions())
+def test_kappa_turns_with_the_crystal_and_knows_no_cell(
+    description: tuple[Atoms, np.ndarray, float], by_finite_differences: CrystalResult
+) -> None:
+    atoms, rotation, tolerance = description
+    again = compute(atoms, EMT(), **SMALL, force_constants={"solver": "finite-difference"})
+    assert again.structure.id == by_finite_differences.structure.id
+    expected = rotation @ by_finite_differences.kappa_total @ rotation.T
+    np.testing.assert_allclose(again.kappa_total, expected, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(again.harmonic.cv, by_finite_differences.harmonic.cv, rtol=1e-5)
+
+
+def test_constraints_and_the_attached_calculator(result: CrystalResult) -> None:
+    fixed = gold_copper()
+    fixed.set_constraint(FixAtoms([0, 1]))
+    fixed.calc = EMT()
+    again = compute(fixed, temperatures=[200, 300], **SMALL)
+    np.testing.assert_allclose(again.kappa_total, result.kappa_total, rtol=1e-9)
+    assert len(fixed.constraints) == 1
+
+
+def test_unstable_crystals_say_why_there_is_no_kappa() -> None:
+    simple_cubic = Atoms("Cu", cell=[2.4] * 3, pbc=True)
+    found = compute(simple_cubic, "emt", **{**SMALL, "displace": {"dim": [3, 3, 3]}})
+    assert "unstable" in found.reason
+    assert found.harmonic.n_imaginary_modes > 0
+    with pytest.raises(PhysicsError, match="has no conductivity: unstable.*require_stable"):
+        _ = found.kappa_total
+
+
+def test_refusals_are_sentences() -> None:
+    with pytest.raises(UnsupportedElementError, match="EMT does not know") as caught:
+        compute(Atoms("NaCl", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[3.5] * 3, pbc=True), "emt", **SMALL)
+    assert "stage relax" in caught.value.__notes__[0]
+    with pytest.raises(ConfigError, match="needs a force field"):
+        compute(gold_copper(), **SMALL)
+    with pytest.raises(ConfigError, match="no 'source'"):
+        compute(gold_copper(), "emt", source={"name": "files"})
+    with pytest.raises(ConfigError, match="Did you mean 'displace'"):
+        compute(gold_copper(), "emt", displaced={"distance": 0.01})
+    with pytest.raises(CalculatorError):
+        compute(gold_copper(), "emt", **{**SMALL, "relax": {"max_steps": 1}})
+
+
+def test_public_names_are_there_and_light() -> None:
+    assert {"compute", "CrystalResult", "hookimpl", "HOOK_API"} <= set(screen_cli.__all__)
+    assert set(dir(screen_cli)) >= set(screen_cli.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'computes'"):
+        _ = screen_cli.computes
