@@ -77,18 +77,15 @@ def test_figures(result: CrystalResult, tmp_path: Path) -> None:
 
 
 @st.composite
-def descriptions(draw: st.DrawFn) -> tuple[Atoms, np.ndarray, float]:
-    """The same crystal in another cell, order, origin and orientation; the rotation; what κ may differ by.
-
-    Another order or origin displaces other atoms of the standardised cell, which costs the error of the fit.
-    """
-    atoms, tolerance = gold_copper(), 1e-9
+def descriptions(draw: st.DrawFn) -> tuple[Atoms, np.ndarray]:
+    """The same crystal in another cell, order, origin and orientation, and the rotation that was applied."""
+    atoms = gold_copper()
     if draw(st.booleans()):
         atoms = make_supercell(atoms, [[1, 1, 0], [-1, 1, 0], [0, 0, 1]])
     if draw(st.booleans()):
         atoms.positions += draw(st.tuples(*[st.floats(-3, 3)] * 3))
         atoms.wrap()
-        atoms, tolerance = atoms[draw(st.permutations(range(len(atoms))))], 5e-3
+        atoms = atoms[draw(st.permutations(range(len(atoms))))]
     quaternion = np.array(draw(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1)))
     a, b, c, d = quaternion / np.linalg.norm(quaternion)
     rotation = np.array(
@@ -99,7 +96,7 @@ def descriptions(draw: st.DrawFn) -> tuple[Atoms, np.ndarray, float]:
         ]
     )
     atoms.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
-    return atoms, rotation, tolerance
+    return atoms, rotation
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +107,19 @@ def by_finite_differences() -> CrystalResult:
 @settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(description=descriptions())
 def test_kappa_turns_with_the_crystal_and_knows_no_cell(
-    description: tuple[Atoms, np.ndarray, float], by_finite_differences: CrystalResult
+    description: tuple[Atoms, np.ndarray], by_finite_differences: CrystalResult
 ) -> None:
-    atoms, rotation, tolerance = description
+    atoms, rotation = description
     again = compute(atoms, EMT(), **SMALL, force_constants={"solver": "finite-difference"})
     assert again.structure.id == by_finite_differences.structure.id
     expected = rotation @ by_finite_differences.kappa_total @ rotation.T
-    np.testing.assert_allclose(again.kappa_total, expected, atol=tolerance * np.abs(expected).max())
-    np.testing.assert_allclose(again.harmonic.cv, by_finite_differences.harmonic.cv, rtol=1e-5)
+    # the standardised cell may start at another atom: other displacements, and the error of a fit in 16 atoms
+    names = ("numbers", "positions", "displacements")
+    pairs = [[getattr(found.displaced.supercells, name) for found in (again, by_finite_differences)] for name in names]
+    same = all(ours.shape == theirs.shape and np.allclose(ours, theirs) for ours, theirs in pairs)
+    tolerance = (1e-6 if same else 0.03) * np.abs(expected).max()
+    np.testing.assert_allclose(again.kappa_total, expected, atol=tolerance)
+    np.testing.assert_allclose(again.harmonic.cv, by_finite_differences.harmonic.cv, rtol=1e-6 if same else 1e-3)
 
 
 def test_constraints_and_the_attached_calculator(result: CrystalResult) -> None:

@@ -53,13 +53,14 @@ def command(
     from screen_cli.report import write_report
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.terminal import print_table
+    from screen_cli.run.driver import ExecuteOptions
     from screen_cli.settings_file import parse_options
     from screen_cli.store.run_directory import RunDirectory
 
     settings = _settings(file, calculator, parse_options(options), temperatures, mesh, overrides)
     _require_one_crystal(file, settings)
     run = RunDirectory.create(run_dir or _default_folder(file), settings, accept_changes=True)
-    execute_watched(run, quiet=quiet, retry_failed=True, time_limit=None)
+    execute_watched(run, ExecuteOptions(retry_failed=True), quiet=quiet)
     rows = run.rows("state != 'filtered'")
     (row,) = rows
     print_table(rows, temperatures=temperatures_of(run))
