@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
-from phon_wigner.phonons.dynamical_matrix import DynamicalMatrixDerivative
+from phon_wigner.phonons.dynamical_matrix import derivative_of
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import Linewidths
 from phon_wigner.phonons.units import heat_capacities
@@ -31,7 +31,7 @@ SYMMETRIC_Q = np.array([0.25, 0.25, 0.0])
 
 
 def solve(crystal, q):
-    matrix, derivative = DynamicalMatrixDerivative(crystal.dynamical_matrix).run_with_matrix(q)
+    matrix, derivative = derivative_of(crystal.dynamical_matrix).run_with_matrix(q)
     values, vectors = np.linalg.eigh(matrix)
     return np.sqrt(np.abs(values)) * crystal.frequency_factor, vectors, derivative
 
@@ -92,7 +92,7 @@ def kappa(crystal, qpoints, weights, width_scale=1.0, temperature=300.0, rotate=
 def test_derivative_is_the_derivative(nac):
     phonon = make_phonopy(nac=nac)
     matrix = phonon.dynamical_matrix
-    engine = DynamicalMatrixDerivative(matrix)
+    engine = derivative_of(matrix)
     own, derivative = engine.run_with_matrix(GENERIC_Q)
     matrix.run(GENERIC_Q)
     np.testing.assert_allclose(own, matrix.dynamical_matrix, atol=1e-12 * np.abs(own).max())
@@ -104,9 +104,9 @@ def test_derivative_is_the_derivative(nac):
 
 
 def test_nac_changes_the_derivative():
-    plain = DynamicalMatrixDerivative(make_phonopy().dynamical_matrix).run(GENERIC_Q)
+    plain = derivative_of(make_phonopy().dynamical_matrix).run(GENERIC_Q)
     for nac in ("wang", "gonze"):
-        charged = DynamicalMatrixDerivative(make_phonopy(nac=nac).dynamical_matrix).run(GENERIC_Q)
+        charged = derivative_of(make_phonopy(nac=nac).dynamical_matrix).run(GENERIC_Q)
         assert np.abs(charged - plain).max() > 0.01 * np.abs(plain).max()
 
 
@@ -125,7 +125,7 @@ def test_velocity_is_the_derivative_of_the_square_root(crystal):
     """V is ∂ sqrt(D)/∂q in the eigenbasis: this fixes the off-diagonal factor 1/(ω+ω')."""
 
     def root(q):
-        matrix, _ = DynamicalMatrixDerivative(crystal.dynamical_matrix).run_with_matrix(q)
+        matrix, _ = derivative_of(crystal.dynamical_matrix).run_with_matrix(q)
         values, vectors = np.linalg.eigh(matrix)
         return (vectors * np.sqrt(values)) @ vectors.conj().T
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from phon_wigner.conductivity.postprocess import check_conductivity
 from phon_wigner.errors import ShapeError
-from phon_wigner.phonons.dynamical_matrix import DynamicalMatrixDerivative
+from phon_wigner.phonons.dynamical_matrix import derivative_of
 from phon_wigner.phonons.linewidths import possible_isotope_widths
 from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
 from phon_wigner.physics.formula import (
@@ -116,7 +116,7 @@ class WignerVelocitySolver:
             gv_delta_q=settings.gv_delta_q,
             log_level=ctx.log_level,
         )
-        self._derivative = DynamicalMatrixDerivative(ctx.interaction.dynamical_matrix)
+        self._derivative = derivative_of(ctx.interaction.dynamical_matrix)
         self._store = pair_store(ctx)
         rotations = settings.bz_grid.rotations_cartesian if settings.is_kappa_star else np.eye(3)[None]
         self._collector = PairCollector(

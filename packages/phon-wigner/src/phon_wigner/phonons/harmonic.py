@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from phonopy.physical_units import get_physical_units
 
 from phon_wigner.errors import GridMismatchError, ImaginaryModeError, ShapeError
-from phon_wigner.phonons.dynamical_matrix import DynamicalMatrixDerivative
+from phon_wigner.phonons.dynamical_matrix import derivative_of
 from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
 from phon_wigner.physics.pairs import PairBlock, PairCollector
 from phon_wigner.physics.velocity_operator import star_average, velocity_operator, velocity_products
@@ -176,7 +176,7 @@ class HarmonicCrystal:
         """
         self._check_weights(qpoints, weights)
         n_bands = 3 * len(self.dynamical_matrix.primitive)
-        engine = DynamicalMatrixDerivative(self.dynamical_matrix)
+        engine = derivative_of(self.dynamical_matrix)
         frequencies = np.empty((len(qpoints), n_bands))
         group = np.empty((len(qpoints), n_bands, 3))
         full_mesh = len(qpoints) > 1 and bool(np.all(weights == 1))
