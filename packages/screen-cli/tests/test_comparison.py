@@ -44,7 +44,7 @@ def test_stability_is_counted_from_both_sides():
     assert swapped.agreements[0].mean_log10_ratio == -result.agreements[0].mean_log10_ratio
 
 
-def test_two_models_give_a_mean_a_factor_and_doubts():
+def test_two_models_give_a_mean_a_factor_and_warnings():
     rough = row("x", 1.0, trusted=False)
     result = compare_rows([rough, *A[1:]], B)
     joint = {item["id"]: item for item in result.rows}
@@ -54,15 +54,15 @@ def test_two_models_give_a_mean_a_factor_and_doubts():
         values = {joint[name]["kappa_total_w_mk_a"], joint[name]["kappa_total_w_mk_b"]}
         mean = joint[name]["kappa_mean_w_mk"]
         assert sorted(values) == pytest.approx(sorted({mean / factor, mean * factor}))
-    assert joint["x"]["doubts"] == "rough fit in A"
+    assert joint["x"]["warnings"] == "rough fit in A"
     (kappa,) = (item for item in result.agreements if item.column == "kappa_total_w_mk")
-    assert result.without_doubts is not None
-    assert result.without_doubts.n == kappa.n - 1
-    doubtful = compare_rows([row("x", 1e6, kappa_trusted=False), *A[1:]], B).rows
-    assert {item["id"]: item["doubts"] for item in doubtful}["x"] == "doubtful κ in A"
-    assert compare_rows(A, B).without_doubts is None
-    assert joint["u"]["doubts"] == "unstable in A, no κ in A"
-    assert joint["y"]["doubts"] == ""
+    assert result.without_warnings is not None
+    assert result.without_warnings.n == kappa.n - 1
+    distrusted = compare_rows([row("x", 1e6, kappa_trusted=False), *A[1:]], B).rows
+    assert {item["id"]: item["warnings"] for item in distrusted}["x"] == "κ not trusted in A"
+    assert compare_rows(A, B).without_warnings is None
+    assert joint["u"]["warnings"] == "unstable in A, no κ in A"
+    assert joint["y"]["warnings"] == ""
     assert joint["u"]["kappa_mean_w_mk"] is None
 
 

@@ -248,10 +248,24 @@ def test_descriptor_of_a_crystal_is_the_mean_over_its_atoms():
 
     from screen_cli.errors import ConfigError
     from screen_cli.properties.descriptor import descriptor
-    from screen_cli.store.record import Record
+    from screen_cli.stages.relax import Relaxed
 
     atoms = bulk("NaCl", "rocksalt", a=5.6)
-    relax = Record({}, {"cell": atoms.cell.array, "positions": atoms.positions, "numbers": atoms.numbers})
+    relax = Relaxed(
+        cell=atoms.cell.array,
+        positions=atoms.positions,
+        numbers=atoms.numbers.astype(np.int64),
+        volume=atoms.cell.volume,
+        volume_change=0.0,
+        space_group=225,
+        n_relax_steps=0,
+        relax_converged=True,
+        fell_back_to_symmetric=False,
+        fmax_final=0.0,
+        a=5.6,
+        b=5.6,
+        c=5.6,
+    )
 
     class Seeing:
         def descriptors(self, atoms):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 Row = Mapping[str, Any]
+"""A row of the index: column to value."""
 
+_KAPPA = "kappa_total_w_mk"
 COMPARED = (
-    "kappa_total_w_mk",
+    _KAPPA,
     "kappa_p_w_mk",
     "kappa_c_w_mk",
     "min_frequency_thz",
@@ -56,50 +56,141 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class PairedCrystal:
+    """One crystal that both runs read.
+
+    Parameters
+    ----------
+    a, b : mapping of str to value
+        Its rows in the two runs.
+    """
+
+    a: Row
+    b: Row
+
+    @property
+    def kappas(self) -> tuple[float, float]:
+        """κ_total of both runs, W/(m K); 0 where there is none."""
+        return float(self.a.get(_KAPPA) or 0.0), float(self.b.get(_KAPPA) or 0.0)
+
+    @property
+    def log10_ratio(self) -> float | None:
+        """log10(κ_B/κ_A); None where one is missing."""
+        first, second = self.kappas
+        return math.log10(second / first) if first > 0 and second > 0 else None
+
+    @property
+    def kappa_mean(self) -> float | None:
+        """Geometric mean of both κ, W/(m K)."""
+        first, second = self.kappas
+        return math.sqrt(first * second) if first > 0 and second > 0 else None
+
+    @property
+    def kappa_factor(self) -> float | None:
+        """Both κ are the mean times and over it: what the models leave open, a lower bound of the error."""
+        ratio = self.log10_ratio
+        return None if ratio is None else math.sqrt(10 ** abs(ratio))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What else speaks against the number: disagreement about stability, a rough fit, κ in one run alone."""
+        return tuple(self._warnings())
+
+    def _warnings(self) -> Iterator[str]:
+        """Find them one by one."""
+        sides = (("A", self.a, self.b), ("B", self.b, self.a))
+        for name, row, other in sides:
+            if other.get("stable") and row.get("stable") in (False, 0):
+                yield f"unstable in {name}"
+        first, second = self.kappas
+        if (first > 0) != (second > 0):
+            yield f"no κ in {'B' if first > 0 else 'A'}"
+        for (name, row, _), kappa in zip(sides, self.kappas, strict=True):
+            if kappa > 0 and row.get("trusted") in (False, 0):
+                yield f"rough fit in {name}"
+            elif kappa > 0 and row.get("kappa_trusted") in (False, 0):
+                yield f"κ not trusted in {name}"
+
+    def as_row(self) -> dict[str, Any]:
+        """Flat row: ``id formula space_group prototype``, the columns of both with ``_a`` and ``_b``, and of κ."""
+        row = {name: self.a.get(name) for name in ("id", "formula", "space_group", "prototype")}
+        for name in ("state", "stable", "trusted", "kappa_trusted", *COMPARED):
+            row |= {f"{name}_a": self.a.get(name), f"{name}_b": self.b.get(name)}
+        return row | {
+            "log10_ratio": self.log10_ratio,
+            "kappa_mean_w_mk": self.kappa_mean,
+            "kappa_factor": self.kappa_factor,
+            "warnings": ", ".join(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two runs side by side.
 
     Parameters
     ----------
-    rows : list of dict
-        One for each crystal both runs read: ``id formula space_group``, then ``state``, ``stable``, ``trusted``,
-        ``kappa_trusted`` and :data:`COMPARED` with ``_a`` and ``_b``, and of κ ``log10_ratio``, ``kappa_mean_w_mk``
-        (geometric mean of both) and ``kappa_factor`` (A and B are this mean times and over it: how much the models
-        leave open, a lower bound of the error). ``doubts`` says what else speaks against a number: models that
-        disagree about stability, a fit or a κ that is not trusted, κ in one run alone.
+    crystals : tuple of PairedCrystal
+        Each crystal that both runs read.
     only_a, only_b : int
         Crystals that one run alone has.
-    stability : dict of str to int
-        ``both``, ``only_a``, ``only_b``, ``neither``: who calls a crystal stable, where both could tell.
-    agreements : list of Agreement
-        For each compared column with values.
-    without_doubts : Agreement or None
-        Of κ over the crystals without ``doubts``; None where there are none such, or nothing but such.
     """
 
-    rows: list[dict[str, Any]]
+    crystals: tuple[PairedCrystal, ...]
     only_a: int
     only_b: int
-    stability: dict[str, int]
-    agreements: list[Agreement]
-    without_doubts: Agreement | None = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Flat row of each crystal."""
+        return [crystal.as_row() for crystal in self.crystals]
+
+    @property
+    def stability(self) -> dict[str, int]:
+        """Who calls a crystal stable, where both could tell: ``both``, ``only_a``, ``only_b``, ``neither``."""
+        counts = {"both": 0, "only_a": 0, "only_b": 0, "neither": 0}
+        for crystal in self.crystals:
+            a, b = crystal.a.get("stable"), crystal.b.get("stable")
+            if a is not None and b is not None:
+                counts["both" if a and b else "only_a" if a else "only_b" if b else "neither"] += 1
+        return counts
 
     @property
     def stability_agreement(self) -> float | None:
         """Share of the crystals on whose stability both agree; None when there is none."""
-        total = sum(self.stability.values())
-        return (self.stability["both"] + self.stability["neither"]) / total if total else None
+        counts = self.stability
+        total = sum(counts.values())
+        return (counts["both"] + counts["neither"]) / total if total else None
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """Statistics of each compared column that has values."""
+        return [agreement for column in COMPARED if (agreement := _agreement(column, self.pairs_of(column)))]
+
+    @property
+    def without_warnings(self) -> Agreement | None:
+        """The same of κ over the crystals without warnings; None where there are none such, or nothing but such."""
+        sound = Comparison(tuple(crystal for crystal in self.crystals if not crystal.warnings), 0, 0)
+        pairs = sound.pairs_of(_KAPPA)
+        return None if len(pairs) == len(self.pairs_of(_KAPPA)) else _agreement(_KAPPA, pairs)
+
+    def pairs_of(self, column: str) -> NDArray[np.float64]:
+        """Positive values of a column in both runs, float64 (n, 2)."""
+        values = [(crystal.a.get(column), crystal.b.get(column)) for crystal in self.crystals]
+        positive = [(a, b) for a, b in values if a is not None and b is not None and a > 0 and b > 0]
+        return np.array(positive, dtype=np.float64).reshape(-1, 2)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
+        sound = self.without_warnings
         return {
-            "n_common": len(self.rows),
+            "n_common": len(self.crystals),
             "only_a": self.only_a,
             "only_b": self.only_b,
             "stability": self.stability,
             "stability_agreement": self.stability_agreement,
             "agreements": [asdict(agreement) for agreement in self.agreements],
-            "without_doubts": None if self.without_doubts is None else asdict(self.without_doubts),
+            "without_warnings": None if sound is None else asdict(sound),
             "rows": self.rows,
         }
 
@@ -113,61 +204,9 @@ def compare_rows(rows_a: Iterable[Row], rows_b: Iterable[Row]) -> Comparison:
         Rows of the index; those that a filter dropped or that could not be read do not take part.
     """
     first = {row["id"]: row for row in rows_a if _is_crystal(row)}
-    joint, n_second = [], 0
-    for row in rows_b:
-        if _is_crystal(row):
-            n_second += 1
-            if row["id"] in first:
-                joint.append(_join(first[row["id"]], row))
-    agreements = [agreement for column in COMPARED if (agreement := _agreement(joint, column))]
-    sound = [row for row in joint if not row["doubts"]]
-    without_doubts = _agreement(sound, COMPARED[0])
-    if without_doubts is not None and without_doubts.n == len(_pairs(joint, COMPARED[0])):
-        without_doubts = None
-    return Comparison(
-        joint, len(first) - len(joint), n_second - len(joint), _stability(joint), agreements, without_doubts
-    )
-
-
-def draw_parity(comparison: Comparison, name_a: str, name_b: str, column: str = "kappa_total_w_mk") -> Figure:
-    """Draw B against A on logarithmic axes, with the line of agreement and factors of two.
-
-    Raises
-    ------
-    ValueError
-        No crystal has the value in both runs.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    agreement = next((item for item in comparison.agreements if item.column == column), None)
-    if agreement is None:
-        raise ValueError(f"no crystal has {column} in both runs")
-    pairs = _pairs(comparison.rows, column)
-    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    low, high = 0.7 * pairs.min(), 1.4 * pairs.max()
-    axes.plot([low, high], [low, high], color="#5b6675", linewidth=1)
-    for factor in (0.5, 2.0):
-        axes.plot([low, high], [factor * low, factor * high], "--", color="#5b6675", linewidth=0.7)
-    axes.plot(pairs[:, 0], pairs[:, 1], "o", color="#24527a", alpha=0.7, markersize=4)
-    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-    label = "κ (W m⁻¹ K⁻¹)" if column == "kappa_total_w_mk" else column
-    axes.set_xlabel(f"{label}, {name_a}", fontsize=8)
-    axes.set_ylabel(f"{label}, {name_b}", fontsize=8)
-    if high < 100 * low:  # less than two decades: matplotlib would label every minor tick
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
-    axes.set_title(
-        f"{agreement.n} crystals, mean log₁₀ ratio {agreement.mean_log10_ratio:+.3f}, "
-        f"size {agreement.mean_abs_log10_ratio:.3f}",
-        fontsize=9,
-    )
-    return figure
+    second = {row["id"]: row for row in rows_b if _is_crystal(row)}
+    joint = tuple(PairedCrystal(first[name], row) for name, row in second.items() if name in first)
+    return Comparison(joint, len(first) - len(joint), len(second) - len(joint))
 
 
 def _is_crystal(row: Row) -> bool:
@@ -175,46 +214,10 @@ def _is_crystal(row: Row) -> bool:
     return row.get("state") != "filtered" and row.get("formula") is not None
 
 
-def _join(a: Row, b: Row) -> dict[str, Any]:
-    """One row for a crystal of both runs."""
-    joint = {name: a.get(name) for name in ("id", "formula", "space_group", "prototype")}
-    for name in ("state", "stable", "trusted", "kappa_trusted", *COMPARED):
-        joint |= {f"{name}_a": a.get(name), f"{name}_b": b.get(name)}
-    kappa_a, kappa_b = a.get("kappa_total_w_mk") or 0.0, b.get("kappa_total_w_mk") or 0.0
-    both = kappa_a > 0 and kappa_b > 0
-    joint["log10_ratio"] = math.log10(kappa_b / kappa_a) if both else None
-    joint["kappa_mean_w_mk"] = math.sqrt(kappa_a * kappa_b) if both else None
-    joint["kappa_factor"] = math.sqrt(max(kappa_a, kappa_b) / min(kappa_a, kappa_b)) if both else None
-    joint["doubts"] = ", ".join(_doubts(joint, kappa_a, kappa_b))
-    return joint
-
-
-def _doubts(joint: Row, kappa_a: float, kappa_b: float) -> Iterator[str]:
-    """Say what speaks against the κ of a crystal besides the distance of the models."""
-    for name in "ab":
-        other = joint["stable_b" if name == "a" else "stable_a"]
-        if other and joint[f"stable_{name}"] in (False, 0):
-            yield f"unstable in {name.upper()}"
-    if (kappa_a > 0) != (kappa_b > 0):
-        yield f"no κ in {'B' if kappa_a > 0 else 'A'}"
-    for name, kappa in (("a", kappa_a), ("b", kappa_b)):
-        if kappa > 0 and joint[f"trusted_{name}"] in (False, 0):
-            yield f"rough fit in {name.upper()}"
-        elif kappa > 0 and joint[f"kappa_trusted_{name}"] in (False, 0):
-            yield f"doubtful κ in {name.upper()}"
-
-
-def _pairs(rows: list[dict[str, Any]], column: str) -> Any:
-    """Positive values of a column in both runs, float64 (n, 2)."""
-    pairs = [(row[f"{column}_a"], row[f"{column}_b"]) for row in rows]
-    return np.array([(a, b) for a, b in pairs if a is not None and b is not None and a > 0 and b > 0], dtype=float)
-
-
-def _agreement(rows: list[dict[str, Any]], column: str) -> Agreement | None:
+def _agreement(column: str, pairs: NDArray[np.float64]) -> Agreement | None:
     """Statistics of one column, if both runs have it anywhere."""
     from scipy.stats import spearmanr
 
-    pairs = _pairs(rows, column)
     if not len(pairs):
         return None
     ratio = np.log10(pairs[:, 1] / pairs[:, 0])
@@ -227,13 +230,3 @@ def _agreement(rows: list[dict[str, Any]], column: str) -> Agreement | None:
         float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic) if varied else None,
         float(np.mean(np.abs(ratio) <= math.log10(2) + 1e-12)),
     )
-
-
-def _stability(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Count who calls a crystal stable."""
-    counts = {"both": 0, "only_a": 0, "only_b": 0, "neither": 0}
-    for row in rows:
-        a, b = row["stable_a"], row["stable_b"]
-        if a is not None and b is not None:
-            counts["both" if a and b else "only_a" if a else "only_b" if b else "neither"] += 1
-    return counts

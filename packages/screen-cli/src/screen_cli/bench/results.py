@@ -54,6 +54,7 @@ def result_document(
     temperature: float,
     scores: Sequence[MaterialScore],
     reference: Path | None,
+    *,
     problems: Sequence[str],
     fast_error: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:

@@ -6,11 +6,14 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from screen_cli.cli import run_command
+
+if TYPE_CHECKING:
+    from screen_cli.store.run_directory import RunDirectory
 
 
 @click.group(name="bench")
@@ -37,6 +40,7 @@ def command() -> None:
 @click.option("--score-only", is_flag=True, help="Compute nothing; score what is there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def kappa(
+    *,
     calculator: str,
     options: tuple[str, ...],
     structures: tuple[str, ...],
@@ -84,17 +88,18 @@ def kappa(
     if not score_only:
         options_of_run = ExecuteOptions(retry_failed=retry_failed, time_limit=walltime)
         drained = execute_watched(run, options_of_run, quiet=quiet).drained
-    _report(run, protocol, TEMPERATURE, reference, references, problems, exact_result)
+    _report(run, protocol, TEMPERATURE, reference, references=references, problems=problems, exact_result=exact_result)
     if drained:
         click.echo("stopped before the end: run the same command to go on", err=True)
     return 3 if drained else 0
 
 
 def _report(
-    run: Any,
+    run: RunDirectory,
     protocol: str,
     temperature: float,
     reference: Path | None,
+    *,
     references: Mapping[str, Any] | None,
     problems: Sequence[str],
     exact_result: Path | None,
@@ -119,7 +124,7 @@ def _report(
         )
     error = None if exact_result is None else fast_error(scores, read_result(exact_result))
     told += error["problems"] if error is not None else []
-    document = result_document(run, protocol, temperature, scores, reference, told, error)
+    document = result_document(run, protocol, temperature, scores, reference, problems=told, fast_error=error)
     _print_scores(document)
     for sentence in told:
         click.echo(f"note: {sentence}", err=True)

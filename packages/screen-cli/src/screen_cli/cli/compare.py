@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", "-n", default=40, show_default=True, help="Rows of the table to show.")
 def command(
+    *,
     run_a: Path,
     run_b: Path,
     where: str,
@@ -48,21 +50,26 @@ def command(
     against the number, the mean log10 ratio of every compared column, and on how many crystals both agree about
     stability. Settings that differ besides the force field are named.
     """
-    from screen_cli.analysis.comparison import compare_rows, draw_parity
+    from screen_cli.analysis.comparison import compare_rows
     from screen_cli.errors import FilterError
-    from screen_cli.report.tables.exporters import write_csv
+    from screen_cli.report.figures.two_runs import draw_parity
+    from screen_cli.report.tables.columns import in_short_names, temperatures_of
+    from screen_cli.report.tables.exporters import write_csv_lines
     from screen_cli.store.run_directory import RunDirectory, setting_differences
 
     first, second = RunDirectory.open(run_a), RunDirectory.open(run_b)
-    comparison = compare_rows(first.stream(where), second.stream(where))
-    if not comparison.rows:
+    comparison = compare_rows(first.stream(in_short_names(where)), second.stream(in_short_names(where)))
+    if not comparison.crystals:
         raise FilterError(f"{run_a} and {run_b} have no crystal in common; they must read the same source.")
     others = [text for text in setting_differences(first.settings, second.settings) if not _expected(text)]
     if others:
         click.echo("settings differ besides the force field: " + "; ".join(others), err=True)
     if csv_path is not None:
-        write_csv(comparison.rows, csv_path)
-        click.echo(f"wrote {len(comparison.rows)} rows to {csv_path}", err=True)
+        rows = comparison.rows
+        headings = _headings(rows[0], {"a": temperatures_of(first), "b": temperatures_of(second)})
+        with csv_path.open("w", newline="", encoding="utf-8") as file:
+            write_csv_lines(rows, file, headings)
+        click.echo(f"wrote {len(rows)} rows to {csv_path}", err=True)
     if plot is not None:
         try:
             draw_parity(comparison, _name(first), _name(second)).savefig(plot, dpi=200)
@@ -74,6 +81,19 @@ def command(
         click.echo(json.dumps({"runs": names, "settings_differ": others, **comparison.to_dict()}, indent=1))
         return
     _print(comparison, _name(first), _name(second), order, limit)
+
+
+def _headings(names: Iterable[str], temperatures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Heading of each joint column; those of one run end in its letter."""
+    from screen_cli.report.tables.columns import quantity_of
+
+    headings = {}
+    for name in names:
+        side = name[-1] if name.endswith(("_a", "_b")) else ""
+        known = temperatures[side or "a"]
+        headings[name] = quantity_of(name.removesuffix(f"_{side}") if side else name).full_name(known)
+        headings[name] += f"_{side}" if side else ""
+    return headings
 
 
 def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: int) -> None:
@@ -96,16 +116,16 @@ def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: 
         Column("kappa_mean_w_mk", "κ mean\nW/mK", ".3g"),
         Column("kappa_factor", "×÷", ".2f"),
         Column("log10_ratio", "log10 B/A", "+.3f"),
-        Column("doubts", "doubts", ""),
+        Column("warnings", "warnings", ""),
     ]
     rows = sorted(comparison.rows, key=_by_kappa if order == "kappa" else _by_difference)[:limit]
     print_table([row | {"stability": _stability(row)} for row in rows], columns)
-    if len(comparison.rows) > limit:
-        click.echo(f"... and {len(comparison.rows) - limit} more (--limit)")
+    if len(comparison.crystals) > limit:
+        click.echo(f"... and {len(comparison.crystals) - limit} more (--limit)")
     click.echo()
-    sound = [] if comparison.without_doubts is None else [comparison.without_doubts]
+    sound = [] if comparison.without_warnings is None else [comparison.without_warnings]
     for item in (*comparison.agreements, *sound):
-        name = f"{item.column} without doubts" if item in sound else item.column
+        name = f"{item.column} without warnings" if item in sound else item.column
         rank = "" if item.rank_correlation is None else f", rank correlation {item.rank_correlation:.3f}"
         click.echo(
             f"{name}: {item.n} crystals, mean log10(B/A) {item.mean_log10_ratio:+.3f}, mean size "
@@ -118,7 +138,7 @@ def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: 
             f"{counts['both']}, only A {counts['only_a']}, only B {counts['only_b']}, neither {counts['neither']})"
         )
     click.echo(
-        f"{len(comparison.rows)} crystals in common; only in A {comparison.only_a}, only in B {comparison.only_b}"
+        f"{len(comparison.crystals)} crystals in common; only in A {comparison.only_a}, only in B {comparison.only_b}"
     )
 
 

@@ -36,6 +36,7 @@ _ROUTES = {"fc3": "expansion", "strain": "expansion_strain", "qha": "quasi_harmo
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
+    *,
     structures: tuple[str, ...],
     calculator: str,
     options: tuple[str, ...],

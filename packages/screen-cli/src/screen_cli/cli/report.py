@@ -34,6 +34,7 @@ from screen_cli.cli import run_command
     help="Crystals whose curves the page holds, lowest κ first; the others have numbers and links.",
 )
 def command(
+    *,
     run_dir: Path,
     output: Path | None,
     figures: Path | None,

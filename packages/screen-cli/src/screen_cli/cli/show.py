@@ -20,7 +20,9 @@ from screen_cli.cli import run_command
 @click.option("--descending", "-D", is_flag=True, help="Largest first.")
 @click.option("--limit", "-n", type=int, help="At most this many rows.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-def command(run_dir: Path, where: str, columns: str, sort: str, descending: bool, limit: int | None, form: str) -> None:
+def command(
+    *, run_dir: Path, where: str, columns: str, sort: str, descending: bool, limit: int | None, form: str
+) -> None:
     """Show the results of RUN_DIR.
 
     Example: screen-cli show demo-run -f "max_msd > 0.02" -S kappa_total_w_mk -n 20

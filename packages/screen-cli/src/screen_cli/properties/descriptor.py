@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ase.calculators.calculator import BaseCalculator
 
 from screen_cli.errors import ConfigError
 from screen_cli.stages.relax import Relaxed
 from screen_cli.store.record import Record
 
 
-def descriptor(records: Mapping[str, Any], *, calculator: Any) -> Record:
+def descriptor(records: Mapping[str, Any], *, calculator: BaseCalculator) -> Record:
     """Average the force field's descriptors over the atoms of the relaxed crystal.
 
     Parameters

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.calculators.calculator import BaseCalculator
 from ase.units import GPa
 from numpy.typing import NDArray
 
@@ -44,7 +45,7 @@ _WARN_STRESS = 0.5 * GPa
 def elastic(
     records: Mapping[str, Any],
     *,
-    calculator: Any,
+    calculator: BaseCalculator,
     steps: Sequence[float] = STRAIN_STEPS,
     stiffness_gpa: Sequence[Sequence[float]] = (),
 ) -> Record:
@@ -127,7 +128,7 @@ def expansion(
 def expansion_strain(
     records: Mapping[str, Any],
     *,
-    calculator: Any,
+    calculator: BaseCalculator,
     mesh: Sequence[int] = (),
     mesh_length: float = MESH_LENGTH,
     temperatures: Sequence[float] = TEMPERATURES,
@@ -164,7 +165,7 @@ def expansion_strain(
 def quasi_harmonic(
     records: Mapping[str, Any],
     *,
-    calculator: Any,
+    calculator: BaseCalculator,
     mesh: Sequence[int] = (),
     mesh_length: float = MESH_LENGTH,
     temperatures: Sequence[float] = TEMPERATURES,

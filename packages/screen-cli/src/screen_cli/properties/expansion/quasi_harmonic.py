@@ -17,9 +17,10 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
@@ -87,7 +88,7 @@ class QuasiHarmonic:
 
 def scan_volumes(
     phonopy: Phonopy,
-    calculator: Any,
+    calculator: BaseCalculator,
     mesh: list[int],
     temperatures: Sequence[float],
     *,
@@ -132,27 +133,15 @@ def scan_volumes(
     ratios = np.sort(np.array(volumes, dtype=np.float64))
     if len(ratios) < _FEWEST or ratios.min() < 0.5 or ratios.max() > 2:
         raise ConfigError(f"volumes are {list(volumes)}, expected at least {_FEWEST} ratios near 1, e.g. 0.97 to 1.06.")
-    unitcell = ase_cell(phonopy.unitcell)
-    cubic = phonopy.primitive_symmetry.dataset.number >= _CUBIC
-    phonopys, energies, logarithms = [], [], []
-    n_unstable = 0
-    for number, ratio in enumerate(ratios):
-        cell = strained(unitcell, (ratio ** (1 / 3) - 1) * np.eye(3))
-        energy = _relax_at_volume(cell, calculator, relax_cell=not cubic, fmax=fmax)
-        scaled = deformed_phonopy(cell, phonopy, calculator, distance)
-        logger.info("volume %d of %d: V/V0 = %.3f", number + 1, len(ratios), ratio)
-        mean_logarithm = _mean_logarithm(scaled, mesh)
-        if mean_logarithm is None:
-            n_unstable += 1
-            continue
-        logarithms.append(mean_logarithm)
-        phonopys.append(scaled)
-        energies.append(energy * len(scaled.primitive) / len(cell))
-    if len(phonopys) < _FEWEST:
+    scanned = [_phonons_at(ratio, phonopy, calculator, mesh, distance=distance, fmax=fmax) for ratio in ratios.tolist()]
+    stable = [volume for volume in scanned if volume is not None]
+    n_unstable = len(scanned) - len(stable)
+    if len(stable) < _FEWEST:
         raise PhysicsError(
-            f"{n_unstable} of {len(ratios)} volumes have imaginary modes, {len(phonopys)} are left and {_FEWEST} "
+            f"{n_unstable} of {len(ratios)} volumes have imaginary modes, {len(stable)} are left and {_FEWEST} "
             "needed. Scan a narrower range of volumes."
         )
+    phonopys, energies, logarithms = ([volume[part] for volume in stable] for part in range(3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # angles of monoclinic cells; temperatures without a minimum
         try:
@@ -187,13 +176,28 @@ def scan_volumes(
     )
 
 
+def _phonons_at(
+    ratio: float, phonopy: Phonopy, calculator: BaseCalculator, mesh: list[int], *, distance: float, fmax: float
+) -> tuple[Phonopy, float, float] | None:
+    """Phonons, energy (eV per primitive cell) and mean ln ω at V/V0 = ``ratio``; None when a mode is imaginary."""
+    cell = strained(ase_cell(phonopy.unitcell), (ratio ** (1 / 3) - 1) * np.eye(3))
+    cubic = phonopy.primitive_symmetry.dataset.number >= _CUBIC
+    energy = _relax_at_volume(cell, calculator, relax_cell=not cubic, fmax=fmax)
+    scaled = deformed_phonopy(cell, phonopy, calculator, distance)
+    logger.info("scanned the volume V/V0 = %.3f", ratio)
+    mean_logarithm = _mean_logarithm(scaled, mesh)
+    if mean_logarithm is None:
+        return None
+    return scaled, energy * len(scaled.primitive) / len(cell), mean_logarithm
+
+
 def _inside(equilibrium: NDArray[np.float64], scanned: NDArray[np.float64]) -> int:
     """Number of temperatures, from the first, whose volume lies between those scanned."""
     outside = np.flatnonzero((equilibrium < scanned.min()) | (equilibrium > scanned.max()))
     return int(outside[0]) if len(outside) else len(equilibrium)
 
 
-def _relax_at_volume(atoms: Atoms, calculator: Any, *, relax_cell: bool, fmax: float) -> float:
+def _relax_at_volume(atoms: Atoms, calculator: BaseCalculator, *, relax_cell: bool, fmax: float) -> float:
     """Relax ions, and the shape of the cell, in place; return the energy, eV."""
     atoms.calc = calculator
     try:

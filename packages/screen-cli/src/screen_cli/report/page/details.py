@@ -14,7 +14,7 @@ from ase.spacegroup import Spacegroup
 from numpy.typing import NDArray
 
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
-from screen_cli.report.page.packing import differences, significant
+from screen_cli.report.page.packing import differences, round_to_digits, significant
 from screen_cli.report.stored_results import band_structure_of, density_of_states_of
 from screen_cli.store.record import Record
 
@@ -81,7 +81,7 @@ def band_view(harmonic: Record) -> dict[str, Any] | None:
         "x": [significant(value, 4) for value in bands.distances[chosen].tolist()],
         "starts": starts,
         "ticks": [[significant(x, 4), label] for x, label in bands.ticks()],
-        "f": [differences(branch, float(significant(step))) for branch in bands.frequencies[chosen].T],
+        "f": [differences(branch, round_to_digits(step)) for branch in bands.frequencies[chosen].T],
     }
     if "dos" in harmonic.arrays:
         view["dos"] = _dos_view(density_of_states_of(harmonic))
@@ -139,7 +139,7 @@ def mode_view(conductivity: Record, temperature: float = 300.0) -> dict[str, Any
     }
     order = np.argsort(chosen["f"])
     f, gamma, p, c = (chosen[name][order] for name in ("f", "gamma", "p", "c"))
-    step = float(significant(frequency.max() / _STEPS))
+    step = round_to_digits(float(frequency.max()) / _STEPS)
     p = np.maximum(p, 0.0)
     return {
         "kelvin": significant(float(arrays["temperatures"][index])),

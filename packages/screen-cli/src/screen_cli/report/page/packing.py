@@ -6,32 +6,36 @@ import base64
 import json
 import math
 import zlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.store.record import Json
 
-def pack(value: Any) -> str:
+
+def pack(value: object) -> str:
     """Turn JSON-ready data into base64 of raw deflate (browsers read it with ``DecompressionStream``)."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     return base64.b64encode(squeeze.compress(text.encode()) + squeeze.flush()).decode()
 
 
-def unpack(text: str) -> Any:
+def unpack(text: str) -> Json:
     """Undo :func:`pack`."""
     return json.loads(zlib.decompress(base64.b64decode(text), -15))
 
 
-def significant(value: Any, digits: int = 5) -> Any:
+def round_to_digits(value: float, digits: int = 5) -> float:
+    """Round a finite number to significant digits; whole ones become int, which JSON writes shorter."""
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def significant(value: object, digits: int = 5) -> object:
     """Round a number to significant digits; NaN and infinity become None, other values pass."""
     if isinstance(value, bool) or not isinstance(value, (float, np.floating)):
         return value
-    if not math.isfinite(value):
-        return None
-    rounded = float(f"{value:.{digits}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+    return round_to_digits(float(value), digits) if math.isfinite(value) else None
 
 
 def differences(values: NDArray[np.float64], step: float) -> list[int]:

@@ -23,7 +23,7 @@ from screen_cli.report.figures.specification import ElementMap, Figure, Missing,
 from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
 from screen_cli.report.gate import PAPER_STEPS
 from screen_cli.report.material import Material
-from screen_cli.report.page.packing import pack, significant
+from screen_cli.report.page.packing import pack, round_to_digits, significant
 from screen_cli.report.tables.columns import full_names, temperatures_of
 from screen_cli.report.tables.terminal import MAIN_COLUMNS
 from screen_cli.store.run_directory import RunDirectory
@@ -150,11 +150,11 @@ def _two_lines(heading: str) -> str:
 def figure_json(figure: Scatter | ElementMap) -> dict[str, Any]:
     """Turn a figure into JSON with four significant digits."""
     if isinstance(figure, ElementMap):
-        cells = {
+        cells: dict[str, list[float]] = {
             symbol: list(table_position(number)) for number, symbol in enumerate(chemical_symbols) if 0 < number <= 103
         }
         for symbol, (mean, count) in figure.values.items():
-            cells[symbol] = [*table_position(atomic_numbers[symbol]), significant(mean, 4), count]
+            cells[symbol] = [*table_position(atomic_numbers[symbol]), round_to_digits(mean, 4), count]
         return {**dataclasses.asdict(figure), "values": None, "cells": cells}
     return dict(_plain(dataclasses.asdict(figure)))
 
