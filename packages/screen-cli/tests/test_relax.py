@@ -8,11 +8,14 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.units import GPa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from screen_cli.calculators.registered import make_calculator
 from screen_cli.config import RelaxSettings
-from screen_cli.errors import CalculatorError, SymmetryLostError, UnsupportedElementError
+from screen_cli.errors import CalculatorError, ConfigError, SymmetryLostError, UnsupportedElementError
 from screen_cli.stages.relax import relax
 
 
@@ -124,3 +127,39 @@ def test_unconverged_relaxation_is_accepted_only_when_asked():
         relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(**short))
     record = relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(accept_unconverged=True, **short))
     assert not record.relax_converged
+
+
+class WithoutStress(EMT):
+    """Trained on forces alone."""
+
+    implemented_properties = ("energy", "free_energy", "forces")
+
+
+def test_a_cell_is_not_relaxed_by_a_stress_that_is_not_offered():
+    with pytest.raises(ConfigError, match="WithoutStress offers no stress .*relax.relax_cell = false"):
+        relax(bulk("Cu", a=3.75), WithoutStress(), RelaxSettings())
+    held = relax(bulk("Cu", a=3.75), WithoutStress(), RelaxSettings(relax_cell=False))
+    assert held.volume == pytest.approx(3.75**3 / 4)
+
+
+@given(fixed=st.sets(st.integers(0, 3), min_size=1))
+@settings(max_examples=8, deadline=None)
+def test_constraints_of_the_input_are_ignored(fixed):
+    """A displaced atom of fixed cubic copper goes home whatever is said to be fixed, and the input keeps its mark."""
+    atoms = bulk("Cu", a=3.6, cubic=True)
+    atoms.positions[0] += 0.05
+    free = relax(atoms, EMT(), RelaxSettings(relax_cell=False, keep_symmetry=False, enabled=False))
+    atoms.set_constraint(FixAtoms(sorted(fixed)))
+    held = relax(atoms, EMT(), RelaxSettings(relax_cell=False, keep_symmetry=False, enabled=False))
+    assert held.fmax_final == free.fmax_final > 0.1
+    assert len(atoms.constraints) == 1
+    assert not held.atoms.constraints
+
+
+def test_masses_stay_with_the_crystal():
+    heavy = bulk("Cu", a=3.6)
+    assert relax(heavy, EMT(), RelaxSettings()).masses is None
+    heavy.set_masses([70.0])
+    record = relax(heavy, EMT(), RelaxSettings())
+    np.testing.assert_array_equal(record.masses, [70.0])
+    np.testing.assert_array_equal(record.atoms.get_masses(), [70.0])

@@ -131,6 +131,38 @@ def test_constraints_and_the_attached_calculator(result: CrystalResult) -> None:
     assert len(fixed.constraints) == 1
 
 
+@settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(factor=st.floats(0.7, 1.6).filter(lambda value: abs(value - 1) > 0.01))
+def test_masses_reach_the_dynamics_and_nothing_else(factor: float) -> None:
+    """ω² goes as 1/m; force constants and forces know no mass."""
+    atoms = gold_copper()
+    natural = compute(atoms, "emt", **{**SMALL, "conductivity": False})
+    atoms.set_masses(factor * atoms.get_masses())
+    heavy = compute(atoms, "emt", **{**SMALL, "conductivity": False})
+    assert heavy.structure.id != natural.structure.id
+    ours, theirs = heavy.displaced.supercells.perfect, natural.displaced.supercells.perfect
+    assert ours == theirs
+    scale = np.abs(natural.harmonic.frequencies).max()
+    slower = natural.harmonic.frequencies.max() / np.sqrt(factor)
+    assert heavy.harmonic.frequencies.max() == pytest.approx(slower, rel=1e-3)  # drawn by id: another fit
+    assert scale > 1
+
+
+def test_a_pure_isotope_does_not_scatter() -> None:
+    atoms = gold_copper()
+    small = {name: value for name, value in SMALL.items() if name != "conductivity"}
+
+    def kappa(*, isotope: bool, pure: bool) -> float:
+        crystal = atoms.copy()
+        if pure:
+            crystal.set_masses([196.96657, 62.929598])  # gold has one isotope; copper-63
+        options = {"mesh": [3, 3, 3], "solver": "standard", "isotope": isotope}
+        return float(compute(crystal, "emt", **small, conductivity=options).row["kappa_total_w_mk"])
+
+    assert kappa(isotope=True, pure=True) == pytest.approx(kappa(isotope=False, pure=True), rel=1e-12)
+    assert kappa(isotope=True, pure=False) < kappa(isotope=False, pure=False) * (1 - 1e-6)
+
+
 def test_unstable_crystals_say_why_there_is_no_kappa() -> None:
     simple_cubic = Atoms("Cu", cell=[2.4] * 3, pbc=True)
     found = compute(simple_cubic, "emt", **{**SMALL, "displace": {"dim": [3, 3, 3]}})

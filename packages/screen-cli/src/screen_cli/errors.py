@@ -77,6 +77,14 @@ class FilterError(ScreenError, ValueError):
     """A filter or gate expression cannot be parsed or names an unknown column."""
 
 
+class UnknownColumnError(FilterError):
+    """An expression names a column that there is not."""
+
+
+class MissingValueError(FilterError):
+    """A row has no value in a column that an expression needs."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Build the error for an unknown name: list the choices and the nearest one."""
     choices = sorted(known)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from screen_cli.errors import FilterError
+from screen_cli.errors import MissingValueError
 from screen_cli.store.expression import evaluate
 
 CONFIDENCE = 0.95
@@ -195,7 +195,5 @@ def _meets(row: Mapping[str, Any], condition: str) -> bool | None:
     """Whether a row meets a condition; None when it has no value for it."""
     try:
         return evaluate(condition, row)
-    except FilterError as error:
-        if "has no value" in str(error):
-            return None
-        raise
+    except MissingValueError:
+        return None

@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 
 from screen_cli.crystal.metadata import SOURCE_COLUMNS, source_columns
 from screen_cli.crystal.structure import RejectedStructure, Structure
-from screen_cli.errors import ConfigError, FilterError, MissingExtraError, unknown_name
+from screen_cli.errors import ConfigError, FilterError, MissingExtraError, UnknownColumnError, unknown_name
 from screen_cli.store.expression import evaluate, names_in
 
 if TYPE_CHECKING:
@@ -205,9 +205,7 @@ def _expression(crystal: Structure, expression: str) -> str:
     """Reason to drop for the user's own condition; a missing value drops, as in SQL."""
     try:
         return "" if evaluate(expression, _row(crystal)) else f"not ({expression})"
-    except FilterError as error:
-        if "unknown column" not in str(error):
-            raise
+    except UnknownColumnError as error:
         return f"not ({expression}): {error}"
 
 

@@ -14,7 +14,7 @@ import math
 import operator
 from collections.abc import Callable, Collection, Mapping
 
-from screen_cli.errors import FilterError, unknown_name
+from screen_cli.errors import FilterError, MissingValueError, UnknownColumnError, unknown_name
 
 Value = bool | int | float | str
 
@@ -75,7 +75,7 @@ def evaluate(expression: str, row: Mapping[str, object]) -> bool:
     _check_names(names, row)
     for name in names:
         if row[name] is None:
-            raise FilterError(f"column '{name}' has no value, needed by '{expression}'.")
+            raise MissingValueError(f"column '{name}' has no value, needed by '{expression}'.")
     try:
         return bool(_value(tree, row))
     except (TypeError, ZeroDivisionError, OverflowError) as error:
@@ -97,7 +97,7 @@ def _check_names(names: Collection[str], columns: Collection[str]) -> None:
     """Refuse a name that is no column."""
     for name in names:
         if name not in columns:
-            raise FilterError(str(unknown_name("column", name, columns)))
+            raise UnknownColumnError(str(unknown_name("column", name, columns)))
 
 
 @functools.lru_cache(maxsize=64)

@@ -230,6 +230,11 @@ class TypedRecord:
         return [described.name for described in _declared(cls).arrays.values() if not described.optional]
 
 
+def declared_arrays(record_class: type[TypedRecord]) -> dict[str, ArrayField]:
+    """Arrays that a class of records declares, by field."""
+    return _declared(record_class).arrays
+
+
 def check_shape(name: str, values: NDArray[Any], shape: Sequence[int | str], sizes: dict[str, int]) -> None:
     """Compare a shape with its declaration; sizes by name are learned on the way.
 
