@@ -243,7 +243,8 @@ def test_broadening_scan_of_a_crystal(crystal, widths, tmp_path):
     expected = analyze(crystal, widths)
     scan = scan_crystal(crystal, widths, [300.0], [1e-5, 0.05, 0.1, 0.2])
     np.testing.assert_allclose(scan.kappa[0, 0], (expected.kappa_p + expected.kappa_c)[0], rtol=1e-4, atol=1e-9)
-    assert scan.plateau(0) == np.argmin(np.abs(scan.slope(0)[1:])) + 1 or scan.broadenings[1] < scan.level_spacing
+    wide = scan_crystal(crystal, widths, [300.0], scan.level_spacing * np.array([0.1, 0.5, 1.1, 2.0, 4.0]))
+    assert wide.plateau(0) == 2 + np.argmin(np.abs(wide.slope(0)[2:]))  # not below the level spacing
     scan.to_hdf5(tmp_path / "scan.hdf5")
     with h5py.File(tmp_path / "scan.hdf5") as handle:
         np.testing.assert_array_equal(handle["kappa"], scan.kappa)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
 from phon_wigner.phonons.dynamical_matrix import derivative_of
@@ -25,6 +26,7 @@ from phon_wigner.physics.formula import (
 from phon_wigner.physics.pairs import PairCollector
 from phon_wigner.physics.velocity_operator import VOIGT, star_average, velocity_operator, velocity_products
 from phon_wigner.testing import irreducible_mesh, make_phonopy
+from phon_wigner.testing.strategies import rotations, spectra
 
 GENERIC_Q = np.array([0.13, 0.27, -0.34])
 SYMMETRIC_Q = np.array([0.25, 0.25, 0.0])
@@ -141,29 +143,25 @@ def test_velocity_is_the_derivative_of_the_square_root(crystal):
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.integers(0, 10_000))
-def test_star_average_equals_explicit_rotations(seed):
-    rng = np.random.default_rng(seed)
-    rotations = np.array([np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(5)])
-    symmetric = rng.normal(size=(3, 3))
-    symmetric = symmetric + symmetric.T
-    expected = np.mean([r @ symmetric @ r.T for r in rotations], axis=0)
-    got = star_average(rotations) @ [symmetric[a, b] for a, b in VOIGT]
-    np.testing.assert_allclose(got, [expected[a, b] for a, b in VOIGT], atol=1e-12)
+@given(
+    st.lists(rotations(), min_size=1, max_size=5), hnp.arrays(np.float64, 6, elements=st.floats(-9, 9)), st.booleans()
+)
+def test_star_average_equals_explicit_rotations(turns, components, inversion):
+    group = np.array(turns) * (-1 if inversion else 1)
+    symmetric = np.zeros((3, 3))
+    for value, (a, b) in zip(components, VOIGT, strict=True):
+        symmetric[a, b] = symmetric[b, a] = value
+    expected = np.mean([r @ symmetric @ r.T for r in group], axis=0)
+    np.testing.assert_allclose(star_average(group) @ components, [expected[a, b] for a, b in VOIGT], atol=1e-11)
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.floats(0, 20), min_size=1, max_size=12),
-    st.floats(0, 1),
-    st.integers(0, 1000),
-)
-def test_block_average_keeps_the_trace(frequencies, tolerance, seed):
-    frequencies = np.array([frequencies])
-    blocks = degenerate_blocks(frequencies, tolerance)
-    values = np.random.default_rng(seed).random((2, *frequencies.shape))
+@given(spectra(), st.floats(0, 1), st.data())
+def test_block_average_keeps_the_trace(frequencies, tolerance, data):
+    blocks = degenerate_blocks(frequencies[None], tolerance)
+    values = data.draw(hnp.arrays(np.float64, (2, 1, len(frequencies)), elements=st.floats(0, 1)))
     averaged = average_over_blocks(values, blocks)
-    np.testing.assert_allclose(averaged.sum(axis=-1), values.sum(axis=-1))
+    np.testing.assert_allclose(averaged.sum(axis=-1), values.sum(axis=-1), atol=1e-12)
     for label in np.unique(blocks):
         assert np.ptp(averaged[0, 0, blocks[0] == label]) < 1e-12
 

@@ -28,8 +28,9 @@ from phon_wigner.errors import (
 from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
 from phon_wigner.files.kappa_file import read_kappa_file
 from phon_wigner.files.shengbte import read_shengbte
+from phon_wigner.phonons.conventions import CONVENTIONS, to_hwhm_thz
 from phon_wigner.phonons.harmonic import HarmonicCrystal
-from phon_wigner.phonons.linewidths import CONVENTIONS, Linewidths, to_hwhm_thz
+from phon_wigner.phonons.linewidths import Linewidths
 from phon_wigner.testing import fortran_e, irreducible_mesh, make_phonopy, write_shengbte
 
 

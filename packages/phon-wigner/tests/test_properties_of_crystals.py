@@ -18,8 +18,9 @@ from phon_wigner.conductivity.spectra import Spectra, mean_free_paths
 from phon_wigner.errors import ConductivityError, GridMismatchError, ShapeError
 from phon_wigner.phonons.assembly import CrystalParts, build_crystal
 from phon_wigner.phonons.harmonic import HarmonicCrystal
-from phon_wigner.phonons.isotope import natural_mass_variances
-from phon_wigner.phonons.linewidths import Linewidths, possible_isotope_widths
+from phon_wigner.phonons.impossible_widths import possible_isotope_widths
+from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.phonons.mass_variance import natural_mass_variances
 from phon_wigner.physics.velocity_operator import VOIGT
 from phon_wigner.testing import make_phonopy
 from phon_wigner.testing.springs import spring_crystal, spring_force_constants

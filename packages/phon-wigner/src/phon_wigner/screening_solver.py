@@ -109,7 +109,7 @@ class WignerSolver:
             self.scattering == "auto" and not lbte and _fits(phono3py) and _is_symmetric(phono3py)
         ):
             return _by_products(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
-        from phon_wigner.phonons.isotope import natural_mass_variances
+        from phon_wigner.phonons.mass_variance import natural_mass_variances
 
         require_variant()
         phono3py.init_phph_interaction()
@@ -166,7 +166,6 @@ def _by_products(
 
     from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
     from phon_wigner.phonons.harmonic import HarmonicCrystal
-    from phon_wigner.phonons.isotope import isotope_linewidths_on_grid, natural_mass_variances
     from phon_wigner.phonons.linewidths import Linewidths
     from phon_wigner.phonons.scattering import three_phonon_linewidths
 
@@ -192,17 +191,7 @@ def _by_products(
         float(symmetry.tolerance),
     )
     qpoints = get_qpoints_from_bz_grid_points(points, grid)
-    isotopes = None
-    if isotope:
-        phonons = interaction.phonons
-        isotopes = isotope_linewidths_on_grid(
-            phonons.frequencies,
-            phonons.eigenvectors,
-            grid,
-            points,
-            natural_mass_variances(phono3py.primitive),
-            symmetrize_tetrahedra=interaction.symmetrize_tetrahedra,
-        )
+    isotopes = _isotopes(phono3py, points) if isotope else None
     result = analyze(
         crystal,
         Linewidths(values, qpoints, np.asarray(weights, dtype=np.int64), gamma, isotopes, source="this crystal"),
@@ -222,3 +211,19 @@ def _by_products(
         "group_velocity": result.group_velocity,
         "heat_capacity": result.heat_capacity,
     }
+
+
+def _isotopes(phono3py: Phono3py, points: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Isotope half widths of phono3py's own phonons at grid points, shape (n_points, n_bands), THz."""
+    from phon_wigner.phonons.isotope import isotope_linewidths_on_grid
+    from phon_wigner.phonons.mass_variance import natural_mass_variances
+
+    interaction = phono3py.phph_interaction
+    return isotope_linewidths_on_grid(
+        interaction.phonons.frequencies,
+        interaction.phonons.eigenvectors,
+        interaction.bz_grid,
+        points,
+        natural_mass_variances(phono3py.primitive),
+        symmetrize_tetrahedra=interaction.symmetrize_tetrahedra,
+    )

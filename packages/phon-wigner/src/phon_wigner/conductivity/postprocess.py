@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.spectra import frequency_edges
 from phon_wigner.errors import ConductivityError, GridMismatchError, LinewidthError, OptionError, TemperatureError
-from phon_wigner.phonons.harmonic import HarmonicCrystal
+from phon_wigner.phonons.harmonic import HarmonicCrystal, Sweep
 from phon_wigner.phonons.linewidths import Linewidths
 from phon_wigner.phonons.units import conversion_to_w_mk, heat_capacities
 from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
 from phon_wigner.physics.formula import (
+    ModeAverages,
     average_modes,
     coherence_by_mode,
     coherence_conductivity,
@@ -158,7 +159,7 @@ def analyze(
         )
     for temperature in wanted:  # fail before the phonons
         linewidths.at(float(temperature), settings.interpolate)
-    pairs, frequencies, group = crystal.collect_pairs(
+    sweep = crystal.collect_pairs(
         linewidths.qpoints,
         linewidths.weights,
         tolerance=settings.degeneracy_tolerance,
@@ -166,11 +167,11 @@ def analyze(
         imaginary_tolerance=settings.imaginary_tolerance,
         on_qpoint=on_qpoint,
     )
-    linewidths.check_frequencies(frequencies)
-    linewidths = linewidths.without_impossible_isotopes(frequencies)
+    linewidths.check_frequencies(sweep.frequencies)
+    linewidths = linewidths.without_impossible_isotopes(sweep.frequencies)
     if settings.boundary_mfp is not None:
-        linewidths = _with_boundary(linewidths, group, settings.boundary_mfp)
-    return _evaluate(crystal, linewidths, wanted, settings, pairs, frequencies, group)
+        linewidths = _with_boundary(linewidths, sweep.group_velocities, settings.boundary_mfp)
+    return _evaluate(crystal.volume, linewidths, wanted, settings, sweep)
 
 
 def _with_boundary(linewidths: Linewidths, velocities: NDArray[np.float64], length: float) -> Linewidths:
@@ -185,41 +186,37 @@ def _with_boundary(linewidths: Linewidths, velocities: NDArray[np.float64], leng
 
 
 def _evaluate(
-    crystal: HarmonicCrystal,
+    volume: float,
     linewidths: Linewidths,
     temperatures: NDArray[np.float64],
     settings: AnalysisSettings,
-    pairs: PairBlock,
-    frequencies: NDArray[np.float64],
-    group: NDArray[np.float64],
+    sweep: Sweep,
 ) -> WignerResult:
-    """Sweep the temperatures over ready velocity products."""
-    scale = conversion_to_w_mk(crystal.volume)
+    """Go through the temperatures over ready velocity products."""
+    pairs, frequencies, group = sweep
+    scale = conversion_to_w_mk(volume)
     n_mesh = float(linewidths.weights.sum())
-    n_temps, shape = len(temperatures), frequencies.shape
-    n_kept = n_temps if settings.keep_modes else 0
+    n_temps, shape, n_bins = len(temperatures), frequencies.shape, settings.map_bins
+    n_kept, n_maps = n_temps * settings.keep_modes, n_temps * bool(n_bins)
     kappa = np.zeros((2, n_temps, 6))
     modes = np.zeros((2, n_kept, *shape, 6))
-    gamma = np.zeros((n_kept, *shape))
-    capacities = np.zeros((n_kept, *shape))
-    edges = frequency_edges(frequencies, settings.map_bins) if settings.map_bins else np.zeros(0)
-    maps = np.zeros((n_temps if settings.map_bins else 0, settings.map_bins, settings.map_bins))
+    gamma, capacities = np.zeros((2, n_kept, *shape))
+    edges = frequency_edges(frequencies, n_bins) if n_bins else np.zeros(0)
+    maps = np.zeros((n_maps, n_bins, n_bins))
     for i, temperature in enumerate(temperatures):
-        raw = linewidths.at(float(temperature), settings.interpolate)
-        capacity = heat_capacities(pairs.frequencies, float(temperature), settings.cutoff_frequency)
-        _check_zeros(raw, capacity, pairs, float(temperature), linewidths.source)
-        averages = average_modes(pairs, linewidths=raw, heat_capacities=capacity)
+        averages = _averages(linewidths, float(temperature), settings, pairs)
         population = population_conductivity(pairs, averages)
         weights = pair_weights(pairs, averages)
         kappa[0, i] = population.sum(axis=(0, 1)) * scale / n_mesh
         kappa[1, i] = coherence_conductivity(pairs, weights) * scale / n_mesh
         for name, tensor in zip(("κ_P", "κ_C"), kappa[:, i], strict=True):
             check_conductivity(tensor, f"{name} of {linewidths.source} at {temperature:g} K")
-        if settings.keep_modes:
+        if n_kept:
             modes[0, i] = population * scale
             modes[1, i] = coherence_by_mode(pairs, averages, weights) * scale
-            gamma[i], capacities[i] = averages.linewidths, capacity
-        if settings.map_bins:
+            gamma[i] = averages.linewidths
+            capacities[i] = heat_capacities(pairs.frequencies, float(temperature), settings.cutoff_frequency)
+        if n_maps:
             maps[i] = coherence_map(pairs, weights, edges) * scale / n_mesh
     return WignerResult(
         temperatures=temperatures,
@@ -233,17 +230,32 @@ def _evaluate(
         weights=linewidths.weights,
         mode_kappa_p=modes[0],
         mode_kappa_c=modes[1],
-        volume=crystal.volume,
+        volume=volume,
         mesh=linewidths.mesh,
         coherence_map=maps,
         map_edges=edges,
-        metadata={
-            "source": linewidths.source,
-            "isotopes": linewidths.gamma_isotope is not None and bool(np.any(linewidths.gamma_isotope > 0)),
-            "degeneracy_tolerance_thz": settings.degeneracy_tolerance,
-            "cutoff_frequency_thz": settings.cutoff_frequency,
-        },
+        metadata=_metadata(linewidths, settings),
     )
+
+
+def _averages(linewidths: Linewidths, temperature: float, settings: AnalysisSettings, pairs: PairBlock) -> ModeAverages:
+    """Return linewidths and heat capacities at one temperature, averaged once."""
+    raw = linewidths.at(temperature, settings.interpolate)
+    capacity = heat_capacities(pairs.frequencies, temperature, settings.cutoff_frequency)
+    _check_zeros(raw, capacity, pairs, temperature, linewidths.source)
+    return average_modes(pairs, linewidths=raw, heat_capacities=capacity)
+
+
+def _metadata(linewidths: Linewidths, settings: AnalysisSettings) -> dict[str, str | float | bool]:
+    """Return what a file of the result says about its making."""
+    isotopes, boundary = linewidths.gamma_isotope, linewidths.gamma_boundary
+    return {
+        "source": linewidths.source,
+        "isotopes": isotopes is not None and bool(np.any(isotopes > 0)),
+        "boundary": boundary is not None,
+        "degeneracy_tolerance_thz": settings.degeneracy_tolerance,
+        "cutoff_frequency_thz": settings.cutoff_frequency,
+    }
 
 
 def check_conductivity(tensor: NDArray[np.float64], name: str) -> None:

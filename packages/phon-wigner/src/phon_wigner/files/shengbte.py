@@ -54,7 +54,7 @@ def read_shengbte(
     rates : sequence of str
         Rate files inside each T*K directory; they are summed.
     convention : str
-        What the second column is (:data:`phon_wigner.phonons.linewidths.CONVENTIONS`). ShengBTE writes 1/τ in ps⁻¹;
+        What the second column is (:data:`phon_wigner.phonons.conventions.CONVENTIONS`). ShengBTE writes 1/τ in ps⁻¹;
         other codes that imitate its files may write half of it (``hwhm-rad-ps``).
     isotope : str, optional
         Temperature-independent rate file in ``folder``, e.g. ``BTE.w_isotopic``, when ``rates`` do not contain it.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phon_wigner.conductivity.postprocess import check_conductivity
 from phon_wigner.errors import ShapeError
 from phon_wigner.phonons.dynamical_matrix import derivative_of
-from phon_wigner.phonons.linewidths import possible_isotope_widths
+from phon_wigner.phonons.impossible_widths import possible_isotope_widths
 from phon_wigner.physics.degeneracy import DEGENERACY_TOLERANCE_THZ
 from phon_wigner.physics.formula import (
     ModeAverages,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 
 STAR_TOLERANCE = 1e-4
 """Fractional distance below which two q points are the same arm of a star."""
+
+
+class Sweep(NamedTuple):
+    """What one pass over q points gives: velocity products, frequencies and group velocities.
+
+    Attributes
+    ----------
+    pairs : PairBlock
+    frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz
+    group_velocities : NDArray[np.float64], shape (n_qpoints, n_bands, 3), Å·THz
+        Diagonal of V in the eigenvector basis found.
+    """
+
+    pairs: PairBlock
+    frequencies: NDArray[np.float64]
+    group_velocities: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,7 @@ class HarmonicCrystal:
         cutoff_frequency: float = 1e-4,
         imaginary_tolerance: float = 0.01,
         on_qpoint: Callable[[int], None] | None = None,
-    ) -> tuple[PairBlock, NDArray[np.float64], NDArray[np.float64]]:
+    ) -> Sweep:
         """Solve the phonons at irreducible q points and collect their velocity products.
 
         Parameters
@@ -162,10 +178,7 @@ class HarmonicCrystal:
 
         Returns
         -------
-        pairs : PairBlock
-        frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        group_velocities : NDArray[np.float64], shape (n_qpoints, n_bands, 3), Å·THz
-            Diagonal of V in the eigenvector basis found.
+        Sweep
 
         Raises
         ------
@@ -191,7 +204,7 @@ class HarmonicCrystal:
             collector.add(i, float(weights[i]), frequencies[i], velocity_products(velocity))
             if on_qpoint is not None:
                 on_qpoint(i)
-        return collector.finish(), frequencies, group
+        return Sweep(collector.finish(), frequencies, group)
 
     def _check_weights(self, qpoints: NDArray[np.float64], weights: NDArray[np.int64]) -> None:
         """Refuse weights that contradict the point group."""

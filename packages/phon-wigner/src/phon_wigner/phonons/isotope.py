@@ -34,21 +34,15 @@ from numpy.typing import NDArray
 from phon_wigner.errors import GridMismatchError
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import Linewidths
+from phon_wigner.phonons.mass_variance import natural_mass_variances
 from phon_wigner.physics.degeneracy import average_over_blocks, degenerate_blocks
 
 if TYPE_CHECKING:
     from phonopy.phonon.grid import BZGrid
-    from phonopy.structure.atoms import PhonopyAtoms
     from phonopy.structure.cells import Primitive
 
 SIDE_STEP = 1e-6
 """Distance from a mode's frequency (THz) at which the two sides of a jump are evaluated."""
-
-MASS_TOLERANCE = 1e-3
-"""Relative difference up to which a mass may be the natural mean, or lie outside the isotopes."""
-
-PURE_TOLERANCE = 2e-4
-"""Relative difference up to which a mass is that of one isotope."""
 
 BATCH = 16
 """How many q' share one product of weights and overlaps."""
@@ -122,45 +116,6 @@ def isotope_linewidths(
     tensors = density.reshape(len(points), -1, 3, 3)[where.reshape(frequencies.shape)]
     gamma = _contract(frequencies, [m[1] for m in modes], tensors, np.asarray(mass_variances))
     return average_over_blocks(gamma, degenerate_blocks(frequencies)) if average_degenerate else gamma
-
-
-def natural_mass_variances(primitive: PhonopyAtoms) -> NDArray[np.float64]:
-    """Return Σ_i f_i (1 - m_i/m̄)² of every atom, shape (n_atoms,).
-
-    Natural abundance where the mass of an atom is nearest to the natural mean; else the least that its mass allows,
-    which is none for a pure isotope and that of the two isotopes around it for a mixture. Elements without natural
-    isotopes scatter nothing.
-
-    Raises
-    ------
-    GridMismatchError
-        A mass lies outside those of all isotopes of its element.
-    """
-    return np.array([_mass_variance(*atom) for atom in zip(primitive.symbols, primitive.masses, strict=True)])
-
-
-def _mass_variance(symbol: str, mass: float) -> float:
-    """Return the variance parameter of one atom."""
-    from phonopy.structure.atomic_data import get_atomic_data
-
-    table = np.array([(m, share) for _, m, share in get_atomic_data().isotope_data.get(symbol) or ()]).reshape(-1, 2)
-    if not len(table):
-        return 0.0
-    masses, shares = table[np.argsort(table[:, 0])].T
-    natural = float(masses @ shares)
-    if abs(mass - natural) <= min(MASS_TOLERANCE * natural, float(np.abs(mass - masses).min())):
-        return float(shares @ (1 - masses / natural) ** 2)
-    low, high = masses[0] * (1 - MASS_TOLERANCE), masses[-1] * (1 + MASS_TOLERANCE)
-    if not low < mass < high:
-        raise GridMismatchError(
-            f"the mass {mass:g} u of {symbol} lies outside those of its isotopes, {masses[0]:.4f} to "
-            f"{masses[-1]:.4f} u. "
-            "Drop --isotope, correct the mass, or give mass_variances."
-        )
-    if np.abs(mass - masses).min() < PURE_TOLERANCE * mass:
-        return 0.0
-    upper = int(np.clip(np.searchsorted(masses, mass), 1, len(masses) - 1))
-    return max(float((masses[upper] - mass) * (mass - masses[upper - 1])), 0.0) / mass**2
 
 
 def isotope_linewidths_on_grid(

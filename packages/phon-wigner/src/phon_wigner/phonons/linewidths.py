@@ -1,30 +1,11 @@
 """Linewidths from anywhere, in one documented record.
 
-Codes disagree on what a linewidth is. Inside this package it is always the **half width at half maximum in
-ordinary THz**, phono3py's ``gamma``. :func:`to_hwhm_thz` converts the usual alternatives:
-
-=================  ===================================================  ==========================
-convention         what the number is                                   HWHM in THz
-=================  ===================================================  ==========================
-``hwhm-thz``       half width, ordinary frequency (phono3py)            x
-``fwhm-thz``       full width, ordinary frequency                       x / 2
-``rate-per-ps``    scattering rate 1/τ in ps⁻¹ = full width, angular    x / 4π
-                   (ShengBTE and FourPhonon ``BTE.w``)
-``hwhm-rad-ps``    half width, angular, rad/ps (half of the rate)       x / 2π
-``lifetime-ps``    lifetime τ in ps                                     1 / 4πx
-``hwhm-cm``        half width in cm⁻¹                                   x c
-``fwhm-cm``        full width in cm⁻¹                                   x c / 2
-=================  ===================================================  ==========================
-
-References
-----------
-J. Maradudin and A. Fein, Phys. Rev. 128, 2589 (1962), doi:10.1103/PhysRev.128.2589
+Inside this package a linewidth is always the half width at half maximum in ordinary THz, phono3py's ``gamma``;
+:mod:`phon_wigner.phonons.conventions` converts others.
 """
 
 from __future__ import annotations
 
-import difflib
-import logging
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -33,67 +14,8 @@ from numpy.typing import NDArray
 from phonopy.physical_units import get_physical_units
 
 from phon_wigner.errors import GridMismatchError, LinewidthError, ShapeError, TemperatureError
-
-logger = logging.getLogger(__name__)
-
-
-def _conversion_factors() -> dict[str, float]:
-    """Return the factor to HWHM in THz of each linear convention."""
-    thz_per_cm = 1.0 / get_physical_units().THzToCm
-    return {
-        "hwhm-thz": 1.0,
-        "fwhm-thz": 0.5,
-        "rate-per-ps": 1.0 / (4 * np.pi),
-        "hwhm-rad-ps": 1.0 / (2 * np.pi),
-        "hwhm-cm": thz_per_cm,
-        "fwhm-cm": thz_per_cm / 2,
-    }
-
-
-CONVENTIONS: tuple[str, ...] = (
-    "hwhm-thz",
-    "fwhm-thz",
-    "rate-per-ps",
-    "hwhm-rad-ps",
-    "lifetime-ps",
-    "hwhm-cm",
-    "fwhm-cm",
-)
-"""Names that :func:`to_hwhm_thz` understands."""
-
-
-def to_hwhm_thz(values: NDArray[np.float64], convention: str) -> NDArray[np.float64]:
-    """Convert linewidths, rates or lifetimes to half widths in ordinary THz.
-
-    Parameters
-    ----------
-    values : NDArray[np.float64], any shape
-        Numbers in the stated convention.
-    convention : str
-        One of :data:`CONVENTIONS`; there is no default, because a wrong factor of 2 is silent.
-
-    Returns
-    -------
-    NDArray[np.float64], the shape of ``values``, THz
-        Infinite lifetimes become 0; a lifetime of 0 becomes infinity.
-
-    Raises
-    ------
-    LinewidthError
-        Unknown convention.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if convention == "lifetime-ps":
-        with np.errstate(divide="ignore"):
-            return np.asarray(1.0 / (4 * np.pi * values))
-    factors = _conversion_factors()
-    if convention not in factors:
-        near = difflib.get_close_matches(convention, CONVENTIONS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise LinewidthError(
-            f"unknown linewidth convention {convention!r}; expected one of {', '.join(CONVENTIONS)}.{hint}"
-        )
-    return np.asarray(values * factors[convention])
+from phon_wigner.phonons.conventions import to_hwhm_thz
+from phon_wigner.phonons.impossible_widths import possible_isotope_widths
 
 
 class Rows(Protocol):
@@ -163,8 +85,8 @@ class Linewidths:
         temperatures, qpoints, weights
             As the attributes of the class.
         values : NDArray[np.float64], shape (n_temps, n_qpoints, n_bands)
-            Linewidths, rates or lifetimes in ``convention`` (:func:`to_hwhm_thz`). Four-phonon rates are simply
-            added to three-phonon ones before.
+            Linewidths, rates or lifetimes in ``convention`` (:mod:`phon_wigner.phonons.conventions`). Four-phonon rates
+            are simply added to three-phonon ones before.
         convention : str
             Stated convention of ``values`` and ``gamma_isotope``.
         gamma_isotope : NDArray[np.float64], shape (n_qpoints, n_bands), optional
@@ -367,49 +289,6 @@ class Linewidths:
                 f"{difference.max():.3g} THz (q point {worst}, {self.qpoints[worst]}), more than {tolerance} THz. "
                 "Use the fc2, cell, --dim-fc2 and NAC (--born or --nonac) of the run that made the linewidths."
             )
-
-
-def possible_isotope_widths(
-    widths: NDArray[np.float64], frequencies: NDArray[np.float64], source: str, cutoff_frequency: float = 1e-4
-) -> NDArray[np.float64]:
-    """Set to zero the isotope widths that exceed the frequency of their own mode, and warn.
-
-    A tetrahedron whose corners have equal frequencies, as on a symmetric coarse mesh, has no gradient; the density of
-    states at a mode in it, and with it Tamura's rate, then hangs on the last bit of the frequencies and may come out at
-    hundreds of THz. No phonon is wider than its frequency; such a number is an accident of the integration.
-
-    Parameters
-    ----------
-    widths : NDArray[np.float64], shape (..., n_qpoints, n_bands), THz
-        HWHM of isotope scattering alone.
-    frequencies : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-    source : str
-        Where they come from, for the warning.
-    cutoff_frequency : float
-        Modes at or below it (THz) do not count.
-
-    Returns
-    -------
-    NDArray[np.float64], the shape of ``widths``, THz
-    """
-    impossible = (widths > frequencies) & (frequencies > cutoff_frequency)
-    if not impossible.any():
-        return widths
-    logger.warning(
-        "%s: %d of %d isotope linewidths exceed the frequency of their mode (the widest is %.4g THz, the highest "
-        "frequency "
-        "%.4g THz). They come from tetrahedra with corners of equal frequency on a symmetric coarse mesh, not "
-        "from a phonon, "
-        "and are left out of populations and coherences. Use a denser mesh, or `analyze --isotope` on a run "
-        "without them, "
-        "which has no such accidents.",
-        source,
-        int(impossible.sum()),
-        impossible.size,
-        float(widths.max()),
-        float(frequencies.max()),
-    )
-    return np.where(impossible, 0.0, widths)
 
 
 def _shape(array: NDArray[np.float64] | None) -> tuple[int, ...] | None:
