@@ -30,6 +30,17 @@ workers = 2
 METALS = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92, "Au": 4.08}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kinds_of_the_tests(tmp_path_factory):
+    """Keep the cache of kinds out of the user's folder, for this process and those it starts."""
+    from screen_cli.kinds.cache import shared_cache
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCREEN_KINDS", str(tmp_path_factory.getbasetemp().parent / "kinds"))
+        shared_cache.cache_clear()
+        yield
+
+
 @pytest.fixture(scope="session")
 def fast_text():
     """Return a function that gives the configuration of fcc metals with EMT as text."""

@@ -10,6 +10,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # synthetic_run and headless_browser stand beside the tests
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kinds_of_the_tests(tmp_path_factory):
+    """Keep the cache of kinds out of the user's folder, for this process and those it starts."""
+    from screen_cli.kinds.cache import shared_cache
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCREEN_KINDS", str(tmp_path_factory.getbasetemp().parent / "kinds"))
+        shared_cache.cache_clear()
+        yield
+
+
 @pytest.fixture(scope="session")
 def made_up_run(tmp_path_factory):
     """Return a run directory of 90 crystals, some filtered, failed, pending, unstable, the rest with κ."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 from dataclasses import replace
 from typing import Any
 
@@ -93,7 +94,9 @@ def test_symfc_agrees_with_finite_differences(
     fitted, exact = fits["symfc"], fits["finite-difference"]
     assert relative(fitted.fc2, exact.fc2) < 0.01
     assert relative(fitted.fc3, exact.fc3) < 0.02
-    assert kappa(random_set[0], fitted) == pytest.approx(kappa(random_set[0], exact), rel=0.03)
+    # with one fc2: on this mesh its last bit alone, through exact degeneracies, moves κ by up to 4 %
+    with_fc3 = dataclasses.replace(fitted, fc2=exact.fc2)
+    assert kappa(random_set[0], with_fc3) == pytest.approx(kappa(random_set[0], exact), rel=0.01)
 
 
 def test_finite_differences_by_symfc(fits: dict[str, ForceConstants]) -> None:

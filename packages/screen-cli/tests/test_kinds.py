@@ -15,10 +15,11 @@ from phono3py import Phono3py
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import guess_primitive_matrix
 
+from screen_cli.crystal.phonopy_cells import symmetry_action
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.kinds.cache import KindCache
 from screen_cli.kinds.fit import kind_fit
-from screen_cli.kinds.identity import symmetry_action
+from screen_cli.kinds.identity import canonical_action
 from screen_cli.kinds.patterns import pattern
 
 DISTANCE = 0.03
@@ -44,8 +45,12 @@ def phono3py_of(name, symbols, length, *, shift=(0, 0, 0), shuffle=None, dim=1):
     return Phono3py(cell, supercell_matrix=np.eye(3, dtype=int) * dim, primitive_matrix=matrix, log_level=0)
 
 
+def action_of(phono3py):
+    return canonical_action(phono3py.supercell.scaled_positions, *symmetry_action(phono3py.supercell))
+
+
 def displace(phono3py, n_pairs, seed=0):
-    action = symmetry_action(phono3py.supercell, phono3py.symmetry)
+    action = action_of(phono3py)
     vectors = DISTANCE * pattern(action, n_pairs, seed)
     phono3py.dataset = {"displacements": np.stack([vectors, -vectors], axis=1).reshape(-1, *vectors.shape[1:])}
     return np.asarray(phono3py.displacements)
@@ -54,7 +59,6 @@ def displace(phono3py, n_pairs, seed=0):
 def fit_of(phono3py, cache, orders=(2, 3)):
     return kind_fit(
         phono3py.supercell,
-        phono3py.symmetry,
         np.asarray(phono3py.primitive.p2s_map),
         np.asarray(phono3py.displacements),
         orders,
@@ -101,7 +105,7 @@ def test_one_kind_however_it_is_written(name, how, elements):
     n = len(SITES[name][1])
     plain = phono3py_of(name, ["Li", "F", "O"][:n], 5.0)
     other = phono3py_of(name, list(elements)[:n], **how)
-    keys = {symmetry_action(p.supercell, p.symmetry).key for p in (plain, other)}
+    keys = {action_of(p).key for p in (plain, other)}
     assert len(keys) == 1
 
 
@@ -110,7 +114,7 @@ def test_other_symmetry_is_another_kind():
     for name in SITES:
         for dim in (1, 2):
             made = phono3py_of(name, ["Li", "F", "O"][: len(SITES[name][1])], 5.0, dim=dim)
-            keys.add(symmetry_action(made.supercell, made.symmetry).key)
+            keys.add(action_of(made).key)
     assert len(keys) == 2 * len(SITES)
 
 
@@ -121,7 +125,7 @@ def test_a_slightly_broken_symmetry_is_another_kind():
     positions[0] += 0.004
     cell = PhonopyAtoms(symbols=broken.unitcell.symbols, cell=broken.unitcell.cell, scaled_positions=positions)
     broken = Phono3py(cell, supercell_matrix=np.eye(3, dtype=int), log_level=0)
-    a, b = (symmetry_action(p.supercell, p.symmetry).key for p in (whole, broken))
+    a, b = (action_of(p).key for p in (whole, broken))
     assert a != b
 
 

@@ -120,7 +120,12 @@ class DisplaceSettings:
     n_supercells_fc2: int | None = setting(
         None, "Displaced fc2 supercells when dim_fc2 is given; empty: rank guard; 0: finite differences there.", ge=0
     )
-    seed: int = setting(0, "Seed of the random directions (combined with the structure's id).", ge=0)
+    pattern: Literal["kind", "crystal"] = setting(
+        "kind",
+        "Random directions shared by all crystals of one kind, so that their fit is solved once; or drawn for each "
+        "crystal.",
+    )
+    seed: int = setting(0, "Seed of the random directions (combined with the kind, or the structure's id).", ge=0)
 
 
 @settings_record

@@ -8,6 +8,7 @@ the cache off with one warning, and everything goes on without it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -67,6 +68,17 @@ class EntrySummary:
     last_used: float
 
 
+@functools.cache
+def shared_cache() -> KindCache | None:
+    """Give the cache of this process; None where ``SCREEN_KINDS`` is ``off``.
+
+    ``SCREEN_KINDS`` names its folder, ``SCREEN_KINDS_GB`` its size (10).
+    """
+    if os.environ.get("SCREEN_KINDS") == "off":
+        return None
+    return KindCache(default_folder(), int(1e9 * float(os.environ.get("SCREEN_KINDS_GB", "10"))))
+
+
 def default_folder() -> Path:
     """Give the folder of the cache: ``SCREEN_KINDS``, else ``screen-cli/kinds`` below the user's cache folder."""
     named = os.environ.get("SCREEN_KINDS")
@@ -86,7 +98,7 @@ class KindCache:
         The entries used longest ago go when all together are larger; one being made is never in the way of itself.
     """
 
-    def __init__(self, folder: Path | str, max_bytes: int = 20_000_000_000) -> None:
+    def __init__(self, folder: Path | str, max_bytes: int = 10_000_000_000) -> None:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         self._known: dict[str, Entry] = {}

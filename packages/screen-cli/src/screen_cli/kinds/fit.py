@@ -6,16 +6,20 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from screen_cli.crystal.phonopy_cells import symmetry_action
 from screen_cli.kinds.cache import Entry, KindCache
-from screen_cli.kinds.identity import SymmetryAction, symmetry_action
+from screen_cli.kinds.identity import CanonicalAction, canonical_action
 from screen_cli.kinds.least_squares import FactoredOrder, factor_orders
 from screen_cli.physics.rank_guard import count_free_parameters
+
+if TYPE_CHECKING:
+    from phonopy.structure.atoms import PhonopyAtoms
 
 _SAME = 1e-9  # of unit vectors
 
@@ -26,7 +30,7 @@ class KindFit:
 
     Parameters
     ----------
-    action : SymmetryAction
+    action : CanonicalAction
         Of this supercell.
     orders : mapping of int to FactoredOrder
         In canonical order of atoms.
@@ -36,7 +40,7 @@ class KindFit:
         int64 (n_primitive,): phono3py's ``p2s_map``, atoms of the supercell that are first in compact force constants.
     """
 
-    action: SymmetryAction
+    action: CanonicalAction
     orders: Mapping[int, FactoredOrder]
     distance: float
     primitive_atoms: NDArray[np.int64]
@@ -102,8 +106,7 @@ class KindFit:
 
 
 def kind_fit(
-    supercell: Any,
-    symmetry: Any,
+    supercell: PhonopyAtoms,
     primitive_atoms: NDArray[np.int64],
     displacements: NDArray[np.float64],
     orders: tuple[int, ...],
@@ -115,8 +118,7 @@ def kind_fit(
 
     Parameters
     ----------
-    supercell : phonopy.structure.cells.Supercell
-    symmetry : phonopy.structure.symmetry.Symmetry
+    supercell : phonopy.structure.atoms.PhonopyAtoms
     primitive_atoms : ndarray
         int64 (n_primitive,): ``p2s_map``.
     displacements : ndarray
@@ -140,7 +142,7 @@ def kind_fit(
     distance = float(lengths.mean())
     if np.ptp(lengths) > _SAME * distance:
         return None
-    action = symmetry_action(supercell, symmetry)
+    action = canonical_action(supercell.scaled_positions, *symmetry_action(supercell))
     n_parameters = count_free_parameters(action.permutations, action.rotations)
     unknown = [n_parameters[order] for order in orders]
     if min(unknown) == 0 or 8 * pairs.size * max(unknown) > max_bytes:
@@ -157,7 +159,7 @@ def kind_fit(
     return KindFit(action, {order: _unpack(entry, order) for order in orders}, distance, primitive_atoms)
 
 
-def _key(action: SymmetryAction, directions: NDArray[np.float64], orders: tuple[int, ...]) -> str:
+def _key(action: CanonicalAction, directions: NDArray[np.float64], orders: tuple[int, ...]) -> str:
     """Hash all that the solution depends on, versions included."""
     digest = hashlib.sha256(f"fit 1/{action.key}/{orders}/symfc {version('symfc')}".encode())
     digest.update(np.round(directions, 6).astype("<f4").tobytes())
@@ -165,7 +167,7 @@ def _key(action: SymmetryAction, directions: NDArray[np.float64], orders: tuple[
 
 
 def _make(
-    supercell: Any, action: SymmetryAction, directions: NDArray[np.float64], orders: tuple[int, ...]
+    supercell: PhonopyAtoms, action: CanonicalAction, directions: NDArray[np.float64], orders: tuple[int, ...]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Solve the kind with this supercell as its example."""
     from symfc import Symfc
@@ -200,7 +202,7 @@ def _make(
     return about, arrays
 
 
-def _formula(supercell: Any) -> dict[str, int]:
+def _formula(supercell: PhonopyAtoms) -> dict[str, int]:
     """Count the elements of a supercell."""
     symbols, counts = np.unique(supercell.symbols, return_counts=True)
     divisor = int(np.gcd.reduce(counts))

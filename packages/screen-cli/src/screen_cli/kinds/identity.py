@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ _DIGITS = 5  # of Cartesian rotations
 
 
 @dataclass(frozen=True)
-class SymmetryAction:
+class CanonicalAction:
     """How the space group of a supercell acts, with its atoms in canonical order.
 
     Parameters
@@ -50,23 +49,23 @@ class SymmetryAction:
         return self.permutations[pure]
 
 
-def symmetry_action(supercell: Any, symmetry: Any) -> SymmetryAction:
+def canonical_action(
+    positions: NDArray[np.float64], permutations: NDArray[np.int64], rotations: NDArray[np.float64]
+) -> CanonicalAction:
     """Bring the action of a supercell's space group into canonical form.
 
     Parameters
     ----------
-    supercell : phonopy.structure.cells.Supercell
-    symmetry : phonopy.structure.symmetry.Symmetry
-        Of that supercell: ``atomic_permutations`` and ``symmetry_operations``.
+    positions : ndarray
+        float64 (n_atoms, 3), fractional in the supercell.
+    permutations, rotations : ndarray
+        int64 (n_operations, n_atoms) and float64 (n_operations, 3, 3), Cartesian
+        (:func:`screen_cli.crystal.phonopy_cells.symmetry_action`).
     """
-    cell = np.asarray(supercell.cell, dtype=np.float64)
-    positions = np.asarray(supercell.scaled_positions, dtype=np.float64)
-    permutations = np.asarray(symmetry.atomic_permutations, dtype=np.int64)
-    fractional = np.asarray(symmetry.symmetry_operations["rotations"], dtype=np.float64)
-    cartesian = np.einsum("ij,gjk,kl->gil", cell.T, fractional, np.linalg.inv(cell.T))
-    rotations = np.round(cartesian, _DIGITS) + 0.0  # no negative zeros
+    permutations = np.asarray(permutations, dtype=np.int64)
+    rotations = np.round(rotations, _DIGITS) + 0.0  # no negative zeros
     origins = _one_of_each_translation_class(permutations, rotations)
-    found = [_seen_from(origin, positions, permutations, rotations) for origin in origins]
+    found = [_seen_from(origin, np.asarray(positions), permutations, rotations) for origin in origins]
     return min(found, key=lambda action: action.key)
 
 
@@ -80,7 +79,7 @@ def _one_of_each_translation_class(
 
 def _seen_from(
     origin: int, positions: NDArray[np.float64], permutations: NDArray[np.int64], rotations: NDArray[np.float64]
-) -> SymmetryAction:
+) -> CanonicalAction:
     """Order atoms by their positions relative to one of them, and operations by what they do."""
     relative = positions - positions[origin]
     cells = np.round((relative - np.floor(relative + 0.5 * _GRID)) / _GRID).astype(np.int64)
@@ -91,4 +90,4 @@ def _seen_from(
     sequence = np.lexsort((*rotations.reshape(len(rotations), 9).T, *canonical.T[::-1]))
     canonical, turned = canonical[sequence], rotations[sequence]
     digest = hashlib.sha256(canonical.astype("<i4").tobytes() + np.round(turned * 10**_DIGITS).astype("<i4").tobytes())
-    return SymmetryAction(order, canonical, turned, digest.hexdigest())
+    return CanonicalAction(order, canonical, turned, digest.hexdigest())

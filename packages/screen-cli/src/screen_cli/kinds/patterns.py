@@ -7,17 +7,17 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.kinds.identity import SymmetryAction
+from screen_cli.kinds.identity import CanonicalAction
 
 
-def pattern(action: SymmetryAction, n_pairs: int, seed: int) -> NDArray[np.float64]:
+def pattern(action: CanonicalAction, n_pairs: int, seed: int) -> NDArray[np.float64]:
     """Draw unit vectors for every atom of some supercells, from a seed that is part of the kind.
 
     More pairs begin with the same ones as fewer.
 
     Parameters
     ----------
-    action : SymmetryAction
+    action : CanonicalAction
     n_pairs : int
     seed : int
 

@@ -22,6 +22,7 @@ __all__ = [
     "ConductivitySolver",
     "ForceConstantArrays",
     "ForceConstantSolver",
+    "PredictsLeftOut",
     "PropertyFunction",
     "Recompute",
 ]
@@ -52,11 +53,14 @@ class ForceConstantSolver(Protocol):
     ----------
     supports_subset : bool
         ``solve`` accepts ``subset``: the host may refit on a part of the supercells, for the held-out error.
+    predicts_left_out : bool
+        It also is a :class:`PredictsLeftOut`, which needs no second fit for the held-out error.
     has_cutoff : bool
         With its options the solver has fewer free parameters than symmetry leaves, and counts them itself.
     """
 
     supports_subset: ClassVar[bool]
+    predicts_left_out: ClassVar[bool]
 
     @property
     def has_cutoff(self) -> bool:
@@ -95,6 +99,30 @@ class ForceConstantSolver(Protocol):
             Whether fc3 is wanted.
         subset : sequence of int, optional
             Fit to these fc3 supercells alone (only where ``supports_subset``).
+        """
+
+
+class PredictsLeftOut(Protocol):
+    """What a force-constant solver with ``predicts_left_out`` has besides."""
+
+    def left_out_residuals(
+        self, phono3py: Phono3py, residuals: NDArray[np.float64], *, third_order: bool = True
+    ) -> NDArray[np.float64] | None:
+        """Turn residuals of the fit into those of supercells that it has not seen.
+
+        Parameters
+        ----------
+        phono3py : phono3py.Phono3py
+        residuals : ndarray
+            float64 (n_supercells, n_atoms, 3), eV/Å: forces minus those of the fit.
+        third_order : bool
+            Whether fc3 was fitted.
+
+        Returns
+        -------
+        ndarray or None
+            float64, of the same shape: those of each supercell, with its ± partner, predicted by a fit to all others;
+            None where the solver cannot tell.
         """
 
 

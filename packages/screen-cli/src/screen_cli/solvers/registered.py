@@ -24,7 +24,9 @@ def make_force_constant_solver(name: str, options: Mapping[str, object]) -> Forc
     PluginError
         It does not declare what it can do.
     """
-    solver: ForceConstantSolver = _make("force_constant_solvers", name, options, ("supports_subset", "has_cutoff"))
+    solver: ForceConstantSolver = _make(
+        "force_constant_solvers", name, options, ("supports_subset", "predicts_left_out", "has_cutoff")
+    )
     return solver
 
 

@@ -22,6 +22,8 @@ from screen_cli.crystal.masses import has_own_masses
 from screen_cli.crystal.phonopy_cells import symmetry_action
 from screen_cli.crystal.supercell import Multiples, checked_multiples, choose_supercell, shortest_translation
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
+from screen_cli.kinds.identity import canonical_action
+from screen_cli.kinds.patterns import pattern
 from screen_cli.physics.random_displacements import random_displacements, seeded_generator
 from screen_cli.physics.rank_guard import (
     check_determined,
@@ -399,12 +401,7 @@ class _Choice:
             phono3py.phonon_dataset = {"displacements": known_fc2}
             return
         n_fc2 = self._number(settings.n_supercells_fc2, only_fc2, n_atoms_fc2, _MIN_PAIRS_FC2)
-        rng = seeded_generator(settings.seed, f"{self._seed_text}/fc2")
-        phono3py.phonon_dataset = {
-            "displacements": random_displacements(
-                n_fc2, n_atoms_fc2, settings.distance, paired=settings.paired, rng=rng
-            )
-        }
+        phono3py.phonon_dataset = {"displacements": self._random(phono3py.phonon_supercell, n_fc2, "/fc2")}
 
     def _number(self, given: int | None, n_params: dict[int, int], n_atoms: int, min_pairs: int) -> int:
         """Number of supercells, as given or as the rank guard demands, even when paired."""
@@ -424,14 +421,26 @@ class _Choice:
         settings = self._settings
         return check_determined(number, n_params, n_atoms, margin=settings.margin, paired=settings.paired)
 
+    def _random(self, supercell: PhonopyAtoms, n_supercells: int, purpose: str) -> NDArray[np.float64]:
+        """Random displacements, those of the kind or of this crystal alone."""
+        settings = self._settings
+        if settings.pattern == "crystal":
+            rng = seeded_generator(settings.seed, self._seed_text + purpose)
+            n_atoms = len(supercell)
+            return random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
+        action = canonical_action(supercell.scaled_positions, *symmetry_action(supercell))
+        if not settings.paired:
+            return settings.distance * pattern(action, n_supercells, settings.seed)
+        plus = settings.distance * pattern(action, n_supercells // 2, settings.seed)
+        return np.stack([plus, -plus], axis=1).reshape(n_supercells, len(supercell), 3)
+
     def _spanning_displacements(self, n_supercells: int) -> NDArray[np.float64]:
         """Random displacements; as many more than counting asks for as symmetry needs to see every direction."""
         supercell, settings = self._phono3py.supercell, self._settings
         n_atoms = len(supercell)
         action = symmetry_action(supercell)
         while True:
-            rng = seeded_generator(settings.seed, self._seed_text)
-            found = random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
+            found = self._random(supercell, n_supercells, "")
             if displacements_span(*action, found[:: 2 if settings.paired else 1]):
                 return found
             if settings.n_supercells is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ from screen_cli.store.record import Json, TypedRecord, array
 if TYPE_CHECKING:
     from phono3py import Phono3py
 
-    from screen_cli.plugins.protocols import ForceConstantArrays, ForceConstantSolver
+    from screen_cli.plugins.protocols import ForceConstantArrays, ForceConstantSolver, PredictsLeftOut
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,12 @@ class FitQuality:
     residual_fc2_supercell : float, optional
         The same for the odd part in a separate fc2 supercell.
     heldout_error, heldout_error_even : float, optional
-        As the residuals, on supercells left out of a second fit.
+        As the residuals, on supercells left out: each ± pair of a fit to all others where the solver can tell, else
+        some of a second fit.
     n_heldout : int, optional
-        How many were left out.
+        How many supercells were predicted so.
     fc2_change, fc3_change : float, optional
-        Relative change of the force constants in that fit.
+        Relative change of the force constants in a second fit; None where there was none.
     sum_rule_fc2, sum_rule_fc3 : float, optional
         Largest violation of Σ_j Φ = 0 over the largest element.
     force_scale : float, optional
@@ -278,6 +279,13 @@ class _Fit:
             needed = math.ceil(_REFIT_RATIO * unknown / (3 * forces.shape[1]))
             wanted = min(wanted, n_groups - needed)
         serves = self.third_order or self.phono3py.phonon_supercell_matrix is None
+        if serves and self.paired and wanted >= 1 and self.solver.predicts_left_out:
+            predicted = self._leave_each_out(fitted, forces)
+            if predicted is not None:
+                even = _even_part(forces)
+                error_even = _relative(_even_part(predicted) - even, even) if self.third_order else None
+                error = _relative(predicted - forces, forces)
+                return replace(quality, n_heldout=len(forces), heldout_error=error, heldout_error_even=error_even)
         if wanted < 1 or n_groups < 2 or not serves:
             return replace(quality, n_heldout=0)
         n_kept = (n_groups - wanted) * group
@@ -296,6 +304,13 @@ class _Fit:
                 even = _even_part(forces[left_out])
                 quality = replace(quality, heldout_error_even=_relative(_even_part(predicted) - even, even))
         return quality
+
+    def _leave_each_out(self, fitted: ForceConstantArrays, forces: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Forces of each pair as a fit to all others predicts them; None where the solver cannot tell."""
+        predicted = self._predict(supercell_displacements(self.phono3py), fitted)
+        solver = cast("PredictsLeftOut", self.solver)
+        left_out = solver.left_out_residuals(self.phono3py, forces - predicted, third_order=self.third_order)
+        return None if left_out is None else forces - left_out
 
     def shared_map(self) -> NDArray[np.int64] | None:
         """``p2s_map`` where the supercells of fc2 and fc3 share it."""

@@ -33,6 +33,7 @@ class FiniteDifferenceSolver:
     """
 
     supports_subset: ClassVar[bool] = False
+    predicts_left_out: ClassVar[bool] = False
     has_cutoff: ClassVar[bool] = False
 
     def __init__(self, *, solver: str = "traditional") -> None:

@@ -47,6 +47,7 @@ class HiphiveSolver:
     """
 
     supports_subset: ClassVar[bool] = True
+    predicts_left_out: ClassVar[bool] = False
 
     def __init__(
         self,

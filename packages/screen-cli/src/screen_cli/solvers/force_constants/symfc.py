@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
+from screen_cli.kinds.cache import shared_cache
+from screen_cli.kinds.fit import KindFit, kind_fit
 from screen_cli.solvers.force_constants import check_forces
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class SymfcSolver:
     """
 
     supports_subset: ClassVar[bool] = True
+    predicts_left_out: ClassVar[bool] = True
 
     def __init__(self, *, cutoff: float | None = None, cutoff_fc2: float | None = None) -> None:
         for value in (cutoff, cutoff_fc2):
@@ -101,6 +104,16 @@ class SymfcSolver:
             )[2]
         return cast("ForceConstantArrays", result)
 
+    def left_out_residuals(
+        self, phono3py: Phono3py, residuals: NDArray[np.float64], *, third_order: bool = True
+    ) -> NDArray[np.float64] | None:
+        """Turn residuals into those of supercells left out (see ``ForceConstantSolver``); None where there is
+        no kind.
+        """
+        displacements = np.asarray(phono3py.displacements)
+        solved = self._kind(phono3py.supercell, phono3py.primitive, displacements, (2, 3) if third_order else (2,))
+        return None if solved is None else solved.left_out(residuals)
+
     def _fit(
         self,
         supercell: Any,
@@ -111,6 +124,9 @@ class SymfcSolver:
         orders: tuple[int, ...],
     ) -> dict[int, NDArray[np.float64]]:
         """Solve in one supercell; compact force constants by order."""
+        solved = self._kind(supercell, primitive, displacements, orders)
+        if solved is not None:
+            return solved.solve(forces)
         symfc = self._symfc(supercell, symmetry, orders)
         symfc.displacements = displacements
         symfc.forces = forces
@@ -119,6 +135,16 @@ class SymfcSolver:
         symfc.solve(orders=list(orders), is_compact_fc=compact)
         rows = slice(None) if compact else primitive.p2s_map
         return {order: np.array(symfc.force_constants[order][rows], dtype=np.float64, order="C") for order in orders}
+
+    def _kind(
+        self, supercell: Any, primitive: Any, displacements: NDArray[np.float64], orders: tuple[int, ...]
+    ) -> KindFit | None:
+        """What the kind of this supercell has solved; None without a cache, with cutoffs, or without ± pairs."""
+        cache = shared_cache()
+        if cache is None or self.cutoff:
+            return None
+        primitive_atoms = np.asarray(primitive.p2s_map, dtype=np.int64)
+        return kind_fit(supercell, primitive_atoms, displacements, orders, cache)
 
     def _symfc(self, supercell: Any, symmetry: Any, orders: tuple[int, ...]) -> Any:
         """Return a Symfc object with its basis; kept, because refits share it."""
