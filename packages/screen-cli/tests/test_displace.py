@@ -53,11 +53,19 @@ def test_seed_fixes_the_set(nacl):
     again = displace(NACL, DisplaceSettings(), seed_text="x")
     np.testing.assert_array_equal(again.supercells.displacements, nacl.supercells.displacements)
     assert again.yaml == nacl.yaml
+    own = DisplaceSettings(pattern="crystal")
     for other in (
-        displace(NACL, DisplaceSettings(), seed_text="y"),
         displace(NACL, DisplaceSettings(seed=1), seed_text="x"),
+        displace(NACL, own, seed_text="x"),
+        displace(NACL, own, seed_text="y"),
     ):
         assert np.abs(other.supercells.displacements - nacl.supercells.displacements).max() > 0.01
+
+
+def test_crystals_of_one_kind_share_their_directions(nacl):
+    larger = bulk("KBr", "rocksalt", a=6.6)
+    other = displace(larger, DisplaceSettings(distance=0.06), seed_text="another")
+    np.testing.assert_allclose(other.supercells.displacements, 2 * nacl.supercells.displacements, atol=1e-12)
 
 
 def test_yaml_opens_in_phono3py_with_the_same_supercells(nacl, tmp_path):

@@ -143,7 +143,7 @@ def test_smooth_fit_is_trusted_and_exact(fits: dict[str, ForceConstants]) -> Non
     assert fitted.force_constants_warning == ""
     assert fitted.residual < 0.01
     assert fitted.heldout_error_even < 0.05
-    assert fitted.n_heldout == 2
+    assert fitted.n_heldout == 12  # each pair by a fit to all others
     assert fitted.sum_rule_fc2 < 1e-12
     assert fitted.sum_rule_fc3 < 1e-12
 

@@ -15,9 +15,10 @@ from phono3py import Phono3py
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import guess_primitive_matrix
 
+from screen_cli.cli import main
 from screen_cli.crystal.phonopy_cells import symmetry_action
 from screen_cli.errors import UnderdeterminedFitError
-from screen_cli.kinds.cache import KindCache
+from screen_cli.kinds.cache import KindCache, shared_cache
 from screen_cli.kinds.fit import kind_fit
 from screen_cli.kinds.identity import canonical_action
 from screen_cli.kinds.patterns import pattern
@@ -297,3 +298,23 @@ def test_the_oldest_entries_go_when_there_is_no_room(tmp_path):
     assert [entry.key for entry in cache.entries()] == ["second", "third"]
     assert cache.clear() == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_lists_warms_and_clears(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SCREEN_KINDS", str(tmp_path))
+    shared_cache.cache_clear()
+    try:
+        assert main(["kinds", "warm", "diamond"]) == 0
+        assert main(["kinds", "--json"]) == 0
+        (entry,) = json.loads(capsys.readouterr().out.partition("\n")[2])
+        assert entry["about"]["n_atoms"] == 64
+        assert entry["about"]["n_parameters"] == {"2": 25, "3": 777}
+        assert main(["kinds"]) == 0
+        assert "777 of fc3" in capsys.readouterr().out
+        assert main(["kinds", "clear", "none"]) == 0
+        assert main(["kinds", "clear", entry["about"]["kind"]]) == 0
+        assert capsys.readouterr().out == "0 kinds deleted\n1 kinds deleted\n"
+        assert main(["kinds", "warm", "diamnod"]) != 0
+        assert "diamond" in capsys.readouterr().err
+    finally:
+        shared_cache.cache_clear()

@@ -25,6 +25,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from screen_cli.errors import ConfigError
+
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
@@ -76,7 +78,25 @@ def shared_cache() -> KindCache | None:
     """
     if os.environ.get("SCREEN_KINDS") == "off":
         return None
-    return KindCache(default_folder(), int(1e9 * float(os.environ.get("SCREEN_KINDS_GB", "10"))))
+    return KindCache(default_folder(), _max_bytes())
+
+
+def _max_bytes() -> int:
+    """Read ``SCREEN_KINDS_GB``.
+
+    Raises
+    ------
+    ConfigError
+        It is no positive number.
+    """
+    text = os.environ.get("SCREEN_KINDS_GB", "10")
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < 1e6:
+        raise ConfigError(f"SCREEN_KINDS_GB is {text!r}, expected a number of GB above 0, e.g. 10.")
+    return int(1e9 * size)
 
 
 def default_folder() -> Path:

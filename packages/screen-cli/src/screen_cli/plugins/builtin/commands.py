@@ -28,6 +28,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("merge", "Join runs of one configuration, e.g. shards that ran elsewhere"),
         ("verify", "Read a whole run directory and name what is damaged"),
         ("rebuild", "Make the index anew from the records"),
+        ("kinds", "What crystals of one symmetry share: list, warm, clear"),
         ("plugins", "List and check plugins"),
     ):
         yield CommandPlugin(name=name, summary=summary, factory=f"screen_cli.cli.{name}:main")
