@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Strict
 
 from screen_cli.errors import ConfigError
 from screen_cli.settings_file import (
@@ -21,6 +23,9 @@ from screen_cli.settings_file import (
     settings_record,
     settings_to_dict,
 )
+
+Kelvin = Annotated[float, Strict(), Field(gt=0)]
+"""A temperature, K."""
 
 
 @settings_record
@@ -162,7 +167,7 @@ class HarmonicSettings:
 
     mesh: list[int] = setting([], "q mesh; empty: from mesh_length.")
     mesh_length: float = setting(60.0, "Length that fixes the mesh when none is given, Å.", gt=0)
-    temperatures: list[float] = setting([300.0], "Temperatures of c_v and MSD, K.")
+    temperatures: list[Kelvin] = setting([300.0], "Temperatures of c_v and MSD, K.", min_length=1)
     gamma_tolerance_thz: float = setting(0.01, "Acoustic modes at Γ may be imaginary by this much, THz.", ge=0)
     tolerance_thz: float = setting(0.0, "All other modes may be imaginary by this much, THz.", ge=0)
     band_points: int = setting(51, "Points per segment of the band structure.", ge=2)
@@ -217,7 +222,7 @@ class ConductivitySettings:
     refine_where: str = setting(
         "", 'Crystals that go to the final mesh in any case, e.g. "kappa_total_w_mk < 1"; columns of this stage.'
     )
-    temperatures: list[float] = setting([300.0], "Temperatures, K.")
+    temperatures: list[Kelvin] = setting([300.0], "Temperatures, K.", min_length=1)
     isotope: bool = setting(True, "Scattering by the natural isotope mixture.")
     boundary_mfp: float | None = setting(None, "Boundary mean free path, μm; empty: none.", gt=0)
     keep_modes: bool = setting(True, "Keep mode-resolved arrays in the store.")

@@ -69,6 +69,10 @@ class StoreError(ScreenError, OSError):
     """The run directory cannot be used: unwritable, full, corrupt, or of another configuration."""
 
 
+class NoRunError(StoreError):
+    """There is no run directory, or it holds the run of another version."""
+
+
 class RunLockedError(StoreError):
     """Another driver works on the run directory."""
 
@@ -100,8 +104,7 @@ def nearest_hint(name: str, known: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: control characters, which could move the cursor or hide lines, become ``\\x1b``."""
+    """Text for a terminal: what could steer it (control characters, marks of writing direction) becomes ``\\x1b``."""
     return "".join(
-        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
-        for character in text
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

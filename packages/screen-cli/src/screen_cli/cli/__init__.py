@@ -1,22 +1,19 @@
 """The command line: ``screen-cli COMMAND``. Every command, built in or not, comes through the hook.
 
 Data go to stdout, everything else to stderr. Exit codes: 0 done (quarantined crystals included), 1 stopped
-by a failure, 2 bad input or configuration, 3 drained before the end (run again to go on), 130 interrupted.
+by a failure, 2 bad input or configuration, 3 drained before the end (run again to go on), 70 a fault of this program
+(a report is written), 130 interrupted.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import click
 
-from screen_cli.errors import ConfigError, FilterError, PluginError, ScreenError, StoreError, StructureError
+from screen_cli.cli.boundary import Boundary
 from screen_cli.plugins.manager import installed_plugins
-
-_INPUT_ERRORS = (ConfigError, FilterError, PluginError, StructureError)
 
 
 class _CommandGroup(click.Group):
@@ -51,14 +48,18 @@ class _CommandGroup(click.Group):
     epilog="Start with: screen-cli init, edit screen.toml, screen-cli run screen.toml.",
 )
 @click.option("-v", "--verbose", count=True, help="Log more (-v: info, -vv: debug).")
+@click.option("--debug", is_flag=True, help="Show the trace of a failure.")
 @click.version_option(package_name="screen-cli")
-def cli(verbose: int) -> None:
+@click.pass_obj
+def cli(boundary: Boundary | None, verbose: int, debug: bool) -> None:
     """From crystals to phonons and lattice thermal conductivity.
 
     Reads crystals, relaxes them with any ASE calculator, fits force constants to random displacements, and
     computes phonon properties, the lattice thermal conductivity and its wave-like part. A run can be killed
     at any time and resumed.
     """
+    if boundary is not None:
+        boundary.debug = debug
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
@@ -67,7 +68,8 @@ def cli(verbose: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    code = _guard(lambda: cli.main(args=argv, prog_name="screen-cli", standalone_mode=False))
+    boundary = Boundary(sys.argv[1:] if argv is None else argv)
+    code = boundary.run(lambda: cli.main(args=argv, prog_name="screen-cli", standalone_mode=False, obj=boundary))
     if argv is None:
         sys.exit(code)
     return code
@@ -76,29 +78,3 @@ def main(argv: list[str] | None = None) -> int:
 def run_command(command: click.Command, argv: list[str]) -> int:
     """Run one built-in click command inside the group (errors reach :func:`main`)."""
     return int(command.main(args=argv, prog_name=f"screen-cli {command.name}", standalone_mode=False) or 0)
-
-
-def _guard(function: Callable[[], Any]) -> int:
-    """Turn exceptions into one line on stderr and an exit code."""
-    try:
-        return int(function() or 0)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; finished work is kept, run the same command to resume", err=True)
-        return 130
-    except BrokenPipeError:
-        return 0
-    except ScreenError as error:
-        click.echo(f"error: {_message(error)}", err=True)
-        return 2 if isinstance(error, _INPUT_ERRORS) else 1
-
-
-def _message(error: Exception) -> str:
-    """Text of an error without the errno prefix of OSError."""
-    if isinstance(error, StoreError) and error.strerror:
-        return str(error.strerror)
-    return str(error)

@@ -55,6 +55,7 @@ def command(
     work finish, the rest stays pending; a second Ctrl-C stops at once. Nothing finished is ever repeated.
     """
     from screen_cli.config import load_settings
+    from screen_cli.errors import ConfigError
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.terminal import print_table
     from screen_cli.run.driver import ExecuteOptions, resolve
@@ -64,6 +65,8 @@ def command(
         overrides = (*overrides, f"engine.workers={workers}")
     settings = resolve(load_settings(config, overrides))
     part = _read_shard(shard)
+    if walltime is not None and not 0 <= walltime < float("inf"):
+        raise ConfigError(f"--walltime is {walltime:g}, expected a number of seconds, 0 or more.")
     default = config.with_suffix("")
     directory = run_dir or (default if part is None else Path(f"{default}-{part[0]}of{part[1]}"))
     run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
@@ -95,7 +98,8 @@ def _read_shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     number, slash, n_shards = text.partition("/")
-    if not (slash and number.isdigit() and n_shards.isdigit() and 1 <= int(number) <= int(n_shards)):
+    plain = slash and all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, n_shards))
+    if not plain or not 1 <= int(number) <= int(n_shards):
         raise ConfigError(f"--shard is '{text}', expected K/N with K from 1 to N, e.g. 2/8.")
     return int(number), int(n_shards)
 

@@ -60,8 +60,8 @@ def command(
 
 def _print_csv(rows: list[dict[str, Any]], headings: dict[str, str]) -> None:
     """Write CSV to stdout, which may be a terminal."""
+    from screen_cli.errors import printable
     from screen_cli.report.tables.exporters import write_csv_lines
-    from screen_cli.report.tables.terminal import printable
 
     safe = (
         {name: printable(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows

@@ -167,7 +167,7 @@ def _print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None
     from rich.console import Console
     from rich.table import Table
 
-    from screen_cli.report.tables.terminal import printable
+    from screen_cli.errors import printable
 
     table = Table(*headings, box=None, header_style="bold", pad_edge=False)
     for row in rows:

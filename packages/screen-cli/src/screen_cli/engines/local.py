@@ -141,7 +141,8 @@ class LocalEngine:
         match message:
             case Broken(reason):
                 last = reason.strip().splitlines()[-1]
-                raise PluginError(f"worker processes cannot load what they should run: {last}\n{reason}")
+                logger.info("%s", reason)
+                raise PluginError(f"worker processes cannot load what they should run: {last}")
             case Ready():
                 desk.start_deaths.pop("", None)
             case Starting(""):

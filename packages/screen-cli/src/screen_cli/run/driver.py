@@ -22,6 +22,7 @@ from screen_cli.run.pipeline import stages_for
 from screen_cli.run.progress import FinishedCrystal, Observer, SilentObserver
 from screen_cli.run.reading import read_source
 from screen_cli.run.rebuild import audit, open_index
+from screen_cli.store.expression import names_in
 from screen_cli.store.index import Index
 from screen_cli.store.run_directory import RunDirectory
 
@@ -59,6 +60,8 @@ def resolve(settings: RunSettings, registry: PluginRegistry | None = None) -> Ru
         A plugin the settings name is not registered.
     ConfigError
         Settings contradict each other.
+    FilterError
+        An expression is none.
     """
     registry = registry or installed_plugins()
     conductivity = settings.conductivity
@@ -73,6 +76,14 @@ def resolve(settings: RunSettings, registry: PluginRegistry | None = None) -> Ru
         registry.get("calculators", settings.calculator.name)
     if resolved.conductivity.enabled:
         registry.get("conductivity_solvers", resolved.conductivity.solver)
+    for expression in (
+        resolved.filter.expression,
+        resolved.gate.expression,
+        resolved.gate.audit_target,
+        resolved.conductivity.refine_where,
+    ):
+        if expression:
+            names_in(expression)
     stages_for(resolved)
     return resolved
 

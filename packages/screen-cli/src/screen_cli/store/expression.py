@@ -107,7 +107,7 @@ def _parse(expression: str) -> tuple[ast.expr, tuple[str, ...]]:
         tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
-        raise FilterError(f"cannot parse {expression[:_LARGEST]!r}: {reason}. {_EXAMPLE}") from error
+        raise FilterError(f"cannot parse the filter {expression[:_LARGEST]!r}: {reason}. {_EXAMPLE}") from error
     except (RecursionError, MemoryError) as error:
         raise FilterError(f"the filter '{expression[:50]}…' is nested too deeply. {_EXAMPLE}") from error
     if sum(1 for _ in ast.walk(tree)) > _LARGEST:

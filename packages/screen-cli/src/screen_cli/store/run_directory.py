@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from screen_cli.config import RunSettings, settings_from_dict
-from screen_cli.errors import ConfigError, RunLockedError, StoreError
+from screen_cli.errors import ConfigError, NoRunError, RunLockedError, StoreError
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.index import Index
@@ -181,16 +181,16 @@ class RunDirectory:
         path = Path(root) / "manifest.json"
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise StoreError(
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NoRunError(
                 f"{root} is no run directory: it has no manifest.json. Make one with: screen-cli run CONFIG.toml"
             ) from error
         except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+            raise NoRunError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
         if not isinstance(manifest, dict) or not isinstance(manifest.get("settings"), dict):
-            raise StoreError(f"{path} is no manifest of a run. Take it back from a copy, or run into a new directory.")
+            raise NoRunError(f"{path} is no manifest of a run. Take it back from a copy, or run into a new directory.")
         if manifest.get("format") != FORMAT:
-            raise StoreError(
+            raise NoRunError(
                 f"{path} has format {manifest.get('format')}, expected {FORMAT}: it was made by another version of "
                 "screen-cli. Use that version, or run into a new directory."
             )

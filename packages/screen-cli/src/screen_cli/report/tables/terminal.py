@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from screen_cli.errors import printable
 from screen_cli.report.tables.columns import Stage, full_names
-
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,6 @@ def columns_named(names: Sequence[str], temperatures: Mapping[str, float]) -> tu
     known = {column.name: column for column in MAIN_COLUMNS}
     headings = full_names(names, temperatures)
     return tuple(known.get(name, Column(name, headings[name])) for name in names)
-
-
-def printable(text: str) -> str:
-    """Show control characters and marks of writing direction as escapes, so that no name can steer a terminal."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def cell(row: Mapping[str, Any], column: Column) -> str:
