@@ -75,7 +75,7 @@ class SupercellKind:
     """One kind of supercell: displaced, and strained or sheared or not."""
 
     name: str = setting("displaced", "Written into each label as info['kind'].", min_length=1)
-    count: int = setting(1, "Supercells of this kind per crystal.", ge=1)
+    count: int = setting(1, "Supercells of this kind per crystal.", ge=1, le=10_000)
     displacement: float = setting(0.03, "Length by which every atom is moved, in a random direction, Å.", gt=0, le=1)
     volume: float = setting(0.0, "Largest change of the logarithm of the volume, either way.", ge=0, le=0.5)
     shear: float = setting(0.0, "Largest random strain, either way.", ge=0, le=0.2)
@@ -85,7 +85,7 @@ class SupercellKind:
 class SupercellSettings:
     """How supercells are made from a crystal."""
 
-    n_supercells: int = setting(4, "Displaced supercells per crystal, where no kinds are given.", ge=1)
+    n_supercells: int = setting(4, "Displaced supercells per crystal, where no kinds are given.", ge=1, le=10_000)
     displacement: float = setting(0.03, "Length of each atom's displacement, where no kinds are given, Å.", gt=0, le=1)
     kinds: list[SupercellKind] = setting(
         [], "Kinds of supercells, each a table [[supercells.kinds]]: name, count, displacement, volume, shear."
@@ -96,7 +96,12 @@ class SupercellSettings:
     )
     max_atoms: int = setting(128, "Supercells that would be larger are repeated less.", ge=1)
     pairs: bool = setting(False, "Make odd supercells of a kind the mirror image (−u) of the even one before.")
-    seed: int = setting(0, "Seed of the random directions.", ge=0)
+    seed: int = setting(0, "Seed of the random directions.", ge=0, le=2**63 - 1)
+
+    def __post_init__(self) -> None:
+        names = [kind.name for kind in self.kinds]
+        if len(names) != len(set(names)):
+            raise ValueError("two kinds of supercells have one name; name each differently.")
 
     @property
     def all_kinds(self) -> tuple[SupercellKind, ...]:
@@ -180,10 +185,6 @@ class LabelSettings:
     max_failed_share: float = setting(0.3, "Stop when more of the attempted labels have failed.", ge=0, le=1)
     min_attempts: int = setting(5, "Attempts before that limit is applied.", ge=1)
 
-    def __post_init__(self) -> None:
-        if self.kind in ("workers", "calculator") and not self.factory:
-            raise ValueError(f"kind = '{self.kind}' needs factory = 'module:attr', what makes the labels.")
-
 
 @settings_record
 class TrainingSettings:
@@ -192,10 +193,9 @@ class TrainingSettings:
     trainer: str = setting(
         "",
         '"module:attr" of a trainer or of what makes one, or, under screen-cli, a registered trainer.',
-        min_length=1,
     )
     options: dict[str, Any] = setting({}, "Keywords for making it.")
-    n_members: int = setting(5, "Size of the committee (the paper: 5); one model cannot disagree.", ge=2)
+    n_members: int = setting(5, "Size of the committee (the paper: 5); one model cannot disagree.", ge=2, le=1000)
     warm_start: bool = setting(True, "Start each round from the last round's models; otherwise from scratch.")
     validation_share: float = setting(
         0.1,
@@ -231,7 +231,7 @@ class StopSettings:
 class LoopConfig:
     """A whole loop."""
 
-    seed: int = setting(0, "Of every random choice; two runs of one config take the same course.", ge=0)
+    seed: int = setting(0, "Of every random choice; two runs of one config take the same course.", ge=0, le=2**63 - 1)
     pool: PoolSettings = setting(PoolSettings, "Where crystals come from and what is held out.")
     supercells: SupercellSettings = setting(SupercellSettings, "How supercells are made from a crystal.")
     rest: RestSettings = setting(RestSettings, "Relaxation by the committee's mean.")
@@ -241,9 +241,16 @@ class LoopConfig:
     stop: StopSettings = setting(StopSettings, "When to stop and publish.")
 
     def __post_init__(self) -> None:
-        for section, key in (("pool", "source"), ("training", "trainer")):
-            if not getattr(getattr(self, section), key):
-                raise ValueError(f"{section}.{key} is missing: the loop needs it.")
+        missing = [name for name in ("pool.source", "training.trainer") if not self._value(name)]
+        if self.labels.kind in ("workers", "calculator") and not self.labels.factory:
+            missing.append(f"labels.factory (labels.kind = '{self.labels.kind}')")
+        if missing:
+            raise ValueError(f"{', '.join(missing)} missing: name a file or 'module:attr'.")
+
+    def _value(self, dotted: str) -> object:
+        """Value of a key of a section."""
+        section, _, key = dotted.partition(".")
+        return getattr(getattr(self, section), key)
 
     def to_dict(self) -> dict[str, Any]:
         """Resolved configuration, JSON-like, defaults included."""

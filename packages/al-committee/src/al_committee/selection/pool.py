@@ -23,6 +23,9 @@ from al_committee.selection.supercells import deform, displace_randomly, repeat
 
 __all__ = ["Pool", "PoolEntry", "read_crystals"]
 
+MOST_ATOMS = 100_000
+"""Of one frame of a file of crystals."""
+
 
 @dataclass(frozen=True)
 class PoolEntry:
@@ -142,6 +145,7 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
     """
     if not path.exists():
         raise ConfigError(f"structures file {path} does not exist. Paths are relative to the config file.")
+    _check_counts(path)
     frame = -1
     try:
         for frame, atoms in enumerate(iread(path, ":")):
@@ -152,3 +156,26 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
         raise
     except Exception as error:  # ASE's readers raise anything on a damaged file
         raise ConfigError(f"{path}, after frame {frame}: {type(error).__name__}: {error}") from error
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse an (extended) XYZ file that says it holds absurdly many atoms, before anything waits for them.
+
+    Raises
+    ------
+    ConfigError
+        With the frame and its count.
+    """
+    if path.suffix not in (".xyz", ".extxyz"):
+        return
+    with open(path, "rb") as lines:
+        for frame, line in enumerate(iter(lines.readline, b"")):
+            if not line.strip().isdigit():
+                return  # the reader says what is wrong
+            count = int(line) if len(line) < 20 else MOST_ATOMS + 1
+            if count > MOST_ATOMS:
+                claimed = line[:30].decode().strip()
+                raise ConfigError(f"{path}, frame {frame}: it claims {claimed} atoms, expected at most {MOST_ATOMS}.")
+            for _ in range(count + 1):
+                if not lines.readline():
+                    return
