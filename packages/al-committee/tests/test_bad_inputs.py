@@ -60,7 +60,7 @@ def said(capsys, *arguments):
 
 
 CHANGES = {
-    "unknown section": ("[stop]", "[stpo]", "line 16: unknown key 'stpo'. Did you mean 'stop'?"),
+    "unknown section": ("[stop]", "[stop_]", "line 16: unknown key 'stop_'. Did you mean 'stop'?"),
     "unknown key": ("start_labels", "start_lables", "line 5: unknown key 'pool.start_lables'"),
     "text for a number": ("n_members = 2", 'n_members = "two"', "line 15: training.n_members is 'two'"),
     "true for a number": ("max_rounds = 0", "max_rounds = true", "stop.max_rounds is True"),

@@ -98,3 +98,18 @@ def test_interface_page_names_what_exists():
     for name in set(names):
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_the_package_exports_what_the_interface_page_lists():
+    page = DOCS / "reference" / "al-committee-api.md"
+    if not page.exists():
+        pytest.skip(f"{page.name} is part of the monorepo, which is not here")
+    import al_committee
+
+    listed = page.read_text().split("`from al_committee import …` gives:")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(al_committee.__all__)
+    for name in al_committee.__all__:
+        assert getattr(al_committee, name).__doc__
+        assert name == "CommitteeError" or f".{name}`" in page.read_text(), name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        al_committee.nothing  # noqa: B018

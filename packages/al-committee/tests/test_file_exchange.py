@@ -16,7 +16,7 @@ from al_committee.labels.dft_formats import EspressoFormat, VaspFormat, make_dft
 from al_committee.labels.file_exchange import FileExchangeLabeller
 from al_committee.labels.identity import structure_key
 from al_committee.labels.outcome import LabelRequest
-from al_committee.testing import write_vasprun as vasprun
+from al_committee.testing.vasprun import write_vasprun as vasprun
 
 RECORDED = Path(__file__).parent / "data" / "espresso"
 VASP = {"xc": "PBE", "encut": 520, "ediff": 1e-8, "kpts": [2, 2, 2], "gamma": True, "setups": {"Na": "_pv"}}

@@ -25,7 +25,8 @@ from al_committee.labels.identity import earlier_settings_key, structure_key
 from al_committee.labels.outcome import LabelRequest, attach_label, labelled_forces
 from al_committee.selection.crystal_index import Crystal
 from al_committee.selection.pool import Pool, read_crystals
-from al_committee.testing import PairTeacher, write_vasprun
+from al_committee.testing import PairTeacher
+from al_committee.testing.vasprun import write_vasprun
 
 RECORDED = Path(__file__).parent / "data" / "espresso"
 

@@ -27,7 +27,8 @@ from al_committee.loop.interruption import PausedError, StopWatch, parse_walltim
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.descriptors import describe_radially
 from al_committee.selection.start_set import choose_start_set
-from al_committee.testing import PairPotentialTrainer, PairTeacher, write_vasprun
+from al_committee.testing import PairPotentialTrainer, PairTeacher
+from al_committee.testing.vasprun import write_vasprun
 
 CONFIG = """
 seed = {seed}

@@ -247,9 +247,9 @@ def build_trainer(config: LoopConfig, names: HostNames | None = None) -> Trainer
     """Make the learner: an object with ``train`` and ``committee``, or a class or function that gives one."""
     reference, options = config.training.trainer, config.training.options
     if ":" in reference:
-        found = load_attribute(reference)
+        found: Any = load_attribute(reference)
         is_trainer = hasattr(found, "train") and hasattr(found, "committee") and not inspect.isclass(found)
-        trainer = found if is_trainer else _call(reference, options, "training.trainer")
+        trainer: Trainer = found if is_trainer else _call(reference, options, "training.trainer")
     elif names is not None:
         trainer = names.trainer(reference, options)
     else:
@@ -257,8 +257,7 @@ def build_trainer(config: LoopConfig, names: HostNames | None = None) -> Trainer
     for method in ("train", "committee"):
         if not callable(getattr(trainer, method, None)):
             raise FactoryError(f"training.trainer = {reference!r} has no method {method}; see protocols.Trainer.")
-    result: Trainer = trainer
-    return result
+    return trainer
 
 
 def build_loop(

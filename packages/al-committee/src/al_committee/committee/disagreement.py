@@ -15,8 +15,6 @@ References
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -95,7 +93,7 @@ def force_deviation(forces: ArrayLike) -> FloatArray:
     return deviation
 
 
-def scalar_spread(values: ArrayLike) -> Any:
+def scalar_spread(values: ArrayLike) -> float | FloatArray:
     """Give the standard deviation over the members of a quantity, component by component.
 
     Parameters

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.abc import GetPropertiesMixin
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
@@ -53,7 +54,7 @@ class SingleMember:
         Its name in messages.
     """
 
-    def __init__(self, calculator: Any, label: str) -> None:
+    def __init__(self, calculator: GetPropertiesMixin, label: str) -> None:
         if not hasattr(calculator, "get_property"):
             raise CommitteeMemberError(
                 f"{label} is no ASE calculator (no get_property) and no batched committee (no "

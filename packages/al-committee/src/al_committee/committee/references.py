@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from al_committee.errors import FactoryError, suggest_names
@@ -10,7 +11,7 @@ from al_committee.errors import FactoryError, suggest_names
 __all__ = ["load_attribute"]
 
 
-def load_attribute(reference: str) -> Any:
+def load_attribute(reference: str) -> Callable[..., Any]:
     """Import what a ``module:attr`` reference names.
 
     Parameters

@@ -168,7 +168,7 @@ def _on_grid(atoms: Atoms) -> NDArray[np.int64]:
     return grid
 
 
-def settings_key(settings: Any) -> str:
+def settings_key(settings: object) -> str:
     """Hash JSON-like settings of a source of labels, regardless of the order of keys.
 
     Raises
@@ -179,7 +179,7 @@ def settings_key(settings: Any) -> str:
     return _hash_json({"rule": IDENTITY_RULE, "settings": settings})
 
 
-def earlier_settings_key(settings: Any) -> str:
+def earlier_settings_key(settings: object) -> str:
     """Give the key under which labels from before rule 2 of the same source were kept."""
     return _hash_json(settings)
 

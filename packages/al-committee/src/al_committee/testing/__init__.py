@@ -18,7 +18,6 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import covalent_radii
-from ase.io import read
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
@@ -29,7 +28,6 @@ __all__ = [
     "PairPotentialTrainer",
     "pair_teacher",
     "toy_crystals",
-    "write_vasprun",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -319,53 +317,3 @@ def toy_crystals(n_crystals: int = 18) -> Iterator[tuple[str, Atoms]]:
         bond = sum(covalent_radii[Atoms(s).numbers[0]] for s in (first, second))
         cell = bulk(first + second, structure, a=float(bond * scale[structure]), cubic=True)
         yield f"{first}{second}-{structure}", cell
-
-
-def write_vasprun(
-    folder: Path,
-    *,
-    forces: Any,
-    electronic_steps: int = 9,
-    ion_shift: float = 0.0,
-    end: str = "</modeling>",
-) -> None:
-    """Write a vasprun.xml for the POSCAR in a folder, in the layout of VASP 5 and 6, as a finished run would.
-
-    Parameters
-    ----------
-    folder
-        Holds POSCAR.
-    forces
-        shape ``(n_atoms, 3)``, eV/Å, in the order of POSCAR.
-    electronic_steps
-        Self-consistency steps; NELM is 60, so 60 means unconverged.
-    ion_shift
-        Å, moves three atoms: an ionic step that should not have happened.
-    end
-        Closing tag; empty for a run that still goes.
-    """
-
-    def rows(array: Any) -> str:
-        lines = (" ".join(f"{x:.8f}" for x in line) for line in np.atleast_2d(array))
-        return "".join(f"<v> {line} </v>" for line in lines)
-
-    atoms = read(folder / "POSCAR")
-    atoms.positions += ion_shift * np.eye(len(atoms), 3)
-    kinds = "".join(f"<rc><c>{s:2s}</c><c>   1</c></rc>" for s in atoms.get_chemical_symbols())
-    structure = (
-        f'<crystal><varray name="basis">{rows(atoms.cell.array)}</varray></crystal>'
-        f'<varray name="positions">{rows(atoms.get_scaled_positions(wrap=False))}</varray>'
-    )
-    values = {"e_fr_energy": -27.0, "e_wo_entrp": -27.0, "e_0_energy": -27.25}
-    energy = "".join(f'<i name="{name}"> {value} </i>' for name, value in values.items())
-    step = f"<scstep><energy>{energy}</energy></scstep>"
-    (folder / "vasprun.xml").write_text(
-        '<?xml version="1.0" encoding="ISO-8859-1"?><modeling><kpoints>'
-        '<varray name="kpointlist"><v> 0 0 0</v></varray><varray name="weights"><v> 1.0 </v></varray>'
-        '</kpoints><parameters><separator name="electronic"><i type="int" name="NELM"> 60</i></separator>'
-        f'</parameters><atominfo><array name="atoms"><set>{kinds}</set></array></atominfo>'
-        f'<structure name="initialpos">{structure}</structure>'
-        f"<calculation>{step * electronic_steps}<structure>{structure}</structure>"
-        f'<varray name="forces">{rows(forces)}</varray><varray name="stress">{rows(10 * np.eye(3))}</varray>'
-        f"<energy>{energy}</energy></calculation>{end}"
-    )

@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from al_committee.committee.calculator import CommitteeCalculator
+from al_committee.committee.protocols import Trainer
 from al_committee.testing import PairTeacher, toy_crystals
 
 __all__ = ["TrainerContract"]
@@ -29,7 +30,7 @@ class TrainerContract:
 
     n_members = 3
 
-    def make_trainer(self) -> Any:
+    def make_trainer(self) -> Trainer:
         """Make the trainer under test, fast rather than good."""
         raise NotImplementedError("return your trainer from make_trainer")
 
