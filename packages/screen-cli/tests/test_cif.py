@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 import pytest
 from cif_texts import cif_text
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from screen_cli.crystal.structure import Structure
@@ -18,6 +18,7 @@ from screen_cli.testing.strategies import crystals_of
 RELAXED = settings(
     max_examples=60,
     deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a crystal shrinks for minutes
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 GROUPS = list(gemmi.spacegroup_table())

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from screen_cli.crystal.identity import crystal_id
@@ -25,6 +25,7 @@ from screen_cli.testing.strategies import cells, crystals, descriptions, rotatio
 RELAXED = settings(
     max_examples=25,
     deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a crystal shrinks for minutes
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSettings, HarmonicSettings
+from screen_cli.crystal.born import BornTensors
 from screen_cli.errors import ConfigError, RecordError, StructureError
 from screen_cli.physics.harmonic.stability import is_stable
 from screen_cli.stages.displace import Displaced
@@ -234,5 +235,6 @@ def test_errors(records: tuple[Displaced, ForceConstants]) -> None:
     stored = records[0].to_storage()
     with pytest.raises(RecordError, match="no document 'yaml'"):
         Displaced.from_storage(dataclasses.replace(stored, documents={}))
-    with pytest.raises(StructureError, match="BORN text cannot be read"):
-        compute_harmonic(*records, SETTINGS, born="nonsense\n1 2\n")
+    too_many = BornTensors(np.eye(3) * 3, np.zeros((4, 3, 3)))
+    with pytest.raises(StructureError, match="4 Born charges for 1 atoms"):
+        compute_harmonic(*records, SETTINGS, born=too_many)

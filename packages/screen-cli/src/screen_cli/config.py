@@ -120,7 +120,9 @@ class DisplaceSettings:
     min_pairs: int = setting(6, "At least this many ± pairs (supercells when unpaired).", ge=1)
     supercell_length: float = setting(10.0, "Shortest supercell edge wanted for fc3, Å.", gt=0, le=200)
     max_atoms: int = setting(200, "Largest fc3 supercell, atoms; the edge shrinks to fit.", ge=1)
-    dim: list[int] = setting([], "fc3 supercell as diagonal multiples of the conventional cell; empty: automatic.")
+    dim: list[int] = setting(
+        [], "fc3 supercell as multiples of the conventional cell, along the axes of the file where it has that cell."
+    )
     dim_fc2: list[int] = setting([], "fc2 supercell likewise; empty: the fc3 supercell serves both.")
     n_supercells_fc2: int | None = setting(
         None, "Displaced fc2 supercells when dim_fc2 is given; empty: rank guard; 0: finite differences there.", ge=0
@@ -233,7 +235,9 @@ class ConductivitySettings:
 class NacSettings:
     """Non-analytical correction."""
 
-    born: str = setting("", "Folder of BORN files named <provider_id>.BORN or <formula>.BORN; empty: no correction.")
+    born: str = setting(
+        "", "Folder of files NAME.BORN (NAME: of the structure file, with #frame, or id) or FORMULA.BORN; empty: none."
+    )
     method: Literal["gonze", "wang"] = setting("gonze", "Gonze-Lee or Wang scheme of phonopy.")
 
 

@@ -1,7 +1,7 @@
 r"""Born charges and the dielectric tensor of one crystal, in one frame.
 
-A BORN file lists the dielectric tensor and the Born charges of the independent atoms of one cell, in the Cartesian frame
-of that cell. The charges of the other atoms follow from the symmetry operations :math:`\{W|w\}` that map atom i to j,
+A BORN file lists the dielectric tensor and the Born charges of the independent atoms of one cell, in the Cartesian
+frame of that cell. The charges of the other atoms follow from the symmetry operations that map atom i to j,
 
 .. math:: Z_j = R Z_i R^T, \qquad R = L^T W L^{-T} ,
 
@@ -126,8 +126,8 @@ def expand_born(listed: BornTensors, atoms: Atoms, firsts: Sequence[int]) -> Bor
     """
     if len(listed.charges) != len(firsts):
         raise StructureError(
-            f"BORN lists {len(listed.charges)} charges, but {atoms.get_chemical_formula()} has {len(firsts)} independent "
-            "atoms. It belongs to another crystal, or lists more than the independent atoms."
+            f"BORN lists {len(listed.charges)} charges, but {atoms.get_chemical_formula()} has {len(firsts)} "
+            "independent atoms. It belongs to another crystal, or lists more than the independent atoms."
         )
     dataset = find_symmetry(atoms)
     lattice = atoms.cell.array.T
@@ -144,8 +144,8 @@ def expand_born(listed: BornTensors, atoms: Atoms, firsts: Sequence[int]) -> Bor
     surplus = charges.sum(axis=0)
     if np.abs(surplus).max() / len(atoms) > max(0.3 * largest, 0.3):
         raise StructureError(
-            f"the Born charges of BORN sum to {np.trace(surplus) / 3:.2f} e in the cell, expected 0. They belong to another "
-            "crystal, or to another order of atoms."
+            f"the Born charges of BORN sum to {np.trace(surplus) / 3:.2f} e in the cell, expected 0. They belong to "
+            "another crystal, or to another order of atoms."
         )
     return BornTensors(dielectric, charges - surplus / len(atoms))
 
@@ -169,8 +169,8 @@ def _mean(turns: NDArray[np.float64], tensor: NDArray[np.float64], what: str) ->
     mean: NDArray[np.float64] = turned.mean(axis=0)
     if np.abs(turned - tensor).max() > INVARIANCE * max(float(np.abs(tensor).max()), 0.5):
         raise StructureError(
-            f"{what} in BORN does not have the symmetry of the crystal: it belongs to another frame or crystal. Put the "
-            "cell of its calculation beside it, as NAME.vasp beside NAME.BORN."
+            f"{what} in BORN does not have the symmetry of the crystal: it belongs to another frame or crystal. Put "
+            "the cell of its calculation beside it, as NAME.vasp beside NAME.BORN."
         )
     return mean
 

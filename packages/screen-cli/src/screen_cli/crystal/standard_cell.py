@@ -21,7 +21,7 @@ from screen_cli.errors import StructureError
 
 SYMPREC = 1e-3
 """Å: default tolerance of spglib."""
-_AXIS_TOLERANCE = 0.02  # relative: a given axis this close to a standard one is that axis
+_AXIS_TOLERANCE = 0.15  # relative: a given axis this close to a standard one is that axis (relaxation stretches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +36,22 @@ class StandardCell:
         Proper rotation, float64 (3, 3): a Cartesian vector v of the given crystal is ``rotation @ v`` here.
     sources : ndarray
         Of each atom, the first of the given atoms that are it up to a lattice vector, int64 (n_atoms,).
-    axes : ndarray or None
-        Standardised axis along which each given axis lies, int64 (3,); None where the given cell is another one.
+    conventional : ndarray
+        Vectors of the conventional standardised cell, float64 (3, 3), rows, Å.
+    given : ndarray
+        Vectors of the given cell, turned by ``rotation``, float64 (3, 3), rows, Å.
     """
 
     atoms: Atoms
     rotation: NDArray[np.float64]
     sources: NDArray[np.int64]
-    axes: NDArray[np.int64] | None
+    conventional: NDArray[np.float64]
+    given: NDArray[np.float64]
+
+    @property
+    def axes(self) -> NDArray[np.int64] | None:
+        """Conventional axis along which each given axis lies, int64 (3,); None where the given cell is another one."""
+        return axes_along(self.given, self.conventional)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +101,8 @@ def standard_cell(atoms: Atoms, symprec: float = SYMPREC, *, to_primitive: bool 
     if has_own_masses(given):
         standard.set_masses(given.get_masses()[sources])
     left, _, right = np.linalg.svd(np.asarray(dataset.std_rotation_matrix))
-    return StandardCell(standard, left @ right, sources, _axes(atoms, dataset))
+    rotation = left @ right
+    return StandardCell(standard, rotation, sources, np.asarray(dataset.std_lattice), atoms.cell.array @ rotation.T)
 
 
 def standardise(atoms: Atoms, symprec: float = SYMPREC, *, to_primitive: bool = True) -> Atoms:
@@ -147,6 +156,30 @@ def find_symmetry(atoms: Atoms, symprec: float = SYMPREC) -> spglib.SpglibDatase
     return dataset
 
 
+def axes_along(given: NDArray[np.float64], conventional: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Find along which conventional axis each given axis lies.
+
+    Parameters
+    ----------
+    given, conventional : ndarray
+        Cell vectors in one frame, float64 (3, 3), rows, Å; a vector and its reverse are one axis.
+
+    Returns
+    -------
+    ndarray or None
+        int64 (3,); None where the given cell is not the conventional one with its axes in some order.
+    """
+    lengths = np.linalg.norm(conventional, axis=1)
+    found = []
+    for vector in given:
+        apart = np.minimum(np.linalg.norm(conventional - vector, axis=1), np.linalg.norm(conventional + vector, axis=1))
+        nearest = int(np.argmin(apart / lengths))
+        if apart[nearest] > _AXIS_TOLERANCE * lengths[nearest]:
+            return None
+        found.append(nearest)
+    return np.array(found, dtype=np.int64) if len(set(found)) == 3 else None
+
+
 def along_standard_axes(multiples: Sequence[int], axes: Sequence[int] | NDArray[np.int64] | None) -> list[int]:
     """Bring multiples of the given axes, as of a supercell or a mesh, into the order of the standardised axes.
 
@@ -198,21 +231,6 @@ def _sources(
         # The conventional atom may differ by a centring of the primitive cell, which leaves its species alone.
         sources.append(first[int(internal[int(np.argmin(distance))])])
     return np.array(sources, dtype=np.int64)
-
-
-def _axes(atoms: Atoms, dataset: spglib.SpglibDataset) -> NDArray[np.int64] | None:
-    """Standardised axis along each given axis; None where the given cell is not the standardised one reordered."""
-    turned = atoms.cell.array @ np.asarray(dataset.std_rotation_matrix).T
-    standard = np.asarray(dataset.std_lattice)
-    lengths = np.linalg.norm(standard, axis=1)
-    found = []
-    for vector in turned:
-        apart = np.minimum(np.linalg.norm(standard - vector, axis=1), np.linalg.norm(standard + vector, axis=1))
-        nearest = int(np.argmin(apart))
-        if apart[nearest] > _AXIS_TOLERANCE * lengths[nearest]:
-            return None
-        found.append(nearest)
-    return np.array(found, dtype=np.int64) if len(set(found)) == 3 else None
 
 
 def _no_symmetry(atoms: Atoms, symprec: float, detail: str = "") -> StructureError:

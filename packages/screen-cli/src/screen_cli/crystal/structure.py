@@ -37,31 +37,33 @@ class Given:
         Proper rotation, float64 (3, 3): a Cartesian vector v of the given crystal is ``rotation @ v`` of ours.
     sources : ndarray
         Of each of our atoms the first given atom that is it up to a lattice vector, int64 (n_atoms,).
-    axes : ndarray or None
-        Axis of the conventional cell along which each given axis lies, int64 (3,); None where another cell was given.
+    cell : ndarray or None
+        Vectors of the given cell in our frame, float64 (3, 3), rows, Å, where it is the conventional cell with its axes
+        in another order: multiples of axes (``displace.dim``) then count those of the source. None otherwise.
     """
 
     rotation: NDArray[np.float64]
     sources: NDArray[np.int64]
-    axes: NDArray[np.int64] | None
+    cell: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, cell: StandardCell) -> Given:
         """Take over what a standardised cell knows."""
-        return cls(cell.rotation, cell.sources, cell.axes)
+        reordered = cell.axes is not None and cell.axes.tolist() != [0, 1, 2]
+        return cls(cell.rotation, cell.sources, cell.given if reordered else None)
 
     def to_dict(self) -> dict[str, Json]:
         """Return JSON-ready fields."""
-        return {"rotation": plain(self.rotation), "sources": plain(self.sources), "axes": plain(self.axes)}
+        return {"rotation": plain(self.rotation), "sources": plain(self.sources), "cell": plain(self.cell)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Given:
         """Rebuild what :meth:`to_dict` wrote."""
-        axes = fields.get("axes")
+        cell = fields.get("cell")
         return cls(
             np.array(fields["rotation"], dtype=np.float64),
             np.array(fields["sources"], dtype=np.int64),
-            None if axes is None else np.array(axes, dtype=np.int64),
+            None if cell is None else np.array(cell, dtype=np.float64),
         )
 
 
@@ -74,6 +76,7 @@ class Structure:
     atoms : ase.Atoms
         Primitive cell as spglib standardises it; positions in Å, periodic in all directions. Has the array ``masses``
         (u) where an atom's mass is not that of its natural isotope mixture; ``get_masses()`` always holds.
+        ``info["given_cell"]`` is there where :attr:`Given.cell` is.
     provider : str
         Who gave it: ``"files"``, ``"prototypes"``, ``"optimade:oqmd"``, ...
     provider_id : str
@@ -137,14 +140,9 @@ class Structure:
                 f"{primitive.get_chemical_formula()} has {len(primitive)} atoms in the primitive cell, at most "
                 f"{settings.max_atoms} are accepted. Raise read.max_atoms to take it."
             )
-        return cls(
-            primitive,
-            provider,
-            provider_id,
-            typed_metadata(metadata or {}),
-            given=Given.of(standard),
-            notes=tuple(notes),
-        )
+        given = Given.of(standard)
+        _remember_axes(primitive, given)
+        return cls(primitive, provider, provider_id, typed_metadata(metadata or {}), given=given, notes=tuple(notes))
 
     @cached_property
     def symmetry(self) -> Symmetry:
@@ -229,6 +227,7 @@ class Structure:
                 settings=dict(fields.get("settings", {})),
                 notes=tuple(fields.get("notes", ())),
             )
+            _remember_axes(atoms, structure.given)
             structure.__dict__["id"] = fields["id"]  # the cached property; else spglib is asked in every process
             return structure
         except KeyError as error:
@@ -236,6 +235,12 @@ class Structure:
                 f"stored structure has no field {error}. It was not written by Structure.to_dict; read the "
                 "source again."
             ) from error
+
+
+def _remember_axes(atoms: Atoms, given: Given | None) -> None:
+    """Leave the vectors of the source's cell with the atoms, for :mod:`screen_cli.crystal.supercell`."""
+    if given is not None and given.cell is not None:
+        atoms.info["given_cell"] = given.cell.tolist()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
-from screen_cli.crystal.standard_cell import standardise
+from screen_cli.crystal.standard_cell import along_standard_axes, axes_along, standard_cell, standardise
 from screen_cli.errors import ConfigError, StructureError
 
 Base = Literal["conventional", "primitive"]
@@ -42,7 +42,7 @@ def choose_supercell(
     """
     conventional = standardise(atoms, symprec, to_primitive=False)
     if settings.dim:
-        return conventional, "conventional", checked_multiples(settings.dim, "dim")
+        return conventional, "conventional", given_multiples(settings.dim, "dim", atoms, symprec)
     edges = np.linalg.norm(conventional.cell.array, axis=1)
     dim = _fitting_multiples(edges, len(conventional), settings.supercell_length, settings.max_atoms)
     if dim is not None:
@@ -62,6 +62,37 @@ def choose_supercell(
         if shortest_translation(np.diag(dim_primitive) @ primitive.cell.array) <= length + 1e-6:
             return conventional, "conventional", dim
     return primitive, "primitive", dim_primitive
+
+
+def given_multiples(dim: Sequence[int], name: str, atoms: Atoms, symprec: float = 1e-3) -> Multiples:
+    """Validate multiples, and bring those of the axes of a file into the order of the conventional cell.
+
+    Parameters
+    ----------
+    dim : sequence of int
+        Along the axes of the file where its cell is the conventional one with its axes in another order
+        (``atoms.info["given_cell"]``); else along those of the conventional cell.
+    name : str
+        Of the setting, for messages.
+    atoms : ase.Atoms
+    symprec : float
+        Å.
+
+    Raises
+    ------
+    ConfigError
+    """
+    multiples = checked_multiples(dim, name)
+    x, y, z = along_standard_axes(multiples, axes_of_file(atoms, symprec))
+    return x, y, z
+
+
+def axes_of_file(atoms: Atoms, symprec: float = 1e-3) -> NDArray[np.int64] | None:
+    """Conventional axis along which each axis of the file lies, int64 (3,); None where it has no axes of its own."""
+    if "given_cell" not in atoms.info:
+        return None
+    standard = standard_cell(atoms, symprec, to_primitive=False)
+    return axes_along(np.array(atoms.info["given_cell"]) @ standard.rotation.T, standard.conventional)
 
 
 def checked_multiples(dim: Sequence[int], name: str) -> Multiples:

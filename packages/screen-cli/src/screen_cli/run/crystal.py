@@ -16,10 +16,10 @@ from screen_cli.crystal.metadata import source_columns
 from screen_cli.crystal.structure import Structure
 from screen_cli.engines.messages import stage_begins
 from screen_cli.errors import ConfigError, PluginError, StoreError
-from screen_cli.run.born import find_born
 from screen_cli.run.force_field import RegisteredForceField
 from screen_cli.run.memory import keep_freed_memory, release_freed_memory
 from screen_cli.run.pipeline import stages_for
+from screen_cli.sources.born_files import find_born
 from screen_cli.stages.stage import AnyRecord, Inputs, Stage
 from screen_cli.store.keys import content_key
 from screen_cli.store.records import StoredRecord

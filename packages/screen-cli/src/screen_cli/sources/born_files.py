@@ -1,9 +1,9 @@
 """The BORN file of a crystal: which one it is, in which frame, and whether it can be this crystal's at all.
 
-``NAME.BORN`` belongs to the crystal whose source calls it NAME (a file ``NAME.vasp``, an id) and stands in the Cartesian
-frame and order of atoms of what the source gave. ``FORMULA.BORN`` serves every crystal of that formula, so it needs a
-frame: the cell of its calculation beside it (``FORMULA.vasp``), or tensors that are the same in every frame. A CIF has
-no Cartesian frame, so the same holds for ``NAME.BORN`` of ``NAME.cif``.
+``NAME.BORN`` belongs to the crystal whose source calls it NAME (a file ``NAME.vasp``, an id) and stands in the
+Cartesian frame and order of atoms of what the source gave. ``FORMULA.BORN`` serves every crystal of that
+formula, so it needs a frame: the cell of its calculation beside it (``FORMULA.vasp``), or tensors that are the same in
+every frame. A CIF has no Cartesian frame, so the same holds for ``NAME.BORN`` of ``NAME.cif``.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def _without_frame(listed: BornTensors, structure: Structure) -> BornTensors:
     ordered = [symbol for symbol in re.findall(r"[A-Z][a-z]?", structure.formula) if symbol in firsts]
     if not listed.isotropic or len(firsts) != len(np.unique(orbits)):
         raise StructureError(
-            "it cannot be known in which frame and order of atoms it stands. Put the cell of its calculation beside it, "
-            "as NAME.vasp beside NAME.BORN."
+            "it cannot be known in which frame and order of atoms it stands. Put the cell of its calculation beside "
+            "it, as NAME.vasp beside NAME.BORN."
         )
     expanded = expand_born(listed, structure.atoms, [firsts[symbol] for symbol in ordered])
     charges = {symbol: float(np.trace(expanded.charges[firsts[symbol]])) for symbol in ordered}

@@ -356,6 +356,12 @@ def _element_data() -> dict[str, dict[str, Any]]:
     return tomllib.loads(package_files("screen_cli.sources").joinpath("elements.toml").read_text(encoding="utf-8"))
 
 
+def electronegativity(symbol: str) -> float | None:
+    """Pauling electronegativity of an element; None where none is tabulated."""
+    entry = _element_data().get(symbol)
+    return None if entry is None else float(entry["chi"])
+
+
 @cache
 def _element_arrays() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Electronegativity (n_numbers,) and oxidation states (n_numbers, n_states), NaN where there is none."""

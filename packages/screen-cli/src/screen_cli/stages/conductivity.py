@@ -29,6 +29,7 @@ from screen_cli.store.record import Json, TypedRecord, array, column, column_nam
 if TYPE_CHECKING:
     from phono3py import Phono3py
 
+    from screen_cli.crystal.born import BornTensors
     from screen_cli.plugins.protocols import ConductivityArrays, ConductivitySolver
 
 logger = logging.getLogger(__name__)
@@ -205,7 +206,7 @@ def compute_conductivity(
     settings: ConductivitySettings,
     solver: ConductivitySolver,
     *,
-    born: str | None = None,
+    born: BornTensors | None = None,
     nac_method: str = "gonze",
 ) -> Conductivity:
     """Compute κ at every temperature.
@@ -217,7 +218,7 @@ def compute_conductivity(
         With fc3.
     settings : ConductivitySettings
     solver : ConductivitySolver
-    born : str, optional
+    born : BornTensors, optional
         Text of a BORN file.
     nac_method : {"gonze", "wang"}
 

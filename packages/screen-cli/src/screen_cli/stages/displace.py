@@ -19,8 +19,16 @@ from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
 from screen_cli.crystal.masses import has_own_masses
+from screen_cli.crystal.metadata import plain
 from screen_cli.crystal.phonopy_cells import symmetry_action
-from screen_cli.crystal.supercell import Multiples, checked_multiples, choose_supercell, shortest_translation
+from screen_cli.crystal.standard_cell import standard_cell
+from screen_cli.crystal.supercell import (
+    Multiples,
+    axes_of_file,
+    choose_supercell,
+    given_multiples,
+    shortest_translation,
+)
 from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
 from screen_cli.kinds.identity import canonical_action
 from screen_cli.kinds.patterns import pattern
@@ -116,6 +124,12 @@ class Displaced(TypedRecord):
     supercell_dim, supercell_dim_fc2 : tuple of int
         Diagonal multiples of the base cell.
     supercell_base : {"conventional", "primitive"}
+    supercell_axes : {"standard", "file"}
+        Axes that ``dim`` was given along; ``supercell_dim`` counts those of the base cell in any case.
+    unitcell_sources : ndarray, optional
+        int64 (n_atoms_unitcell,): atom of the relaxed crystal that each atom of the base cell is.
+    unitcell_rotation : ndarray, optional
+        float64 (3, 3): a vector v of the relaxed crystal is ``unitcell_rotation @ v`` here.
     supercell_length : float
         Shortest lattice translation of the supercell, Å.
     """
@@ -133,6 +147,9 @@ class Displaced(TypedRecord):
     supercell_dim: Multiples
     supercell_dim_fc2: Multiples | None = None
     supercell_base: Literal["conventional", "primitive"]
+    supercell_axes: Literal["standard", "file"] = "standard"
+    unitcell_sources: NDArray[np.int64] | None = array(np.int64, "n_atoms_unitcell", optional=True)
+    unitcell_rotation: NDArray[np.float64] | None = array(np.float64, 3, 3, optional=True)
     supercell_length: float
 
     @column
@@ -196,6 +213,9 @@ class Displace(Stage[Displaced]):
         own = settings_to_dict(settings.displace)
         if plugin.displacements != "random":  # nothing is drawn
             own = {name: value for name, value in own.items() if name not in _OF_RANDOM_SETS}
+        given = inputs.structure.given
+        if given is not None and given.cell is not None and (settings.displace.dim or settings.displace.dim_fc2):
+            counted.append(plain(given.cell.round(3)))  # the multiples count the axes of the file
         return [own, plugin.displacements, third_order, inputs.structure.id, *counted]
 
     def run(self, inputs: Inputs) -> Displaced:
@@ -207,8 +227,11 @@ class Displace(Stage[Displaced]):
         if self.only_fc2 and settings.displace.dim_fc2 and settings.displace.n_supercells_fc2 == 0:
             kind = "finite-difference"  # as the fc2 supercells beside fc3
         known = inputs.record(self.known_fc2, Displaced).supercells if self.known_fc2 else None
+        relaxed = inputs.record("relax", Relaxed).atoms
+        if "given_cell" in inputs.structure.atoms.info:
+            relaxed.info["given_cell"] = inputs.structure.atoms.info["given_cell"]
         return displace(
-            inputs.record("relax", Relaxed).atoms,
+            relaxed,
             harmonic_settings(settings.displace) if self.only_fc2 else settings.displace,
             kind=kind,
             third_order=fit.third_order and not self.only_fc2,
@@ -276,7 +299,7 @@ def displace(
     if kind not in ("random", "finite-difference"):
         raise ConfigError(f"displacements of kind '{kind}' are unknown. Known: random, finite-difference.")
     unitcell, base, dim = choose_supercell(atoms, settings, symprec=symprec)
-    dim_fc2 = _choose_fc2_multiples(settings, base, dim, kind=kind, third_order=third_order)
+    dim_fc2 = _choose_fc2_multiples(settings, base, dim, atoms, kind=kind, third_order=third_order, symprec=symprec)
     phono3py = _make_phono3py(unitcell, dim, dim_fc2)
     n_params = _count_parameters(phono3py, dim, count if third_order else None, third_order=third_order)
     chosen = _Choice(phono3py, settings, n_params, third_order, seed_text)
@@ -284,6 +307,8 @@ def displace(
         chosen.displace_randomly(displacements_fc2)
     else:
         chosen.displace_one_by_one()
+    standard = standard_cell(atoms, symprec, to_primitive=base == "primitive")
+    of_file = bool(settings.dim or settings.dim_fc2) and axes_of_file(atoms, symprec) is not None
     separate = None
     if dim_fc2 is not None:
         separate = SupercellSet.of(phono3py.phonon_supercell, _displacements(phono3py, fc2=True))
@@ -301,12 +326,22 @@ def displace(
         supercell_dim=dim,
         supercell_dim_fc2=dim_fc2,
         supercell_base=base,
+        supercell_axes="file" if of_file else "standard",
+        unitcell_sources=standard.sources,
+        unitcell_rotation=standard.rotation,
         supercell_length=shortest_translation(phono3py.supercell.cell),
     )
 
 
 def _choose_fc2_multiples(
-    settings: DisplaceSettings, base: str, dim: Multiples, *, kind: str, third_order: bool
+    settings: DisplaceSettings,
+    base: str,
+    dim: Multiples,
+    atoms: Atoms,
+    *,
+    kind: str,
+    third_order: bool,
+    symprec: float,
 ) -> Multiples | None:
     """Multiples of the separate fc2 supercell; None where fc3's serves both."""
     if settings.dim_fc2 and base == "primitive":
@@ -315,7 +350,7 @@ def _choose_fc2_multiples(
             "Give displace.dim too."
         )
     if settings.dim_fc2:
-        return checked_multiples(settings.dim_fc2, "dim_fc2")
+        return given_multiples(settings.dim_fc2, "dim_fc2", atoms, symprec)
     return dim if kind == "finite-difference" and not third_order else None
 
 

@@ -34,6 +34,8 @@ from screen_cli.store.record import Json, TypedRecord, array, column, column_nam
 if TYPE_CHECKING:
     from phonopy import Phonopy
 
+    from screen_cli.crystal.born import BornTensors
+
 _N_DIRECTIONS = 200
 _SMALL_Q = 0.002  # 1/Å without 2π: small against any zone boundary, large against rounding
 _MSD_CUTOFF_THZ = 1e-2  # modes below are imaginary, or so soft that the harmonic displacement means nothing
@@ -215,7 +217,7 @@ def compute_harmonic(
     force_constants: ForceConstants,
     settings: HarmonicSettings,
     *,
-    born: str | None = None,
+    born: BornTensors | None = None,
     nac_method: str = "gonze",
 ) -> Harmonic:
     """Compute every harmonic property of one crystal.
@@ -225,7 +227,7 @@ def compute_harmonic(
     displaced : Displaced
     force_constants : ForceConstants
     settings : HarmonicSettings
-    born : str, optional
+    born : BornTensors, optional
         Text of a BORN file.
     nac_method : {"gonze", "wang"}
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from phono3py import Phono3py
     from phono3py.interface.phono3py_yaml import Phono3pyYaml
     from phonopy import Phonopy
-    from phonopy.structure.cells import Primitive
 
+    from screen_cli.crystal.born import BornTensors
     from screen_cli.stages.force_constants import ForceConstants
 
 
@@ -24,7 +24,7 @@ def load_phono3py(
     displaced: Displaced,
     *,
     force_constants: ForceConstants | None = None,
-    born: str | None = None,
+    born: BornTensors | None = None,
     nac_method: str = "gonze",
 ) -> Phono3py:
     """Rebuild the Phono3py object that displaced supercells describe.
@@ -34,15 +34,15 @@ def load_phono3py(
     displaced : Displaced
         The dataset is set without forces.
     force_constants : ForceConstants, optional
-    born : str, optional
-        Text of a BORN file (dielectric tensor, Born charges of the independent atoms of the primitive cell).
+    born : BornTensors, optional
+        In the frame and order of the relaxed crystal.
     nac_method : {"gonze", "wang"}
         Scheme of the non-analytical correction.
 
     Raises
     ------
     StructureError
-        The force constants belong to other cells, or BORN cannot be read.
+        The force constants belong to other cells, or it is not known which atom of the crystal each of them is.
     """
     from phono3py import Phono3py
 
@@ -65,7 +65,7 @@ def load_phono3py(
             n_atoms = len(phono3py.supercell)
             phono3py.fc3 = _checked("fc3", force_constants.fc3, (n_primitive, n_atoms, n_atoms, 3, 3, 3))
     if born is not None:
-        phono3py.nac_params = parse_born(born, phono3py.primitive, nac_method)
+        phono3py.nac_params = nac_parameters(born, displaced, phono3py, nac_method)
     return phono3py
 
 
@@ -73,7 +73,7 @@ def load_phonopy(
     displaced: Displaced,
     force_constants: ForceConstants,
     *,
-    born: str | None = None,
+    born: BornTensors | None = None,
     nac_method: str = "gonze",
 ) -> Phonopy:
     """Rebuild the harmonic side: a Phonopy object of the fc2 supercell with fc2 set.
@@ -93,12 +93,14 @@ def load_phonopy(
     shape = (len(phonopy.primitive), len(phonopy.supercell), 3, 3)
     phonopy.force_constants = _checked("fc2", force_constants.fc2, shape)
     if born is not None:
-        phonopy.nac_params = parse_born(born, phonopy.primitive, nac_method)
+        phonopy.nac_params = nac_parameters(born, displaced, phonopy, nac_method)
     return phonopy
 
 
-def parse_born(text: str, primitive: Primitive, nac_method: str = "gonze") -> dict[str, Any]:
-    """Read Born charges and the dielectric tensor from the text of a BORN file.
+def nac_parameters(
+    born: BornTensors, displaced: Displaced, phonons: Phonopy | Phono3py, nac_method: str = "gonze"
+) -> dict[str, Any]:
+    """Dielectric tensor and Born charges as phonopy takes them: of its primitive cell, in its frame.
 
     Returns
     -------
@@ -108,22 +110,27 @@ def parse_born(text: str, primitive: Primitive, nac_method: str = "gonze") -> di
     Raises
     ------
     StructureError
-        The text is malformed or does not fit the primitive cell.
+        The displaced supercells do not say which atom of the crystal each of theirs is, or are of another crystal.
     """
-    from phonopy.file_IO import parse_BORN_from_strings
     from phonopy.interface.calculator import get_calculator_physical_units
 
-    try:
-        params = dict(parse_BORN_from_strings(text, primitive))
-    except Exception as error:  # phonopy raises anything from IndexError to SystemExit's kin on bad text
+    if displaced.unitcell_sources is None or displaced.unitcell_rotation is None:
         raise StructureError(
-            f"the BORN text cannot be read for {len(primitive)} atoms in the primitive cell: {error}. Expected a "
-            "header line, the dielectric tensor (9 numbers), then 9 numbers for each independent atom."
-        ) from error
-    if params.get("factor") is None:
-        params["factor"] = get_calculator_physical_units("vasp").nac_factor
-    params["method"] = nac_method
-    return params
+            "the displaced supercells do not say which atom of the crystal each of theirs is, which Born charges need. "
+            "Displace again."
+        )
+    n_atoms = len(set(displaced.unitcell_sources.tolist()))
+    if len(born.charges) != n_atoms:
+        raise StructureError(f"there are {len(born.charges)} Born charges for {n_atoms} atoms in the primitive cell.")
+    supercell = phonons.supercell
+    atoms = [supercell.u2u_map[supercell.s2u_map[atom]] for atom in phonons.primitive.p2s_map]
+    carried = born.carried(displaced.unitcell_rotation, displaced.unitcell_sources[atoms])
+    return {
+        "born": carried.charges,
+        "dielectric": carried.dielectric,
+        "factor": get_calculator_physical_units("vasp").nac_factor,
+        "method": nac_method,
+    }
 
 
 def primitive_atom_of_unitcell(phonopy: Phonopy) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
     from screen_cli.config import RunSettings
+    from screen_cli.crystal.born import BornTensors
     from screen_cli.crystal.structure import Structure
 
 AnyRecord = TypedRecord | Record
@@ -46,8 +47,8 @@ class Inputs:
         Of the stages it names in ``needs``.
     scalars : mapping of str to value
         Columns of all earlier stages.
-    born : str or None
-        Text of this crystal's BORN file.
+    born : BornTensors or None
+        Dielectric tensor and Born charges, in the frame and order of ``structure.atoms``.
     """
 
     structure: Structure
@@ -55,7 +56,7 @@ class Inputs:
     force_field: ForceField
     records: Mapping[str, AnyRecord]
     scalars: Mapping[str, Scalar | None]
-    born: str | None = None
+    born: BornTensors | None = None
 
     def record(self, stage: str, record_class: type[RecordT]) -> RecordT:
         """Return the record of an earlier stage.
@@ -72,7 +73,7 @@ class Inputs:
 
     def born_dependence(self) -> Json:
         """What a key depends on where the non-analytical correction enters."""
-        return None if self.born is None else [self.born, self.settings.nac.method]
+        return None if self.born is None else [self.born.to_json(), self.settings.nac.method]
 
 
 class Stage(ABC, Generic[RecordT]):
