@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from screen_cli.config import RunSettings, settings_from_dict
+from screen_cli.crystal.born import BornTensors
 from screen_cli.crystal.structure import Structure
 from screen_cli.plugins.records import PropertyPlugin
 from screen_cli.run.pipeline import stages_for
@@ -114,6 +116,7 @@ OTHER_STAGES = {  # these change which stages there are
     ("gate", "before_third_order"),
     ("properties", "names"),
 }
+BORN = BornTensors(2 * np.eye(3), np.zeros((2, 3, 3)))
 OF_FILES = {("nac", "born")}  # enters as the text of the crystal's file
 
 
@@ -127,7 +130,9 @@ class NamedForceField:
         return [self._settings.name, self._settings.options]
 
 
-def keys_of(tables: dict[str, dict[str, Any]], born: str | None = "text") -> tuple[dict[str, str], dict[str, Any]]:
+def keys_of(
+    tables: dict[str, dict[str, Any]], born: BornTensors | None = BORN
+) -> tuple[dict[str, str], dict[str, Any]]:
     """Keys of a crystal's records, and the stages."""
     merged = {name: {**BASE.get(name, {}), **tables.get(name, {})} for name in BASE.keys() | tables.keys()}
     run_settings = settings_from_dict(merged)

@@ -25,6 +25,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.config import RunSettings, settings_from_dict
+from screen_cli.crystal.born import BornTensors
 from screen_cli.crystal.standard_cell import standard_cell
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, PhysicsError, RecordError
@@ -32,6 +33,7 @@ from screen_cli.run.driver import resolve
 from screen_cli.run.force_field import GivenForceField, RegisteredForceField
 from screen_cli.run.in_memory import run_in_memory
 from screen_cli.run.pipeline import stages_for
+from screen_cli.sources.born_files import read_born
 from screen_cli.stages.conductivity import Conductivity
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
@@ -76,7 +78,7 @@ class CrystalResult:
     row: Mapping[str, Scalar | None]
     seconds: Mapping[str, float]
     reason: str = ""
-    born: str | None = None
+    born: BornTensors | None = None
 
     @property
     def relaxed(self) -> Relaxed:
@@ -232,7 +234,7 @@ def compute(
     mesh : sequence of int, optional
         q mesh of κ; default from ``conductivity.q_spacing``.
     born : path, optional
-        BORN file with the dielectric tensor and Born charges of the standardised primitive cell.
+        BORN file with the dielectric tensor and Born charges of the independent atoms of ``atoms``, in their frame.
     calculator_options : mapping, optional
         Keywords of a registered calculator.
     progress : bool
@@ -267,14 +269,14 @@ def compute(
         provider_id=atoms.get_chemical_formula(),
         settings=resolved.read,
     )
-    text = None if born is None else Path(born).read_text(encoding="utf-8")
+    tensors = None if born is None else read_born(Path(born), structure)
     names = [stage.name for stage in stages_for(resolved)]
     with _shown(structure.formula, names, progress) as starts:
         passage = run_in_memory(
-            structure, resolved, _force_field(atoms, calculator, resolved), born=text, starts=starts
+            structure, resolved, _force_field(atoms, calculator, resolved), born=tensors, starts=starts
         )
     row = {"formula": structure.formula, "id": structure.id, **passage.scalars}
-    return CrystalResult(structure, resolved, passage.records, row, passage.seconds, passage.reason, text)
+    return CrystalResult(structure, resolved, passage.records, row, passage.seconds, passage.reason, tensors)
 
 
 def _without_constraints(atoms: Atoms) -> Atoms:

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.crystal.born import BornTensors
 from screen_cli.stages.conductivity import Conductivity
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
@@ -32,7 +33,7 @@ def write_phono3py_files(
     force_constants: ForceConstants,
     conductivity: Conductivity | None = None,
     *,
-    born: str | None = None,
+    born: BornTensors | None = None,
     nac_method: str = "gonze",
 ) -> list[Path]:
     """Write ``phono3py_params.yaml`` (cells, displacements, forces, Born charges), ``fc2.hdf5``, ``fc3.hdf5`` and κ.
@@ -47,8 +48,8 @@ def write_phono3py_files(
         Made where it is missing.
     displaced, forces, force_constants, conductivity
         Records of those stages.
-    born : str, optional
-        Text of a BORN file.
+    born : BornTensors, optional
+        In the frame and order of the crystal.
     nac_method : {"gonze", "wang"}
 
     Returns

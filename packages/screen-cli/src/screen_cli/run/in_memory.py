@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from screen_cli.config import RunSettings
+from screen_cli.crystal.born import BornTensors
 from screen_cli.crystal.metadata import source_columns
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import PluginError
@@ -43,7 +44,7 @@ def run_in_memory(
     settings: RunSettings,
     force_field: ForceField,
     *,
-    born: str | None = None,
+    born: BornTensors | None = None,
     starts: Callable[[str], None] = lambda stage: None,
 ) -> Passage:
     """Take one crystal through the stages.
@@ -54,8 +55,8 @@ def run_in_memory(
     settings : RunSettings
         Resolved (:func:`screen_cli.run.driver.resolve`).
     force_field : ForceField
-    born : str, optional
-        Text of a BORN file.
+    born : BornTensors, optional
+        In the frame and order of the crystal.
     starts : callable
         Told the name of each stage before it runs.
 

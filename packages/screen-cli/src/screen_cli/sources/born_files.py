@@ -53,6 +53,24 @@ def find_born(folder: str, structure: Structure) -> BornTensors | None:
     if found is None:
         return None
     path, in_given_frame = found
+    return read_born(path, structure, in_given_frame=in_given_frame)
+
+
+def read_born(path: Path, structure: Structure, *, in_given_frame: bool = True) -> BornTensors:
+    """Read the BORN file of a crystal and carry it over.
+
+    Parameters
+    ----------
+    path : Path
+    structure : Structure
+    in_given_frame : bool
+        Whether the tensors stand in the frame and order of atoms that the source gave, unless a cell lies beside them.
+
+    Raises
+    ------
+    StructureError
+        It cannot be read, belongs to another crystal, or its frame cannot be known.
+    """
     try:
         listed = parse_born(decode(read_bytes(path, _LIMITS.max_bytes)))
         cell = next((path.with_name(path.stem + ending) for ending in _CELL_ENDINGS if _beside(path, ending)), None)

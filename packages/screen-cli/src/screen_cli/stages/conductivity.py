@@ -219,7 +219,7 @@ def compute_conductivity(
     settings : ConductivitySettings
     solver : ConductivitySolver
     born : BornTensors, optional
-        Text of a BORN file.
+        In the frame and order of the relaxed crystal.
     nac_method : {"gonze", "wang"}
 
     Raises

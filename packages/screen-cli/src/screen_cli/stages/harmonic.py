@@ -228,7 +228,7 @@ def compute_harmonic(
     force_constants : ForceConstants
     settings : HarmonicSettings
     born : BornTensors, optional
-        Text of a BORN file.
+        In the frame and order of the relaxed crystal.
     nac_method : {"gonze", "wang"}
 
     Raises
