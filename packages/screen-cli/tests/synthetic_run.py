@@ -17,6 +17,7 @@ from ase.data import chemical_symbols
 from ase.spacegroup import crystal
 
 from screen_cli.config import settings_from_dict
+from screen_cli.stages.relax import Relaxed
 from screen_cli.store.record import Record
 from screen_cli.store.records import RecordStore
 from screen_cli.store.run_directory import RunDirectory
@@ -165,9 +166,7 @@ def _write_crystal(
         "gate_audited": False,
     }
     records: dict[str, Callable[[], Record]] = {
-        "relax": lambda: Record(
-            {}, {"cell": atoms.cell.array.copy(), "positions": atoms.positions.copy(), "numbers": atoms.numbers}
-        ),
+        "relax": lambda: _relaxed(atoms, row["space_group"]),
         "harmonic": lambda: _harmonic(atoms, max_msd, lowest, random),
     }
     state, stage, reason = "done", "", ""
@@ -197,6 +196,26 @@ def _write_crystal(
     keys = dict.fromkeys(records, "00") if store else {}
     times = dict.fromkeys(records, (1.0, 900))
     index.update(identity, state, stage=stage, reason=reason, scalars=scalars, keys=keys, stage_times=times)
+
+
+def _relaxed(atoms: Atoms, space_group: int) -> Record:
+    """Record of a relaxation that changed nothing."""
+    a, b, c = (float(length) for length in atoms.cell.lengths())
+    return Relaxed(
+        cell=atoms.cell.array.copy(),
+        positions=atoms.positions.copy(),
+        numbers=atoms.numbers.astype(np.int64),
+        volume=float(atoms.cell.volume),
+        volume_change=0.0,
+        space_group=space_group,
+        n_relax_steps=0,
+        relax_converged=True,
+        fell_back_to_symmetric=False,
+        fmax_final=0.0,
+        a=a,
+        b=b,
+        c=c,
+    ).to_storage()
 
 
 def _harmonic(atoms: Atoms, max_msd: float, lowest: float, random: np.random.Generator) -> Record:

@@ -28,7 +28,7 @@ def command(
     Example: screen-cli show demo-run -f "max_msd > 0.02" -S kappa_total_w_mk -n 20
     """
     from screen_cli.errors import FilterError, unknown_name
-    from screen_cli.report.tables.columns import full_names, in_short_names, short_name, temperatures_of
+    from screen_cli.report.tables.columns import full_names, in_short_names, quantity_of, short_name, temperatures_of
     from screen_cli.report.tables.terminal import MAIN_COLUMNS, columns_named, print_table
     from screen_cli.store.run_directory import RunDirectory
 
@@ -38,8 +38,11 @@ def command(
     try:
         known = [name for name in index.columns if name != "keys"]
         if columns == "?":
-            headings = full_names(known, temperatures)
-            click.echo("\n".join(name if name == full else f"{name}  ({full})" for name, full in headings.items()))
+            for name in known:
+                quantity = quantity_of(name)
+                full = quantity.full_name(temperatures)
+                shown = name if name == full else f"{name} ({full})"
+                click.echo(f"{shown}: {quantity.meaning}" if quantity.meaning else shown)
             return
         rows = list(index.rows(in_short_names(where), short_name(sort), descending, limit))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.errors import StructureError
+from screen_cli.errors import RecordError, StructureError
 from screen_cli.report.descriptors import descriptor_of, read_descriptors
 from screen_cli.report.page import details
 from screen_cli.report.page.packing import pack
@@ -159,7 +160,8 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
         if record is None:
             continue
         if stage == "relax":
-            atoms = Relaxed.from_storage(record).atoms
+            with contextlib.suppress(RecordError):  # of another version: the crystal as its source gave it is shown
+                atoms = Relaxed.from_storage(record).atoms
         if stage == "harmonic":
             view["bands"] = details.band_view(record)
         if stage == "conductivity":

@@ -24,7 +24,7 @@ from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
 from screen_cli.report.gate import PAPER_STEPS
 from screen_cli.report.material import Material
 from screen_cli.report.page.packing import pack, round_to_digits, significant
-from screen_cli.report.tables.columns import full_names, temperatures_of
+from screen_cli.report.tables.columns import full_names, quantity_of, temperatures_of
 from screen_cli.report.tables.terminal import MAIN_COLUMNS
 from screen_cli.store.run_directory import RunDirectory
 
@@ -134,7 +134,7 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
                 "title": _two_lines(usual[name].heading(temperatures)) if name in usual else full[name],
                 "full": full[name],
                 "format": form,
-                "hint": hints.get(name, name),
+                "hint": hints.get(name) or quantity_of(name).meaning or name,
                 "shown": name in filled and (name in usual or name in hints),
             }
         )

@@ -7,9 +7,12 @@ for.
 
 from __future__ import annotations
 
+import functools
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -30,11 +33,14 @@ class Quantity:
         As it stands in a name: ``w_mk``, ``angstrom2``; empty where the name says it or there is none.
     stage : {"harmonic", "conductivity", ""}
         Whose temperature it is at; empty where it depends on none.
+    meaning : str
+        In words; empty for columns that are not known.
     """
 
     stem: str
     unit: str = ""
     stage: Stage = ""
+    meaning: str = ""
 
     def full_name(self, temperatures: Mapping[str, float]) -> str:
         """Name with temperature, where it is known, and unit."""
@@ -42,41 +48,27 @@ class Quantity:
         return "_".join(part for part in (self.stem, "" if kelvin is None else f"{kelvin:g}k", self.unit) if part)
 
 
-_QUANTITIES = {
-    "a": Quantity("a", "angstrom"),
-    "b": Quantity("b", "angstrom"),
-    "c": Quantity("c", "angstrom"),
-    "volume": Quantity("volume", "angstrom3"),
-    "supercell_length": Quantity("supercell_length", "angstrom"),
-    "distance": Quantity("displacement", "angstrom"),
-    "energy_ev_per_atom": Quantity("energy", "ev_per_atom"),
-    "fmax_final": Quantity("fmax_final", "ev_angstrom"),
-    "force_rms": Quantity("force_rms", "ev_angstrom"),
-    "residual_force_max": Quantity("residual_force_max", "ev_angstrom"),
-    "force_deviation_max": Quantity("force_deviation_max", "ev_angstrom"),
-    "cv_j_mol_k": Quantity("cv", "j_mol_k", "harmonic"),
-    "cv_j_mol_k_atom": Quantity("cv_per_atom", "j_mol_k", "harmonic"),
-    "max_msd": Quantity("max_msd", "angstrom2", "harmonic"),
-    "rattler_ratio": Quantity("rattler_ratio", "", "harmonic"),
-    "rattler_element": Quantity("rattler_element", "", "harmonic"),
-    "p3": Quantity("p3", "ps_rad"),
-    "gamma_mean": Quantity("gamma_mean_300k"),
-    "gamma_mean_strain": Quantity("gamma_mean_300k_strain"),
-    "seconds": Quantity("time", "s"),
-}
+@functools.cache
+def known_quantities() -> dict[str, Quantity]:
+    """Columns of the stages and of the built-in properties, by short name (``columns.toml``)."""
+    text = files("screen_cli.report.tables").joinpath("columns.toml").read_text(encoding="utf-8")
+    return {
+        name: Quantity(entry.get("stem", name), entry.get("unit", ""), entry.get("temperature", ""), entry["meaning"])
+        for name, entry in tomllib.loads(text).items()
+    }
+
+
 _KAPPA = re.compile(r"(kappa_[a-z_]+?)(_[0-9.]+k)?_w_mk")
-_EXPANSION = re.compile(r"(?:qha_)?alpha_(?:linear|a|b|c)_300k(?:_strain)?")
 
 
 def quantity_of(name: str) -> Quantity:
     """What a column measures; a name that is not known stands for itself."""
-    if name in _QUANTITIES:
-        return _QUANTITIES[name]
+    known = known_quantities()
+    if name in known:
+        return known[name]
     kappa = _KAPPA.fullmatch(name)
     if kappa:
         return Quantity(kappa[1], "w_mk", "conductivity")
-    if _EXPANSION.fullmatch(name):
-        return Quantity(name, "per_k")
     return Quantity(name)
 
 
@@ -103,15 +95,24 @@ def short_name(name: str) -> str:
     kappa = _KAPPA.fullmatch(name)
     if kappa:
         return f"{kappa[1]}_w_mk"
-    for short, quantity in _QUANTITIES.items():
+    for short, quantity in known_quantities().items():
         kelvin = r"(?:_[0-9.]+k)?" if quantity.stage else ""
         unit = f"_{quantity.unit}" if quantity.unit else ""
         if re.fullmatch(f"{re.escape(quantity.stem)}{kelvin}{unit}", name):
             return short
-    bare = name.removesuffix("_per_k")
-    return bare if _EXPANSION.fullmatch(bare) else name
+    return name
 
 
 def in_short_names(expression: str) -> str:
     """Write an expression with short names, so that one copied from the heading of a table works."""
     return re.sub(r"[A-Za-z_][A-Za-z0-9_.]*", lambda word: short_name(word[0]), expression)
+
+
+def reference_table() -> str:
+    """Markdown table of every known column: name, heading at 300 K, meaning."""
+    lines = ["| name in filters and JSON | heading in CSV and Parquet | meaning |", "|---|---|---|"]
+    at_room = {"harmonic": 300.0, "conductivity": 300.0}
+    for name, quantity in known_quantities().items():
+        heading = quantity.full_name(at_room)
+        lines.append(f"| `{name}` | {'' if heading == name else f'`{heading}`'} | {quantity.meaning} |")
+    return "\n".join(lines) + "\n"
