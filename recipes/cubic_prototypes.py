@@ -292,8 +292,9 @@ def label(arguments: argparse.Namespace) -> None:
             continue
         for symbol in set(atoms.get_chemical_symbols()):
             ensure_element_energy(symbol, calculator, elements)
-        chosen_by_models = committee is not None and not is_unseen(identity)
-        deviation = disagreement(atoms, committee, elements, rng) if chosen_by_models else np.inf
+        deviation = np.inf
+        if committee is not None and not is_unseen(identity):
+            deviation = disagreement(atoms, committee, elements, rng)
         if deviation < arguments.deviation or (arguments.committee_relaxes and np.isinf(deviation)):
             continue
         if arguments.committee_relaxes:

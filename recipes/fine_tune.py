@@ -51,11 +51,12 @@ from al_committee.labels.identity import structure_key
 from al_committee.labels.obtain import label_through_cache
 from al_committee.labels.outcome import LabelOutcome, LabelRequest
 from screen_cli.calculators.registered import calculator_identity, make_calculator
-from screen_cli.config import DisplaceSettings, parse_options
+from screen_cli.config import DisplaceSettings
 from screen_cli.crystal.phonopy_cells import phonopy_cell
 from screen_cli.crystal.structure import Structure
 from screen_cli.crystal.supercell import choose_supercell
 from screen_cli.physics.random_displacements import random_displacements
+from screen_cli.settings_file import parse_options
 from screen_cli.sources.files import iterate_files
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.bundled_weights import bundled_models

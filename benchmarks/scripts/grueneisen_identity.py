@@ -37,8 +37,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.tersoff import Tersoff, TersoffParameters
 from screen_cli.calculators.registered import make_calculator
+from screen_cli.physics.elasticity.gruneisen import ModeGruneisen
 from screen_cli.properties.expansion.gruneisen import (
-    ModeGruneisen,
     gruneisen_from_derivatives,
     gruneisen_from_fc3,
     gruneisen_from_strains,

@@ -8,6 +8,37 @@ stored linewidths.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phon_wigner.conductivity.crossover import Crossover as Crossover
+    from phon_wigner.conductivity.crossover import crossover as crossover
+    from phon_wigner.conductivity.glass import BroadeningScan as BroadeningScan
+    from phon_wigner.conductivity.glass import scan_crystal as scan_crystal
+    from phon_wigner.conductivity.metrics import Comparison as Comparison
+    from phon_wigner.conductivity.metrics import ModeConductivity as ModeConductivity
+    from phon_wigner.conductivity.metrics import compare as compare
+    from phon_wigner.conductivity.metrics import read_reference as read_reference
+    from phon_wigner.conductivity.postprocess import AnalysisSettings as AnalysisSettings
+    from phon_wigner.conductivity.postprocess import analyze as analyze
+    from phon_wigner.conductivity.result import WignerResult as WignerResult
+    from phon_wigner.conductivity.spectra import Spectra as Spectra
+    from phon_wigner.errors import WignerError as WignerError
+    from phon_wigner.files.crystal_files import CrystalFiles as CrystalFiles
+    from phon_wigner.files.crystal_files import load_crystal as load_crystal
+    from phon_wigner.files.exports import write_spectra as write_spectra
+    from phon_wigner.files.exports import write_tables as write_tables
+    from phon_wigner.files.kappa_file import read_kappa_file as read_kappa_file
+    from phon_wigner.files.shengbte import read_shengbte as read_shengbte
+    from phon_wigner.phonons.assembly import crystal_from_phono3py as crystal_from_phono3py
+    from phon_wigner.phonons.assembly import crystal_from_phonopy as crystal_from_phonopy
+    from phon_wigner.phonons.conventions import CONVENTIONS as CONVENTIONS
+    from phon_wigner.phonons.harmonic import HarmonicCrystal as HarmonicCrystal
+    from phon_wigner.phonons.isotope import add_isotopes as add_isotopes
+    from phon_wigner.phonons.isotope import isotope_linewidths as isotope_linewidths
+    from phon_wigner.phonons.linewidths import Linewidths as Linewidths
+    from phon_wigner.screening_solver import WignerArrays as WignerArrays
+    from phon_wigner.screening_solver import WignerSolver as WignerSolver
 
 __version__ = "0.1.0"
 
