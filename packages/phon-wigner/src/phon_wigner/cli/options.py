@@ -17,6 +17,17 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What sub-commands are added to."""
 
 
+PROGRAMS = {
+    name: "--dftb+" if name == "dftbp" else f"--{name}"
+    for name in (
+        *("abacus", "abinit", "aims", "castep", "cp2k", "crystal", "dftbp", "elk", "exciting", "fleur", "lammps"),
+        *("octopus", "pwmat", "qe", "qlm", "siesta", "turbomole", "vasp", "wien2k"),
+    )
+}
+"""phonopy's name of each program and its option; written out, because importing phonopy takes longer than "
+"``--help``."""
+
+
 def number(*, at_least: float = -math.inf, above: float = -math.inf) -> Callable[[str], float]:
     """Return a reader of finite numbers within bounds, for argparse."""
 
@@ -88,18 +99,15 @@ def add_crystal_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_programs(parser: argparse.ArgumentParser) -> None:
     """Add phonopy's option of every program: --qe, --abinit, ..."""
-    from phonopy.interface.calculator import add_arguments_of_calculators, calculator_info
-
     group = parser.add_argument_group(
         "program", "format and units of --cell, FORCE_CONSTANTS and BORN (default: VASP, or what the YAML says)"
-    )
-    add_arguments_of_calculators(group, calculator_info)
+    ).add_mutually_exclusive_group()
+    for name, option in PROGRAMS.items():
+        group.add_argument(option, dest="calculator", action="store_const", const=name)
 
 
 def crystal_from_arguments(arguments: argparse.Namespace) -> HarmonicCrystal:
     """Load the harmonic crystal that the options describe."""
-    from phonopy.interface.calculator import get_interface_mode
-
     from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
 
     axes: str | list[float] | None = arguments.pa[0] if len(arguments.pa) == 1 else [_fraction(x) for x in arguments.pa]
@@ -117,7 +125,7 @@ def crystal_from_arguments(arguments: argparse.Namespace) -> HarmonicCrystal:
             nac_method=arguments.nac_method,
             nonac=arguments.nonac,
             symprec=arguments.symprec,
-            calculator=get_interface_mode(vars(arguments)),
+            calculator=arguments.calculator,
         )
     )
 
