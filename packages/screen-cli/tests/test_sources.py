@@ -14,11 +14,12 @@ import spglib
 from ase.build import bulk
 from ase.data import atomic_numbers, chemical_symbols
 from ase.db import connect
+from ase.formula import Formula
 from ase.io import write
 from ase.spacegroup import crystal
 
 from screen_cli.crystal.metadata import SOURCE_COLUMNS
-from screen_cli.crystal.prototypes import build, guess_lattice_constant, prototypes
+from screen_cli.crystal.prototypes import build, element_sites, guess_lattice_constant, prototypes
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.crystal.wyckoff import interchangeable
 from screen_cli.errors import ConfigError, UnknownNameError
@@ -303,6 +304,47 @@ def test_entries_become_structures_or_reasons():
     assert (good.formula, good.space_group) == ("NaCl", 225)
     assert good.id == Structure.from_atoms(NACL, provider="x", provider_id="y").id
     assert isinstance(bad, RejectedStructure)
+
+
+@pytest.mark.parametrize(
+    ("entry", "formula"),
+    [
+        ({"elements": {"A": "Au", "B": "Cu"}}, "AuCu3"),
+        ({"elements": {"B": "Au", "A": "Cu"}}, "CuAu3"),
+        ({"elements": ["Au", "Cu"], "formula": "Cu3Au"}, "AuCu3"),
+        ({"elements": ["Cu", "Cu"]}, "Cu"),
+    ],
+)
+def test_sites_of_a_prototype_are_named_or_the_formula_is_checked(entry, formula):
+    (found,) = iterate_prototypes([{"prototype": "cu3au", "a": 3.75, **entry}])
+    assert found.atoms.symbols.formula.count() == Formula(formula).count()
+    assert found.metadata["sites"].endswith("3c")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"elements": ["Cu", "Au"]}, "is CuAu3; in another order it is another compound.*A: 1a .1 atoms., B: 3c"),
+        ({"elements": ["Cu", "Au"], "formula": "Cu3Au"}, "is CuAu3, formula says Cu3Au"),
+        ({"elements": ["Cu", "Au"], "formula": "Q!"}, "is no formula"),
+        ({"elements": {"A": "Cu", "C": "Au"}}, "names the sites .'A', 'C'."),
+        ({"elements": "CuAu"}, "expected chemical symbols"),
+        ({"elements": [1, 2]}, "expected chemical symbols"),
+        ({"prototype": "cu4au", "elements": ["Cu", "Au"]}, "Did you mean 'cu3au'"),
+    ],
+)
+def test_an_uncertain_order_is_refused_before_anything_is_built(entry, words):
+    good = {"prototype": "rocksalt", "elements": ["Na", "Cl"], "a": 5.64}
+    source = iterate_prototypes([good, {"prototype": "cu3au", "a": 3.75, **entry}])
+    with pytest.raises((ConfigError, UnknownNameError), match=words):
+        next(source)
+
+
+@pytest.mark.parametrize("name", prototypes())
+def test_sites_of_elements_count_the_atoms_that_are_built(name):
+    placeholders = ["H", "He", "Li", "Be"][: prototypes()[name]["elements"]]
+    atoms = build(name, placeholders, 10.0)
+    assert [site.n_atoms for site in element_sites(name)] == [atoms.symbols.count(symbol) for symbol in placeholders]
 
 
 def test_demo_set():

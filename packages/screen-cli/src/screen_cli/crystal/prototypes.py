@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -66,6 +66,38 @@ def build(name: str, elements: Sequence[str], a: float, **parameters: float) -> 
         setting=2 if entry["space_group"] == 227 else 1,
         cellpar=[a, a, a, 90, 90, 90],
     )
+
+
+class ElementSites(NamedTuple):
+    """The sites that one element of a prototype takes.
+
+    Parameters
+    ----------
+    letter : str
+        ``"A"``, ``"B"``, ... in the order of the prototype's elements.
+    wyckoff : str
+        Multiplicities and Wyckoff letters, e.g. ``"1a"`` or ``"4b 4d"``.
+    n_atoms : int
+        In the conventional cell.
+    """
+
+    letter: str
+    wyckoff: str
+    n_atoms: int
+
+
+@cache
+def element_sites(name: str) -> tuple[ElementSites, ...]:
+    """List the sites of each element of a prototype, in the order in which :func:`build` takes the elements."""
+    entry = prototypes()[name]
+    words = entry["wyckoff"].split()
+    species = entry.get("species", range(len(words)))
+    found = []
+    for index in range(entry["elements"]):
+        own = [word for word, owner in zip(words, species, strict=True) if owner == index]
+        count = sum(int(word[:-1]) for word in own)
+        found.append(ElementSites(chr(ord("A") + index), " ".join(own), count))
+    return tuple(found)
 
 
 def guess_lattice_constant(name: str, elements: Sequence[str], **parameters: float) -> float:

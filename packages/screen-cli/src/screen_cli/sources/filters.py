@@ -213,12 +213,12 @@ def _row(crystal: Structure) -> dict[str, Any]:
     """Names and values that an expression may use."""
     scalars = {key: value for key, value in crystal.metadata.items() if isinstance(value, (int, float, str, bool))}
     return {
+        **scalars,  # a name of ours counts more than the source's
         "formula": crystal.formula,
         "space_group": crystal.space_group,
         "n_atoms": len(crystal.atoms),
         "provider": crystal.provider,
         "provider_id": crystal.provider_id,
-        **scalars,
         "prototype": crystal.prototype,
     }
 

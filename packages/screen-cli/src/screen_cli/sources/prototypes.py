@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from ase.data import atomic_numbers
+from ase.formula import Formula
+
 from screen_cli.config import ReadSettings
-from screen_cli.crystal.prototypes import build, guess_lattice_constant, prototypes
+from screen_cli.crystal.prototypes import build, element_sites, guess_lattice_constant, prototypes
 from screen_cli.crystal.structure import RejectedStructure, Structure
-from screen_cli.errors import ConfigError, StructureError
+from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.sources.decoration import decorate, decorated_structure, decoration_from_options
+from screen_cli.sources.readers.text import printable
 
 
 def iterate_prototypes(
@@ -24,8 +28,8 @@ def iterate_prototypes(
     Parameters
     ----------
     entries : sequence of mappings
-        ``{prototype = "rocksalt", elements = ["Na", "Cl"], a = 5.64}``, with free parameters and any metadata;
-        without ``a`` the lattice constant is guessed from radii.
+        ``{prototype = "rocksalt", elements = ["Na", "Cl"], a = 5.64}``, with free parameters and any metadata (see
+        :func:`assign_elements` for the order); without ``a`` the lattice constant is guessed from radii.
     settings : ReadSettings, optional
     **decoration
         ``elements``, ``prototypes``, ``rule``, ``limit``, ``shares``, ``seed`` and ``min_difference`` of
@@ -47,17 +51,15 @@ def _from_entries(
     entries: Sequence[Mapping[str, Any]], settings: ReadSettings
 ) -> Iterator[Structure | RejectedStructure]:
     """Build the crystals that are written out one by one."""
-    for number, entry in enumerate(entries):
-        missing = {"prototype", "elements"} - entry.keys()
-        if missing:
-            raise ConfigError(f"source 'prototypes': entry {number} lacks {sorted(missing)}.")
-        name = f"{entry['prototype']}-{''.join(entry['elements'])}"
+    assigned = [assign_elements(number, entry) for number, entry in enumerate(entries)]  # all, before anything runs
+    for entry, elements in zip(entries, assigned, strict=True):
+        name = f"{entry['prototype']}-{''.join(elements)}"
         free = prototypes().get(entry["prototype"], {}).get("parameters", {})
         parameters = {key: float(entry[key]) for key in free if key in entry}
-        metadata = dict(entry)
+        metadata = {**entry, "elements": elements, "sites": _sites_text(entry["prototype"], elements)}
         try:
-            a = entry.get("a") or guess_lattice_constant(entry["prototype"], entry["elements"], **parameters)
-            atoms = build(entry["prototype"], entry["elements"], float(a), **parameters)
+            a = entry.get("a") or guess_lattice_constant(entry["prototype"], elements, **parameters)
+            atoms = build(entry["prototype"], elements, float(a), **parameters)
             structure = Structure.from_atoms(
                 atoms, provider="prototypes", provider_id=name, metadata=metadata, settings=settings
             )
@@ -65,6 +67,84 @@ def _from_entries(
             yield RejectedStructure("prototypes", name, str(error))
             continue
         yield structure
+
+
+def assign_elements(number: int, entry: Mapping[str, Any]) -> list[str]:
+    """Tell which element takes which sites of an entry's prototype.
+
+    Parameters
+    ----------
+    number : int
+        Of the entry, for messages.
+    entry : mapping
+        ``elements`` names the sites (``{ A = "Au", B = "Cu" }``), or lists the elements in the order of the
+        prototype's sites. Where that order decides the compound (Cu₃Au or Au₃Cu), a list needs ``formula`` too.
+
+    Raises
+    ------
+    ConfigError
+        Sites or elements that do not fit, an order that is not certain, or another formula than is built.
+    """
+    where = f"source 'prototypes': entry {number}"
+    missing = {"prototype", "elements"} - entry.keys()
+    if missing:
+        raise ConfigError(f"{where} lacks {sorted(missing)}.")
+    name, given = entry["prototype"], entry["elements"]
+    if name not in prototypes():
+        raise unknown_name("prototype", str(name), prototypes())
+    sites = element_sites(name)
+    shown = ", ".join(f"{site.letter}: {site.wyckoff} ({site.n_atoms} atoms)" for site in sites)
+    if isinstance(given, Mapping):
+        letters = [site.letter for site in sites]
+        if sorted(given) != letters:
+            raise ConfigError(f"{where}: elements names the sites {sorted(given)}, {name} has {shown}.")
+        given = [given[letter] for letter in letters]
+    if isinstance(given, str) or not all(isinstance(symbol, str) for symbol in given):
+        raise ConfigError(f"{where}: elements is {given!r}, expected chemical symbols; {name} has {shown}.")
+    elements = list(given)
+    fits = len(elements) == len(sites) and all(symbol in atomic_numbers for symbol in elements)
+    if not fits:
+        return elements  # refused by the builder, with its own sentence
+    built = _composition(elements, [site.n_atoms for site in sites])
+    if "formula" in entry:
+        _check_formula(where, name, str(entry["formula"]), built, shown)
+    elif not isinstance(entry["elements"], Mapping) and _order_decides(elements, [site.n_atoms for site in sites]):
+        named = ", ".join(f"{site.letter} = '{symbol}'" for site, symbol in zip(sites, elements, strict=True))
+        raise ConfigError(
+            f"{where}: {name} with elements {elements} is {built}; in another order it is another compound. Name the "
+            f"sites, elements = {{ {named} }}, or add formula = '{built}' ({shown})."
+        )
+    return elements
+
+
+def _order_decides(elements: Sequence[str], counts: Sequence[int]) -> bool:
+    """Whether two different elements take different numbers of sites."""
+    pairs = list(zip(elements, counts, strict=True))
+    return any(a[0] != b[0] and a[1] != b[1] for a in pairs for b in pairs)
+
+
+def _composition(elements: Sequence[str], counts: Sequence[int]) -> Formula:
+    """Reduced formula of elements on sites."""
+    return Formula("".join(f"{symbol}{count}" for symbol, count in zip(elements, counts, strict=True))).reduce()[0]
+
+
+def _check_formula(where: str, name: str, text: str, built: Formula, shown: str) -> None:
+    """Compare the formula of an entry with what is built."""
+    try:
+        wanted = Formula(text).reduce()[0]
+    except ValueError as error:
+        raise ConfigError(f"{where}: '{printable(text)}' is no formula.") from error
+    if wanted.count() != built.count():
+        raise ConfigError(
+            f"{where}: {name} with these elements is {built}, formula says {wanted}. Put them in the order of the "
+            f"sites ({shown})."
+        )
+
+
+def _sites_text(name: str, elements: Sequence[str]) -> str:
+    """Which element takes which sites, for the table."""
+    pairs = zip(element_sites(name), elements, strict=False)
+    return ", ".join(f"{element} {site.wyckoff}" for site, element in pairs)
 
 
 def iterate_demo(settings: ReadSettings | None = None) -> Iterator[Structure | RejectedStructure]:
