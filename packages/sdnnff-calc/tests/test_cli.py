@@ -174,8 +174,8 @@ def test_fine_tuning_finds_the_weights_in_the_wheel_by_name(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("command", "tables", "message"),
     [
-        ("train", MODEL, "a table [finetune], but train starts from fresh weights"),
-        ("finetune", MODEL, "a table [model], but fine-tuning takes the architecture"),
+        ("train", MODEL, "there is a table [finetune], but train starts from fresh weights"),
+        ("finetune", MODEL, "there is a table [model], but fine-tuning takes the architecture"),
         ("finetune", "[training]\ndirect_epochs = 5\n", "direct_epochs is 5: fine-tuning has no direct stage"),
         ("finetune", '[training]\ndtype = "float64"\n', "the model to fine-tune is 'float32'"),
     ],
@@ -223,15 +223,15 @@ def test_mistakes_end_with_a_sentence_and_code_2(project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[model]\ncutof = 5.0\n", "unknown setting 'cutof' in [model]. Did you mean 'cutoff'?"),
-        ("[modell]\n", "unknown table [modell]"),
-        ('[model]\nkind = "sdnf"\n', "Did you mean 'sdnnff'?"),
-        ('[model]\ncutoff = "6"\n', "[model] cutoff is '6' (str), expected float."),
-        ("[training]\nepochs = 0\n", "epochs is 0, expected at least 1."),
+        ("[model]\ncutof = 5.0\n", "line 2: unknown key 'model.cutof'. Did you mean 'cutoff'?"),
+        ("[modell]\n", "line 1: unknown key 'modell'. Did you mean 'model'?"),
+        ('[model]\nkind = "sdnf"\n', "line 2: unknown model kind 'sdnf'. Did you mean 'sdnnff'?"),
+        ('[model]\ncutoff = "6"\n', "line 2: model.cutoff is '6', expected a valid number."),
+        ("[training]\nepochs = 0\n", "line 2: training.epochs is 0, expected at least 1."),
         ('[model]\nkind = "sdnnff"\nsigma = 0.5\n', "above half the spacing, 0.600 Å"),
-        ("[training]\ndevice = 3\n", "expected str"),
+        ("[training]\ndevice = 3\n", "training.device is 3, expected a valid string."),
         ("[model\n", "not valid TOML"),
-        ("training = 3\n", "training is 3, expected a table [training]."),
+        ("training = 3\n", "line 1: 'training' must be a table, got 3."),
     ],
 )
 def test_wrong_settings_are_explained(text: str, message: str, tmp_path: Path) -> None:

@@ -13,15 +13,17 @@ from sdnnff_calc.calculator import SDNNFF
 from sdnnff_calc.committee import Committee, load_committee
 from sdnnff_calc.config import (
     DataConfig,
+    EquivariantConfig,
+    GridConfig,
     ModelConfig,
     RunConfig,
     TrainingConfig,
     model_config_from_dict,
-    record_from_dict,
 )
 from sdnnff_calc.data.stores import Stores, store_of
 from sdnnff_calc.data.structures import DataReport
 from sdnnff_calc.errors import ConfigError
+from sdnnff_calc.settings_file import make_settings
 from sdnnff_calc.training.runs import train_committee
 
 __all__ = ["Trainer"]
@@ -48,10 +50,10 @@ class Trainer:
     def __init__(
         self, model: ModelConfig | dict[str, Any] | None = None, device: str = "auto", **training: Any
     ) -> None:
-        if not isinstance(model, ModelConfig | dict | None):
+        if not isinstance(model, EquivariantConfig | GridConfig | dict | None):
             raise ConfigError(f"model is {model!r}, expected a table of settings, such as {{'kind': 'sdnnff'}}.")
         self.model = model_config_from_dict(model or {}) if isinstance(model, dict | None) else model
-        self.training = record_from_dict(TrainingConfig, {**training, "device": str(device)}, "training")
+        self.training = make_settings(TrainingConfig, {**training, "device": str(device)}, "training")
 
     def train(
         self,
