@@ -52,7 +52,8 @@ from sdnnff_calc.data.structures import DataReport, iterate_structures
 from sdnnff_calc.training.evaluation import evaluate_forces
 from sdnnff_calc.training.runs import new_model, train_member
 from sdnnff_calc.data.stores import Stores, store_of
-from sdnnff_calc.training.fit import Fit
+from sdnnff_calc.training.epoch import FitData
+from sdnnff_calc.training.fit import Fit, Stage
 
 GRID_EPOCHS = 2
 REFIT_ATOMS = 1000
@@ -180,7 +181,8 @@ def fit(
             return SDNNFF(train_member(run, stores, Path(folder), 0), device="cpu")
         model = new_model(config, stores.train, "float32", 0, False)
         FREEZE[variant.freeze](model)
-        model = Fit(model, stores.train, stores.validation, training, Path(folder), stage="conservative").run()
+        data = FitData(stores.train, stores.validation)
+        model = Fit(model, data, training, Stage("conservative", Path(folder))).run()
         return SDNNFF(model, device="cpu")
 
 

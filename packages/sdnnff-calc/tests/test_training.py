@@ -32,8 +32,9 @@ from sdnnff_calc.models.heads import Prediction, Statistics, evaluate
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.training import fit, runs
 from sdnnff_calc.training.adaptation import add_adapters, merge_adapters
+from sdnnff_calc.training.epoch import FitData, validation_errors
 from sdnnff_calc.training.evaluation import evaluate_forces
-from sdnnff_calc.training.fit import Fit, validation_errors
+from sdnnff_calc.training.fit import Fit, Stage
 from sdnnff_calc.training.losses import (
     force_constant_files,
     force_constant_loss,
@@ -155,7 +156,7 @@ def test_the_force_constant_loss_alone_teaches_fc2(
         return float(loss.detach()) ** 0.5
 
     before = error()
-    Fit(model, stores.train, stores.validation, config.training, tmp_path, stage="fc2").run()
+    Fit(model, FitData(stores.train, stores.validation), config.training, Stage("fc2", tmp_path)).run()
     assert error() < 0.5 * before
 
 
@@ -283,7 +284,7 @@ def test_resume_after_a_kill_is_exact(name: str, optimiser: str, emt_copper: lis
     def fit(folder: Path) -> Fit:
         config = run_config(folder, name, checkpoint_minutes=0.0, optimiser=optimiser).training
         model = new_model(SMALL_CONFIGS[name], stores.train, "float32", 3, False)
-        return Fit(model, stores.train, stores.validation, config, folder, stage="test")
+        return Fit(model, FitData(stores.train, stores.validation), config, Stage("test", folder))
 
     def kill_at(step: int) -> Any:
         def on_step(done: int) -> None:
@@ -747,7 +748,7 @@ def test_a_resume_point_of_an_earlier_version_is_refused(
 ) -> None:
     config = run_config(tmp_path, epochs=1)
     with monkeypatch.context() as earlier:
-        earlier.setattr(fit, "_RESUME_VERSION", 1)
+        earlier.setattr(fit, "RESUME_VERSION", 1)
         train_committee(config, stores_of(emt_copper))
     with pytest.raises(TrainingError, match="holds a training with other settings or data"):
         train_committee(config, stores_of(emt_copper))

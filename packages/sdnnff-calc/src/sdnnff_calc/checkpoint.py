@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdnnff_calc.atomic_file import write_atomically
 from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.config import ModelConfig, model_config_from_dict
 from sdnnff_calc.errors import (
@@ -44,7 +44,6 @@ __all__ = [
     "bundled_models",
     "load_model",
     "save_model",
-    "write_atomically",
 ]
 
 FORMAT_VERSION = 2
@@ -153,17 +152,6 @@ def _digest(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, content: object) -> None:
-    """Write with ``torch.save`` to a temporary file, flush it to the disk, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
-
-
 def _header(model: Model) -> dict[str, Any]:
     """Give what, beside the weights, decides the results."""
     statistics = model.statistics
@@ -212,7 +200,7 @@ def save_model(model: Model, path: str | Path) -> Path:
         "weights": weights,
         "checksum": model.checksum,
     }
-    write_atomically(path, content)
+    write_atomically(path, lambda stream: torch.save(content, stream))
     return path
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdnnff_calc.atomic_file import write_atomically
 from sdnnff_calc.errors import MissingExtraError
 
 __all__ = ["EpochRecord", "plot_learning_curve", "write_log"]
@@ -51,13 +53,11 @@ class EpochRecord:
 
 def write_log(records: list[EpochRecord], path: Path) -> None:
     """Write all records as CSV."""
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([f.name for f in dataclasses.fields(EpochRecord)])
-        for record in records:
-            writer.writerow(dataclasses.astuple(record))
-    temporary.replace(path)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow([f.name for f in dataclasses.fields(EpochRecord)])
+    writer.writerows(dataclasses.astuple(record) for record in records)
+    write_atomically(path, lambda stream: stream.write(table.getvalue().encode()))
 
 
 def plot_learning_curve(records: list[EpochRecord], path: Path) -> None:

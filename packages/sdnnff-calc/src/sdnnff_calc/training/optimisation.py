@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from sdnnff_calc.config import TrainingConfig
 from sdnnff_calc.errors import MissingExtraError
+from sdnnff_calc.models.network import Network
 
-__all__ = ["AveragedWeights", "Muon", "learning_rate", "make_optimiser"]
+__all__ = ["Muon", "average_weights", "learning_rate", "make_optimiser"]
 
 
 def make_optimiser(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW | Muon:
@@ -127,44 +129,27 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     return config.learning_rate * warm * (config.final_rate + (1.0 - config.final_rate) * cosine)
 
 
-class AveragedWeights:
-    """An exponential moving average of the trained weights.
+def average_weights(network: Network, decay: float) -> AveragedModel:
+    """Make an exponential moving average of the weights of a network.
 
     Early on the average is shorter, (1 + step)/(10 + step), so that it does not remember the start.
 
     Parameters
     ----------
-    network
-        Whose trainable parameters are averaged.
-    decay
+    network : Network
+        Copied as it is: the average begins there.
+    decay : float
         Of the average.
+
+    Returns
+    -------
+    torch.optim.swa_utils.AveragedModel
+        ``update_parameters(network)`` after each step; ``module`` is the averaged network.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.values = {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad}
-        self._kept: dict[str, Tensor] = {}
+    def follow(averaged: Tensor, current: Tensor, step: Tensor | int) -> Tensor:
+        return averaged.lerp(current, 1.0 - min(decay, (1.0 + int(step)) / (10.0 + int(step))))
 
-    def update(self, network: nn.Module, step: int) -> None:
-        """Move the average towards the current weights."""
-        decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        parameters = dict(network.named_parameters())
-        with torch.no_grad():
-            for name, value in self.values.items():
-                value.lerp_(parameters[name], 1.0 - decay)
-
-    def swap_in(self, network: nn.Module) -> None:
-        """Put the averages into the network, keeping the trained weights aside."""
-        parameters = dict(network.named_parameters())
-        self._kept = {n: parameters[n].detach().clone() for n in self.values}
-        with torch.no_grad():
-            for name, value in self.values.items():
-                parameters[name].copy_(value)
-
-    def swap_out(self, network: nn.Module) -> None:
-        """Put the trained weights back."""
-        parameters = dict(network.named_parameters())
-        with torch.no_grad():
-            for name, value in self._kept.items():
-                parameters[name].copy_(value)
-        self._kept = {}
+    average = AveragedModel(network, avg_fn=follow)
+    average.n_averaged.fill_(1)  # not 0, at which it would forget the start at once
+    return average

@@ -28,7 +28,8 @@ from sdnnff_calc.models.heads import Statistics
 from sdnnff_calc.models.network import Network
 from sdnnff_calc.models.trained_labels import TrainedLabels
 from sdnnff_calc.training.adaptation import add_adapters, add_elements, freeze_all_but_readout, merge_adapters
-from sdnnff_calc.training.fit import Fit, Progress
+from sdnnff_calc.training.epoch import FitData
+from sdnnff_calc.training.fit import Fit, Progress, Stage
 from sdnnff_calc.training.log import EpochRecord, plot_learning_curve
 from sdnnff_calc.training.readout_refit import refit_readout
 from sdnnff_calc.training.workdirs import held
@@ -127,21 +128,16 @@ def train_member(
                 atomic_energies=model.statistics.atomic_energies or earlier.statistics.atomic_energies,
                 closest_pairs=merge_closest(earlier.statistics.closest_pairs, model.statistics.closest_pairs),
             )
+        data = FitData(stores.train, stores.validation)
         if len(stages) == 2:
             direct = dataclasses.replace(model_config, head="direct")
             first = new_model(direct, stores.train, training.dtype, seed, False)
             if warm_start is not None:
                 _copy_weights(model.network, first.network)
-            fit = Fit(
-                first, stores.train, stores.validation, training, workdir,
-                stage="direct", epochs=training.direct_epochs, progress=progress, origin=origin,
-            )  # fmt: skip
+            fit = Fit(first, data, training, Stage("direct", workdir, training.direct_epochs, origin), progress)
             _copy_weights(fit.run().network, model.network)
             records += fit.state.records
-        fit = Fit(
-            model, stores.train, stores.validation, training, workdir,
-            stage=model_config.head, progress=progress, origin=origin,
-        )  # fmt: skip
+        fit = Fit(model, data, training, Stage(model_config.head, workdir, origin=origin), progress)
         trained = fit.run()
         records += fit.state.records
         _refit(trained, stores, training)
@@ -357,10 +353,8 @@ def finetune(
         if training.energy_weight > 0.0 and model.config.head == "conservative":
             model.network.to(choose_device(training.device))
             replay = follow_zero(model, stores.train, replay, same_zero=settings.same_zero)
-        fit = Fit(
-            model, stores.train, stores.validation, training, workdir, stage="finetune", progress=progress,
-            replay=replay, replay_fraction=settings.replay_fraction, origin=origin,
-        )  # fmt: skip
+        data = FitData(stores.train, stores.validation, replay, settings.replay_fraction)
+        fit = Fit(model, data, training, Stage("finetune", workdir, origin=origin), progress)
         trained = fit.run()
         merge_adapters(trained.network)
         if replay is not None:  # without earlier data to hold on to, the refit would forget all but the new ones

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sdnnff_calc import __version__
-from sdnnff_calc.errors import ConfigError, SdnnffError
+from sdnnff_calc.cli.boundary import guarded
+from sdnnff_calc.errors import ConfigError
 
 __all__ = ["build_parser", "main"]
 
@@ -28,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sdnnff-calc {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every epoch")
+    parser.add_argument("--debug", action="store_true", help="show the trace of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     for name, text in (("train", "train a model or a committee"), ("finetune", "adapt a model to new data")):
@@ -40,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
             train.add_argument("--members", type=int, help="overrides [training] n_members")
         train.add_argument("--device", help="overrides [training] device")
 
-    model_help = "checkpoint or training folder; 'default' is the model of the wheel"
+    model_help = "checkpoint or training folder; 'default' is the bundled weights"
     evaluate = commands.add_parser("evaluate", help="force errors against labels")
     evaluate.add_argument("model", help=model_help)
     evaluate.add_argument("data", nargs="+", help="labelled structures")
@@ -60,11 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
     embed.add_argument("--device", default="auto")
     for command in commands.choices.values():  # after the command as well; unset there, it leaves the first alone
         command.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log every epoch")
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the trace of an error"
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 on success, 2 on a mistake in the input, 130 on Ctrl-C."""
+    """Run the command; 0 on success, 2 on a mistake in the input, 70 on a fault of this program, 130 on Ctrl-C."""
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(
         level=logging.INFO if arguments.verbose else logging.WARNING, stream=sys.stderr, format="%(message)s"
@@ -76,20 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "info": _info,
         "embed": _embed,
     }
-    try:
-        handlers[arguments.command](arguments)
-    except SdnnffError as error:
-        print(f"sdnnff: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that cannot be written
-        print(f"sdnnff: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        resumes = arguments.command in ("train", "finetune")
-        hint = "; the same command goes on from the last resume point" if resumes else ""
-        print(f"sdnnff: interrupted{hint}.", file=sys.stderr)
-        return 130
-    return 0
+    return guarded(handlers[arguments.command], arguments, argv)
 
 
 @contextmanager
@@ -193,8 +185,8 @@ def _info(arguments: argparse.Namespace) -> None:
 
     from ase.data import chemical_symbols
 
-    from sdnnff_calc.card import card_lines
     from sdnnff_calc.checkpoint import UNITS, load_model
+    from sdnnff_calc.cli.card import card_lines
 
     model = load_model(arguments.model)
     facts = {
@@ -227,6 +219,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     """Write one vector per structure."""
     import numpy as np
 
+    from sdnnff_calc.atomic_file import write_atomically
     from sdnnff_calc.calculator import SDNNFF
     from sdnnff_calc.data.structures import iterate_structures
     from sdnnff_calc.training.evaluation import embed
@@ -237,13 +230,9 @@ def _embed(arguments: argparse.Namespace) -> None:
     structures = list(iterate_structures(arguments.structures))
     vectors = embed(SDNNFF(arguments.model, device=arguments.device), structures)
     if output:
-        np.save(output, vectors)
+        write_atomically(output, lambda stream: np.save(stream, vectors))
         print(output)
         return
     for atoms, vector in zip(structures, vectors, strict=True):
         name = atoms.info.get("origin", atoms.get_chemical_formula())
         print(",".join([str(name), *(f"{x:.6g}" for x in vector)]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
