@@ -57,6 +57,32 @@ def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
             yield from read_frames(path)
 
 
+def _check_counts(path: Path) -> None:
+    """Refuse an XYZ file that promises more atoms than it holds; ASE would look for them for ever.
+
+    Raises
+    ------
+    DataError
+        Naming the frame.
+    """
+    try:
+        with open_text(path) as lines:
+            frame = 0
+            while line := lines.readline():
+                if not line.strip():
+                    break  # ASE stops here, too
+                promised = int(line)
+                lines.readline()
+                found = sum(1 for _ in itertools.islice(lines, promised))
+                if found < promised or promised < 0:
+                    raise DataError(f"{path}, frame {frame}: {promised} atoms are promised, {found} are there.")
+                frame += 1
+    except DataError:
+        raise
+    except DAMAGED as error:
+        raise DataError(f"{path} is no XYZ file ({type(error).__name__}: {error}).") from error
+
+
 def _read_database(path: Path) -> Iterator[Atoms]:
     """Read every row of an ASE database; a damaged file is a DataError."""
     last = 0
