@@ -1,83 +1,91 @@
-"""Displaced supercells and forces from phonopy and phono3py YAML files, whatever calculator's units they are in."""
+"""Displaced supercells and forces from phonopy and phono3py YAML files, whatever calculator's units they are in.
+
+The YAML is parsed by a safe loader, which runs no code; phonopy's and phono3py's own readers then take the data, and
+their own table gives the units.
+"""
 
 from __future__ import annotations
 
 import logging
-import lzma
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.units import Bohr, Hartree, Rydberg
+from numpy.typing import NDArray
 
-from sdnnff_calc.data.dft_outputs import OPENERS
+from sdnnff_calc.data.compressed import DAMAGED, open_text
 from sdnnff_calc.errors import DataError, MissingExtraError, nearest_hint
 
-__all__ = ["Units", "read_phonon_yaml", "units_of"]
+if TYPE_CHECKING:
+    from phonopy.structure.atoms import PhonopyAtoms
+
+__all__ = ["Units", "load_yaml", "read_phonon_yaml", "units_of"]
 
 _log = logging.getLogger(__name__)
 
-_SETS = ("dataset", "displacement_pairs", "phonon_dataset", "displacements", "phonon_displacements")
-"""Keys of the sets of displacements, in the order in which they are read."""
-_KNOWN = (*_SETS, "displacement_pair_info")
-
-_LENGTHS = {"angstrom": 1.0, "au": Bohr}
-_ENERGIES = {"eV": 1.0, "Ry": Rydberg, "mRy": 1e-3 * Rydberg, "hartree": Hartree}
-_FORCES = {"eV/angstrom": 1.0, **{f"{name}/au": value / Bohr for name, value in _ENERGIES.items()}}
-_OF_CALCULATOR = {
-    **dict.fromkeys(("qe", "qlm"), ("au", "Ry/au")),
-    "wien2k": ("au", "mRy/au"),
-    **dict.fromkeys(("abinit", "siesta", "abacus"), ("au", "eV/angstrom")),
-    **dict.fromkeys(("elk", "exciting", "dftbp", "turbomole", "fleur", "octopus"), ("au", "hartree/au")),
-    "cp2k": ("angstrom", "hartree/au"),
-}
-"""Units of length and force where they are not Å and eV/Å, as listed in phonopy.physical_units."""
+_FC3, _FC2 = ("displacement_pairs", "dataset", "displacements"), ("phonon_dataset", "phonon_displacements")
+"""Keys of the sets of displacements."""
+_KNOWN = (*_FC3, *_FC2, "displacement_pair_info")
+_NO_PHONOPY = "phonopy and phono3py files are read by these packages: pip install 'sdnnff-calc[phonopy]'."
 
 
-@dataclass(frozen=True)
-class Units:
-    """What the numbers of a file are multiplied by.
+class Units(Protocol):
+    """What the numbers of a file are multiplied by to be in Å, eV/Å and eV, as phonopy tabulates it."""
 
-    Attributes
-    ----------
-    length, force, energy
-        Å, eV/Å and eV per unit of the file.
-    """
-
-    length: float
-    force: float
-    energy: float
+    distance_to_A: float
+    force_to_eVperA: float
+    energy_to_eV: float
 
 
-def units_of(content: dict[str, Any], path: Path) -> Units:
-    """Find the units of a file: its block ``physical_unit``, else those of the calculator it names, else Å and eV.
+def units_of(calculator: str | None, where: Path) -> Units:
+    """Look up the units of a calculator in phonopy's table; None: those of VASP, Å and eV.
 
     Raises
     ------
     DataError
-        For a unit that is not known.
+        For a calculator that phonopy does not know.
+    MissingExtraError
+        Without phonopy.
     """
-    header = content.get("phono3py") or content.get("phonopy") or {}
-    calculator = header.get("calculator") if isinstance(header, dict) else None
-    length, force = _OF_CALCULATOR.get(str(calculator).lower(), ("angstrom", "eV/angstrom"))
-    stated = content.get("physical_unit") or {}
-    length, force = str(stated.get("length", length)), str(stated.get("force", force))
-    for name, table in ((length, _LENGTHS), (force, _FORCES)):
-        if name not in table:
-            raise DataError(f"{path}: unit '{name}' in physical_unit is not known. {nearest_hint(name, table)}")
-    energy = "Ry" if force.startswith("mRy") else force.split("/")[0]
-    return Units(_LENGTHS[length], _FORCES[force], _ENERGIES[energy])
+    try:
+        from phonopy.interface.calculator import calculator_info
+        from phonopy.physical_units import get_calculator_physical_units
+    except ImportError as error:
+        raise MissingExtraError(_NO_PHONOPY) from error
+    name = None if calculator is None else str(calculator).lower()
+    if name is not None and name not in calculator_info:
+        raise DataError(f"{where}: phonopy knows no calculator '{calculator}'. {nearest_hint(name, calculator_info)}")
+    units: Units = get_calculator_physical_units(name)
+    return units
+
+
+@dataclass(frozen=True)
+class _Displaced:
+    """A displaced supercell in the units of the file; ``forces`` is None where it was not calculated."""
+
+    displacements: NDArray[np.float64]
+    forces: NDArray[np.float64] | None
+    energy: float | None
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Displaced supercells of one cell; None stands for pairs beyond phono3py's cutoff, never calculated."""
+
+    key: str
+    cell: PhonopyAtoms | None
+    supercells: Sequence[_Displaced | None]
 
 
 def read_phonon_yaml(path: Path) -> Iterator[Atoms]:
     """Read the displaced supercells and forces of a phonopy or phono3py YAML file.
 
-    One after another: the random displacements of fc3 or phonopy, the single displacements and pairs of fc3, the
-    random displacements of fc2, the single displacements of phonopy or fc2.
+    One after another: the displacements of fc3 or phonopy (single ones before pairs), then those of fc2.
 
     Yields
     ------
@@ -90,28 +98,33 @@ def read_phonon_yaml(path: Path) -> Iterator[Atoms]:
     DataError
         For broken content and for a set in a layout that is not known; the message names file and supercell.
     """
-    content = _load_yaml(path)
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not a phonopy or phono3py YAML file.")
-    units = units_of(content, path)
+    content = load_yaml(path)
     for key in content:
         if ("displacement" in str(key) or str(key).endswith("dataset")) and key not in _KNOWN:
             _log.warning("%s: '%s' is not a known set of displacements and is not read", path, key)
+    units, sets = _parse(content, path)
     count = 0
-    for key, block, cell in _sets(content):
-        if cell is None:
+    for found in sets:
+        if found.cell is None:
             raise DataError(f"{path} has displacements but no supercell; save it with the supercell included.")
-        ideal = _ideal_supercell(cell, path, units)
-        supercells = _parse_set(block, len(ideal), _cutoff(content), f"{path}, {key}")
-        bare = sum(displaced is not None and displaced.forces is None for displaced in supercells)
+        if found.cell.has_weighted_species:
+            raise DataError(f"{path}: its supercell has sites shared by elements, which no force field here can take.")
+        ideal = Atoms(
+            numbers=found.cell.numbers,
+            scaled_positions=found.cell.scaled_positions,
+            cell=units.distance_to_A * found.cell.cell,
+            pbc=True,
+        )
+        bare = sum(displaced is not None and displaced.forces is None for displaced in found.supercells)
         if bare:
             _log.warning(
-                "%s, %s: left out %d of %d displaced supercells, which have no forces", path, key, bare, len(supercells)
-            )
-        for number, displaced in enumerate(supercells, start=1):
+                "%s, %s: left out %d of %d displaced supercells, which have no forces",
+                path, found.key, bare, len(found.supercells),
+            )  # fmt: skip
+        for number, displaced in enumerate(found.supercells, start=1):
             if displaced is None or displaced.forces is None:
                 continue
-            atoms = _label(ideal, displaced, f"{path}, {key}, supercell {number}", units)
+            atoms = _label(ideal, displaced, f"{path}, {found.key}, supercell {number}", units)
             atoms.info["origin"] = f"{path}@{count}"
             count += 1
             yield atoms
@@ -119,154 +132,166 @@ def read_phonon_yaml(path: Path) -> Iterator[Atoms]:
         raise DataError(f"{path} holds no displacement–force set. Save it with forces included.")
 
 
-def _load_yaml(path: Path) -> Any:
-    """Parse YAML, compressed or not, with the C parser when there is one."""
+def load_yaml(path: Path) -> dict[str, object]:
+    """Parse a YAML file, compressed or not, with the safe loader, in C where there is one.
+
+    Raises
+    ------
+    DataError
+        For anything but plain data in a table.
+    MissingExtraError
+        Without PyYAML.
+    """
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingExtraError("reading phonopy YAML needs PyYAML: pip install 'sdnnff-calc[phonopy]'.") from error
+        raise MissingExtraError(_NO_PHONOPY) from error
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    opener = OPENERS.get(path.suffix, open)
     try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=loader)
-    except (yaml.YAMLError, OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        with open_text(path) as stream:
+            content = yaml.load(stream, Loader=loader)
+    except yaml.constructor.ConstructorError as error:
+        raise DataError(f"{path} holds a tag that is not plain data, and is not read ({error}).") from error
+    except (yaml.YAMLError, RecursionError, *DAMAGED) as error:
         raise DataError(f"{path} cannot be read as YAML ({error}).") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is not a phonopy or phono3py YAML file.")
+    return content
 
 
-@dataclass(frozen=True)
-class _Displaced:
-    """A displaced supercell in the units of the file; ``forces`` is None where it was not calculated."""
-
-    displacements: Any
-    forces: Any
-    energy: float | None
-
-
-def _sets(content: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Find the sets of displacements: key, content and the supercell that they displace, None if not in the file."""
-    fc3_cell = content.get("supercell")
-    fc2_cell = content.get("phonon_supercell") or (None if "phonon_supercell_matrix" in content else fc3_cell)
-    for key in _SETS:
-        block = content.get(key)
-        if not block:
-            continue
-        of_fc2 = key.startswith("phonon_")
-        if key.endswith("displacements") and isinstance(block, list):
-            if isinstance(block[0], dict):  # phono3py before 2.2 wrote fc2 under the key of phonopy
-                of_fc2 = of_fc2 or not {"phonon_displacements", "phonon_dataset"} & content.keys()
-            else:  # phonopy before 2.24 wrote random displacements here
-                prefix = key.removesuffix("displacements")
-                rest = {name: content.get(prefix + name) for name in ("forces", "supercell_energies")}
-                block = {"displacements": block, **rest}
-        yield key, block, fc2_cell if of_fc2 else fc3_cell
-
-
-def _cutoff(content: dict[str, Any]) -> float | None:
-    """Distance from which phono3py left pairs out, in the unit of the file; None: all pairs are in."""
-    cutoff = (content.get("displacement_pair_info") or {}).get("cutoff_pair_distance")
-    return None if cutoff is None else float(cutoff)
-
-
-def _ideal_supercell(cell: Any, path: Path, units: Units) -> Atoms:
-    """Build the supercell before displacement."""
+def _parse(content: dict[str, object], path: Path) -> tuple[Units, list[_Set]]:
+    """Let phonopy's or phono3py's reader parse a file; give its units and its sets of displacements."""
     try:
-        points = cell["points"]
-        if any("mixture" in point or "weight" in point for point in points):
-            raise DataError(f"{path}: its supercell has sites shared by elements, which no force field here can take.")
-        return Atoms(
-            symbols=[point["symbol"] for point in points],
-            scaled_positions=[point["coordinates"] for point in points],
-            cell=units.length * np.array(cell["lattice"], dtype=float),
-            pbc=True,
-        )
-    except DataError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: its supercell cannot be read ({type(error).__name__}: {error}).") from error
-
-
-def _parse_set(block: Any, n_atoms: int, cutoff: float | None, where: str) -> list[_Displaced | None]:
-    """Read a set in any of the layouts of phonopy and phono3py, in their order of supercells; None: left out."""
+        from phonopy.interface.phonopy_yaml import PhonopyYamlLoader
+    except ImportError as error:
+        raise MissingExtraError(_NO_PHONOPY) from error
+    of_phono3py = "phono3py" in content or any(key in content for key in ("displacement_pairs", *_FC2))
+    content = _in_todays_layout(content)
+    keys = "/".join(key for key in (*_FC3, *_FC2) if content.get(key))
     try:
-        if isinstance(block, dict):
-            return _all_atoms_displaced(block, where)
-        return _one_or_two_atoms_displaced(block, n_atoms, cutoff)
-    except DataError:
-        raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if of_phono3py:
+                from phono3py.interface.phono3py_yaml import Phono3pyYamlLoader
+
+                data = Phono3pyYamlLoader(content).parse().data
+            else:
+                data = PhonopyYamlLoader(content).parse().data
+        sets = []
+        if data.dataset is not None:
+            n_atoms = None if data.supercell is None else len(data.supercell)
+            sets.append(_Set(keys.split("/")[0], data.supercell, list(_displaced(data.dataset, n_atoms, content))))
+        if of_phono3py and data.phonon_dataset is not None:
+            own = "phonon_supercell_matrix" in content
+            cell = data.phonon_supercell if own else data.supercell
+            n_atoms = None if cell is None else len(cell)
+            sets.append(_Set(keys.split("/")[-1], cell, list(_displaced(data.phonon_dataset, n_atoms, {}))))
+    except ImportError as error:
+        raise MissingExtraError(_NO_PHONOPY) from error
+    except DataError as error:
+        raise DataError(f"{path}, {error}") from error
+    except Exception as error:  # the readers check little and raise many kinds
         raise DataError(
-            f"{where}: this layout of displacements and forces is not known ({type(error).__name__}: {error}). "
-            "Load the file in phonopy or phono3py and save it anew."
+            f"{path}, {keys or 'cells'}: phonopy and phono3py do not read this layout or these units "
+            f"({type(error).__name__}: {' '.join(str(error).split())}). Save it anew with the program that wrote it."
         ) from error
+    return units_of(data.calculator, path), sets
 
 
-def _all_atoms_displaced(block: dict[str, Any], where: str) -> list[_Displaced | None]:
-    """Read a type-2 set: every atom is displaced."""
-    displacements, forces = block["displacements"], block.get("forces")
-    if isinstance(displacements[0][0], dict):  # phonopy before 2.24: atom by atom
-        if "force" in displacements[0][0]:
-            forces = [[atom["force"] for atom in supercell] for supercell in displacements]
-        displacements = [[atom["displacement"] for atom in supercell] for supercell in displacements]
-    n_sets = len(displacements)
-    forces = [None] * n_sets if forces is None else forces
-    energies = block.get("supercell_energies") or [None] * n_sets
-    for name, found in (("force sets", forces), ("energies", energies)):
-        if len(found) != n_sets:
+def _in_todays_layout(content: dict[str, object]) -> dict[str, object]:
+    """Put the single displacements of fc2 where phono3py ≥ 2.2 has them; empty sets go."""
+    kept = {key: value for key, value in content.items() if value or key not in _KNOWN}
+    singles = kept.get("displacements")
+    if isinstance(singles, list) and isinstance(singles[0], dict) and "displacement_pairs" in kept:
+        if {"phonon_displacements", "phonon_dataset"} & kept.keys():
             raise DataError(
-                f"{where}: {n_sets} displaced supercells but {len(found)} {name}. Collect those of all supercells."
+                "two sets of single displacements of fc2: 'displacements' and that of the phonon supercell."
             )
-    return [_Displaced(u, f, e) for u, f, e in zip(displacements, forces, energies, strict=True)]
+        kept["phonon_displacements"] = kept.pop("displacements")
+    return kept
 
 
-def _one_or_two_atoms_displaced(entries: Any, n_atoms: int, cutoff: float | None) -> list[_Displaced | None]:
-    """Read a type-1 set: all supercells with one displaced atom, then, for fc3, all with a second one."""
-    singles: list[_Displaced | None] = []
-    pairs: list[_Displaced | None] = []
-    for entry in entries:
-        first = np.zeros((n_atoms, 3))
-        first[_index(entry, n_atoms)] = entry["displacement"]
-        singles.append(_Displaced(first, entry.get("forces"), entry.get("supercell_energy")))
-        for pair in entry.get("paired_with") or entry.get("second_atoms") or ():
-            # several displacements of the second atom in one entry: phono3py writes so without forces
-            several = "displacements" in pair
-            for displacement in pair["displacements"] if several else [pair["displacement"]]:
-                if _is_excluded(pair, cutoff):
-                    pairs.append(None)
-                    continue
-                both = first.copy()
-                both[_index(pair, n_atoms)] += displacement  # it can be the first atom once more
-                pairs.append(_Displaced(both, None if several else pair.get("forces"), pair.get("supercell_energy")))
-    return singles + pairs
+def _displaced(dataset: Mapping[str, Any], n_atoms: int | None, content: dict[str, Any]) -> Iterator[_Displaced | None]:
+    """Go through a set as phonopy's and phono3py's readers give it, in their order of supercells."""
+    if "first_atoms" not in dataset:
+        yield from _all_atoms_displaced(dataset)
+        return
+    firsts: list[dict[str, Any]] = dataset["first_atoms"]
+    if n_atoms is None:
+        yield from (_Displaced(np.zeros((0, 3)), None, None) for _ in firsts)
+        return
+    singles = []
+    for first in firsts:
+        moved = np.zeros((n_atoms, 3))
+        moved[_index(first, n_atoms)] = first["displacement"]
+        singles.append(moved)
+        yield _Displaced(moved, first.get("forces"), first.get("supercell_energy"))
+    excluded = _excluded(content)
+    for first, moved in zip(firsts, singles, strict=True):
+        for second in first.get("second_atoms", ()):
+            if excluded(second):
+                yield None
+                continue
+            both = moved.copy()
+            both[_index(second, n_atoms)] += second["displacement"]  # it can be the first atom once more
+            yield _Displaced(both, second.get("forces"), second.get("supercell_energy"))
 
 
-def _index(entry: dict[str, Any], n_atoms: int) -> int:
-    """Index from 0 of the displaced atom, which the file counts from 1."""
-    if not 1 <= entry["atom"] <= n_atoms:
-        raise ValueError(f"atom {entry['atom']} of {n_atoms} is displaced")
-    return int(entry["atom"]) - 1
+def _all_atoms_displaced(dataset: Mapping[str, Any]) -> Iterator[_Displaced]:
+    """Go through a set in which every atom is displaced."""
+    displacements: NDArray[np.float64] = dataset["displacements"]
+    n_sets = len(displacements)
+    columns: list[Iterable[Any]] = []
+    for key, name in (("forces", "force sets"), ("supercell_energies", "energies")):
+        found = dataset.get(key)
+        if found is not None and len(found) != n_sets:
+            raise DataError(
+                f"dataset: {n_sets} displaced supercells but {len(found)} {name}. Collect those of all supercells."
+            )
+        columns.append([None] * n_sets if found is None else found)
+    for u, forces, energy in zip(displacements, *columns, strict=True):
+        yield _Displaced(u, forces, energy)
 
 
-def _is_excluded(pair: dict[str, Any], cutoff: float | None) -> bool:
-    """Tell a pair beyond the cutoff, never calculated.
+def _index(entry: Mapping[str, Any], n_atoms: int) -> int:
+    """Index of the displaced atom, from 0."""
+    number = int(entry["number"])
+    if not 0 <= number < n_atoms:
+        raise DataError(f"displacements: atom {number + 1} of {n_atoms} is displaced.")
+    return number
 
-    Next to forces phono3py drops its mark ``included: false`` and writes zeros as forces.
+
+def _excluded(content: dict[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
+    """Tell pairs beyond phono3py's cutoff, never calculated.
+
+    They are marked ``included: false``, in some layouts only in the file; next to forces phono3py drops its mark and
+    writes zeros as forces.
     """
-    if pair.get("included") is False:
-        return True
-    if cutoff is None or pair.get("forces") is None or np.asarray(pair["forces"], dtype=float).any():
-        return False
-    return float(pair.get("pair_distance", np.inf)) > cutoff - 1e-6  # both are written with 8 digits
+    pairs: list[dict[str, Any]] = content.get("displacement_pairs", [])
+    marks: list[bool] = []
+    for first in pairs:
+        for second in first.get("paired_with") or first.get("second_atoms") or ():
+            marks += [second.get("included") is False] * len(second.get("displacements", "1"))
+    marked = iter(marks)
+    info: dict[str, Any] = content.get("displacement_pair_info") or {}
+    cutoff = info.get("cutoff_pair_distance")
+
+    def is_excluded(pair: Mapping[str, Any]) -> bool:
+        if next(marked, False) or pair.get("included") is False:
+            return True
+        if cutoff is None or pair.get("forces") is None or np.asarray(pair["forces"]).any():
+            return False
+        distance: float = pair.get("pair_distance", np.inf)
+        return distance > float(cutoff) - 1e-6  # both are written with 8 digits
+
+    return is_excluded
 
 
 def _label(ideal: Atoms, displaced: _Displaced, origin: str, units: Units) -> Atoms:
     """Make one labelled supercell, its shapes checked and its units converted."""
     arrays = []
     for name, values in (("displacements", displaced.displacements), ("forces", displaced.forces)):
-        try:
-            array = np.asarray(values, dtype=float)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{origin}: {name} are not an array of numbers ({error}).") from error
+        array = np.asarray(values, dtype=float)
         if array.shape != (len(ideal), 3):
             raise DataError(
                 f"{origin}: {name} have shape {array.shape}, expected {(len(ideal), 3)}. Rebuild the set "
@@ -274,9 +299,9 @@ def _label(ideal: Atoms, displaced: _Displaced, origin: str, units: Units) -> At
             )
         arrays.append(array)
     atoms = ideal.copy()
-    atoms.positions += units.length * arrays[0]
-    results: dict[str, Any] = {"forces": units.force * arrays[1]}
+    atoms.positions += units.distance_to_A * arrays[0]
+    results: dict[str, Any] = {"forces": units.force_to_eVperA * arrays[1]}
     if displaced.energy is not None:
-        results["energy"] = units.energy * float(displaced.energy)
+        results["energy"] = units.energy_to_eV * float(displaced.energy)
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

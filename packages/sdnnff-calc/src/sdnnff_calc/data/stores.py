@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from sdnnff_calc.config import DataConfig, RunConfig
-from sdnnff_calc.data.dft_outputs import output_files
+from sdnnff_calc.data.dft_outputs import find_outputs
 from sdnnff_calc.data.sample_stores import MemoryStore, SampleStore, ShardedStore, SubsetStore
 from sdnnff_calc.data.samples import Sample
 from sdnnff_calc.data.structures import DataReport, check_labels, iterate_structures, split_groups
@@ -23,7 +23,7 @@ __all__ = ["Stores", "load_replay", "load_stores", "log_report", "store_of"]
 
 _log = logging.getLogger(__name__)
 
-_READERS = 3
+_READERS = 4
 """Raised when the readers find more in the same files than before: an older cache is then built anew."""
 
 
@@ -46,14 +46,14 @@ def store_of(structures: Iterable[Atoms], cutoff: float) -> MemoryStore:
 
 
 def log_report(report: DataReport) -> None:
-    """Log what was read; as a warning when something was left out."""
-    _log.log(logging.WARNING if report.rejected else logging.INFO, "\n".join(report.lines()))
+    """Log what was read; as a warning when something was left out or not understood."""
+    _log.log(logging.WARNING if report.rejected or report.unread else logging.INFO, "\n".join(report.lines()))
 
 
 def _cache_of(names: Sequence[str], data: DataConfig, cutoff: float, dtype: str) -> Path:
     """Name the folder of a cache after all it depends on: files, their times and sizes, cutoff, checks, precision."""
     files = [Path(name) for name in names]
-    read = [p for path in files for p in (output_files(path) if path.is_dir() else [path]) if p.is_file()]
+    read = [p for path in files for p in (find_outputs(path).files if path.is_dir() else [path]) if p.is_file()]
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in read]
     text = json.dumps([_READERS, stamps, [str(p) for p in files], cutoff, data.max_force, dtype])
     return Path(data.cache) / hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,6 +6,8 @@ the source has them, energy (eV) and stress (eV/Å³, Voigt order).
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import ase.db
+import ase.io
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian
 from numpy.typing import NDArray
 
-from sdnnff_calc.data.dft_outputs import read_folder, read_frames
+from sdnnff_calc.data.compressed import DAMAGED, open_text
+from sdnnff_calc.data.dft_outputs import output_format, read_folder, read_output
 from sdnnff_calc.data.phonon_files import read_phonon_yaml
 from sdnnff_calc.errors import DataError, SdnnffError
 from sdnnff_calc.geometry.neighbours import MIN_DISTANCE, find_edges
@@ -53,8 +58,27 @@ def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
             yield from read_phonon_yaml(path)
         elif path.suffix == ".db":
             yield from _read_database(path)
+        elif output := output_format(path):
+            yield from read_output(path, output)
         else:
-            yield from read_frames(path)
+            yield from _read_frames(path)
+
+
+def _read_frames(path: Path) -> Iterator[Atoms]:
+    """Read every frame of a file that ASE knows by its name, extended XYZ above all."""
+    index = -1
+    if any(ending in path.name for ending in (".xyz", ".extxyz")):
+        _check_counts(path)
+    try:
+        for index, atoms in enumerate(ase.io.iread(path, index=":")):
+            atoms.info["origin"] = f"{path}@{index}"
+            yield atoms
+    except Exception as error:  # ASE's readers raise many kinds, and so do those of compressed files
+        raise DataError(
+            f"{path}, after frame {index}: ASE cannot read it ({type(error).__name__}: {error})."
+        ) from error
+    if index < 0:
+        raise DataError(f"{path} holds no structure.")
 
 
 def _check_counts(path: Path) -> None:
@@ -174,6 +198,8 @@ class DataReport:
         eV/Å.
     n_cached
         Accepted earlier and taken from the cache: their elements and forces are not in this report.
+    unread
+        Structures by the name of a column or key that looks like a label and is not read.
     """
 
     n_structures: int = 0
@@ -184,6 +210,7 @@ class DataReport:
     n_cached: int = 0
     n_energies: int = 0
     n_stresses: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
         """Say it in words, one line per fact."""
@@ -195,14 +222,22 @@ class DataReport:
             lines.append(f"atoms by element: {elements}")
             lines.append(f"largest force component {self.largest_force:.3f} eV/Å")
             lines.append(f"with an energy {self.n_energies}, with a stress {self.n_stresses}")
+        if self.unread:
+            names = ", ".join(f"{name} ({n})" for name, n in self.unread.most_common())
+            lines.append(f"not read as labels: {names}; those read are called energy, free_energy, forces and stress")
         if self.rejected:
             lines.append(f"{len(self.rejected)} structures left out:")
             lines += [f"  {reason}" for reason in self.rejected[:20]]
         return lines
 
 
+_LARGEST_STRESS = 10.0
+"""eV/Å³, 1600 GPa: a larger one is in another unit."""
+_LABEL_LIKE = re.compile(r"(energy|energies|force|forces|stress|virial|virials)s?$", re.IGNORECASE)
+
+
 def check_labels(structures: Iterable[Atoms], max_force: float, report: DataReport) -> Iterator[Atoms]:
-    """Pass structures with sound labels on; report the others.
+    """Pass structures with sound labels on, freed of their constraints; report the others.
 
     Parameters
     ----------
@@ -221,33 +256,82 @@ def check_labels(structures: Iterable[Atoms], max_force: float, report: DataRepo
     for index, atoms in enumerate(structures):
         origin = atoms.info.get("origin", f"structure {index}")
         results = {} if atoms.calc is None else atoms.calc.results
-        if "forces" not in results:
-            raise DataError(f"{origin} has no forces. Label it first, or name the column 'forces' in the extxyz file.")
-        forces = np.asarray(results["forces"])
-        if forces.shape != (len(atoms), 3):
-            raise DataError(f"{origin}: forces have shape {forces.shape}, expected {(len(atoms), 3)}.")
-        stress = np.asarray(results.get("stress", np.zeros(6)))
-        if stress.size not in (6, 9):
-            raise DataError(f"{origin}: the stress has shape {stress.shape}, expected (6,) or (3, 3).")
-        has_energy = "energy" in results or "free_energy" in results
-        energy = energy_label(results) if has_energy else 0.0
-        values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(energy), stress]
-        if not all(np.isfinite(v).all() for v in values):
-            report.rejected.append(f"{origin}: NaN or infinity in positions, cell, energy, forces or stress")
-            continue
-        try:
-            find_edges(atoms, 2 * MIN_DISTANCE)  # raises below MIN_DISTANCE
-        except SdnnffError as error:
-            report.rejected.append(f"{origin}: {error}")
-            continue
-        largest = float(np.abs(forces).max())
-        if largest > max_force:
-            report.rejected.append(f"{origin}: force of {largest:.1f} eV/Å, limit {max_force} (max_force)")
+        unread = _unread_labels(atoms)
+        _require_shapes(atoms, results, origin, unread)
+        if reason := _fault(atoms, results, max_force):
+            report.rejected.append(f"{origin}: {reason}")
             continue
         report.n_structures += 1
         report.n_atoms += len(atoms)
         report.element_counts.update(atoms.get_chemical_symbols())
-        report.largest_force = max(report.largest_force, largest)
-        report.n_energies += has_energy
+        report.unread.update(unread)
+        report.largest_force = max(report.largest_force, float(np.abs(results["forces"]).max()))
+        report.n_energies += "energy" in results or "free_energy" in results
         report.n_stresses += "stress" in results
-        yield atoms
+        yield _without_constraints(atoms)
+
+
+def _unread_labels(atoms: Atoms) -> list[str]:
+    """Name the columns and keys that look like labels and are not read as such."""
+    return sorted(str(key) for key in (*atoms.info, *atoms.arrays) if _LABEL_LIKE.search(str(key)))
+
+
+def _require_shapes(atoms: Atoms, results: Mapping[str, Any], origin: object, unread: Sequence[str]) -> None:
+    """Refuse structures without forces, or with labels of wrong shapes."""
+    if "forces" not in results:
+        found = f" It has {', '.join(unread)}, which is not read." if unread else ""
+        raise DataError(
+            f"{origin} has no forces.{found} Label it first, or name the column 'forces' in the extxyz file (and the "
+            "keys 'energy' and 'stress')."
+        )
+    shape = np.shape(results["forces"])
+    if shape != (len(atoms), 3):
+        raise DataError(f"{origin}: forces have shape {shape}, expected {(len(atoms), 3)}.")
+    stress = np.asarray(results.get("stress", np.zeros(6)))
+    if stress.size not in (6, 9):
+        raise DataError(f"{origin}: the stress has shape {stress.shape}, expected (6,) or (3, 3).")
+
+
+def _fault(atoms: Atoms, results: Mapping[str, Any], max_force: float) -> str:
+    """Say why labels are not to be learned from; an empty string if they are sound."""
+    forces, stress = np.asarray(results["forces"]), np.asarray(results.get("stress", np.zeros(6)), dtype=float)
+    has_energy = "energy" in results or "free_energy" in results
+    energy = energy_label(results) if has_energy else 0.0
+    values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(energy), stress]
+    if not all(np.isfinite(v).all() for v in values):
+        return "NaN or infinity in positions, cell, energy, forces or stress"
+    try:
+        find_edges(atoms, 2 * MIN_DISTANCE)  # raises below MIN_DISTANCE
+    except SdnnffError as error:
+        return str(error)
+    largest = float(np.abs(forces).max())
+    if largest > max_force:
+        return f"force of {largest:.1f} eV/Å, limit {max_force} (max_force)"
+    if np.abs(stress).max() > _LARGEST_STRESS:
+        return f"stress of {np.abs(stress).max():.3g} eV/Å³: in another unit? ASE's is eV/Å³, positive under tension"
+    if stress.size == 9 and not np.allclose(stress.reshape(3, 3), stress.reshape(3, 3).T, atol=1e-3):
+        return "the stress is not a symmetric matrix"
+    fixed = _fixed_atoms(atoms)
+    if len(fixed) and largest > 0.0 and not forces[fixed].any():
+        return (
+            f"{len(fixed)} atoms are fixed and their forces are exactly zero: a constraint has reached the label. "
+            "Label it again without"
+        )
+    return ""
+
+
+def _fixed_atoms(atoms: Atoms) -> NDArray[np.int64]:
+    """Give the atoms that the constraints hold in every direction."""
+    held = [np.asarray(c.get_indices()) for c in atoms.constraints if isinstance(c, FixAtoms)]
+    held += [np.asarray(c.get_indices()) for c in atoms.constraints if isinstance(c, FixCartesian) and np.all(c.mask)]
+    return np.unique(np.concatenate(held)).astype(np.int64) if held else np.zeros(0, dtype=np.int64)
+
+
+def _without_constraints(atoms: Atoms) -> Atoms:
+    """Give the structure free, with the same calculator."""
+    if not atoms.constraints:
+        return atoms
+    free = atoms.copy()
+    free.set_constraint()
+    free.calc = atoms.calc
+    return free

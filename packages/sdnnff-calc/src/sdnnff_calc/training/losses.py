@@ -17,7 +17,6 @@ The force-constant (Hessian) loss as used for phonons: Koker et al., arXiv:2601.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdnnff_calc.config import TrainingConfig
-from sdnnff_calc.data.phonon_files import units_of
+from sdnnff_calc.data.compressed import plain_copy
+from sdnnff_calc.data.phonon_files import load_yaml, units_of
 from sdnnff_calc.data.samples import LabelledBatch
-from sdnnff_calc.errors import DataError, MissingExtraError
+from sdnnff_calc.errors import DataError, MissingExtraError, SdnnffError
 from sdnnff_calc.geometry.environments import Environments, build_environments
 from sdnnff_calc.models.heads import Prediction, Statistics, force_constant_product
 from sdnnff_calc.models.network import Network
@@ -165,20 +165,26 @@ def read_force_constants(
             "the force-constant loss reads phonopy files: pip install 'sdnnff-calc[phonopy]'."
         ) from error
     try:
-        file = Path(path).resolve()
-        # phonopy looks for FORCE_CONSTANTS and the like where it stands: let it stand where there is none
-        with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
-            phonon = phonopy.load(file, is_compact_fc=False, log_level=0)
+        # phonopy's loader runs code that YAML names: it is given a copy in which a safe loader has found plain data.
+        # It looks for FORCE_CONSTANTS and the like where it stands: let it stand where there is none.
+        with plain_copy(Path(path), ".yaml", iter) as copy, contextlib.chdir(copy.parent):
+            load_yaml(copy)
+            phonon = phonopy.load(copy, is_compact_fc=False, log_level=0)
+    except SdnnffError as error:
+        raise DataError(f"{path}: {error}") from error
     except Exception as error:  # phonopy raises many kinds
         raise DataError(f"{path}: phonopy cannot load it ({error}).") from error
     if phonon.force_constants is None:
         raise DataError(f"{path} holds neither force constants nor forces.")
-    units = units_of({"phonopy": {"calculator": phonon.calculator}}, Path(path))
+    units = units_of(phonon.calculator, Path(path))
     cell = phonon.supercell
     atoms = Atoms(
-        numbers=cell.numbers, positions=units.length * cell.positions, cell=units.length * cell.cell, pbc=True
+        numbers=cell.numbers,
+        positions=units.distance_to_A * cell.positions,
+        cell=units.distance_to_A * cell.cell,
+        pbc=True,
     )
-    fc2 = units.force / units.length * np.asarray(phonon.force_constants)
+    fc2 = units.force_to_eVperA / units.distance_to_A * np.asarray(phonon.force_constants)
     largest = float(np.abs(fc2).max())
     if not largest > _LEAST_FORCE_CONSTANT:  # not for NaN either
         raise DataError(
