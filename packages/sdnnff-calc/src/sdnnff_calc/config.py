@@ -302,6 +302,9 @@ def _with_absolute_paths(config: RunConfig, file: SettingsFile) -> RunConfig:
     data, training, finetune = config.data, config.training, config.finetune
 
     def absolute(names: Iterable[str]) -> tuple[str, ...]:
+        names = tuple(names)
+        if odd := [name for name in names if "\0" in name]:
+            raise ConfigError(f"{file.path}: {odd[0]!r} cannot be the name of a file.")
         return tuple(str((file.path.parent / name).resolve()) for name in names)
 
     def one(name: str) -> str:

@@ -91,11 +91,11 @@ def load_stores(config: RunConfig) -> Stores:
     report = DataReport()
     train = validation = _read(data.train, config, report)
     if len(train) == 0:
-        raise DataError("no training structure is left after the checks: " + "; ".join(report.rejected[:5]))
+        raise DataError("no training structure is left after the checks: " + "; ".join(report.rejected[:5]) + ".")
     if data.validation:
         validation = _read(data.validation, config, report)
         if len(validation) == 0:
-            raise DataError("no structure of [data] validation is left: " + "; ".join(report.rejected[:5]))
+            raise DataError("no structure of [data] validation is left: " + "; ".join(report.rejected[:5]) + ".")
     else:
         by_crystal = data.split_by == "structure"
         groups = train.crystals if by_crystal else [str(index) for index in range(len(train))]
