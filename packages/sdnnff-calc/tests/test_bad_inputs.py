@@ -64,7 +64,7 @@ SETTINGS = {
     "true for a number": b"[model]\nn_layers = true\n",
     "list for a number": b"[model]\ncutoff = [6.0]\n",
     "huge integer": b"[training]\nseed = 99999999999999999999999\n",
-    "unknown table": b"[trainig]\n",
+    "unknown table": b"[trainings]\n",
     "unknown key": b"[training]\nepoch = 3\n",
     "a table that is none": b"training = 3\n",
     "kind of no model": b'[model]\nkind = ["sdnnff"]\n',
