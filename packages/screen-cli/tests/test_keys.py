@@ -52,6 +52,7 @@ MATTERS: dict[str, dict[str, tuple[Any, str]]] = {  # table: key: (another value
         "dim_fc2": ([3, 3, 3], "displace"),
         "n_supercells_fc2": (0, "displace"),
         "seed": (1, "displace"),
+        "pattern": ("crystal", "displace"),
     },
     "forces": {"max_force": (1.0, "forces"), "subtract_residual": (False, "forces")},
     "force_constants": {

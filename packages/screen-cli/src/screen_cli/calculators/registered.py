@@ -67,12 +67,12 @@ def calculator_identity(
     options = dict(options or {})
     shown = {key: _with_file_hashes(value) for key, value in options.items() if key not in ("device", "download")}
     if name.startswith(_ASE_PREFIX):
-        modules = (name.removeprefix(_ASE_PREFIX).split(".")[0],)
-        origin = ""
+        modules: tuple[str, ...] = (name.removeprefix(_ASE_PREFIX).split(".")[0],)
+        origin: list[str] = []
     else:
         plugin = (registry or installed_plugins()).get("calculators", name)
         modules = (*plugin.requires, plugin.factory.split(":")[0].split(".")[0])
-        origin = plugin.distribution
+        origin = [plugin.distribution, plugin.version]
     return {"name": name, "options": shown, "origin": origin, "versions": _versions(modules)}
 
 

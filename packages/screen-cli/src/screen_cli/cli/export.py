@@ -25,7 +25,8 @@ def command(run_dir: Path, output: Path, form: str, where: str) -> None:
     if form:
         exporter = registry.get("exporters", form)
     else:
-        by_suffix = {record.suffix: record for record in registry.records["exporters"].values()}  # type: ignore[attr-defined]
+        exporters = [registry.get("exporters", name) for name in registry.names("exporters")]
+        by_suffix = {record.suffix: record for record in exporters}
         if output.suffix not in by_suffix:
             raise UnknownNameError(
                 f"no exporter writes '{output.suffix or output.name}'. Known endings: {', '.join(sorted(by_suffix))}; "

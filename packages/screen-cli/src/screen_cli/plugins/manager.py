@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
+from typing import Literal, overload
 
 import pluggy
 
@@ -75,7 +75,29 @@ class PluginRegistry:
     broken: list[BrokenPlugin] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
 
-    def get(self, kind: str, name: str) -> Any:
+    @overload
+    def get(self, kind: Literal["calculators"], name: str) -> hookspecs.CalculatorPlugin: ...
+    @overload
+    def get(self, kind: Literal["trainers"], name: str) -> hookspecs.TrainerPlugin: ...
+    @overload
+    def get(self, kind: Literal["structure_sources"], name: str) -> hookspecs.StructureSourcePlugin: ...
+    @overload
+    def get(self, kind: Literal["force_constant_solvers"], name: str) -> hookspecs.ForceConstantSolverPlugin: ...
+    @overload
+    def get(self, kind: Literal["conductivity_solvers"], name: str) -> hookspecs.ConductivitySolverPlugin: ...
+    @overload
+    def get(self, kind: Literal["metrics"], name: str) -> hookspecs.MetricPlugin: ...
+    @overload
+    def get(self, kind: Literal["properties"], name: str) -> hookspecs.PropertyPlugin: ...
+    @overload
+    def get(self, kind: Literal["engines"], name: str) -> hookspecs.EnginePlugin: ...
+    @overload
+    def get(self, kind: Literal["exporters"], name: str) -> hookspecs.ExporterPlugin: ...
+    @overload
+    def get(self, kind: Literal["commands"], name: str) -> hookspecs.CommandPlugin: ...
+    @overload
+    def get(self, kind: str, name: str) -> PluginRecord: ...
+    def get(self, kind: str, name: str) -> PluginRecord:
         """Return the record ``name`` of ``kind``.
 
         Raises
@@ -95,6 +117,11 @@ class PluginRegistry:
     def names(self, kind: str) -> list[str]:
         """Sorted names of one kind."""
         return sorted(self.records[kind])
+
+    def best_conductivity_solver(self) -> str:
+        """Name of the solver that ``auto`` means: with coherences where one is installed, else a built-in one."""
+        solvers = [self.get("conductivity_solvers", name) for name in self.names("conductivity_solvers")]
+        return max(solvers, key=lambda solver: (solver.coherences, solver.distribution == _HOST)).name
 
     def __iter__(self) -> Iterator[tuple[str, PluginRecord]]:
         """Iterate over (kind, record)."""

@@ -8,8 +8,9 @@ phono3py. Fields are only ever added, always with a default.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from screen_cli.errors import MissingExtraError, PluginError
 
@@ -41,7 +42,7 @@ class PluginRecord:
     version: str = "1"
     distribution: str = ""
 
-    def load(self) -> Any:
+    def load(self) -> Callable[..., Any]:
         """Import and return what ``factory`` names.
 
         Raises
@@ -62,7 +63,8 @@ class PluginRecord:
             fix = f" Install it: pip install '{self.pip}'." if self.pip else ""
             raise MissingExtraError(f"'{self.name}' needs {error.name or module_name}: {error}.{fix}") from error
         try:
-            return getattr(module, attribute)
+            factory: Callable[..., Any] = getattr(module, attribute)
+            return factory
         except AttributeError as error:
             raise PluginError(f"plugin '{self.name}': module {module_name} has no '{attribute}'.") from error
 
@@ -125,7 +127,7 @@ class ForceConstantSolverPlugin(PluginRecord):
         What to cite.
     """
 
-    displacements: str = "random"
+    displacements: Literal["random", "finite-difference"] = "random"
     citation: str = ""
 
 

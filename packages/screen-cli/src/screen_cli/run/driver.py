@@ -66,9 +66,7 @@ def resolve(settings: RunSettings, registry: PluginRegistry | None = None) -> Ru
     registry = registry or installed_plugins()
     conductivity = settings.conductivity
     if conductivity.solver == "auto":
-        available = registry.names("conductivity_solvers")
-        chosen = "wigner" if "wigner" in available else "standard"
-        conductivity = dataclasses.replace(conductivity, solver=chosen)
+        conductivity = dataclasses.replace(conductivity, solver=registry.best_conductivity_solver())
     resolved = dataclasses.replace(settings, conductivity=conductivity)
     registry.get("structure_sources", settings.source.name)
     registry.get("engines", settings.engine.name)

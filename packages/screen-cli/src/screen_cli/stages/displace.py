@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -29,18 +29,13 @@ from screen_cli.crystal.supercell import (
     given_multiples,
     shortest_translation,
 )
-from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
-from screen_cli.kinds.identity import canonical_action
-from screen_cli.kinds.patterns import pattern
-from screen_cli.physics.random_displacements import random_displacements, seeded_generator
+from screen_cli.errors import ConfigError, StructureError
 from screen_cli.physics.rank_guard import (
-    check_determined,
     count_free_parameters,
-    displacements_span,
-    required_supercells,
 )
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.settings_file import settings_to_dict
+from screen_cli.solvers.displacements import MIN_PAIRS_FC2, DisplacementChoice, displacements_of
 from screen_cli.solvers.registered import make_force_constant_solver
 from screen_cli.stages.relax import Relaxed
 from screen_cli.stages.stage import Inputs, Stage, plugin_identity
@@ -51,8 +46,7 @@ if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
 
 Kind = Literal["random", "finite-difference"]
-_MIN_PAIRS_FC2 = 2
-_OF_RANDOM_SETS = ("seed", "margin", "min_pairs", "n_supercells", "n_supercells_fc2", "paired")
+_OF_RANDOM_SETS = ("seed", "pattern", "margin", "min_pairs", "n_supercells", "n_supercells_fc2", "paired")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -249,7 +243,7 @@ def harmonic_settings(settings: DisplaceSettings) -> DisplaceSettings:
         dim_fc2=[],
         n_supercells=settings.n_supercells_fc2,
         n_supercells_fc2=None,
-        min_pairs=_MIN_PAIRS_FC2,
+        min_pairs=MIN_PAIRS_FC2,
     )
 
 
@@ -302,7 +296,7 @@ def displace(
     dim_fc2 = _choose_fc2_multiples(settings, base, dim, atoms, kind=kind, third_order=third_order, symprec=symprec)
     phono3py = _make_phono3py(unitcell, dim, dim_fc2)
     n_params = _count_parameters(phono3py, dim, count if third_order else None, third_order=third_order)
-    chosen = _Choice(phono3py, settings, n_params, third_order, seed_text)
+    chosen = DisplacementChoice(phono3py, settings, n_params, third_order=third_order, seed_text=seed_text)
     if kind == "random":
         chosen.displace_randomly(displacements_fc2)
     else:
@@ -311,9 +305,9 @@ def displace(
     of_file = bool(settings.dim or settings.dim_fc2) and axes_of_file(atoms, symprec) is not None
     separate = None
     if dim_fc2 is not None:
-        separate = SupercellSet.of(phono3py.phonon_supercell, _displacements(phono3py, fc2=True))
+        separate = SupercellSet.of(phono3py.phonon_supercell, displacements_of(phono3py, fc2=True))
     return Displaced(
-        supercells=SupercellSet.of(phono3py.supercell, _displacements(phono3py, fc2=False)),
+        supercells=SupercellSet.of(phono3py.supercell, displacements_of(phono3py, fc2=False)),
         supercells_fc2=separate,
         yaml=_phono3py_yaml(phono3py),
         kind="random" if kind == "random" else "finite-difference",
@@ -388,124 +382,6 @@ def _make_phono3py(unitcell: Atoms, dim: Sequence[int], dim_fc2: Sequence[int] |
         phonon_supercell_matrix=None if dim_fc2 is None else np.diag(dim_fc2),
         log_level=0,
     )
-
-
-class _Choice:
-    """Which displacements, for one Phono3py object; what the rank guard found is left in two attributes."""
-
-    def __init__(
-        self,
-        phono3py: Phono3py,
-        settings: DisplaceSettings,
-        n_params: dict[int, int],
-        third_order: bool,
-        seed_text: str,
-    ) -> None:
-        self._phono3py = phono3py
-        self._settings = settings
-        self._fitted = dict(n_params) if third_order else {2: n_params[2]}
-        self._third_order = third_order
-        self._seed_text = seed_text
-        self.equations_ratio: float | None = None
-        self.n_params_fc2_supercell: int | None = None
-
-    def displace_one_by_one(self) -> None:
-        """Set phono3py's finite-difference displacements."""
-        if self._third_order:
-            self._phono3py.generate_displacements(distance=self._settings.distance)
-        if self._phono3py.phonon_supercell_matrix is not None:
-            self._phono3py.generate_fc2_displacements(distance=self._settings.distance)
-
-    def displace_randomly(self, known_fc2: NDArray[np.float64] | None) -> None:
-        """Set random displacements of all atoms; the rank guard chooses or checks their number."""
-        phono3py, settings = self._phono3py, self._settings
-        n_atoms = len(phono3py.supercell)
-        n_supercells = self._number(settings.n_supercells, self._fitted, n_atoms, settings.min_pairs)
-        directions = self._spanning_displacements(n_supercells)
-        self.equations_ratio = self._check(len(directions), self._fitted, n_atoms)
-        phono3py.dataset = {"displacements": directions}
-        if phono3py.phonon_supercell_matrix is None:
-            return
-        if settings.n_supercells_fc2 == 0:
-            phono3py.generate_fc2_displacements(distance=settings.distance)
-            return
-        n_atoms_fc2 = len(phono3py.phonon_supercell)
-        only_fc2 = {2: count_free_parameters(*symmetry_action(phono3py.phonon_supercell))[2]}
-        self.n_params_fc2_supercell = only_fc2[2]
-        if known_fc2 is not None and known_fc2.shape[1] == n_atoms_fc2:
-            phono3py.phonon_dataset = {"displacements": known_fc2}
-            return
-        n_fc2 = self._number(settings.n_supercells_fc2, only_fc2, n_atoms_fc2, _MIN_PAIRS_FC2)
-        phono3py.phonon_dataset = {"displacements": self._random(phono3py.phonon_supercell, n_fc2, "/fc2")}
-
-    def _number(self, given: int | None, n_params: dict[int, int], n_atoms: int, min_pairs: int) -> int:
-        """Number of supercells, as given or as the rank guard demands, even when paired."""
-        settings = self._settings
-        number = given
-        if number is None:
-            number = required_supercells(
-                n_params, n_atoms, margin=settings.margin, paired=settings.paired, min_pairs=min_pairs
-            )
-        if settings.paired and number % 2:
-            number += 1
-        self._check(number, n_params, n_atoms)
-        return number
-
-    def _check(self, number: int, n_params: dict[int, int], n_atoms: int) -> float:
-        """Refuse too few equations; return their number over that of the parameters."""
-        settings = self._settings
-        return check_determined(number, n_params, n_atoms, margin=settings.margin, paired=settings.paired)
-
-    def _random(self, supercell: PhonopyAtoms, n_supercells: int, purpose: str) -> NDArray[np.float64]:
-        """Random displacements, those of the kind or of this crystal alone."""
-        settings = self._settings
-        if settings.pattern == "crystal":
-            rng = seeded_generator(settings.seed, self._seed_text + purpose)
-            n_atoms = len(supercell)
-            return random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
-        action = canonical_action(supercell.scaled_positions, *symmetry_action(supercell))
-        if not settings.paired:
-            return settings.distance * pattern(action, n_supercells, settings.seed)
-        plus = settings.distance * pattern(action, n_supercells // 2, settings.seed)
-        return np.stack([plus, -plus], axis=1).reshape(n_supercells, len(supercell), 3)
-
-    def _spanning_displacements(self, n_supercells: int) -> NDArray[np.float64]:
-        """Random displacements; as many more than counting asks for as symmetry needs to see every direction."""
-        supercell, settings = self._phono3py.supercell, self._settings
-        n_atoms = len(supercell)
-        action = symmetry_action(supercell)
-        while True:
-            found = self._random(supercell, n_supercells, "")
-            if displacements_span(*action, found[:: 2 if settings.paired else 1]):
-                return found
-            if settings.n_supercells is not None:
-                raise UnderdeterminedFitError(
-                    f"{n_supercells} supercells of {n_atoms} atoms have equations enough, but their displacements "
-                    "and the symmetry images of these leave directions out, in which force constants would be "
-                    "invented. Raise displace.n_supercells or leave it empty."
-                )
-            n_supercells += 2 if settings.paired else 1
-
-
-def _displacements(phono3py: Phono3py, *, fc2: bool) -> NDArray[np.float64]:
-    """All displacements (n_supercells, n_atoms, 3) in phono3py's order, Å."""
-    supercell = phono3py.phonon_supercell if fc2 else phono3py.supercell
-    dataset = phono3py.phonon_dataset if fc2 else phono3py.dataset
-    if not dataset:
-        return np.zeros((0, len(supercell), 3))
-    if "displacements" in dataset:
-        return np.array(dataset["displacements"], dtype=np.float64)
-    rows: list[list[tuple[int, Any]]] = [[(first["number"], first["displacement"])] for first in dataset["first_atoms"]]
-    rows += [
-        [(first["number"], first["displacement"]), (second["number"], second["displacement"])]
-        for first in dataset["first_atoms"]
-        for second in first.get("second_atoms", ())
-    ]
-    displacements = np.zeros((len(rows), len(supercell), 3))
-    for row, moves in zip(displacements, rows, strict=True):
-        for number, vector in moves:
-            row[number] += vector
-    return displacements
 
 
 def _phono3py_yaml(phono3py: Phono3py) -> str:

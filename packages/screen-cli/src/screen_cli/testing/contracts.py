@@ -23,6 +23,7 @@ import numpy as np
 from screen_cli.plugins.manager import load_plugins
 
 if TYPE_CHECKING:
+    from screen_cli.stages.conductivity import Conductivity
     from screen_cli.stages.force_constants import ForceConstants
 
 FORCE_TOLERANCE = 1e-3
@@ -220,6 +221,61 @@ class ForceConstantSolverContract:
         settings = ForceConstantsSettings(third_order=False, holdout=0.0)
         solver = make_force_constant_solver(plugin.name, options)
         return fit_force_constants(displaced, forces, settings, solver)
+
+
+class ConductivitySolverContract:
+    """What a conductivity solver must do: declare what it can, and return consistent arrays of the declared shapes.
+
+    Attributes
+    ----------
+    tolerance : float
+        Relative error of the sum of the modes against κ.
+    """
+
+    name: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}
+    tolerance: ClassVar[float] = 1e-6
+
+    def conductivity(self, **settings: Any) -> Conductivity:
+        """Conductivity of aluminium (EMT, 16 atoms) on a coarse mesh, through the stage."""
+        from ase.build import bulk
+
+        from screen_cli.single_crystal import compute
+
+        result = compute(
+            bulk("Al", a=4.0),
+            "emt",
+            progress=False,
+            relax=False,
+            displace={"dim": [2, 2, 1]},
+            harmonic={"mesh": [3, 3, 3], "phase_space": False, "band_points": 3},
+            conductivity={"solver": self.name, "options": self.options, "mesh": [3, 3, 3], **settings},
+        )
+        return result.conductivity
+
+    def test_it_declares_what_it_can(self) -> None:
+        """The flags are there, and the record agrees with them."""
+        from screen_cli.solvers.registered import make_conductivity_solver
+
+        solver = make_conductivity_solver(self.name, self.options)
+        assert isinstance(solver.direct_solution, bool)
+        assert solver.coherences == _record("conductivity_solvers", self.name).coherences
+
+    def test_modes_sum_to_kappa(self) -> None:
+        """Populations are the sum of their modes over the mesh, positive, and coherences are there when declared."""
+        found = self.conductivity(temperatures=[100.0, 300.0])
+        assert found.kappa_p.shape == (2, 6)
+        assert (found.kappa_p[:, :3] > 0).all()
+        assert (found.kappa_c is not None) == _record("conductivity_solvers", self.name).coherences
+        if found.mode_kappa_p is not None and found.weights is not None:
+            total = found.mode_kappa_p.sum(axis=(1, 2)) / found.weights.sum()
+            np.testing.assert_allclose(total, found.kappa_p, rtol=self.tolerance, atol=self.tolerance)
+
+    def test_isotopes_and_boundaries_lower_kappa(self) -> None:
+        """Each scattering that is added lowers κ of the populations."""
+        free = self.conductivity(isotope=False)
+        bounded = self.conductivity(isotope=False, boundary_mfp=0.05)
+        assert bounded.kappa_p[0, 0] < free.kappa_p[0, 0]
 
 
 class PropertyContract:
