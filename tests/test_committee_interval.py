@@ -34,12 +34,11 @@ def run(fast_config, tmp_path, monkeypatch, capsys):
         for override in ("relax.enabled=false", *overrides):
             arguments += ["--set", override]
         assert main(arguments) == 0
-        row = {}
-        for columns in ((), ("--columns", "id,keys")):
-            capsys.readouterr()
-            assert main(["show", str(tmp_path / name), "--format", "json", *columns]) == 0
-            row |= json.loads(capsys.readouterr().out)[0]
-        return row, RunDirectory.open(tmp_path / name)
+        capsys.readouterr()
+        assert main(["show", str(tmp_path / name), "--format", "json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        directory = RunDirectory.open(tmp_path / name)
+        return {**directory.rows()[0], **row}, directory
 
     return screen
 

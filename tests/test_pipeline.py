@@ -62,7 +62,7 @@ def test_records_open_with_phono3py(fast_config, tmp_path, capsys):
 
     assert main(["run", str(fast_config("Al")), "--quiet"]) == 0
     run = RunDirectory.open(tmp_path / "screen")
-    (row,) = show(capsys, run.root, "--columns", "id,keys")
+    (row,) = run.rows()
     keys = json.loads(row["keys"])
     path = run.store.path(row["id"], "force_constants", keys["force_constants"], "hdf5")
     with h5py.File(path) as file:
@@ -86,8 +86,7 @@ def test_export_plot_report_and_status(fast_config, tmp_path, capsys):
     assert read(tmp_path / "out.extxyz").info["kappa_p_w_mk"] > 0
     capsys.readouterr()
     assert main(["plot", run_dir, "Al"]) == 0
-    files = capsys.readouterr().out.split()
-    assert len(files) == 2
+    assert len(capsys.readouterr().out.split()) == 1  # one temperature is no curve
     page = (tmp_path / "screen" / "report.html").read_text()
     assert "http" not in page.split("<pre>")[0].replace("http://www.w3.org", "")
     assert "1 crystal." in page

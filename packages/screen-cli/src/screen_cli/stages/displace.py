@@ -241,7 +241,7 @@ def harmonic_settings(settings: DisplaceSettings) -> DisplaceSettings:
         settings,
         dim=settings.dim_fc2 or settings.dim,
         dim_fc2=[],
-        n_supercells=settings.n_supercells_fc2,
+        n_supercells=settings.n_supercells_fc2 or None,  # 0: finite differences, as many as there are
         n_supercells_fc2=None,
         min_pairs=MIN_PAIRS_FC2,
     )
