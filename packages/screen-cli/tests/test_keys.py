@@ -131,6 +131,16 @@ class NamedForceField:
         return [self._settings.name, self._settings.options]
 
 
+class Charges:
+    """Born charges that are their text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def to_json(self) -> str:
+        return self._text
+
+
 def keys_of(
     tables: dict[str, dict[str, Any]], born: BornTensors | None = BORN
 ) -> tuple[dict[str, str], dict[str, Any]]:
@@ -146,7 +156,7 @@ def keys_of(
             force_field=NamedForceField(run_settings),  # type: ignore[arg-type]
             records={},
             scalars={},
-            born=born,
+            born=None if born is None else Charges(born),  # type: ignore[arg-type]
         )
         parents = [keys[name] for name in stage.needs]
         keys[stage.name] = content_key(CRYSTAL.id, stage.name, stage.version, stage.depends(inputs), parents)
