@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import subprocess
 import sys
@@ -301,3 +302,7 @@ def test_phono3py_command_line(phono3py_yaml, tmp_path, solution):
     with h5py.File(tmp_path / "kappa-m333.hdf5") as handle:
         assert handle["kappa_C"][0, 0] > 0
         assert handle["mode_kappa"].shape[-1] == 6
+        coherences = handle["kappa_C"][0]
+    out = tmp_path / "out.json"  # the quick start on what the run left, from another folder
+    assert main(["analyze", str(tmp_path / "kappa-m333.hdf5"), str(phono3py_yaml), "--json", str(out)]) == 0
+    np.testing.assert_allclose(json.loads(out.read_text())["kappa_c"][0], coherences, rtol=1e-6, atol=1e-9)
