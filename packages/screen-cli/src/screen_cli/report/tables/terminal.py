@@ -73,12 +73,15 @@ def cell(row: Mapping[str, Any], column: Column) -> str:
     if column.name == "trusted":
         return "good" if value else "rough: κ not trustworthy"
     if isinstance(value, float) and column.format:
-        return _without_negative_zero(format(value, column.format).rstrip("."))
+        return _number(value, column.format)
     return printable(str(value))
 
 
-def _without_negative_zero(text: str) -> str:
-    """−0.00 is 0.00: rounding noise has no sign."""
+def _number(value: float, form: str) -> str:
+    """Format a number; ``#.3g`` keeps zeros that are known, and 1234 does not become 1.23e+03."""
+    if form.startswith("#") and abs(value) >= 10 ** int(form[2:-1]):
+        form = ".0f"
+    text = format(value, form).rstrip(".")  # −0.00 is 0.00: rounding noise has no sign
     return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.e+") else text
 
 

@@ -46,7 +46,8 @@ function format(value, spec = ".4g") {
   else if (spec.endsWith("e")) text = value.toExponential(digits);
   else {
     const size = Math.abs(value);
-    text = size !== 0 && (size < 1e-4 || size >= 1e5) ? value.toExponential(Math.max(digits - 2, 1)) : String(Number(value.toPrecision(digits)));
+    const trailing = spec.startsWith("#") && size >= 1e-4 && size < 10 ** digits; // zeros that are known are shown
+    text = trailing ? value.toPrecision(digits) : size !== 0 && (size < 1e-4 || size >= 1e5) ? value.toExponential(Math.max(digits - 2, 1)) : String(Number(value.toPrecision(digits)));
   }
   if (Number(text) === 0) text = text.replace("-", "");
   return text.replace("-", "−").replace(/e\+?(−|-)?/, (_, sign) => `e${sign ? "−" : ""}`);

@@ -40,7 +40,7 @@ class CrystalPage {
       h("h2", { tabindex: -1 }, formula(name)),
       h("p", {}, h(`span.state.${state}`, {}, state), data.space_group?.[row] ? ` space group ${data.space_group[row]}` : "", h("span.soft", {}, `  ${data.provider?.[row] ?? ""} ${data.provider_id?.[row] ?? ""} · id ${data.id[row]}`)),
       data.reason?.[row] ? h("p.reason", {}, `${data.stage?.[row] ? `${data.stage[row]}: ` : ""}${data.reason[row]}`) : "",
-      h("div.numbers", {}, number("κ", "kappa_total_w_mk", ".4g", "W/mK"), number("κ_C", "kappa_c_w_mk", ".3g", "W/mK"), number("max MSD", "max_msd", ".3g", "Å²"),
+      h("div.numbers", {}, number("κ", "kappa_total_w_mk", "#.3g", "W/mK"), number("κ_C", "kappa_c_w_mk", "#.2g", "W/mK"), number("max MSD", "max_msd", ".3g", "Å²"),
         number("V_s", "vs_m_s", ".0f", "m/s"), number("c_v", "cv_j_mol_k", ".4g", "J/mol/K"), number("lowest ν", "min_frequency_thz", ".3f", "THz")));
   }
 
