@@ -70,13 +70,16 @@ def _kind(name: str, data: bytes) -> str:
         return "vasp"
     if suffix in (".xyz", ".extxyz"):
         return "extxyz"
-    from ase.io.formats import UnknownFileTypeError, filetype
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     try:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / name.encode("ascii", "replace").decode().replace("?", "_").replace("/", "_")
             copy.write_bytes(data[:100_000])
-            return str(filetype(str(copy)))
+            kind = str(filetype(str(copy)))
+            if kind not in ioformats or not ioformats[kind].can_read:
+                raise UnknownFileTypeError(kind)
+            return kind
     except UnknownFileTypeError as error:
         raise StructureError(
             "is in no format that is known by its name or content. Name it .cif, .vasp, .xyz or as its program does."
