@@ -45,6 +45,11 @@ def test_readme_configuration_is_valid_and_its_commands_exist():
             build_parser().parse_args([command, "--help"])
 
 
+def test_the_campaign_of_the_howto_is_valid():
+    (campaign,) = blocks(DOCS / "howto" / "active-learning-at-scale.md", "toml")
+    assert config_from_dict(tomllib.loads(campaign)).labels.batch == 48
+
+
 def test_howto_label_sections_are_valid():
     for text in blocks(DOCS / "howto" / "active-learning-vasp-qe.md", "toml"):
         labels = tomllib.loads(text)["labels"]

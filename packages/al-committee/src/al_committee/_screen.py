@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from screen_cli.errors import ScreenError
 from screen_cli.plugins.hookspecs import hookimpl
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.plugins.records import CalculatorPlugin, CommandPlugin, PropertyPlugin
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,12 +55,16 @@ class RegisteredNames:
     def crystals(self, name: str, options: Mapping[str, object]) -> Iterable[tuple[str, Atoms, str]]:
         """Yield (id, cell, prototype) from a registered source of structures."""
         from al_committee.errors import ConfigError
+        from screen_cli.crystal.structure import RejectedStructure
 
         try:
             for structure in installed_plugins().get("structure_sources", name).load()(**options):
+                if isinstance(structure, RejectedStructure):
+                    logger.warning("pool: %s is left out: %s", structure.provider_id, structure.reason)
+                    continue
                 prototype = str(structure.metadata.get("prototype") or "")
                 yield structure.provider_id, structure.atoms, prototype
-        except (ScreenError, TypeError) as error:
+        except (ScreenError, TypeError, ValueError) as error:
             raise ConfigError(f"pool.source = {name!r}: {error}") from error
 
 

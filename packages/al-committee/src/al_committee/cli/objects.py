@@ -167,7 +167,8 @@ def _as_crystal(item: object, source: str) -> Crystal:
 def _factory(config: LoopConfig, names: HostNames | None) -> tuple[str, dict[str, Any]]:
     """``module:attr`` and keywords of what makes the labels."""
     labels = config.labels
-    if ":" in labels.factory:
+    of_host = names is not None and labels.factory.startswith("ase:")  # screen-cli's way to name ASE's own
+    if ":" in labels.factory and not of_host:
         return labels.factory, dict(labels.options)
     if names is None:
         raise _no_host("labels.factory", labels.factory)
