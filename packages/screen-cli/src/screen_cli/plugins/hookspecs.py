@@ -85,7 +85,7 @@ def screen_trainers() -> Iterable[TrainerPlugin]:
         def screen_trainers():
             yield TrainerPlugin(name="linear", summary="Linear pair model", factory="my_plugin.fit:Trainer")
 
-    ``screen-cli al`` (al-committee) then accepts ``training.trainer = "linear"``, with ``training.options`` as keywords.
+    ``screen-cli al`` then accepts ``training.trainer = "linear"``, with ``training.options`` as keywords.
     """
     raise NotImplementedError
 
