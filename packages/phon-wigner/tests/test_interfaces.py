@@ -209,6 +209,7 @@ def test_contradictions_are_refused(tmp_path):
 def test_a_factor_that_belongs_to_no_unit_is_refused():
     with pytest.raises(UnitError, match="NAC factor is 7"):
         salt(factor=7.0)
+    np.testing.assert_array_equal(salt(factor=None).phonons(np.full(3, 0.1))[0], salt().phonons(np.full(3, 0.1))[0])
 
 
 def test_lengths_in_the_wrong_unit_are_noticed_by_the_volume_of_the_run(tmp_path):

@@ -83,6 +83,7 @@ def build_crystal(parts: CrystalParts, symprec: float = 1e-5) -> HarmonicCrystal
     primitive = get_primitive(supercell, to_primitive, symprec=symprec, store_dense_svecs=True)
     nac = parts.nac(primitive) if callable(parts.nac) else parts.nac
     if nac is not None:
+        nac = {**nac, "factor": nac_factor_ev_angstrom() if nac.get("factor") is None else nac["factor"]}
         _check_nac(nac, len(primitive))
     dynamical = get_dynamical_matrix(parts.force_constants, supercell, primitive, nac_params=nac)
     operations = np.asarray(Symmetry(primitive, symprec).reciprocal_operations, dtype=np.int64)
@@ -168,7 +169,7 @@ def _check_nac(nac: Nac, n_atoms: int) -> None:
             )
     if np.linalg.eigvalsh(np.asarray(nac["dielectric"], dtype=np.float64)).min() <= 0:
         raise GridMismatchError("the dielectric tensor is not positive definite. Check the BORN file, or give --nonac.")
-    factor = float(str(nac["factor"])) if nac.get("factor") is not None else nac_factor_ev_angstrom()
+    factor = float(str(nac["factor"]))
     if abs(factor / nac_factor_ev_angstrom() - 1) > 0.01:
         raise UnitError(
             f"the NAC factor is {factor:g}, expected {nac_factor_ev_angstrom():.5g} (eV and Å). phono3py works in "
