@@ -1,4 +1,4 @@
-# make demo · make test · make check · make docs · make bench: each builds .venv when missing.
+# make demo · make test · make check · make soak · make docs · make bench: each builds .venv when missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow check docs bench clean
+.PHONY: demo test test-slow soak check docs bench clean
 
 # torch first, pinned to the tested build: an unpinned torch would bring gigabytes of CUDA packages
 $(STAMP): requirements.txt constraints.txt packages/*/pyproject.toml
@@ -24,6 +24,12 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
+
+# random kills and drawn inputs, for a night: nothing may be lost, repeated, hung, wrongly blamed or left behind
+soak: $(STAMP)
+	$(BIN)/python tests/soak/kills.py --kills 700
+	$(BIN)/python tests/soak/kills.py --kills 300 --real
+	$(BIN)/python tests/soak/readers.py --minutes 10
 
 check: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from screen_cli.stages.displace import Displaced
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
-    from phono3py.interface.phono3py_yaml import Phono3pyYaml
+    from phono3py.interface.phono3py_yaml import Phono3pyYamlData
     from phonopy import Phonopy
 
     from screen_cli.crystal.born import BornTensors
@@ -139,13 +138,21 @@ def primitive_atom_of_unitcell(phonopy: Phonopy) -> NDArray[np.int64]:
     return np.array([primitive.p2p_map[primitive.s2p_map[atom]] for atom in phonopy.supercell.u2s_map], dtype=np.int64)
 
 
-def _read_yaml(displaced: Displaced) -> Phono3pyYaml:
-    """Parse the YAML document of displaced supercells."""
-    from phono3py.interface.phono3py_yaml import Phono3pyYaml
+def _read_yaml(displaced: Displaced) -> Phono3pyYamlData:
+    """Parse the YAML document of displaced supercells.
 
-    document = Phono3pyYaml()
-    document.read(io.StringIO(displaced.yaml))
-    return document
+    With a safe loader: a record may come from elsewhere, and phono3py's own reader would build any object it names.
+    """
+    import yaml
+    from phono3py.interface.phono3py_yaml import load_phono3py_yaml
+
+    try:
+        document = yaml.load(displaced.yaml, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return load_phono3py_yaml(document)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StructureError(
+            f"the YAML of this displacement record cannot be read ({type(error).__name__}: {error}). Displace again."
+        ) from error
 
 
 def _checked(name: str, values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
