@@ -308,3 +308,17 @@ def test_periodic_table():
     assert {number: table_position(number) for number in known} == known
     with pytest.raises(ValueError, match="no element"):
         table_position(119)
+
+
+def test_thinned_bands_keep_the_tip_of_an_avoided_crossing():
+    """A page that skipped the point of closest approach would show a larger gap."""
+    from screen_cli.report.page.details import _telling_points
+
+    x = np.linspace(-1, 1, 401)
+    for centre in (-0.613, 0.0, 0.402):
+        root = np.hypot(x - centre, 0.003)
+        points = _telling_points(np.stack([5 - root, 5 + root], axis=1))
+        assert len(points) <= 26
+        assert (points[0], points[-1]) == (0, 400)
+        assert int(np.argmin(root)) in points
+    assert _telling_points(np.zeros((7, 2))) == list(range(7))

@@ -72,8 +72,7 @@ def band_view(harmonic: Record) -> dict[str, Any] | None:
     chosen: list[int] = []
     starts = [0]
     for first, last in itertools.pairwise(bands.starts.tolist()):
-        count = min(last - first, _POINTS_PER_SEGMENT)
-        chosen += np.unique(np.linspace(first, last - 1, count).round().astype(int)).tolist()
+        chosen += [first + point for point in _telling_points(bands.frequencies[first:last])]
         starts.append(len(chosen))
     step = max(float(np.abs(bands.frequencies).max()), 1e-6) / _STEPS
     view = {
@@ -86,6 +85,20 @@ def band_view(harmonic: Record) -> dict[str, Any] | None:
     if "dos" in harmonic.arrays:
         view["dos"] = _dos_view(density_of_states_of(harmonic))
     return view
+
+
+def _telling_points(frequencies: NDArray[np.float64]) -> list[int]:
+    """Points of one segment to draw: two thirds evenly, the others where a branch bends most."""
+    n_points = len(frequencies)
+    if n_points <= _POINTS_PER_SEGMENT:
+        return list(range(n_points))
+    chosen = set(np.linspace(0, n_points - 1, 2 * _POINTS_PER_SEGMENT // 3).round().astype(int).tolist())
+    bends = np.abs(np.diff(frequencies, 2, axis=0)).max(axis=1)
+    for point in (np.argsort(-bends) + 1).tolist():
+        if len(chosen) == _POINTS_PER_SEGMENT:
+            break
+        chosen.add(point)
+    return sorted(chosen)
 
 
 def conductivity_view(conductivity: Record) -> dict[str, Any] | None:
