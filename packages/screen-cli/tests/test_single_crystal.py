@@ -113,13 +113,9 @@ def test_kappa_turns_with_the_crystal_and_knows_no_cell(
     again = compute(atoms, EMT(), **SMALL, force_constants={"solver": "finite-difference"})
     assert again.structure.id == by_finite_differences.structure.id
     expected = rotation @ by_finite_differences.kappa_total @ rotation.T
-    # the standardised cell may start at another atom: other displacements, and the error of a fit in 16 atoms
-    names = ("numbers", "positions", "displacements")
-    pairs = [[getattr(found.displaced.supercells, name) for found in (again, by_finite_differences)] for name in names]
-    same = all(ours.shape == theirs.shape and np.allclose(ours, theirs) for ours, theirs in pairs)
-    tolerance = (1e-6 if same else 0.03) * np.abs(expected).max()
-    np.testing.assert_allclose(again.kappa_total, expected, atol=tolerance)
-    np.testing.assert_allclose(again.harmonic.cv, by_finite_differences.harmonic.cv, rtol=1e-6 if same else 1e-3)
+    # another origin or order displaces other atoms, and fits in 16 atoms agree to per cent; κ_c/κ_a is 2.8
+    np.testing.assert_allclose(again.kappa_total, expected, atol=0.03 * np.abs(expected).max())
+    np.testing.assert_allclose(again.harmonic.cv, by_finite_differences.harmonic.cv, rtol=1e-3)
 
 
 def test_constraints_and_the_attached_calculator(result: CrystalResult) -> None:
