@@ -173,6 +173,9 @@ def _structure(
     own = atoms.info.get("q_mesh", mesh)
     if known:
         default = PROTOTYPES[known]
+        if not dim and structure.given is not None:  # the table counts the standardised axes, whatever the file's order
+            structure.atoms.info.pop("given_cell", None)
+            structure = replace(structure, given=replace(structure.given, cell=None))
         dim, dim_fc2 = dim or list(default.dim), dim_fc2 or list(default.dim_fc2)
         own = default.mesh if own is None else own
     settings_of_crystal: dict[str, Any] = {}

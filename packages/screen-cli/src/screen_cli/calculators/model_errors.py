@@ -12,7 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from screen_cli.errors import CalculatorError, ScreenError, UnsupportedElementError
 
 
-def supported_elements(calculator: Any) -> set[str] | None:
+def supported_elements(calculator: object) -> set[str] | None:
     """Symbols a calculator says it knows; None when it does not tell.
 
     Understood are an attribute ``supported_elements`` or ``elements`` (symbols or atomic numbers), SevenNet's and
@@ -30,7 +30,7 @@ def supported_elements(calculator: Any) -> set[str] | None:
     return None if table is None else {chemical_symbols[int(number)] for number in table}
 
 
-def check_elements(atoms: Atoms, calculator: Any) -> None:
+def check_elements(atoms: Atoms, calculator: object) -> None:
     """Refuse elements the calculator says it does not know.
 
     Raises
