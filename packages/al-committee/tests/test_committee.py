@@ -207,11 +207,25 @@ def test_forces_in_other_units_are_refused(copper, factor, n_good):
     CommitteeCalculator(members, check_units=False).evaluate([copper])
 
 
-def test_honest_disagreement_is_not_taken_for_units(copper):
+def test_only_parallel_forces_of_another_size_are_taken_for_other_units(copper):
     forces = EMT().get_property("forces", copper)
     noise = np.random.default_rng(0).normal(scale=20.0, size=forces.shape)
-    CommitteeCalculator([Fixed(forces), Fixed(forces), Fixed(forces + noise)]).evaluate([copper])
-    CommitteeCalculator([Fixed(forces), Fixed(3 * forces)]).evaluate([copper])
+    assert np.linalg.norm(noise) > 10 * np.linalg.norm(forces)  # large enough; only its direction speaks for it
+
+    def accepted(*members):
+        try:
+            CommitteeCalculator([Fixed(f) for f in members]).evaluate([copper])
+        except CommitteeMemberError as error:
+            assert "other units?" in str(error)
+            return False
+        return True
+
+    assert accepted(forces, forces, noise)
+    assert accepted(forces, 9 * forces)
+    assert not accepted(forces, 11 * forces)
+    assert not accepted(forces, forces, 25.7 * forces)
+    tiny = 1e-4 * forces / np.abs(forces).max()
+    assert accepted(tiny, 25.7 * tiny)  # below the floor the ratio of two noises says nothing
 
 
 def test_declared_units_are_compared(copper):
