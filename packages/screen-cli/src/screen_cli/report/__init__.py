@@ -1,16 +1,19 @@
 """The report of a run: one self-contained HTML page, and its figures as PNG and SVG for papers.
 
-``material`` reads the run directory, ``figures.screening`` prepares every figure once, and then ``page`` (with the
+``material`` reads the run directory, ``make_figures`` prepares every figure once, and then ``page`` (with the
 scripts in ``page/web``) and ``figures.drawing`` (matplotlib) draw the same numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from screen_cli.report.figures.screening import make_figures
-from screen_cli.report.figures.specification import Missing
-from screen_cli.report.material import ReportOptions, read_material
+from screen_cli.report.figures.conductivity import coherence_share, kappa_against_msd
+from screen_cli.report.figures.maps import bonding_map, descriptor_map, msd_by_element
+from screen_cli.report.figures.parity import parity
+from screen_cli.report.figures.specification import Figure, Missing
+from screen_cli.report.material import Material, ReportOptions, read_material
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.run_directory import RunDirectory
 
@@ -57,6 +60,19 @@ class Report:
                 canvas.savefig(path, dpi=200, metadata={"Date": None} if suffix == "svg" else None)
                 paths.append(path)
         return paths
+
+
+def make_figures(material: Material) -> list[Figure]:
+    """Prepare every figure of the report; one without data says what it needs."""
+    makers: list[Callable[[Material], list[Figure]]] = [
+        kappa_against_msd,
+        coherence_share,
+        parity,
+        msd_by_element,
+        bonding_map,
+        descriptor_map,
+    ]
+    return [figure for make in makers for figure in make(material)]
 
 
 def write_report(run: RunDirectory, path: Path | None = None) -> Path:
