@@ -14,7 +14,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import get_supercell
 
 from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze, check_conductivity
-from phon_wigner.conductivity.spectra import Spectra, mean_free_paths
+from phon_wigner.conductivity.spectra import LEAST_PATH, Spectra, accumulate, mean_free_paths, path_levels
 from phon_wigner.errors import ConductivityError, GridMismatchError, ShapeError
 from phon_wigner.phonons.assembly import CrystalParts, build_crystal
 from phon_wigner.phonons.harmonic import HarmonicCrystal
@@ -301,8 +301,21 @@ def test_the_axis_of_mean_free_paths_begins_where_heat_flows(cell, n_paths):
     result = analyze(crystal, record, settings=AnalysisSettings(keep_modes=True, imaginary_tolerance=0.1))
     spectra_ = Spectra.from_result(result, n_paths=n_paths)
     longest = np.nanmax(mean_free_paths(result, 0))
-    assert 0.99e-5 * longest < spectra_.path[0] <= spectra_.path[-1]
+    assert 0.99 * LEAST_PATH * longest < spectra_.path[0] <= spectra_.path[-1]
     assert spectra_.path[-1] >= longest
     for total, end in ((result.kappa_p, spectra_.path_cumulative_p), (result.kappa_c, spectra_.path_cumulative_c)):
         heat_without_lifetime = total[0, :3].mean() - end[-1]
         assert abs(heat_without_lifetime) <= 1e-6 * total[0, :3].mean() + 1e-12
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.floats(1e-17, 1e4), st.floats(1e-3, 5)), min_size=1, max_size=20), st.integers(2, 50))
+def test_levels_of_the_mean_free_path_stay_near_the_longest(modes, n_paths):
+    """Degenerate modes may be at rest and still carry heat: they count at the first level, they do not make it."""
+    paths, heat = np.array(modes).T
+    levels = path_levels(paths, heat, n_paths)
+    assert len(levels) == n_paths
+    assert levels[0] >= LEAST_PATH * paths.max() * (1 - 1e-12)
+    assert levels[-1] >= paths.max()
+    assert accumulate(paths, heat, levels)[-1] == pytest.approx(heat.sum())
+    assert heat[paths < levels[0]].sum() <= max(1e-4 * heat.sum(), heat[paths < LEAST_PATH * paths.max()].sum()) + 1e-12
