@@ -233,7 +233,7 @@ def _agree(first: object, other: object) -> bool:
     if isinstance(first, list) and isinstance(other, list):
         return len(first) == len(other) and all(map(_agree, first, other))
     if isinstance(first, float) and isinstance(other, float):
-        return math.isclose(first, other, rel_tol=1e-6, abs_tol=1e-9)
+        return math.isclose(first, other, rel_tol=1e-6, abs_tol=1e-6)  # THz at Γ, W/(m K)
     return first == other
 
 
