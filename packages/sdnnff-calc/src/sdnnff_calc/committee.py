@@ -163,7 +163,7 @@ class Committee:
         forces, energies, stresses = (None if t is None else t.detach().double().cpu().numpy() for t in found)
         return forces, energies, stresses
 
-    def _mapped(self, true: Environments, terms: CoreTerms | None) -> Results:
+    def _mapped(self, true: Environments, terms: CoreTerms | None = None) -> Results:
         """Map one forward (and backward) pass over the stacked weights."""
         env = true if terms is None else terms.env
         base = self.models[0].network
@@ -192,7 +192,7 @@ class Committee:
         energies = atomic.new_zeros(self.n_models, env.n_structures).index_add(1, env.structure, atomic)
         return _from_edges(gradient, energies, true, terms)
 
-    def _in_turn(self, true: Environments, terms: CoreTerms | None) -> Results:
+    def _in_turn(self, true: Environments, terms: CoreTerms | None = None) -> Results:
         """Evaluate members of one architecture one after the other on the same geometry."""
         env = true if terms is None else terms.env
         networks = [m.network for m in self.models]
