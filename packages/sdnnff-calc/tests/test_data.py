@@ -449,7 +449,8 @@ def test_statistics_recover_atomic_energies() -> None:
         structures.append(atoms)
     from sdnnff_calc.data.stores import store_of
 
-    statistics, elements = measure_statistics(store_of(structures, 4.0), with_energy=True)
+    found = measure_statistics(store_of(structures, 4.0), with_energy=True)
+    statistics, elements = found.statistics, found.elements
     assert elements == (11, 17)
     assert statistics.force_scale == pytest.approx(0.25)
     assert statistics.atomic_energies == pytest.approx({11: -1.5, 17: -4.0})
