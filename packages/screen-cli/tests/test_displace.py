@@ -233,3 +233,12 @@ def test_bad_settings():
 def test_supercell_that_symmetry_leaves_without_third_order_is_refused():
     with pytest.raises(StructureError, match="no third-order"):
         displace(NACL, DisplaceSettings(dim=[1, 1, 1]))
+
+
+def test_isotopes_that_break_the_symmetry_are_refused():
+    atoms = bulk("Si", "diamond", a=5.43)
+    atoms.set_masses([28.0, 30.0])
+    with pytest.raises(StructureError, match="different masses"):
+        displace(atoms, DisplaceSettings(dim=[1, 1, 1]), third_order=False)
+    atoms.set_masses([30.0, 30.0])
+    assert displace(atoms, DisplaceSettings(dim=[1, 1, 1]), third_order=False).n_supercells > 0

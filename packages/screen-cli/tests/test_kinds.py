@@ -47,7 +47,8 @@ def phono3py_of(name, symbols, length, *, shift=(0, 0, 0), shuffle=None, dim=1):
 
 
 def action_of(phono3py):
-    return canonical_action(phono3py.supercell.scaled_positions, *symmetry_action(phono3py.supercell))
+    supercell = phono3py.supercell
+    return canonical_action(supercell.scaled_positions, supercell.numbers, *symmetry_action(supercell))
 
 
 def displace(phono3py, n_pairs, seed=0):
@@ -108,6 +109,18 @@ def test_one_kind_however_it_is_written(name, how, elements):
     other = phono3py_of(name, list(elements)[:n], **how)
     keys = {action_of(p).key for p in (plain, other)}
     assert len(keys) == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(name=st.sampled_from(["rocksalt", "zincblende", "cscl"]), how=written)
+def test_one_crystal_gets_the_same_directions_however_it_is_written(name, how):
+    """Sublattices that the group cannot tell apart are told apart by their elements."""
+    drawn = []
+    for made in (phono3py_of(name, ["Na", "Cl"], 5.0), phono3py_of(name, ["Na", "Cl"], **how)):
+        action = action_of(made)
+        drawn.append((made.supercell.numbers[action.order], pattern(action, 1, 0)[:, action.order]))
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    np.testing.assert_array_equal(drawn[0][1], drawn[1][1])
 
 
 def test_other_symmetry_is_another_kind():

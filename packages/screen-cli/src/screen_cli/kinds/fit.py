@@ -142,7 +142,7 @@ def kind_fit(
     distance = float(lengths.mean())
     if np.ptp(lengths) > _SAME * distance:
         return None
-    action = canonical_action(supercell.scaled_positions, *symmetry_action(supercell))
+    action = canonical_action(supercell.scaled_positions, supercell.numbers, *symmetry_action(supercell))
     n_parameters = count_free_parameters(action.permutations, action.rotations)
     unknown = [n_parameters[order] for order in orders]
     if min(unknown) == 0 or 8 * pairs.size * max(unknown) > max_bytes:

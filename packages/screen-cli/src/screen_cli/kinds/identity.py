@@ -50,7 +50,10 @@ class CanonicalAction:
 
 
 def canonical_action(
-    positions: NDArray[np.float64], permutations: NDArray[np.int64], rotations: NDArray[np.float64]
+    positions: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    permutations: NDArray[np.int64],
+    rotations: NDArray[np.float64],
 ) -> CanonicalAction:
     """Bring the action of a supercell's space group into canonical form.
 
@@ -58,6 +61,9 @@ def canonical_action(
     ----------
     positions : ndarray
         float64 (n_atoms, 3), fractional in the supercell.
+    numbers : ndarray
+        int64 (n_atoms,), atomic numbers: between orders that describe the group alike they decide, so that a crystal
+        written in another way gets the same displacements. They are no part of the kind.
     permutations, rotations : ndarray
         int64 (n_operations, n_atoms) and float64 (n_operations, 3, 3), Cartesian
         (:func:`screen_cli.crystal.phonopy_cells.symmetry_action`).
@@ -66,7 +72,7 @@ def canonical_action(
     rotations = np.round(rotations, _DIGITS) + 0.0  # no negative zeros
     origins = _one_of_each_translation_class(permutations, rotations)
     found = [_seen_from(origin, np.asarray(positions), permutations, rotations) for origin in origins]
-    return min(found, key=lambda action: action.key)
+    return min(found, key=lambda action: (action.key, tuple(np.asarray(numbers)[action.order])))
 
 
 def _one_of_each_translation_class(

@@ -29,8 +29,8 @@ class RegisteredForceField:
 
     @property
     def calculator(self) -> Calculator:
-        """The calculator; model files load once per process."""
-        return _calculator(self.settings.name, json.dumps(self.settings.options, sort_keys=True))
+        """The calculator, as if it were new; model files load once per process."""
+        return _as_new(_calculator(self.settings.name, json.dumps(self.settings.options, sort_keys=True)))
 
     def identity(self) -> Json:
         """Name, options with files replaced by their checksums, versions."""
@@ -43,14 +43,25 @@ class GivenForceField:
 
     Parameters
     ----------
-    calculator : ase.calculators.calculator.Calculator
+    given : ase.calculators.calculator.Calculator
     """
 
-    calculator: Calculator
+    given: Calculator
+
+    @property
+    def calculator(self) -> Calculator:
+        """The calculator, as if it were new."""
+        return _as_new(self.given)
 
     def identity(self) -> Json:
         """Name its class: nothing more is known of it."""
-        return type(self.calculator).__name__
+        return type(self.given).__name__
+
+
+def _as_new(calculator: Calculator) -> Calculator:
+    """Forget earlier atoms: a neighbour list that is kept sums in another order, and a resumed run would differ."""
+    calculator.reset()
+    return calculator
 
 
 @functools.lru_cache(maxsize=1)

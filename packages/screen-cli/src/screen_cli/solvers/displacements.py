@@ -122,7 +122,7 @@ class DisplacementChoice:
             rng = seeded_generator(settings.seed, self._seed_text + purpose)
             n_atoms = len(supercell)
             return random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
-        action = canonical_action(supercell.scaled_positions, *symmetry_action(supercell))
+        action = canonical_action(supercell.scaled_positions, supercell.numbers, *symmetry_action(supercell))
         if not settings.paired:
             return settings.distance * pattern(action, n_supercells, settings.seed)
         plus = settings.distance * pattern(action, n_supercells // 2, settings.seed)

@@ -288,13 +288,15 @@ def displace(
     ConfigError
         ``dim`` or ``dim_fc2`` is not three positive whole numbers, or ``kind`` is unknown.
     StructureError
-        Even the smallest supercell exceeds ``max_atoms``, or the supercell is so small that fc3 vanishes.
+        Even the smallest supercell exceeds ``max_atoms``, the supercell is so small that fc3 vanishes, or isotopes
+        break the symmetry of the elements.
     """
     if kind not in ("random", "finite-difference"):
         raise ConfigError(f"displacements of kind '{kind}' are unknown. Known: random, finite-difference.")
     unitcell, base, dim = choose_supercell(atoms, settings, symprec=symprec)
     dim_fc2 = _choose_fc2_multiples(settings, base, dim, atoms, kind=kind, third_order=third_order, symprec=symprec)
     phono3py = _make_phono3py(unitcell, dim, dim_fc2)
+    _require_masses_of_the_symmetry(phono3py)
     n_params = _count_parameters(phono3py, dim, count if third_order else None, third_order=third_order)
     chosen = DisplacementChoice(phono3py, settings, n_params, third_order=third_order, seed_text=seed_text)
     if kind == "random":
@@ -325,6 +327,23 @@ def displace(
         unitcell_rotation=standard.rotation,
         supercell_length=shortest_translation(phono3py.supercell.cell),
     )
+
+
+def _require_masses_of_the_symmetry(phono3py: Phono3py) -> None:
+    """Refuse isotopes that make atoms different which phonopy's symmetry takes for equal.
+
+    Raises
+    ------
+    StructureError
+        It would average over them.
+    """
+    masses = np.asarray(phono3py.supercell.masses)
+    permutations = np.asarray(phono3py.symmetry.atomic_permutations)
+    if np.abs(masses[permutations] - masses).max() > 1e-6 * masses.max():
+        raise StructureError(
+            "atoms of one element that symmetry makes equal have different masses; phonopy's symmetry knows elements "
+            "only, so frequencies and κ would be wrong. Give such atoms one mass, or the mean of the mixture."
+        )
 
 
 def _choose_fc2_multiples(
