@@ -55,12 +55,12 @@ def test_elements_it_has_not_seen_are_refused() -> None:
 
 
 def test_silicon_is_stiff() -> None:
-    """Elements are not compounds: weights that had learned from compounds alone gave C11 = 93 GPa, the teacher 142."""
-    silicon = bulk("Si", a=5.466)  # the teacher's lattice constant
+    """Elements are not compounds: weights that had learned from compounds alone gave C11 = 93 GPa, the teacher 149."""
+    silicon = bulk("Si", a=5.487)  # the teacher's lattice constant
     stress = []
     for strain in (-4e-3, 4e-3):
         strained = silicon.copy()
         strained.set_cell(silicon.cell.array * [1.0 + strain, 1.0, 1.0], scale_atoms=True)
         strained.calc = SDNNFF(dtype="float64")  # symmetry leaves the atoms where they are
         stress.append(strained.get_stress()[0] / units.GPa)
-    assert (stress[1] - stress[0]) / 8e-3 == pytest.approx(142.0, rel=0.2)
+    assert (stress[1] - stress[0]) / 8e-3 == pytest.approx(148.8, rel=0.2)

@@ -16,11 +16,12 @@ import pytest
 import torch
 import yaml
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
-from sdnnff_calc.data.sample_stores import MemoryStore, ShardedStore
-from sdnnff_calc.data.samples import Sample, batch_indices, collate_samples
+from sdnnff_calc.data.sample_stores import MemoryStore, ShardedStore, row_widths
+from sdnnff_calc.data.samples import Sample, batch_indices, batches_of_like_rows, collate_samples
 from sdnnff_calc.data.statistics import measure_statistics
 from sdnnff_calc.data.stores import load_stores
 from sdnnff_calc.data.structures import (
@@ -436,6 +437,30 @@ def test_batches_hold_whole_structures_and_every_one_once() -> None:
     batches = list(batch_indices(sizes, 10))
     assert sorted(k for b in batches for k in b) == list(range(8))
     assert all(len(b) == 1 or sizes[b].sum() <= 10 for b in batches)
+
+
+def test_batches_of_like_rows_hold_every_structure_once_and_pad_less() -> None:
+    generator = np.random.default_rng(0)
+    sizes, widths = generator.integers(2, 16, size=2000), generator.integers(5, 100, size=2000)
+    order = generator.permutation(2000)
+    alike = batches_of_like_rows(sizes, widths, 64, order, generator)
+    assert sorted(k for b in alike for k in b) == list(range(2000))
+    assert all(sizes[b].sum() <= 64 for b in alike)
+
+    def padded(batches: list[list[int]]) -> int:
+        return sum(int(widths[b].max() * sizes[b].sum()) for b in batches)
+
+    assert padded(alike) < 0.75 * padded(list(batch_indices(sizes, 64, order)))
+    few = batches_of_like_rows(sizes[:40], widths[:40], 64, order[order < 40], generator)
+    assert few == list(batch_indices(sizes[:40], 64, order[order < 40]))
+
+
+def test_row_widths_count_neighbours_of_one_element() -> None:
+    salt, copper = bulk("NaCl", "rocksalt", a=5.64), bulk("Cu", a=3.61)
+    for atoms in (salt, copper):
+        atoms.calc = SinglePointCalculator(atoms, forces=np.zeros((len(atoms), 3)))
+    store = MemoryStore([Sample.from_atoms(atoms, 3.0) for atoms in (salt, copper)])
+    assert row_widths(store).tolist() == [6, 12]
 
 
 def test_statistics_recover_atomic_energies() -> None:

@@ -27,7 +27,7 @@ from sdnnff_calc.data.samples import Sample
 from sdnnff_calc.errors import DataError
 from sdnnff_calc.geometry.environments import EdgeArrays
 
-__all__ = ["MemoryStore", "SampleStore", "ShardedStore", "SubsetStore"]
+__all__ = ["MemoryStore", "SampleStore", "ShardedStore", "SubsetStore", "row_widths"]
 
 
 class SampleStore(Protocol):
@@ -302,3 +302,14 @@ def _write_shard(folder: Path, samples: Sequence[Sample], dtype: str) -> None:
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
+
+
+def row_widths(store: SampleStore) -> NDArray[np.int64]:
+    """Count the most neighbours of one element that an atom of each sample has: a batch's rows are padded to that."""
+    widths = np.zeros(len(store), dtype=np.int64)
+    for k in range(len(store)):
+        edges = store[k].edges
+        pairs = edges.centre.astype(np.int64) * 128 + edges.numbers[edges.neighbour]  # in ascending order
+        bounds = np.flatnonzero(np.diff(pairs, prepend=-1, append=-1))
+        widths[k] = np.diff(bounds).max(initial=0)
+    return widths

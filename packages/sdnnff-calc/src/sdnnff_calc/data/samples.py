@@ -16,7 +16,12 @@ from torch import Tensor
 from sdnnff_calc.data.structures import crystal_of, energy_label
 from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
 
-__all__ = ["LabelledBatch", "Sample", "batch_indices", "collate_samples", "stress_matrix"]
+__all__ = ["LabelledBatch", "Sample", "batch_indices", "batches_of_like_rows", "collate_samples", "stress_matrix"]
+
+_WINDOW = 16
+"""Batches drawn together, among which structures are sorted."""
+_LEAST_WINDOWS = 8
+"""Such draws that an epoch must hold: a small data set is batched at random."""
 
 
 def stress_matrix(stress: Any) -> NDArray[np.float64]:
@@ -109,3 +114,40 @@ def batch_indices(
         held += int(sizes[index])
     if batch:
         yield batch
+
+
+def batches_of_like_rows(
+    sizes: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    batch_atoms: int,
+    order: NDArray[np.int64],
+    generator: np.random.Generator,
+) -> list[list[int]]:
+    """Fill batches with structures whose rows are about equally long, so that little of a batch is padding.
+
+    Parameters
+    ----------
+    sizes
+        Atoms of each structure, shape (n_structures,).
+    widths
+        Length of its longest row (:func:`~sdnnff_calc.data.sample_stores.row_widths`), shape (n_structures,).
+    batch_atoms
+        Atoms of a batch at most.
+    order
+        A random order of the structures. Sixteen batches at a time are drawn from it and sorted.
+    generator
+        Shuffles the batches.
+
+    Returns
+    -------
+    list of list of int
+        Every structure once.
+    """
+    window = min(_WINDOW, int(sizes.sum()) // (_LEAST_WINDOWS * batch_atoms))
+    if window < 2:
+        return list(batch_indices(sizes, batch_atoms, order))
+    batches: list[list[int]] = []
+    for drawn in batch_indices(sizes, window * batch_atoms, order):
+        alike = np.array(drawn)[np.argsort(widths[drawn], kind="stable")]
+        batches += batch_indices(sizes, batch_atoms, alike)
+    return [batches[k] for k in generator.permutation(len(batches))]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.config import TrainingConfig
-from sdnnff_calc.data.sample_stores import SampleStore
-from sdnnff_calc.data.samples import LabelledBatch, batch_indices, collate_samples
+from sdnnff_calc.data.sample_stores import SampleStore, row_widths
+from sdnnff_calc.data.samples import LabelledBatch, batch_indices, batches_of_like_rows, collate_samples
 from sdnnff_calc.models.heads import evaluate
 from sdnnff_calc.training.losses import force_loss
 
@@ -49,7 +51,13 @@ class FitData:
             order = np.concatenate([order, n_new + chosen])
             sizes = np.concatenate([sizes, self.replay.sizes])
         order = generator.permutation(order)
-        return list(batch_indices(sizes, config.batch_atoms, order))
+        return batches_of_like_rows(sizes, self.widths, config.batch_atoms, order, generator)
+
+    @functools.cached_property
+    def widths(self) -> NDArray[np.int64]:
+        """Length of the longest neighbour row of each sample, replayed ones last, shape (n_samples,)."""
+        stores = [self.train] if self.replay is None else [self.train, self.replay]
+        return np.concatenate([row_widths(store) for store in stores])
 
     def batches(
         self, chosen: list[list[int]], dtype: torch.dtype, device: torch.device | str
