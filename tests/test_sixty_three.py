@@ -1,0 +1,118 @@
+"""The recipe of the weights that know sixty-three elements: what is held out, and how crystals find where they rest."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spglib
+from ase import Atoms
+from ase.build import bulk
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "sixty_three"
+
+
+@pytest.fixture(scope="module")
+def crystals() -> Any:
+    sys.path.insert(0, str(RECIPE))
+    try:
+        import crystals
+
+        yield crystals
+    finally:
+        sys.path.remove(str(RECIPE))
+        sys.modules.pop("crystals", None)
+
+
+def test_the_paper_has_sixty_three_elements(crystals: Any) -> None:
+    assert len(set(crystals.ELEMENTS)) == 63
+    assert set(crystals.EARLIER) < set(crystals.ELEMENTS)
+    assert len(crystals.EARLIER) == 34
+
+
+def test_all_arrangements_of_a_compound_are_on_one_side(crystals: Any) -> None:
+    assert crystals.composition(["Na", "Cl"]) == crystals.composition(["Cl", "Na"]) == "ClNa"
+    assert crystals.composition(["Al", "O", "O", "O", "O", "Mg", "Al"]) == "Al2MgO4"
+    heuslers = [crystals.composition(list(order)) for order in itertools.permutations(["Ti", "Ni", "Sn"])]
+    assert len(set(heuslers)) == 1
+    assert crystals.is_held_out("ClNa", {"ClNa"})
+    share = np.mean([crystals.is_held_out(f"Na{n}Cl", set()) for n in range(4000)])
+    assert share == pytest.approx(0.1, abs=0.02)
+
+
+def test_proposals_come_in_one_order_and_each_once(crystals: Any) -> None:
+    first = list(crystals.unique(crystals.proposals(3), 300))
+    again = list(crystals.unique(crystals.proposals(3), 300))
+    assert first == again
+    assert len({row["id"] for row in first}) == len(first)
+    assert {row["prototype"] for row in first} >= {"elpasolite", "spinel", "ab3c12", "rocksalt", "full-heusler"}
+
+
+@pytest.mark.parametrize(("name", "elements"), [("elpasolite", "KNaAlF"), ("spinel", "MgAlO"), ("ab3c12", "CsCaF")])
+def test_the_free_coordinate_keeps_the_space_group(crystals: Any, name: str, elements: str) -> None:
+    symbols = {"KNaAlF": ["K", "Na", "Al", "F"], "MgAlO": ["Mg", "Al", "O"], "CsCaF": ["Cs", "Ca", "F"]}[elements]
+    crystal = crystals.crystal_of({"id": name, "prototype": name, "elements": symbols})
+    before = spglib.get_symmetry_dataset(_spglib_cell(crystal.cell()), 1e-4).number
+    crystal.step = 0.05
+    moved = crystal.cell()
+    assert spglib.get_symmetry_dataset(_spglib_cell(moved), 1e-4).number == before
+    assert np.linalg.norm(moved.positions - crystal.ideal.positions, axis=1).max() == pytest.approx(0.05)
+
+
+def test_symmetry_fixes_the_atoms_of_rocksalt(crystals: Any) -> None:
+    assert crystals.symmetric_mode("rocksalt", 2) is None
+
+
+def _spglib_cell(atoms: Atoms) -> tuple[Any, Any, Any]:
+    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+
+
+def test_crystals_find_the_volume_and_the_free_coordinate(crystals: Any) -> None:
+    """A toy: P = −B ln(V/V0), and a spring on the free coordinate."""
+    crystal = crystals.crystal_of({"id": "x", "prototype": "elpasolite", "elements": ["K", "Na", "Al", "F"]})
+    rest, modulus, spring = crystal.guess + 0.35, 0.4, 6.0
+
+    def predict(cells: list[Atoms]) -> list[dict[str, Any]]:
+        results = []
+        for atoms in cells:
+            pressure = -modulus * (np.log(atoms.get_volume() / len(atoms)) - rest)
+            forces = spring * (0.08 - crystal.step) * crystal.mode
+            results.append({"stress": np.array([-pressure] * 3 + [0.0] * 3), "forces": forces})
+        return results
+
+    crystals.relax([crystal], predict, 8)
+    assert crystal.log_volume == pytest.approx(rest, abs=1e-3)
+    assert crystal.step == pytest.approx(0.08, abs=2e-3)
+
+
+def test_volumes_are_learned_from_elements_and_prototypes(crystals: Any) -> None:
+    model = crystals.VolumeModel()
+    rows = list(crystals.unique(crystals.proposals(0, ("Na", "K", "Mg", "Ca", "Cl", "O", "Al", "Cu")), 400))
+    made = [crystals.crystal_of(row) for row in rows]
+    for crystal in made[::2]:
+        crystal.log_volume = crystal.guess + 0.2 * crystal.elements.count("Na") + 0.1 * (crystal.prototype == "cscl")
+        model.add(crystal)
+    model.fit()
+    known = [crystal for crystal in made[1::2] if "Na" not in crystal.elements]
+    errors = [model.guess(c) - c.guess - 0.1 * (c.prototype == "cscl") for c in known]
+    assert np.median(np.abs(errors)) < 0.03
+
+
+@pytest.mark.parametrize(("kind", "length"), [("none 0.03", 0.03), ("shear 0.12", 0.12)])
+def test_supercells_are_displaced_by_their_length(crystals: Any, kind: str, length: float) -> None:
+    crystal = crystals.crystal_of({"id": "fcc-Cu", "prototype": "fcc", "elements": ["Cu"]})
+    atoms = crystals.supercell(crystal, kind, crystals.rng_of(0))
+    ideal = crystals.repeated(crystal.cell(), 10)
+    ideal.set_cell(atoms.cell, scale_atoms=True)
+    moves = np.linalg.norm(atoms.positions - ideal.positions, axis=1)
+    assert moves == pytest.approx(np.full(len(atoms), length))
+    assert len(atoms) == 8
+
+
+def test_an_element_as_it_is_has_few_atoms(crystals: Any) -> None:
+    assert len(crystals.own_lattice("Ti")) == len(bulk("Ti"))
+    assert crystals.own_lattice("Mn") is None
