@@ -18,7 +18,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.formula import Formula
 from numpy.typing import NDArray
 
-from al_committee.selection.pool import displace_randomly
+from al_committee.selection.supercells import displace_randomly
 from screen_cli.crystal.prototypes import prototypes
 from screen_cli.sources.decoration import Decoration, decorate, decorated_structure
 

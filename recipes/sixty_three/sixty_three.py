@@ -53,9 +53,10 @@ from crystals import (
 from nequix_teacher import NequixTeacher
 
 from al_committee.labels.cache import LabelCache
-from al_committee.labels.content_key import structure_key
-from al_committee.labels.labelling import CalculatorLabeller, label_through_cache
-from al_committee.labels.labels import LabelOutcome, LabelRequest, attach_label
+from al_committee.labels.calculator_labeller import CalculatorLabeller
+from al_committee.labels.identity import structure_key
+from al_committee.labels.obtain import label_through_cache
+from al_committee.labels.outcome import LabelOutcome, LabelRequest, attach_label
 from sdnnff_calc import SDNNFF
 
 _log = logging.getLogger("recipe")
