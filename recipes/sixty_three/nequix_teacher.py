@@ -3,8 +3,8 @@
 The convolution is the package's own, summed in another order. In a small cell all neighbours of an atom are images of
 a few atoms, so what an image contributes (radial weight times spherical harmonic) is summed over images before it is
 multiplied with the features of the atom that it is an image of; and since the last radial layer is linear, it comes
-after that sum. Equal to the package's own torch code to rounding, and nine times faster for ten atoms (measured:
-``results/sixty-three.md`` of the benchmarks).
+after that sum. Equal to the package's own torch code to rounding, and five to seven times faster for ten atoms
+(``benchmarks/results/sixty-three.md``).
 """
 
 from __future__ import annotations
