@@ -83,7 +83,7 @@ Au1 Au 0 0 0 0.5
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("broken.cif", BROKEN_CIF, "cannot be read"),
+        ("broken.cif", BROKEN_CIF, "Wrong number of values in loop"),
         ("partial.cif", PARTIAL_CIF, "partial occupancy"),
         ("overlap.xyz", Atoms("Cu2", [[0, 0, 0], [0, 0, 0.1]], cell=[4, 4, 4], pbc=True), "overlap"),
         ("flat.xyz", Atoms("Cu", cell=[4, 4, 0], pbc=True), "must span a volume"),
@@ -96,7 +96,7 @@ Au1 Au 0 0 0 0.5
         (
             "cut.xyz",
             '4\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T T" Properties=species:S:1:pos:R:3\nCu 0 0 0\nCu 0 2',
-            "cannot be read",
+            "announces 4 atoms",
         ),
     ],
 )
