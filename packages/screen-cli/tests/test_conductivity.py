@@ -98,7 +98,7 @@ def test_warnings_and_refusals(aluminium: tuple[Displaced, ForceConstants], monk
     monkeypatch.setattr(conductivity, "HIGHEST_KAPPA", 1e-3)
     assert "beyond any crystal" in run(aluminium).kappa_warnings
     assert not run(aluminium).kappa_trusted
-    with pytest.raises(ConfigError, match="above 0 K"):
+    with pytest.raises(ConfigError, match="above 0"):
         run(aluminium, temperatures=[0.0])
     with pytest.raises(ConfigError, match="three positive"):
         run(aluminium, mesh=[7, 7])

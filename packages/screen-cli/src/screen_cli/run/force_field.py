@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from screen_cli.calculators.registered import calculator_identity, make_calculator
 from screen_cli.config import CalculatorSettings
@@ -14,6 +14,14 @@ from screen_cli.store.record import Json
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """A calculator that remembers atoms, and can forget them."""
+
+    def reset(self) -> None:
+        """Forget atoms and results."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,8 @@ class GivenForceField:
 
 def _as_new(calculator: Calculator) -> Calculator:
     """Forget earlier atoms: a neighbour list that is kept sums in another order, and a resumed run would differ."""
-    calculator.reset()
+    if isinstance(calculator, Resettable):  # ASE's mixtures of calculators are not
+        calculator.reset()
     return calculator
 
 
