@@ -33,7 +33,8 @@ def closed_form(stiff: list[tuple[float, float]], masses: tuple[float, float], q
     columns = []
     for first, second in stiff:
         half = 0.5 * (first + second) * (1 / masses[0] + 1 / masses[1])
-        root = np.sqrt(half**2 - 4 * first * second * np.sin(np.pi * qpoints) ** 2 / (masses[0] * masses[1]))
+        square = half**2 - 4 * first * second * np.sin(np.pi * qpoints) ** 2 / (masses[0] * masses[1])
+        root = np.sqrt(np.maximum(square, 0.0))  # at the zone boundary of equal atoms it is zero, up to rounding
         columns += [np.sqrt(np.maximum(half - root, 0.0)), np.sqrt(half + root)]
     return np.array(columns).T
 
