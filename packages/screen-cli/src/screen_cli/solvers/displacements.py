@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
-from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.phonopy_cells import SymmetryAction, symmetry_action
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.kinds.identity import canonical_action
 from screen_cli.kinds.patterns import pattern
@@ -89,13 +89,14 @@ class DisplacementChoice:
             phono3py.generate_fc2_displacements(distance=settings.distance)
             return
         n_atoms_fc2 = len(phono3py.phonon_supercell)
-        only_fc2 = {2: count_free_parameters(*symmetry_action(phono3py.phonon_supercell))[2]}
+        action = symmetry_action(phono3py.phonon_supercell)
+        only_fc2 = {2: count_free_parameters(*action)[2]}
         self.n_params_fc2_supercell = only_fc2[2]
         if known_fc2 is not None and known_fc2.shape[1] == n_atoms_fc2:
             phono3py.phonon_dataset = {"displacements": known_fc2}
             return
         n_fc2 = self._number(settings.n_supercells_fc2, only_fc2, n_atoms_fc2, MIN_PAIRS_FC2)
-        phono3py.phonon_dataset = {"displacements": self._random(phono3py.phonon_supercell, n_fc2, "/fc2")}
+        phono3py.phonon_dataset = {"displacements": self._random(phono3py.phonon_supercell, action, n_fc2, "/fc2")}
 
     def _number(self, given: int | None, n_params: dict[int, int], n_atoms: int, min_pairs: int) -> int:
         """Number of supercells, as given or as the rank guard demands, even when paired."""
@@ -115,17 +116,19 @@ class DisplacementChoice:
         settings = self._settings
         return check_determined(number, n_params, n_atoms, margin=settings.margin, paired=settings.paired)
 
-    def _random(self, supercell: PhonopyAtoms, n_supercells: int, purpose: str) -> NDArray[np.float64]:
+    def _random(
+        self, supercell: PhonopyAtoms, action: SymmetryAction, n_supercells: int, purpose: str
+    ) -> NDArray[np.float64]:
         """Random displacements, those of the kind or of this crystal alone."""
         settings = self._settings
         if settings.pattern == "crystal":
             rng = seeded_generator(settings.seed, self._seed_text + purpose)
             n_atoms = len(supercell)
             return random_displacements(n_supercells, n_atoms, settings.distance, paired=settings.paired, rng=rng)
-        action = canonical_action(supercell.scaled_positions, supercell.numbers, *symmetry_action(supercell))
+        kind = canonical_action(supercell.scaled_positions, supercell.numbers, *action)
         if not settings.paired:
-            return settings.distance * pattern(action, n_supercells, settings.seed)
-        plus = settings.distance * pattern(action, n_supercells // 2, settings.seed)
+            return settings.distance * pattern(kind, n_supercells, settings.seed)
+        plus = settings.distance * pattern(kind, n_supercells // 2, settings.seed)
         return np.stack([plus, -plus], axis=1).reshape(n_supercells, len(supercell), 3)
 
     def _spanning_displacements(self, n_supercells: int) -> NDArray[np.float64]:
@@ -134,7 +137,7 @@ class DisplacementChoice:
         n_atoms = len(supercell)
         action = symmetry_action(supercell)
         while True:
-            found = self._random(supercell, n_supercells, "")
+            found = self._random(supercell, action, n_supercells, "")
             if displacements_span(*action, found[:: 2 if settings.paired else 1]):
                 return found
             if settings.n_supercells is not None:
