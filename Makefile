@@ -39,7 +39,7 @@ check: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/screen-cli init --reference > docs/reference/settings.md
-	$(BIN)/python -m sdnnff_calc.settings_reference > docs/reference/training-settings.md
+	$(BIN)/python -m sdnnff_calc.cli.settings_reference > docs/reference/training-settings.md
 
 bench: $(STAMP)
 	failed=0; for script in benchmarks/scripts/*.py; do echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed

@@ -59,10 +59,10 @@ from screen_cli.physics.random_displacements import random_displacements
 from screen_cli.settings_file import parse_options
 from screen_cli.sources.files import iterate_files
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.cli import main as sdnnff
 from sdnnff_calc.data.structures import iterate_structures
 from sdnnff_calc.errors import UnknownElementError
+from sdnnff_calc.file_access.bundled_weights import bundled_models
 from sdnnff_calc.training.evaluation import OneByOne, Predictor, evaluate_forces
 
 _log = logging.getLogger("recipe")

@@ -12,7 +12,7 @@ import pytest
 from screen_cli.cli import main
 from screen_cli.config import load_settings, reference
 from screen_cli.plugins.manager import installed_plugins
-from sdnnff_calc import settings_reference
+from sdnnff_calc.cli import settings_reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")])

@@ -46,7 +46,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from sdnnff_calc import SDNNFF, load_model
-from sdnnff_calc.checkpoint import Model, save_model
+from sdnnff_calc.models.checkpoint import Model, save_model
 from sdnnff_calc.config import DataConfig, EquivariantConfig, GridConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data.structures import DataReport, iterate_structures
 from sdnnff_calc.training.evaluation import evaluate_forces

@@ -25,7 +25,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np
 from ase.build import bulk
 from grueneisen_identity import sevennet
-from phon_wigner.screening_solver import WignerSolver
+from phon_wigner.screening.solver import WignerSolver
 from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver

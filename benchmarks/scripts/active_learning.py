@@ -250,7 +250,7 @@ def draw(numbers: dict, path: Path) -> None:
 
 def measure_cost(out: Path, options: argparse.Namespace) -> dict:
     """Time one model and a committee of five on 64 displaced atoms, batched and one after the other."""
-    from sdnnff_calc.calculator import SDNNFF
+    from sdnnff_calc.calculators.sdnnff import SDNNFF
 
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

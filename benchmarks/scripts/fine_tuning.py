@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from phon_wigner.screening_solver import WignerSolver
+from phon_wigner.screening.solver import WignerSolver
 from screen_cli.calculators.registered import make_calculator
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 

@@ -29,8 +29,8 @@ from ase.build import bulk
 
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.models.architectures import build_network
-from sdnnff_calc.checkpoint import Model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.models.checkpoint import Model
+from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.config import EquivariantConfig, GridConfig, ModelConfig
 from sdnnff_calc.models.heads import Statistics
 

@@ -267,7 +267,7 @@ def test_subset_of_bands_is_refused(phono3py_yaml):
 
 
 def test_screening_solver_returns_the_documented_arrays(phono3py_yaml):
-    from phon_wigner.screening_solver import WignerSolver
+    from phon_wigner.screening.solver import WignerSolver
 
     crystal = phono3py.load(phono3py_yaml, log_level=0)
     crystal.mesh_numbers = MESH

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import phon_wigner
-from phon_wigner.atomic_write import whole_file
 from phon_wigner.conductivity.crossover import REGIMES, Crossover
 from phon_wigner.conductivity.glass import BroadeningScan
 from phon_wigner.conductivity.metrics import ModeConductivity, compare, symmetric_relative_difference
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.tables import at, write_table
 from phon_wigner.errors import OutputFileError, TemperatureError
+from phon_wigner.file_access.atomic_write import whole_file
 from phon_wigner.files.exports import write_spectra, write_tables
 from phon_wigner.files.kappa_file import read_kappa_file
 from phon_wigner.files.shengbte import read_shengbte

@@ -9,11 +9,11 @@ import phono3py
 import pytest
 from phonopy.phonon.grid import get_ir_grid_points
 
-from phon_wigner import screening_solver as _solver
 from phon_wigner.errors import ShapeError
 from phon_wigner.phonons import scattering
 from phon_wigner.phonons.scattering import PhaseTable, asymmetry, interaction_strength, three_phonon_linewidths
-from phon_wigner.screening_solver import WignerSolver
+from phon_wigner.screening import solver as _solver
+from phon_wigner.screening.solver import WignerSolver
 
 TEMPERATURES = [100.0, 400.0]
 

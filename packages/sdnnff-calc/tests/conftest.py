@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from hypothesis import settings
 
-from sdnnff_calc.checkpoint import Model
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 
 torch.set_num_threads(1)

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdnnff_calc import cli
-from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.cli import main
 from sdnnff_calc.config import read_config
 from sdnnff_calc.data.structures import iterate_structures
 from sdnnff_calc.errors import ConfigError, DataError, SdnnffError
+from sdnnff_calc.models.checkpoint import Model, load_model, save_model
 from sdnnff_calc.testing import toy_model
 
 XYZ = '2\nLattice="8 0 0 0 8 0 0 0 8" Properties=species:S:1:pos:R:3:forces:R:3 pbc="T T T"\n'

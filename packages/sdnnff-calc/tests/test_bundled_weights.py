@@ -10,8 +10,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sdnnff_calc import SDNNFF, load_model
-from sdnnff_calc.checkpoint import bundled_models
 from sdnnff_calc.errors import UnknownElementError
+from sdnnff_calc.models.checkpoint import bundled_models
 
 
 def test_weights_are_small_and_carry_their_card() -> None:

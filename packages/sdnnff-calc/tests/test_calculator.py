@@ -16,8 +16,7 @@ from ase.build import bulk, fcc111
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import Model, save_model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.errors import (
     ConfigError,
     EmptyInputError,
@@ -27,6 +26,7 @@ from sdnnff_calc.errors import (
     UnknownElementError,
 )
 from sdnnff_calc.geometry.neighbours import VerletList, find_edges
+from sdnnff_calc.models.checkpoint import Model, save_model
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 from sdnnff_calc.training.evaluation import embed, evaluate_forces
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from ase import Atoms
 
-from sdnnff_calc import SDNNFF, checkpoint
-from sdnnff_calc.checkpoint import FORMAT_VERSION, KEYS, Model, git_version, load_model, save_model
+from sdnnff_calc import SDNNFF
 from sdnnff_calc.errors import CheckpointError, CheckpointVersionError
+from sdnnff_calc.models import checkpoint
+from sdnnff_calc.models.checkpoint import FORMAT_VERSION, KEYS, Model, git_version, load_model, save_model
 from sdnnff_calc.testing import toy_model
 
 OLD = Path(__file__).parent / "checkpoints"

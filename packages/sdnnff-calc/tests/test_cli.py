@@ -20,11 +20,11 @@ import torch
 from ase import Atoms
 
 from sdnnff_calc import __version__, cli
-from sdnnff_calc.checkpoint import load_model
 from sdnnff_calc.cli import build_parser, main
 from sdnnff_calc.cli.card import card_lines
 from sdnnff_calc.config import read_config
 from sdnnff_calc.errors import ConfigError
+from sdnnff_calc.models.checkpoint import load_model
 from sdnnff_calc.training.runs import starting_model
 
 MODEL = """

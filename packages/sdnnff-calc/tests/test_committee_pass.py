@@ -11,13 +11,13 @@ from ase import Atoms
 from ase.build import bulk
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import Model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.geometry.density import harmonics
 from sdnnff_calc.geometry.shared_geometry import harmonic_gradients
 from sdnnff_calc.models import blocked_product as blocked_module
 from sdnnff_calc.models.architectures import build_network
 from sdnnff_calc.models.blocked_product import blocked_product
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.equivariant_model import SphereProduct
 from sdnnff_calc.models.heads import Statistics
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.geometry.frames import COLLINEAR
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 
 CONSERVATIVE = [name for name in SMALL_CONFIGS if name.startswith("conservative")]

@@ -20,9 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.calculator import _voigt
-from sdnnff_calc.checkpoint import Model, load_model, save_model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.calculators.committee import Committee
+from sdnnff_calc.calculators.sdnnff import _voigt
 from sdnnff_calc.config import TrainingConfig, model_config_from_dict, read_config
 from sdnnff_calc.data.sample_stores import MemoryStore, ShardedStore
 from sdnnff_calc.data.samples import Sample, batch_indices, stress_matrix
@@ -32,6 +31,7 @@ from sdnnff_calc.geometry.closest_pairs import ClosestPairs
 from sdnnff_calc.geometry.environments import EdgeArrays
 from sdnnff_calc.geometry.neighbours import VerletList, find_edges
 from sdnnff_calc.models.architectures import build_network
+from sdnnff_calc.models.checkpoint import Model, load_model, save_model
 from sdnnff_calc.models.heads import Statistics
 from sdnnff_calc.testing import toy_model
 from sdnnff_calc.testing.strategies import cell_changes, crystals, model_tables, rotations, toml_text

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdnnff_calc.checkpoint import save_model
+from sdnnff_calc.models.checkpoint import save_model
 from sdnnff_calc.testing import toy_model
 
 README = Path(__file__).parent.parent / "README.md"

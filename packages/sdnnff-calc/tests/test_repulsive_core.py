@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import Model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.errors import OverlappingAtomsError
 from sdnnff_calc.geometry.environments import build_environments
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.repulsive_core import RepulsiveCore, screened_repulsion
 from sdnnff_calc.testing import toy_model
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import load_model, save_model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.config import FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data.stores import Stores, store_of
 from sdnnff_calc.data.structures import DataReport
+from sdnnff_calc.models.checkpoint import load_model, save_model
 from sdnnff_calc.models.trained_labels import TrainedLabels
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.training.evaluation import evaluate_forces

@@ -20,14 +20,14 @@ from ase.units import GPa
 from torch import nn
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import load_model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data.energy_zero import follow_zero
 from sdnnff_calc.data.samples import Sample, collate_samples
 from sdnnff_calc.data.stores import Stores, store_of
 from sdnnff_calc.data.structures import DataReport
 from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, TrainingError
+from sdnnff_calc.models.checkpoint import load_model
 from sdnnff_calc.models.heads import Prediction, Statistics, evaluate
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.training import fit, runs

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from phon_wigner.phonons.isotope import add_isotopes as add_isotopes
     from phon_wigner.phonons.isotope import isotope_linewidths as isotope_linewidths
     from phon_wigner.phonons.linewidths import Linewidths as Linewidths
-    from phon_wigner.screening_solver import WignerArrays as WignerArrays
-    from phon_wigner.screening_solver import WignerSolver as WignerSolver
+    from phon_wigner.screening.solver import WignerArrays as WignerArrays
+    from phon_wigner.screening.solver import WignerSolver as WignerSolver
 
 __version__ = "0.1.0"
 
@@ -68,8 +68,8 @@ _LAZY = {
     "Comparison": "phon_wigner.conductivity.metrics",
     "compare": "phon_wigner.conductivity.metrics",
     "read_reference": "phon_wigner.conductivity.metrics",
-    "WignerSolver": "phon_wigner.screening_solver",
-    "WignerArrays": "phon_wigner.screening_solver",
+    "WignerSolver": "phon_wigner.screening.solver",
+    "WignerArrays": "phon_wigner.screening.solver",
     "WignerError": "phon_wigner.errors",
 }
 

@@ -14,7 +14,7 @@ def screen_conductivity_solvers() -> Iterable[ConductivitySolverPlugin]:
     yield ConductivitySolverPlugin(
         name="wigner",
         summary="Wigner transport: populations and coherences through phono3py",
-        factory="phon_wigner.screening_solver:WignerSolver",
+        factory="phon_wigner.screening.solver:WignerSolver",
         coherences=True,
         citation="10.1038/s41567-019-0520-x",
     )
@@ -26,7 +26,7 @@ def screen_metrics() -> Iterable[MetricPlugin]:
     yield MetricPlugin(
         name="srme",
         summary="SRD, SRE and mode-resolved SRME against a reference conductivity",
-        factory="phon_wigner.screening_metric:score_modes",
+        factory="phon_wigner.screening.metric:score_modes",
         citation="arXiv:2408.00755",
     )
 

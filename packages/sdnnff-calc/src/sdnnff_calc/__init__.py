@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from sdnnff_calc.errors import SdnnffError
 
 if TYPE_CHECKING:
-    from sdnnff_calc.calculator import SDNNFF
-    from sdnnff_calc.checkpoint import Model, bundled_models, load_model, save_model
-    from sdnnff_calc.committee import Committee, load_committee
+    from sdnnff_calc.calculators.committee import Committee, load_committee
+    from sdnnff_calc.calculators.sdnnff import SDNNFF
     from sdnnff_calc.config import (
         DataConfig,
         EquivariantConfig,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         read_config,
     )
     from sdnnff_calc.data.structures import DataReport, check_labels, iterate_structures
+    from sdnnff_calc.models.checkpoint import Model, bundled_models, load_model, save_model
     from sdnnff_calc.models.trained_labels import TrainedLabels
     from sdnnff_calc.training.evaluation import ForceReport, OneByOne, embed, evaluate_forces, plot_parity
     from sdnnff_calc.training.runs import finetune, train_committee
@@ -64,9 +64,9 @@ __all__ = [
 __version__ = version("sdnnff-calc")
 
 _HOMES = {
-    "calculator": ("SDNNFF",),
-    "checkpoint": ("Model", "bundled_models", "load_model", "save_model"),
-    "committee": ("Committee", "load_committee"),
+    "calculators.sdnnff": ("SDNNFF",),
+    "models.checkpoint": ("Model", "bundled_models", "load_model", "save_model"),
+    "calculators.committee": ("Committee", "load_committee"),
     "config": (
         "DataConfig", "EquivariantConfig", "FinetuneConfig", "GridConfig", "RunConfig", "TrainingConfig", "read_config",
     ),

@@ -19,7 +19,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
     yield CalculatorPlugin(
         name="sdnnff",
         summary="Spatial-density neural-network force field, grid or equivariant; path = a checkpoint",
-        factory="sdnnff_calc.calculator:SDNNFF",
+        factory="sdnnff_calc.calculators.sdnnff:SDNNFF",
         licence="BSD-3-Clause",
         citation=_CITATION,
         pip="sdnnff-calc",

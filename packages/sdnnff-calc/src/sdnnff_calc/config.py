@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.errors import ConfigError, nearest_hint
+from sdnnff_calc.file_access.bundled_weights import bundled_models
 from sdnnff_calc.settings_file import SettingsFile, make_settings, read_settings_file, setting, settings_record
 
 __all__ = [

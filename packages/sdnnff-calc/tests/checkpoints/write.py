@@ -9,7 +9,7 @@ import numpy as np
 from ase.build import bulk
 
 from sdnnff_calc import SDNNFF
-from sdnnff_calc.checkpoint import FORMAT_VERSION, save_model
+from sdnnff_calc.models.checkpoint import FORMAT_VERSION, save_model
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 
 folder = Path(__file__).parent

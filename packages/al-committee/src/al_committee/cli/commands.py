@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ase import Atoms
 
-from al_committee.atomic_file import write_json
+from al_committee.atomic_write import write_json
 from al_committee.cli.objects import HostNames, build_loop, build_pool, build_trainer, check_names, pinned_cache
 from al_committee.cli.parser import EXIT_OK, STEP_NAMES
 from al_committee.config import read_config, template

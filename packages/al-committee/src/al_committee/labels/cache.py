@@ -21,7 +21,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from filelock import FileLock, Timeout
 
-from al_committee.atomic_file import write_atomically, write_json
+from al_committee.atomic_write import write_atomically, write_json
 from al_committee.errors import RunStateError
 from al_committee.labels.identity import DETERMINING_ARRAYS, earlier_settings_key, settings_key, structure_key
 from al_committee.labels.outcome import attach_label

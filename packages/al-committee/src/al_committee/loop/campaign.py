@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from al_committee.atomic_file import write_atomically
+from al_committee.atomic_write import write_atomically
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.protocols import Trainer
 from al_committee.errors import RunStateError, TooManyFailedLabelsError

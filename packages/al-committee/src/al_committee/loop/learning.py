@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from al_committee.atomic_file import write_json
+from al_committee.atomic_write import write_json
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.protocols import Trainer
 from al_committee.errors import RunStateError, TrainerError

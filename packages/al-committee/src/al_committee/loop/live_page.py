@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from al_committee.atomic_file import write_atomically
+from al_committee.atomic_write import write_atomically
 from al_committee.loop.records import Comparison, GroupError
 from al_committee.loop.report import format_rows
 from al_committee.loop.run_directory import RunDirectory

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from al_committee.atomic_file import write_atomically
+from al_committee.atomic_write import write_atomically
 from al_committee.committee.calibration import LEVELS, confidence_curve, standardised_errors
 from al_committee.errors import MissingExtraError
 from al_committee.loop.rounds import RoundSummary

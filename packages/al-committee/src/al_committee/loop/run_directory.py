@@ -33,7 +33,7 @@ from typing import Any
 from ase import Atoms
 from filelock import FileLock, Timeout
 
-from al_committee.atomic_file import read_json, sync_directory, write_atomically, write_json
+from al_committee.atomic_write import read_json, sync_directory, write_atomically, write_json
 from al_committee.config import SAFE_CHANGES, LoopConfig, config_differences, config_from_dict, read_config
 from al_committee.errors import ConfigChangedError, ConfigError, RunLockedError, RunStateError
 from al_committee.labels.identity import decode_structure, encode_structure

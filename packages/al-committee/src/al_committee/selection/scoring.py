@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from al_committee.atomic_file import read_json, write_json
+from al_committee.atomic_write import read_json, write_json
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.disagreement import supercell_score
 from al_committee.config import RestSettings

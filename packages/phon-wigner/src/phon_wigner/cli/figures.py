@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phon_wigner.atomic_write import whole_file
 from phon_wigner.cli.options import Commands, add_crystal_options, crystal_from_arguments, integer, number
 from phon_wigner.errors import GridMismatchError, InputFileError, OptionError, TemperatureError
+from phon_wigner.file_access.atomic_write import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,7 @@ def _plot_many(arguments: argparse.Namespace) -> Axes:
 
 def _scalars_from_json(path: str, temperature: float | None) -> tuple[float, float]:
     """Return κ_P and κ_C, means of xx, yy, zz, of one temperature of a file of `analyze --json`."""
-    from phon_wigner.reading import existing_file, read_text, reading
+    from phon_wigner.file_access.reading import existing_file, read_text, reading
 
     fix = "Give a file of `phon-wigner analyze --json`."
     text = read_text(existing_file(path, "the result", fix), "JSON", fix)

@@ -28,11 +28,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from phon_wigner.atomic_write import whole_file
 from phon_wigner.conductivity.postprocess import check_conductivity
 from phon_wigner.conductivity.result import COMPONENTS
 from phon_wigner.conductivity.tables import write_table
 from phon_wigner.errors import LinewidthError, OptionError, TemperatureError
+from phon_wigner.file_access.atomic_write import whole_file
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.linewidths import Linewidths
 from phon_wigner.phonons.units import conversion_to_w_mk, heat_capacities

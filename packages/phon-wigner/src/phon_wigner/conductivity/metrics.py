@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.errors import GridMismatchError, TemperatureError
-from phon_wigner.reading import existing_file, read_text, reading
+from phon_wigner.file_access.reading import existing_file, read_text, reading
 
 ReferenceRow = dict[str, object]
 """Columns of one material in a reference table."""

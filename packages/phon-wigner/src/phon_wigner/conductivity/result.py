@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from phon_wigner.atomic_write import whole_file
 from phon_wigner.errors import ShapeError, TemperatureError
-from phon_wigner.reading import open_hdf5, read_array, reading
+from phon_wigner.file_access.atomic_write import whole_file
+from phon_wigner.file_access.reading import open_hdf5, read_array, reading
 
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 """Order of the six Cartesian components in every array that ends in 6."""

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Iterable, Sequence
 
-from phon_wigner.atomic_write import whole_file
+from phon_wigner.file_access.atomic_write import whole_file
 
 
 def write_table(

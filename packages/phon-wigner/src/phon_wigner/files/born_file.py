@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phon_wigner.file_access.reading import PathLike, reading
 from phon_wigner.phonons.assembly import nac_in_ev
 from phon_wigner.phonons.interfaces import InterfaceUnits
-from phon_wigner.reading import PathLike, reading
 
 if TYPE_CHECKING:
     from phonopy.structure.cells import Primitive

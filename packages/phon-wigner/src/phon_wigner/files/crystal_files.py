@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import InputFileError, OptionError
+from phon_wigner.file_access.reading import PathLike, existing_file, reading
 from phon_wigner.files.born_file import read_born
 from phon_wigner.files.force_constants import read_force_constants
 from phon_wigner.files.phonopy_yaml import YamlCrystal, read_yaml_crystal
 from phon_wigner.phonons.assembly import CrystalParts, Nac, build_crystal, nac_in_ev, scaled
 from phon_wigner.phonons.harmonic import HarmonicCrystal
 from phon_wigner.phonons.interfaces import InterfaceUnits, units_of
-from phon_wigner.reading import PathLike, existing_file, reading
 
 if TYPE_CHECKING:
     from phonopy.structure.cells import Primitive

@@ -8,11 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from phon_wigner.atomic_write import existing_folder, whole_file
 from phon_wigner.conductivity.crossover import crossover
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.spectra import Spectra
 from phon_wigner.conductivity.tables import at, write_table
+from phon_wigner.file_access.atomic_write import existing_folder, whole_file
 
 
 def write_spectra(result: WignerResult, path: str | os.PathLike[str]) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import InputFileError, UnitError
+from phon_wigner.file_access.reading import PathLike, existing_file, open_hdf5, read_array, reading
 from phon_wigner.phonons.interfaces import InterfaceUnits, force_constant_unit
-from phon_wigner.reading import PathLike, existing_file, open_hdf5, read_array, reading
 
 _FIX = "Give phono3py's fc2.hdf5, or force_constants.hdf5 or FORCE_CONSTANTS of phonopy."
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import InputFileError
+from phon_wigner.file_access.reading import PathLike, existing_file, read_array, reading
 from phon_wigner.phonons.linewidths import Linewidths
 from phon_wigner.phonons.units import volume_of_conversion
-from phon_wigner.reading import PathLike, existing_file, read_array, reading
 
 Part = tuple[h5py.Dataset, tuple[int, ...]]
 """A dataset, and the indices of its leading axes."""

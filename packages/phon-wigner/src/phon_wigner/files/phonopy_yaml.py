@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import InputFileError, UnitError
+from phon_wigner.file_access.reading import PathLike, reading
 from phon_wigner.files.safe_yaml import load_yaml
 from phon_wigner.phonons.assembly import Nac, scaled
 from phon_wigner.phonons.interfaces import InterfaceUnits, force_constant_unit, units_of
-from phon_wigner.reading import PathLike, reading
 
 if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms

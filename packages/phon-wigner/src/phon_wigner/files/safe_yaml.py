@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from phon_wigner.errors import InputFileError
-from phon_wigner.reading import MAX_BYTES, PathLike, existing_file, reading
+from phon_wigner.file_access.reading import MAX_BYTES, PathLike, existing_file, reading
 
 _ANCHOR = re.compile(rb"(?:^|[\s\[{,:-])[&*][A-Za-z0-9_]", re.MULTILINE)
 

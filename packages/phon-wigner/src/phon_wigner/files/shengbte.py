@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import GridMismatchError, InputFileError
+from phon_wigner.file_access.reading import existing_file, read_text, reading
 from phon_wigner.phonons.linewidths import Linewidths
-from phon_wigner.reading import existing_file, read_text, reading
 
 logger = logging.getLogger(__name__)
 

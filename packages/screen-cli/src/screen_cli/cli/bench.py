@@ -65,7 +65,7 @@ def kappa(
     from screen_cli.bench.campaign import campaign_settings, open_campaign
     from screen_cli.bench.protocol import TEMPERATURE
     from screen_cli.bench.reference import read_references
-    from screen_cli.cli.run import execute_watched
+    from screen_cli.cli.run_directory.run import execute_watched
     from screen_cli.run.driver import ExecuteOptions
     from screen_cli.settings_file import parse_options
 

@@ -49,7 +49,7 @@ def command(
       screen-cli one NaCl.cif -c sdnnff
       screen-cli one POSCAR -c sevennet -o model=l3i5 -t 100 -t 300 -t 600 --mesh 19 19 19
     """
-    from screen_cli.cli.run import execute_watched
+    from screen_cli.cli.run_directory.run import execute_watched
     from screen_cli.report import write_report
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.terminal import print_table

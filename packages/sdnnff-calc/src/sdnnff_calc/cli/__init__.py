@@ -162,7 +162,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Print force errors."""
-    from sdnnff_calc.calculator import SDNNFF
+    from sdnnff_calc.calculators.sdnnff import SDNNFF
     from sdnnff_calc.data.structures import DataReport, check_labels, iterate_structures
     from sdnnff_calc.training.evaluation import check_picture, evaluate_forces, plot_parity
 
@@ -185,8 +185,8 @@ def _info(arguments: argparse.Namespace) -> None:
 
     from ase.data import chemical_symbols
 
-    from sdnnff_calc.checkpoint import UNITS, load_model
     from sdnnff_calc.cli.card import card_lines
+    from sdnnff_calc.models.checkpoint import UNITS, load_model
 
     model = load_model(arguments.model)
     facts = {
@@ -219,9 +219,9 @@ def _embed(arguments: argparse.Namespace) -> None:
     """Write one vector per structure."""
     import numpy as np
 
-    from sdnnff_calc.atomic_file import write_atomically
-    from sdnnff_calc.calculator import SDNNFF
+    from sdnnff_calc.calculators.sdnnff import SDNNFF
     from sdnnff_calc.data.structures import iterate_structures
+    from sdnnff_calc.file_access.atomic_write import write_atomically
     from sdnnff_calc.training.evaluation import embed
 
     output = arguments.output

@@ -11,9 +11,9 @@ import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.data.sample_stores import SampleStore
 from sdnnff_calc.data.samples import Sample, batch_indices, collate_samples
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.heads import atomic_energies, sum_by_structure
 
 __all__ = ["follow_zero", "measure_shift"]

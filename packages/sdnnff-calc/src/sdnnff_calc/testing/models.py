@@ -11,9 +11,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.config import EquivariantConfig, GridConfig, ModelConfig
 from sdnnff_calc.models.architectures import build_network
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.heads import Statistics
 
 __all__ = ["SMALL_CONFIGS", "label_with_emt", "toy_model"]

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.config import TrainingConfig
 from sdnnff_calc.data.sample_stores import SampleStore, row_widths
 from sdnnff_calc.data.samples import LabelledBatch, batch_indices, batches_of_like_rows, collate_samples
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.heads import evaluate
 from sdnnff_calc.training.losses import force_loss
 

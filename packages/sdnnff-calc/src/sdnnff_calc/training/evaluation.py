@@ -14,7 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from sdnnff_calc.calculator import SDNNFF
+from sdnnff_calc.calculators.sdnnff import SDNNFF
 from sdnnff_calc.data.samples import stress_matrix
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.data.structures import energy_label

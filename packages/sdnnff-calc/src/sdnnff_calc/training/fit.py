@@ -23,10 +23,10 @@ import torch
 from ase.units import GPa
 from torch import Tensor, nn
 
-from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.config import TrainingConfig
 from sdnnff_calc.data.samples import LabelledBatch
 from sdnnff_calc.errors import TrainingError
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import evaluate
 from sdnnff_calc.training.epoch import FitData, ValidationErrors, validation_errors

@@ -8,8 +8,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdnnff_calc.atomic_file import write_atomically
 from sdnnff_calc.errors import MissingExtraError
+from sdnnff_calc.file_access.atomic_write import write_atomically
 
 __all__ = ["EpochRecord", "plot_learning_curve", "write_log"]
 

@@ -28,9 +28,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdnnff_calc.checkpoint import Model
 from sdnnff_calc.data.sample_stores import SampleStore
 from sdnnff_calc.data.samples import batch_indices, collate_samples
+from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.heads import conservative_forces
 
 __all__ = ["refit_readout"]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdnnff_calc.atomic_file import write_atomically
 from sdnnff_calc.errors import TrainingError
+from sdnnff_calc.file_access.atomic_write import write_atomically
 from sdnnff_calc.training.log import EpochRecord
 
 __all__ = ["RESUME_VERSION", "FitState", "ResumeFile", "file_digest"]

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from sdnnff_calc.checkpoint import Model, load_model, save_model
 from sdnnff_calc.config import FinetuneConfig, ModelConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data.energy_zero import follow_zero
 from sdnnff_calc.data.sample_stores import MemoryStore, SampleStore
@@ -23,6 +22,7 @@ from sdnnff_calc.data.structures import DataReport
 from sdnnff_calc.errors import ConfigError, DataError
 from sdnnff_calc.geometry.closest_pairs import merge_closest
 from sdnnff_calc.models.architectures import build_network
+from sdnnff_calc.models.checkpoint import Model, load_model, save_model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import Statistics
 from sdnnff_calc.models.network import Network

@@ -9,8 +9,8 @@ from typing import Any
 
 from ase import Atoms
 
-from sdnnff_calc.calculator import SDNNFF
-from sdnnff_calc.committee import Committee, load_committee
+from sdnnff_calc.calculators.committee import Committee, load_committee
+from sdnnff_calc.calculators.sdnnff import SDNNFF
 from sdnnff_calc.config import (
     DataConfig,
     EquivariantConfig,

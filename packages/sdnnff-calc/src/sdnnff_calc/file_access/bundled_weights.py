@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["bundled_models"]
 
-_FOLDER = Path(__file__).parent / "weights"
+_FOLDER = Path(__file__).parents[1] / "weights"
 
 
 def bundled_models() -> dict[str, Path]:

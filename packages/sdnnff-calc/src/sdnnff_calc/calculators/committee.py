@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from sdnnff_calc.checkpoint import Model, load_model
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.geometry.closest_pairs import merge_closest
 from sdnnff_calc.geometry.elements import check_elements
 from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
 from sdnnff_calc.models.repulsive_core import CoreTerms, RepulsiveCore
@@ -50,7 +50,7 @@ class Committee:
     models
         At least one; copied.
     device
-        As for :class:`~sdnnff_calc.calculator.SDNNFF`.
+        As for :class:`~sdnnff_calc.calculators.sdnnff.SDNNFF`.
     batch_atoms
         Atoms evaluated at a time.
 

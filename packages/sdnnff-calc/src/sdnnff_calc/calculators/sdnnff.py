@@ -20,8 +20,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from sdnnff_calc.checkpoint import Model, load_model
-from sdnnff_calc.committee import Committee
+from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
 from sdnnff_calc.geometry.closest_pairs import check_pairs, limits_of
@@ -29,6 +28,7 @@ from sdnnff_calc.geometry.elements import check_elements
 from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.geometry.neighbours import VerletList
 from sdnnff_calc.models.architectures import build_network, peak_numbers
+from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import Prediction, evaluate
 from sdnnff_calc.models.repulsive_core import RepulsiveCore
@@ -62,7 +62,7 @@ class SDNNFF(Calculator):
     ----------
     path
         Checkpoint file, training folder, name of a bundled model, a loaded
-        :class:`~sdnnff_calc.checkpoint.Model`, or None for the default bundled model.
+        :class:`~sdnnff_calc.models.checkpoint.Model`, or None for the default bundled model.
     device
         ``auto``, ``cpu``, ``cuda`` …
     dtype

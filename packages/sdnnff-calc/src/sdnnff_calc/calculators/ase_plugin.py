@@ -14,7 +14,7 @@ def _plugins() -> set[Any]:
     except ImportError:
         return set()
     citation = "Rodriguez et al., Commun. Mater. (2023), doi:10.1038/s43246-023-00390-3"
-    return {CalculatorPlugin(name="sdnnff", citation=citation, implementation="sdnnff_calc.calculator.SDNNFF")}
+    return {CalculatorPlugin(name="sdnnff", citation=citation, implementation="sdnnff_calc.calculators.sdnnff.SDNNFF")}
 
 
 __ase_plugins__ = _plugins()

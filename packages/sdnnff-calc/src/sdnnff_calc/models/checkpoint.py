@@ -21,8 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdnnff_calc.atomic_file import write_atomically
-from sdnnff_calc.bundled_weights import bundled_models
 from sdnnff_calc.config import ModelConfig, model_config_from_dict
 from sdnnff_calc.errors import (
     CheckpointError,
@@ -31,6 +29,8 @@ from sdnnff_calc.errors import (
     SdnnffError,
     nearest_hint,
 )
+from sdnnff_calc.file_access.atomic_write import write_atomically
+from sdnnff_calc.file_access.bundled_weights import bundled_models
 from sdnnff_calc.models.architectures import build_network
 from sdnnff_calc.models.heads import Statistics
 from sdnnff_calc.models.network import Network

@@ -1,4 +1,4 @@
-"""The settings of a training as a page: ``python -m sdnnff_calc.settings_reference > training-settings.md``."""
+"""The settings of a training as a page: ``python -m sdnnff_calc.cli.settings_reference > training-settings.md``."""
 
 from __future__ import annotations
 

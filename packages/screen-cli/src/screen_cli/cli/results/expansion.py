@@ -68,7 +68,7 @@ def command(
       screen-cli expansion POSCAR -c sevennet -o model=l3i5 --route all --mesh 8 8 8
       screen-cli expansion Al.cif -c emt -s displace.dim=[3,3,3]
     """
-    from screen_cli.cli.run import execute_watched
+    from screen_cli.cli.run_directory.run import execute_watched
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.expansion import COLUMNS, disagreement, write_results
     from screen_cli.report.tables.terminal import print_table

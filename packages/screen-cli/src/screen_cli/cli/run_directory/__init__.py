@@ -1,0 +1,1 @@
+"""Commands that start, follow, join and mend a run directory."""
