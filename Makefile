@@ -1,4 +1,4 @@
-# make demo · make test · make check · make soak · make docs · make bench: each builds .venv when missing.
+# make demo · make test · make check · make soak · make docs · make docs-notebooks · make bench: each builds .venv when missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow soak check docs bench clean
+.PHONY: demo test test-slow soak check docs docs-notebooks bench clean
 
 # torch first, pinned to the tested build: an unpinned torch would bring gigabytes of CUDA packages
 $(STAMP): requirements.txt constraints.txt packages/*/pyproject.toml
@@ -37,12 +37,18 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
+# the site, in site/index.html: every warning, and every link and anchor that leads nowhere, is an error
 docs: $(STAMP)
 	$(BIN)/screen-cli init --reference > docs/reference/settings.md
 	$(BIN)/python -m sdnnff_calc.cli.settings_reference > docs/reference/training-settings.md
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
+
+# the same with the tutorials run, and what they print on their pages: minutes
+docs-notebooks: $(STAMP)
+	DOCS_NOTEBOOKS=force $(BIN)/python -m sphinx -W --keep-going -q -b html docs site
 
 bench: $(STAMP)
 	failed=0; for script in benchmarks/scripts/*.py; do echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed
 
 clean:
-	rm -rf $(VENV) demo-run
+	rm -rf $(VENV) demo-run site docs/reference/api

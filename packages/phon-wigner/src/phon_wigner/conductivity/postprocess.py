@@ -60,7 +60,7 @@ class AnalysisSettings:
     isotopes : bool
         Use the isotope linewidths stored beside ``gamma``.
     boundary_mfp : float, µm, or None
-        Add boundary scattering |v|/(4πL) with this mean free path, from the velocities of the same sweep.
+        Add boundary scattering ``|v|/(4πL)`` with this mean free path, from the velocities of the same sweep.
     keep_modes : bool
         Keep mode-resolved arrays for every temperature (memory grows with the number of temperatures).
     map_bins : int

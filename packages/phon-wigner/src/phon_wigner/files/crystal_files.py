@@ -36,7 +36,7 @@ class CrystalFiles:
     Attributes
     ----------
     fc2 : path, optional
-        fc2.hdf5, fc2-*.hdf5, force_constants.hdf5 or FORCE_CONSTANTS. Without it, ``fc2.hdf5`` beside the YAML, as
+        fc2.hdf5, ``fc2-*.hdf5``, force_constants.hdf5 or FORCE_CONSTANTS. Without it, ``fc2.hdf5`` beside the YAML, as
         phono3py-load does, else the force constants in the YAML.
     cell : path, optional
         Unit cell in the format of ``calculator``.

@@ -20,7 +20,7 @@ _FIX = "Give the kappa-m*.hdf5 of a completed phono3py --br or --lbte run."
 
 
 def read_kappa_file(path: PathLike) -> Linewidths:
-    """Open the linewidths of a phono3py kappa-*.hdf5.
+    """Open the linewidths of a phono3py ``kappa-*.hdf5``.
 
     ``gamma`` stays on disk and is read one temperature at a time. ``gamma_isotope`` (which phono3py's own
     ``--read-gamma`` drops), ``gamma_elph`` and the boundary scattering of ``boundary_mfp`` are kept.
