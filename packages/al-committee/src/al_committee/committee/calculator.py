@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from al_committee.committee.disagreement import committee_mean, force_deviation, scalar_spread, tensor_spread
 from al_committee.committee.member import FusedMembers, SingleMember, check_declarations, check_scales
 from al_committee.committee.protocols import BatchedCommittee, OffersBatchedCommittee
-from al_committee.errors import CommitteeMemberError
+from al_committee.errors import CommitteeMemberError, StructureError
 
 __all__ = ["CommitteeCalculator", "CommitteePrediction"]
 
@@ -122,7 +122,7 @@ class CommitteeCalculator(Calculator):
     0.0
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012  as ASE declares it
     nolabel = True
 
     def __init__(
@@ -151,7 +151,7 @@ class CommitteeCalculator(Calculator):
         self.sources = _build_sources(members, labels, batch)
         self.has_energy = all(source.has_energy for source in self.sources)
         self.has_stress = all(source.has_stress for source in self.sources)
-        self.implemented_properties = self._list_properties()  # type: ignore[misc]
+        self.implemented_properties = self._list_properties()
         for member in members:  # what a map of crystals is drawn from; members' spaces differ, so one must do
             if callable(getattr(member, "descriptors", None)):
                 self.descriptors = member.descriptors
@@ -210,20 +210,8 @@ class CommitteeCalculator(Calculator):
         for index in range(len(structures)):
             parts = [blocks[index] for blocks in per_source]
             forces = np.concatenate([part[0] for part in parts])
-            energies = (
-                None
-                if any(part[1] is None for part in parts)
-                else np.concatenate(
-                    [part[1] for part in parts]  # type: ignore[misc]
-                )
-            )
-            stresses = (
-                None
-                if any(part[2] is None for part in parts)
-                else np.concatenate(
-                    [part[2] for part in parts]  # type: ignore[misc]
-                )
-            )
+            energies = None if any(part[1] is None for part in parts) else np.concatenate([part[1] for part in parts])
+            stresses = None if any(part[2] is None for part in parts) else np.concatenate([part[2] for part in parts])
             if self.check_units:
                 check_scales(forces, self._member_labels(parts))
             predictions.append(CommitteePrediction(forces, energies, stresses))
@@ -245,6 +233,8 @@ class CommitteeCalculator(Calculator):
     ) -> None:
         """Fill ``results`` for one structure (ASE's entry point)."""
         super().calculate(atoms, properties, system_changes)
+        if self.atoms is None:
+            raise StructureError("calculate got no structure: give atoms, or attach the calculator to some.")
         stress = any(name.startswith("stress") for name in properties)
         self.results = self._to_results(self.evaluate([self.atoms], stress=stress)[0])
 

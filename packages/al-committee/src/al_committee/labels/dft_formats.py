@@ -6,9 +6,11 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
 from ase.calculators.vasp.create_input import GenerateVaspInput
 from ase.io import read
 from ase.io.espresso import write_espresso_in
@@ -96,8 +98,8 @@ class VaspFormat:
             return None
         stated = check_vasp(path)
         with open_output(path) as handle:
-            answered = read(io.BytesIO(handle.read()), index=-1, format="vasp-xml")
-        results = answered.calc.results
+            answered = cast("Atoms", read(io.BytesIO(handle.read()), index=-1, format="vasp-xml"))
+        results = cast("BaseCalculator", answered.calc).results
         forces = results["forces"]
         if len(answered) == len(request.atoms):  # else attach_label refuses it
             back = np.argsort(self._order(request), kind="stable")
@@ -210,8 +212,9 @@ class EspressoFormat:
         if not check_espresso(text, str(path)):
             return None
         _refuse_fixed_atoms(folder / "espresso.pwi")
-        answered = read(io.StringIO(text[max(text.rfind("Program PWSCF"), 0) :]), index=-1, format="espresso-out")
-        results = answered.calc.results
+        last = io.StringIO(text[max(text.rfind("Program PWSCF"), 0) :])
+        answered = cast("Atoms", read(last, index=-1, format="espresso-out"))
+        results = cast("BaseCalculator", answered.calc).results
         if "forces" not in results:
             raise LabelFailedError(f"{path}: no forces in the output; keep tprnfor = .true. in the input.")
         labelled = attach_label(
@@ -233,7 +236,7 @@ def _refuse_fixed_atoms(path: Path) -> None:
     LabelFailedError
         When an ``if_pos`` is zero.
     """
-    if path.exists() and read(path, format="espresso-in").constraints:
+    if path.exists() and cast("Atoms", read(path, format="espresso-in")).constraints:
         raise LabelFailedError(
             f"{path} fixes atoms (if_pos), whose forces pw.x sets to zero. Delete the folder and resume: its input is "
             "written anew."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from ase import Atoms
@@ -64,7 +65,7 @@ def find_rest(cell: Atoms, committee: CommitteeCalculator, settings: RestSetting
             atoms.set_constraint(FixSymmetry(atoms, symprec=settings.symprec))
         whole = committee.has_stress and start is not None
         target = FrechetCellFilter(atoms) if whole else atoms
-        optimiser = BFGS(target, logfile=None, maxstep=settings.max_step)
+        optimiser = BFGS(cast("Atoms", target), logfile=None, maxstep=settings.max_step)  # a filter serves as well
         for _ in optimiser.irun(fmax=settings.fmax, steps=settings.max_steps):
             reason = _lost(atoms, start, settings)
             if reason:

@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
@@ -91,7 +91,7 @@ class PairPotential(Calculator):
         Å.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012  as ASE declares it
     nolabel = True
 
     def __init__(
@@ -113,8 +113,9 @@ class PairPotential(Calculator):
     ) -> None:
         """Sum the pairs."""
         super().calculate(atoms, properties, system_changes)
-        energy, forces = 0.0, np.zeros((len(self.atoms), 3))
-        for name, (energies, basis) in pair_basis(self.atoms, self.powers, self.cutoff).items():
+        structure = cast("Atoms", self.atoms)
+        energy, forces = 0.0, np.zeros((len(structure), 3))
+        for name, (energies, basis) in pair_basis(structure, self.powers, self.cutoff).items():
             if name in self.coefficients:
                 energy += float(energies @ self.coefficients[name])
                 forces += np.tensordot(self.coefficients[name], basis, axes=1)
@@ -134,7 +135,7 @@ class PairTeacher(Calculator):
         Å.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012  as ASE declares it
     nolabel = True
 
     def __init__(self, depth: float = 0.4, width: float = 1.3, cutoff: float = CUTOFF) -> None:
@@ -149,13 +150,14 @@ class PairTeacher(Calculator):
     ) -> None:
         """Sum D[(1 − exp(−a(r − r0)))² − 1] f_c(r) over pairs; r0 is the sum of covalent radii."""
         super().calculate(atoms, properties, system_changes)
-        first, second, r, vector = neighbor_list("ijdD", self.atoms, self.cutoff)
-        numbers = self.atoms.numbers
+        structure = cast("Atoms", self.atoms)
+        first, second, r, vector = neighbor_list("ijdD", structure, self.cutoff)
+        numbers = structure.numbers
         bond = covalent_radii[numbers[first]] + covalent_radii[numbers[second]]
         decay = np.exp(-self.width * (r - bond))
         shape, shape_slope = (1 - decay) ** 2 - 1, 2 * self.width * decay * (1 - decay)
         cut, cut_slope = _smooth_cutoff(r, self.cutoff)
-        forces = np.zeros((len(self.atoms), 3))
+        forces = np.zeros((len(structure), 3))
         slope = self.depth * (shape_slope * cut + shape * cut_slope)
         np.add.at(forces, first, (slope / r)[:, None] * vector)
         energy = 0.5 * self.depth * float((shape * cut).sum())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from ase import Atoms
 from ase.io import read
 from numpy.typing import ArrayLike
 
@@ -39,7 +41,7 @@ def write_vasprun(
         lines = (" ".join(f"{x:.8f}" for x in line) for line in np.atleast_2d(array))
         return "".join(f"<v> {line} </v>" for line in lines)
 
-    atoms = read(folder / "POSCAR")
+    atoms = cast("Atoms", read(folder / "POSCAR"))
     atoms.positions += ion_shift * np.eye(len(atoms), 3)
     kinds = "".join(f"<rc><c>{s:2s}</c><c>   1</c></rc>" for s in atoms.get_chemical_symbols())
     structure = (

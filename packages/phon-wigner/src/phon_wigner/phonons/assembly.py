@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from phon_wigner.phonons.interfaces import InterfaceUnits, nac_factor_ev_angstro
 if TYPE_CHECKING:
     from phono3py import Phono3py
     from phonopy import Phonopy
+    from phonopy.harmonic.dynamical_matrix import NacParams
     from phonopy.structure.atoms import PhonopyAtoms
     from phonopy.structure.cells import Primitive
 
@@ -85,7 +86,8 @@ def build_crystal(parts: CrystalParts, symprec: float = 1e-5) -> HarmonicCrystal
     if nac is not None:
         nac = {**nac, "factor": nac_factor_ev_angstrom() if nac.get("factor") is None else nac["factor"]}
         _check_nac(nac, len(primitive))
-    dynamical = get_dynamical_matrix(parts.force_constants, supercell, primitive, nac_params=nac)
+    charges = cast("NacParams | None", nac)
+    dynamical = get_dynamical_matrix(parts.force_constants, supercell, primitive, nac_params=charges)
     operations = np.asarray(Symmetry(primitive, symprec).reciprocal_operations, dtype=np.int64)
     factor = float(get_physical_units().DefaultToTHz)
     return HarmonicCrystal(dynamical, operations, factor, symprec, inverted=unitcell is not parts.unitcell)
@@ -182,11 +184,12 @@ def _primitive_axes(axes: str | ArrayLike | None, unitcell: PhonopyAtoms, sympre
     """Return the primitive axes relative to the unit cell, (3, 3)."""
     from phonopy.structure.cells import get_primitive_matrix, guess_primitive_matrix
 
+    found: NDArray[np.float64] | None
     if isinstance(axes, str) and axes == "auto":
         found = guess_primitive_matrix(unitcell, symprec=symprec)
     else:
         try:
-            found = get_primitive_matrix(axes, symprec)
+            found = get_primitive_matrix(cast("NDArray[np.float64]", axes), symprec)  # it says what it does not take
         except (RuntimeError, ValueError) as error:
             raise ShapeError(f"--pa {axes!r} is none of auto, P, F, I, A, C, R or nine numbers ({error}).") from error
     matrix = np.eye(3) if found is None else np.asarray(found, dtype=np.float64)

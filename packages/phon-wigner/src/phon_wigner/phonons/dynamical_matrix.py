@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from phon_wigner.physics.dynamical_derivative import Charges, DynamicalMatrixDerivative, Springs
 
 if TYPE_CHECKING:
-    from phonopy.harmonic.dynamical_matrix import DynamicalMatrix
+    from phonopy.harmonic.dynamical_matrix import DynamicalMatrix, DynamicalMatrixGL, DynamicalMatrixNAC
     from phonopy.structure.cells import Primitive
 
 
@@ -26,27 +26,29 @@ def derivative_of(dynamical_matrix: DynamicalMatrix) -> DynamicalMatrixDerivativ
     """
     method = getattr(dynamical_matrix, "nac_method", None)
     if method == "gonze":
-        if getattr(dynamical_matrix, "short_range_force_constants", None) is None:
-            dynamical_matrix.make_Gonze_nac_dataset()
-        constants, at_gamma, _, vectors, width = dynamical_matrix.Gonze_nac_dataset
-        charges = _charges(dynamical_matrix, np.asarray(vectors), float(width), np.asarray(at_gamma))
+        ewald = cast("DynamicalMatrixGL", dynamical_matrix)
+        if getattr(ewald, "short_range_force_constants", None) is None:
+            ewald.make_Gonze_nac_dataset()
+        constants, at_gamma, _, vectors, width = ewald.Gonze_nac_dataset
+        charges = _charges(ewald, np.asarray(vectors), float(width), np.asarray(at_gamma))
         return DynamicalMatrixDerivative(_springs(dynamical_matrix, np.asarray(constants)), charges)
     springs = _springs(dynamical_matrix, np.asarray(dynamical_matrix.force_constants))
     if method is None:
         return DynamicalMatrixDerivative(springs)
     nothing = np.zeros((0, 3, 3), dtype=np.complex128)
-    return DynamicalMatrixDerivative(springs, _charges(dynamical_matrix, np.zeros((0, 3)), 0.0, nothing))
+    charged = cast("DynamicalMatrixNAC", dynamical_matrix)
+    return DynamicalMatrixDerivative(springs, _charges(charged, np.zeros((0, 3)), 0.0, nothing))
 
 
 def _charges(
-    dynamical_matrix: DynamicalMatrix,
+    dynamical_matrix: DynamicalMatrixNAC,
     vectors: NDArray[np.float64],
     width: float,
     at_gamma: NDArray[np.complex128],
 ) -> Charges:
     """Return the charges of a NAC matrix."""
     return Charges(
-        method=dynamical_matrix.nac_method,
+        method=cast('Literal["gonze", "wang"]', dynamical_matrix.nac_method),
         born=np.asarray(dynamical_matrix.born),
         dielectric=np.asarray(dynamical_matrix.dielectric_constant),
         factor=float(dynamical_matrix.nac_factor),

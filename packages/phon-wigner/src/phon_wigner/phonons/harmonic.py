@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,8 @@ class HarmonicCrystal:
 
         :func:`phon_wigner.phonons.assembly.crystal_from_phonopy` takes any.
         """
+        if phonon.dynamical_matrix is None:
+            raise ShapeError("this Phonopy object holds no force constants. Produce or load them first.")
         symmetry = phonon.primitive_symmetry
         operations = np.asarray(symmetry.reciprocal_operations, dtype=np.int64)
         factor = getattr(phonon, "unit_conversion_factor", None) or get_physical_units().DefaultToTHz
@@ -111,7 +113,8 @@ class HarmonicCrystal:
     def phonons(self, qpoint: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         """Return frequencies and eigenvectors at one q point as :meth:`diagonalize` does, without any derivative."""
         self.dynamical_matrix.run(qpoint)
-        return self.diagonalize(self.dynamical_matrix.dynamical_matrix)
+        matrix = cast("NDArray[np.complex128]", self.dynamical_matrix.dynamical_matrix)  # None before the first run
+        return self.diagonalize(matrix)
 
     def grid(self, mesh: Sequence[int]) -> BZGrid:
         """Return phonopy's BZGrid with the symmetry of the primitive cell: three mesh numbers, or nine of a "

@@ -97,7 +97,7 @@ def units_of(name: str | None, source: str = "the crystal") -> InterfaceUnits:
     UnitError
         phonopy does not know it.
     """
-    from phonopy.interface.calculator import get_calculator_physical_units
+    from phonopy.physical_units import get_calculator_physical_units
 
     program = "vasp" if name is None else str(name).strip().lower()
     try:

@@ -23,6 +23,7 @@ S. Tamura, Phys. Rev. B 27, 858 (1983), Eq. 2.8, doi:10.1103/PhysRevB.27.858
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -252,7 +253,9 @@ class _Sweep:
         """
         from phonopy.phonon.tetrahedron_method import get_integration_weights
 
-        extra = {"symmetrize_tetrahedra": True} if self.symmetrize_tetrahedra else {}
+        weigh = get_integration_weights
+        if self.symmetrize_tetrahedra:
+            weigh = functools.partial(weigh, symmetrize_tetrahedra=True)  # which older ones lack
         here = np.array([g], dtype="int64")
         near = np.sort(self.frequencies[self._neighbours(g)], axis=0)
         first = np.searchsorted(points, near[0] - side_step, side="left")
@@ -262,7 +265,7 @@ class _Sweep:
             asked = points[first[s] : last[s]]
             meets = np.searchsorted(near[:, s], asked - side_step) < np.searchsorted(near[:, s], asked + side_step)
             asked = np.concatenate([asked - side_step * meets, asked[meets] + side_step])
-            w = get_integration_weights(asked, columns[s], self.grid, grid_points=here, **extra)[0, :, 0]
+            w = weigh(asked, columns[s], self.grid, grid_points=here)[0, :, 0]
             w, other = w[: len(meets)], w[len(meets) :]
             w[meets] = (w[meets] + other) / 2
             kept = np.flatnonzero(w)

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,13 @@ def morse_forces(cell: PhonopyAtoms) -> NDArray[np.float64]:
     return (slope[:, :, None] * difference / np.where(np.isfinite(distance), distance, 1)[:, :, None]).sum(axis=1)
 
 
-def make_phonopy(primitive_matrix: str = "F", nac: str | None = None, dim: int = 2) -> Phonopy:
+def make_phonopy(
+    primitive_matrix: Literal["P", "F", "auto"] = "F", nac: Literal["gonze", "wang"] | None = None, dim: int = 2
+) -> Phonopy:
     """Return the toy crystal with force constants and, when asked, charges."""
     phonon = Phonopy(rocksalt(), supercell_matrix=np.eye(3, dtype=int) * dim, primitive_matrix=primitive_matrix)
     phonon.generate_displacements(distance=0.001)
-    phonon.forces = [morse_forces(cell) for cell in phonon.supercells_with_displacements]
+    phonon.forces = [morse_forces(cell) for cell in phonon.supercells_with_displacements or ()]
     phonon.produce_force_constants()
     phonon.symmetrize_force_constants()
     if nac:

@@ -13,7 +13,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from screen_cli.errors import ConfigError, unknown_name
 
@@ -46,7 +46,8 @@ def make_sevennet(
         modal = "PBE"
     from sevenn.calculator import SevenNetCalculator
 
-    calculator = _obeying(SevenNetCalculator(source, device=device, modal=modal, **options), options)
+    given = cast("dict[str, Any]", options)  # sevenn checks them
+    calculator = _obeying(SevenNetCalculator(source, device=device, modal=modal, **given), options)
     calculator.descriptors = functools.partial(_sevennet_descriptors, calculator)
     return calculator
 

@@ -91,7 +91,7 @@ def _isotopes(number: int) -> NDArray[np.float64]:
     """Masses (u) and natural concentrations of the isotopes of an element, float64 (n_isotopes, 2)."""
     from phonopy.structure.atomic_data import get_atomic_data
 
-    table = get_atomic_data().isotope_data.get(chemical_symbols[number], ())
+    table = get_atomic_data().isotope_data.get(chemical_symbols[number]) or ()
     return np.array([(mass, share) for _, mass, share in table]).reshape(-1, 2)
 
 

@@ -48,7 +48,7 @@ def number_of(value: object) -> float | None:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, int, float, np.number)):
         return None
     try:
-        number = float(value)  # type: ignore[arg-type]  # a complex number is the TypeError below
+        number = float(value)  # a complex number is the TypeError below
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

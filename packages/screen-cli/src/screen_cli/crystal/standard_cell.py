@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import spglib
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 
 from screen_cli.crystal.masses import has_own_masses, species_of
 from screen_cli.errors import StructureError
+
+if TYPE_CHECKING:
+    from spglib import SpgCell
 
 SYMPREC = 1e-3
 """Å: default tolerance of spglib."""
@@ -133,7 +137,8 @@ def symmetry_of(primitive: Atoms, symprec: float = SYMPREC) -> Symmetry:
     """Ask spglib for what the identity of a primitive cell needs."""
     dataset = find_symmetry(primitive, symprec)
     edges = np.linalg.norm(dataset.std_lattice, axis=1)
-    return Symmetry(int(dataset.number), edges, dataset.equivalent_atoms, "".join(dataset.wyckoffs))
+    equivalent = np.asarray(dataset.equivalent_atoms, dtype=np.int64)
+    return Symmetry(int(dataset.number), edges, equivalent, "".join(dataset.wyckoffs))
 
 
 def find_symmetry(atoms: Atoms, symprec: float = SYMPREC) -> spglib.SpglibDataset:
@@ -241,6 +246,6 @@ def _no_symmetry(atoms: Atoms, symprec: float, detail: str = "") -> StructureErr
     )
 
 
-def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return (cell, scaled positions, species) as spglib takes them."""
-    return atoms.cell.array, atoms.get_scaled_positions(), species_of(atoms)
+def _spglib_cell(atoms: Atoms) -> SpgCell:
+    """Return (cell, scaled positions, species) as spglib takes them: arrays, which its annotation calls sequences."""
+    return cast("SpgCell", (atoms.cell.array, atoms.get_scaled_positions(), species_of(atoms)))

@@ -166,7 +166,7 @@ def _provider(options: ParslOptions) -> Any:
     }
     if options.provider != "local":
         arguments["walltime"] = options.walltime
-    known = set(inspect.signature(provider_class.__init__).parameters) - {"self"}
+    known = set(inspect.signature(provider_class).parameters)
     unknown = set(options.provider_options) - known
     if unknown:
         raise ConfigError(

@@ -20,7 +20,7 @@ from screen_cli.stages.stage import Inputs, Stage
 from screen_cli.store.record import Json, TypedRecord, array, part
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+    from ase.calculators.calculator import BaseCalculator
 
 _KEPT = ("forces", "forces_committee", "force_deviation")
 
@@ -132,7 +132,7 @@ class ComputeForces(Stage[Forces]):
 
 def compute_forces(
     displaced: Displaced,
-    calculator: Calculator,
+    calculator: BaseCalculator,
     settings: ForcesSettings,
     *,
     known: tuple[Displaced, Forces] | None = None,
@@ -146,7 +146,7 @@ def compute_forces(
     Parameters
     ----------
     displaced : Displaced
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
     settings : ForcesSettings
     known : (Displaced, Forces), optional
         Of an earlier fit of fc2 alone: where its supercells are the fc2 supercells of this one, its forces are taken
@@ -182,7 +182,7 @@ def compute_forces(
 
 
 def compute_force_set(
-    supercells: SupercellSet, calculator: Calculator, settings: ForcesSettings, suffix: str = ""
+    supercells: SupercellSet, calculator: BaseCalculator, settings: ForcesSettings, suffix: str = ""
 ) -> tuple[ForceSet, float | None]:
     """Evaluate one set of supercells.
 
@@ -252,7 +252,7 @@ def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
 
 
 def _evaluate(
-    supercells: Sequence[Atoms], calculator: Calculator, settings: ForcesSettings, where: str
+    supercells: Sequence[Atoms], calculator: BaseCalculator, settings: ForcesSettings, where: str
 ) -> dict[str, NDArray[np.float64]]:
     """Forces (n, n_atoms, 3) of several supercells, checked, and what a committee adds, one row per supercell."""
     rows: dict[str, list[NDArray[np.float64]]] = {}
@@ -276,7 +276,7 @@ def _evaluate(
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def _batch_results(batch: Sequence[Atoms], calculator: Calculator) -> Iterator[Mapping[str, Any]]:
+def _batch_results(batch: Sequence[Atoms], calculator: BaseCalculator) -> Iterator[Mapping[str, Any]]:
     """Results of a batch, in one call where the calculator can."""
     predict = getattr(calculator, "predict", None)  # of the calculators that have it; ASE's own have not
     if callable(predict):

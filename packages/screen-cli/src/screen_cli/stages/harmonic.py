@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from ase import units
@@ -33,6 +33,7 @@ from screen_cli.store.record import Json, TypedRecord, array, column, column_nam
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
+    from phonopy.phonon.mesh import Mesh
 
     from screen_cli.crystal.born import BornTensors
 
@@ -270,8 +271,8 @@ def slopes_along(phonopy: Phonopy, directions: NDArray[np.float64]) -> NDArray[n
     ndarray
         float64 (n_directions, 3), m/s, ascending; negative where imaginary.
     """
-    phonopy.run_qpoints(_SMALL_Q * directions @ np.asarray(phonopy.primitive.cell).T)
-    return acoustic_slopes(np.asarray(phonopy.qpoints.frequencies), _SMALL_Q)
+    near = phonopy.run_qpoints(_SMALL_Q * directions @ np.asarray(phonopy.primitive.cell).T)
+    return acoustic_slopes(np.asarray(near.frequencies), _SMALL_Q)
 
 
 def _sound_fields(phonopy: Phonopy) -> dict[str, float]:
@@ -331,7 +332,7 @@ def _count_states(
     from phonopy.phonon.grid import BZGrid
     from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
 
-    mesh, numbers = phonopy.mesh, np.array(phonopy.primitive.numbers, dtype=np.int64)
+    mesh, numbers = cast("Mesh", phonopy.mesh), np.array(phonopy.primitive.numbers, dtype=np.int64)
     elements = np.unique(numbers)
     low, high = float(frequencies.min()), float(frequencies.max())
     spectrum = TetrahedronDOSAccumulator(
@@ -358,9 +359,10 @@ def _trace_bands(phonopy: Phonopy, n_points: int) -> dict[str, Any]:
 
     paths, labels, connections = get_band_qpoints_by_seekpath(phonopy.primitive, n_points)
     bands = phonopy.run_band_structure(paths, with_eigenvectors=True, path_connections=connections, labels=labels)
+    eigenvectors = cast("list[NDArray[np.complex128]]", bands.eigenvectors)
     segments, start = [], None
     for number, frequencies in enumerate(bands.frequencies):
-        vectors = np.asarray(bands.eigenvectors[number])
+        vectors = np.asarray(eigenvectors[number])
         order, last = follow_bands(
             frequencies, vectors, _between(phonopy, np.asarray(bands.qpoints[number])), start=start
         )
@@ -383,8 +385,8 @@ def _between(phonopy: Phonopy, qpoints: NDArray[np.float64]) -> Solver:
     def solve(position: float) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         first = int(position)
         qpoint = qpoints[first] + (position - first) * (qpoints[first + 1] - qpoints[first])
-        phonopy.run_qpoints([qpoint], with_eigenvectors=True)
-        return np.asarray(phonopy.qpoints.frequencies)[0], np.asarray(phonopy.qpoints.eigenvectors)[0]
+        here = phonopy.run_qpoints([qpoint], with_eigenvectors=True)
+        return np.asarray(here.frequencies)[0], np.asarray(here.eigenvectors)[0]
 
     return solve
 

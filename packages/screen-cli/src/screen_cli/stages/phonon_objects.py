@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from phono3py import Phono3py
     from phono3py.interface.phono3py_yaml import Phono3pyYamlData
     from phonopy import Phonopy
+    from phonopy.harmonic.dynamical_matrix import NacParams
 
     from screen_cli.crystal.born import BornTensors
     from screen_cli.stages.force_constants import ForceConstants
@@ -98,7 +99,7 @@ def load_phonopy(
 
 def nac_parameters(
     born: BornTensors, displaced: Displaced, phonons: Phonopy | Phono3py, nac_method: str = "gonze"
-) -> dict[str, Any]:
+) -> NacParams:
     """Dielectric tensor and Born charges as phonopy takes them: of its primitive cell, in its frame.
 
     Returns
@@ -111,7 +112,7 @@ def nac_parameters(
     StructureError
         The displaced supercells do not say which atom of the crystal each of theirs is, or are of another crystal.
     """
-    from phonopy.interface.calculator import get_calculator_physical_units
+    from phonopy.physical_units import get_calculator_physical_units
 
     if displaced.unitcell_sources is None or displaced.unitcell_rotation is None:
         raise StructureError(
@@ -128,7 +129,7 @@ def nac_parameters(
         "born": carried.charges,
         "dielectric": carried.dielectric,
         "factor": get_calculator_physical_units("vasp").nac_factor,
-        "method": nac_method,
+        "method": cast('Literal["gonze", "wang"]', nac_method),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from ase import Atoms
@@ -276,7 +276,9 @@ def optimise(
     if keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
     strains = [True] * 6 if shear else [True, True, True, False, False, False]
-    target = FrechetCellFilter(atoms, mask=strains, constant_volume=constant_volume) if settings.relax_cell else atoms
+    relaxes_cell = settings.relax_cell
+    filtered = FrechetCellFilter(atoms, mask=strains, constant_volume=constant_volume) if relaxes_cell else atoms
+    target = cast("Atoms", filtered)  # a filter serves as well, whatever the annotations of the optimisers say
     optimiser = FIRE(target, logfile=None) if settings.optimiser == "fire" else BFGS(target, logfile=None, maxstep=0.1)
     with translate_calculator_errors(atoms):
         for _ in optimiser.irun(fmax=settings.fmax, steps=settings.max_steps):

@@ -75,7 +75,8 @@ def stiffnesses(draw: st.DrawFn) -> NDArray[np.float64]:
 def point_groups(draw: st.DrawFn) -> NDArray[np.float64]:
     """Draw one of the 32 point groups in any orientation: Cartesian rotations (n_operations, 3, 3)."""
     number = draw(st.integers(1, 530))
-    turns = np.unique(spglib.get_symmetry_from_database(number)["rotations"], axis=0).astype(np.float64)
+    operations = spglib.get_symmetry_from_database(number) or {}
+    turns = np.unique(operations["rotations"], axis=0).astype(np.float64)
     metric = np.mean([turn.T @ turn for turn in turns], axis=0)
     axes = np.linalg.cholesky(metric).T  # columns are lattice vectors
     frame = draw(rotations()) @ axes

@@ -137,7 +137,7 @@ def crystals(
     number = draw(st.sampled_from(hall_numbers))
     with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
         warnings.simplefilter("ignore", DeprecationWarning)
-        operations = spglib.get_symmetry_from_database(number)
+        operations = spglib.get_symmetry_from_database(number) or {}
     atoms = draw(
         crystals_of(operations["rotations"], operations["translations"], elements=elements, max_atoms=max_atoms)
     )

@@ -34,6 +34,7 @@ from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_
 from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
+from sdnnff_calc.models.network import module_of
 from sdnnff_calc.models.repulsive_core import CoreTerms, RepulsiveCore
 
 __all__ = ["Committee", "load_committee"]
@@ -77,8 +78,8 @@ class Committee:
         closest = functools.reduce(merge_closest, (m.statistics.closest_pairs for m in self.models))
         self._core = RepulsiveCore(closest) if all(m.repulsive_core for m in self.models) else None
         if self.shares_architecture:
-            networks = [m.network for m in self.models]
-            self._parameters, self._buffers = stack_module_state(networks)  # type: ignore[arg-type]
+            networks = [module_of(m.network) for m in self.models]
+            self._parameters, self._buffers = stack_module_state(networks)
 
     @property
     def n_models(self) -> int:
@@ -150,7 +151,9 @@ class Committee:
             held += len(atoms)
         yield batch
 
-    def _evaluate(self, batch: list[EdgeArrays]) -> tuple[NDArray[np.float64], ...] | tuple[Any, None, None]:
+    def _evaluate(
+        self, batch: list[EdgeArrays]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
         """Evaluate one batch: forces (n_models, n_atoms, 3), energies (n_models, n_structures), stresses (…, 3, 3)."""
         env = collate_edges(batch, self.models[0].dtype, self.device)
         terms = None if self._core is None else self._core.terms(env)
@@ -160,8 +163,12 @@ class Committee:
             found = self._in_turn(env, terms)
         else:
             found = self._one_by_one(batch)
-        forces, energies, stresses = (None if t is None else t.detach().double().cpu().numpy() for t in found)
-        return forces, energies, stresses
+        forces, energies, stresses = found
+        return (
+            _to_numpy(forces),
+            None if energies is None else _to_numpy(energies),
+            None if stresses is None else _to_numpy(stresses),
+        )
 
     def _mapped(self, true: Environments, terms: CoreTerms | None = None) -> Results:
         """Map one forward (and backward) pass over the stacked weights."""
@@ -172,7 +179,7 @@ class Committee:
         )[:, None, None]
 
         def raw(parameters: dict[str, Tensor], buffers: dict[str, Tensor], vector: Tensor) -> Tensor:
-            result: Tensor = functional_call(base, (parameters, buffers), (env.with_vector(vector),))
+            result: Tensor = functional_call(module_of(base), (parameters, buffers), (env.with_vector(vector),))
             return result
 
         if not self.has_energy:
@@ -206,7 +213,8 @@ class Committee:
         shared = first.share(env, differentiate=True)
         if shared is None:
             raise TypeError(f"{type(first).__name__} shares nothing to differentiate; its head must be direct.")
-        gradients, energies = [], []
+        gradients: list[tuple[Tensor | None, ...]] = []
+        energies = []
         with torch.enable_grad():
             for model in self.models:
                 atomic = atomic_energies(model.network(env, shared), env, model.statistics)
@@ -226,6 +234,12 @@ class Committee:
             return forces, None, None
         energies = torch.stack([p.energies for p in found if p.energies is not None])
         return forces, energies, torch.stack([p.stresses.double() for p in found if p.stresses is not None])
+
+
+def _to_numpy(values: Tensor) -> NDArray[np.float64]:
+    """Carry a tensor over, float64."""
+    array: NDArray[np.float64] = values.detach().double().cpu().numpy()
+    return array
 
 
 def _with_core(forces: Tensor, env: Environments, terms: CoreTerms | None) -> Tensor:

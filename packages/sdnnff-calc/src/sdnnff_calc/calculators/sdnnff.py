@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from sdnnff_calc.models.architectures import build_network, peak_numbers
 from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import Prediction, evaluate
+from sdnnff_calc.models.network import Network
 from sdnnff_calc.models.repulsive_core import RepulsiveCore
 from sdnnff_calc.models.trained_labels import TrainedLabels
 
@@ -94,7 +95,7 @@ class SDNNFF(Calculator):
         When it cannot be read.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012  as ASE declares it
 
     def __init__(
         self,
@@ -118,13 +119,13 @@ class SDNNFF(Calculator):
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         if compiled:
-            self.network = torch.compile(self.network, dynamic=True)
+            self.network = cast("Network", torch.compile(self.network, dynamic=True))
         self._verlet = VerletList(self.model.config.cutoff, skin)
         self._limits = limits_of(self.model.statistics.closest_pairs)
         self._core = RepulsiveCore(self.model.statistics.closest_pairs) if self._wants_core(core) else None
         self._is_outside = self._told_of_energy = False
         self._untrained: dict[str, Any] = {}
-        self.implemented_properties = ["forces"]  # type: ignore[misc]
+        self.implemented_properties = ["forces"]
         if self.model.config.head == "conservative":
             trained = self.model.trained
             if trained is None:
@@ -134,7 +135,7 @@ class SDNNFF(Calculator):
                         "never have been. Check them, or train it again."
                     )
                 trained = TrainedLabels(None, None, None)
-            self.implemented_properties = list(trained.properties)  # type: ignore[misc]
+            self.implemented_properties = list(trained.properties)
 
     def _wants_core(self, asked: bool | None) -> bool:
         """Choose between what is asked for and what the checkpoint says."""
@@ -193,6 +194,8 @@ class SDNNFF(Calculator):
         super().calculate(atoms, properties, system_changes)
         self.results = {}  # of the structure before
         structure = self.atoms
+        if structure is None:
+            raise EmptyInputError("calculate got no structure: give atoms, or attach the calculator to some.")
         is_direct = self.model.config.head == "direct"
         wanted = [name for name in properties or ["forces"] if is_direct or name not in _ENERGIES]
         for name in wanted:
@@ -301,7 +304,7 @@ class SDNNFF(Calculator):
         check_elements(atoms.numbers, self.model.elements)
         edges = EdgeArrays.from_atoms(atoms, self.model.config.cutoff)
         with torch.no_grad():
-            values = self.network.descriptors(collate_edges([edges], self.model.dtype, self.device))  # type: ignore[operator]
+            values = self.network.descriptors(collate_edges([edges], self.model.dtype, self.device))
         result: NDArray[np.float64] = values.double().cpu().numpy()
         return result
 

@@ -37,9 +37,17 @@ _NO_PHONOPY = "phonopy and phono3py files are read by these packages: pip instal
 class Units(Protocol):
     """What the numbers of a file are multiplied by to be in Å, eV/Å and eV, as phonopy tabulates it."""
 
-    distance_to_A: float
-    force_to_eVperA: float
-    energy_to_eV: float
+    @property
+    def distance_to_A(self) -> float:
+        """Å per unit of length."""
+
+    @property
+    def force_to_eVperA(self) -> float:
+        """eV/Å per unit of force."""
+
+    @property
+    def energy_to_eV(self) -> float:
+        """eV per unit of energy."""
 
 
 def units_of(calculator: str | None, where: Path) -> Units:
@@ -143,7 +151,7 @@ def load_yaml(path: Path) -> dict[str, object]:
         Without PyYAML.
     """
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError as error:
         raise MissingExtraError(_NO_PHONOPY) from error
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

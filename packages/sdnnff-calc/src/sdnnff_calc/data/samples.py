@@ -27,7 +27,7 @@ _LEAST_WINDOWS = 8
 def stress_matrix(stress: Any) -> NDArray[np.float64]:
     """Give a stress, six components in ASE's order or a matrix, as a matrix, shape (3, 3)."""
     given = np.asarray(stress, dtype=float).ravel()
-    return voigt_6_to_full_3x3_stress(given) if given.size == 6 else given.reshape(3, 3)  # type: ignore[no-any-return]
+    return voigt_6_to_full_3x3_stress(given) if given.size == 6 else given.reshape(3, 3)
 
 
 @dataclass(frozen=True)

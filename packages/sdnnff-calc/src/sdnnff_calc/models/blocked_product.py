@@ -70,7 +70,7 @@ class _BlockedProduct(torch.autograd.Function):
         return output
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         factors, evaluate, project = ctx.saved_tensors
         n_out, n_points, c = len(project), len(evaluate), factors.shape[2] // ctx.n_factors

@@ -30,7 +30,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -230,7 +230,9 @@ class EquivariantModel(nn.Module):
 
     def linear_readout(self) -> list[nn.Parameter]:
         """Give the weights in which the energy is linear: the last layer's and the skip connection's."""
-        return [self.network[-1].weight, self.skip.weight] if self.config.head == "conservative" else []
+        last = cast("nn.Linear", self.network[-1])
+        weights = [cast("nn.Parameter", layer.weight) for layer in (last, self.skip)]
+        return weights if self.config.head == "conservative" else []
 
     def linear_features(self, env: Environments) -> Tensor:
         """Give what those weights multiply: the last hidden layer, then the invariants; shape (n_atoms, n_weights)."""
@@ -300,7 +302,7 @@ class EquivariantModel(nn.Module):
         is less work for a few elements and many atoms.
         """
         if present is None:
-            return mixing(density if summed is None else torch.cat([summed, density], dim=-1))  # type: ignore[no-any-return]
+            return mixing(density if summed is None else torch.cat([summed, density], dim=-1))
         n_summed = 0 if summed is None else summed.shape[-1]
         weight = mixing.weight[:, n_summed:].unflatten(1, (self.config.n_element_channels, self.config.n_radial))
         weight = torch.einsum("sk,lknc->lsnc", self.elements(present), weight).flatten(1, 2)
@@ -312,7 +314,7 @@ class EquivariantModel(nn.Module):
     def _multiply(self, product: SphereProduct, mixed: Tensor, geometry: SharedGeometry | None) -> Tensor:
         """Multiply on the sphere; members of a committee, which are never trained that way, in blocks."""
         if geometry is None or product.n_factors == 1:
-            return product(mixed)  # type: ignore[no-any-return]
+            return product(mixed)
         return blocked_product(mixed, product.evaluate, product.project, product.n_factors)
 
     def _sum_messages(

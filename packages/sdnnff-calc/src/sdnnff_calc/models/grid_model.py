@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -219,7 +219,7 @@ class GridModel(nn.Module):
 
     def _first_layer(self, env: Environments, geometry: GridGeometry) -> Tensor:
         """Apply the first layer to the density of each element: its weights contract the element channels."""
-        layer = self.network[0]
+        layer = cast("nn.Linear", self.network[0])
         weight = layer.weight[:, : self.n_features] / self.feature_deviation
         bias = layer.bias - torch.mv(weight, self.feature_mean)
         by_channel = weight.unflatten(1, (len(self.inside), self.config.n_element_channels))
@@ -232,6 +232,5 @@ class GridModel(nn.Module):
         density, _, _ = self.density(env)
         features = (density - self.feature_mean) / self.feature_deviation
         hidden = torch.cat([features, self.elements(env.numbers)], dim=-1)
-        for layer in self.network[:-1]:
-            hidden = layer(hidden)
-        return hidden
+        features_of: Tensor = self.network[:-1](hidden)
+        return features_of

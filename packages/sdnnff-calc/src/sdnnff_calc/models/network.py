@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from sdnnff_calc.config import ModelConfig
 from sdnnff_calc.geometry.environments import Environments
 from sdnnff_calc.models.element_channels import ElementChannels
 
-__all__ = ["Network", "Shared"]
+__all__ = ["Network", "Shared", "module_of"]
 
 
 class Shared(Protocol):
@@ -118,3 +118,8 @@ class Network(Protocol):
     def requires_grad_(self, requires_grad: bool = True) -> Network:
         """Let gradients flow into the weights, or not."""
         ...
+
+
+def module_of(network: Network) -> nn.Module:
+    """Give the torch module that every network is, for the functions of torch that ask for one."""
+    return cast("nn.Module", network)

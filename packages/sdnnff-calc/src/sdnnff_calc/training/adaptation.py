@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,8 @@ def add_adapters(network: Network, rank: int) -> None:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     for module in network.matrices():
-        parametrize.register_parametrization(module, "weight", LowRankAddition(module.weight, rank))
+        weight = cast("nn.Parameter", module.weight)
+        parametrize.register_parametrization(module, "weight", LowRankAddition(weight, rank))
 
 
 class NewRows(nn.Module):

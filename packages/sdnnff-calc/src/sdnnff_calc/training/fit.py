@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from sdnnff_calc.errors import TrainingError
 from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import evaluate
+from sdnnff_calc.models.network import Network, module_of
 from sdnnff_calc.training.epoch import FitData, ValidationErrors, validation_errors
 from sdnnff_calc.training.log import EpochRecord, write_log
 from sdnnff_calc.training.losses import (
@@ -229,7 +230,7 @@ class Fit:
         nn.utils.clip_grad_norm_(self.trained.values(), config.clip_norm)
         self.optimiser.step()
         state.step += 1
-        self.average.update_parameters(self.network)
+        self.average.update_parameters(module_of(self.network))
         error = (forces.detach() - batch.forces).double()
         state.loss_sum += float(loss.detach())
         state.square_sum += float(error.square().sum())
@@ -258,7 +259,7 @@ class Fit:
 
     def _validate(self) -> tuple[ValidationErrors, float]:
         """Measure the averaged weights: errors, and the loss, with force constants along one vector each."""
-        averaged = dataclasses.replace(self.model, network=self.average.module)
+        averaged = dataclasses.replace(self.model, network=cast("Network", self.average.module))
         averaged.network.eval()
         store = self.data.validation if len(self.data.validation) else self.data.train
         errors = validation_errors(averaged, store, self.config)

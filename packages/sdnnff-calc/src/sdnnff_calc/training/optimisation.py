@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sdnnff_calc.config import TrainingConfig
 from sdnnff_calc.errors import MissingExtraError
-from sdnnff_calc.models.network import Network
+from sdnnff_calc.models.network import Network, module_of
 
 __all__ = ["Muon", "average_weights", "learning_rate", "make_optimiser"]
 
@@ -63,13 +63,12 @@ class Muon:
             if _is_stack_of_matrices(stack)
             for k, matrix in enumerate(_matrices(stack.detach()))
         ]
-        rates = {"lr": learning_rate, "weight_decay": weight_decay}
         self._parts: list[torch.optim.Optimizer] = []
         if self._slices:
             matrices = [matrix for _, _, matrix in self._slices]
-            self._parts.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **rates))
+            self._parts.append(torch.optim.Muon(matrices, learning_rate, weight_decay, adjust_lr_fn="match_rms_adamw"))
         if others:
-            self._parts.append(torch.optim.AdamW(others, **rates))
+            self._parts.append(torch.optim.AdamW(others, lr=learning_rate, weight_decay=weight_decay))
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -150,6 +149,6 @@ def average_weights(network: Network, decay: float) -> AveragedModel:
     def follow(averaged: Tensor, current: Tensor, step: Tensor | int) -> Tensor:
         return averaged.lerp(current, 1.0 - min(decay, (1.0 + int(step)) / (10.0 + int(step))))
 
-    average = AveragedModel(network, avg_fn=follow)
+    average = AveragedModel(module_of(network), avg_fn=follow)
     average.n_averaged.fill_(1)  # not 0, at which it would forget the start at once
     return average

@@ -144,5 +144,5 @@ def refit_readout(
     changes = torch.from_numpy(best).to(readout[0]).split([weight.numel() for weight in readout])
     with torch.no_grad():
         for weight, part in zip(readout, changes, strict=True):
-            weight += part.view_as(weight)
+            weight.add_(part.view_as(weight))
     return scale * error

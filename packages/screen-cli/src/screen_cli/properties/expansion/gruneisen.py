@@ -16,7 +16,7 @@ The formula of fc3 is phono3py's (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023),
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from ase.calculators.calculator import BaseCalculator
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from phono3py import Phono3py
     from phonopy import Phonopy
+    from phonopy.harmonic.displacement import Type1DisplacementDataset
+    from phonopy.harmonic.dynamical_matrix import DynamicalMatrix
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +185,8 @@ def force_constants_of(
     ndarray
         float64 (n_primitive, n_atoms, 3, 3), eV/Å².
     """
-    return deformed_phonopy(deformed, phonopy, calculator, distance).force_constants
+    made = deformed_phonopy(deformed, phonopy, calculator, distance)
+    return np.asarray(made.force_constants, dtype=np.float64)
 
 
 def deformed_phonopy(deformed: Atoms, phonopy: Phonopy, calculator: BaseCalculator, distance: float) -> Phonopy:
@@ -198,8 +201,9 @@ def deformed_phonopy(deformed: Atoms, phonopy: Phonopy, calculator: BaseCalculat
         log_level=0,
     )
     result.generate_displacements(distance=distance)
-    vectors = np.zeros((len(result.dataset["first_atoms"]), len(result.supercell), 3))
-    for row, move in zip(vectors, result.dataset["first_atoms"], strict=True):
+    moves = cast("Type1DisplacementDataset", result.dataset)["first_atoms"]
+    vectors = np.zeros((len(moves), len(result.supercell), 3))
+    for row, move in zip(vectors, moves, strict=True):
         row[move["number"]] = move["displacement"]
     forces, _ = compute_force_set(SupercellSet.of(result.supercell, vectors), calculator, ForcesSettings())
     result.forces = forces.forces
@@ -258,12 +262,12 @@ def _relative_shifts(phonopy: Phonopy, points: ModeGruneisen, derivatives: NDArr
 
     supercell, primitive = phonopy.supercell, phonopy.primitive
     changes = [DynamicalMatrix(supercell, primitive, np.array(fc, order="C")) for fc in derivatives]
-    matrix = phonopy.dynamical_matrix
+    matrix = cast("DynamicalMatrix", phonopy.dynamical_matrix)
     values = np.zeros((*points.frequencies.shape, len(changes)))
     for row, qpoint in enumerate(points.qpoints):
         for each in (matrix, *changes):
             each.run(qpoint)
-        squares, vectors = np.linalg.eigh(matrix.dynamical_matrix)
+        squares, vectors = np.linalg.eigh(np.asarray(matrix.dynamical_matrix))
         changed = np.array([each.dynamical_matrix for each in changes])
         values[row] = relative_shifts(squares, vectors, changed, ~points.translations[row])
     return values

@@ -17,7 +17,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from ase.calculators.calculator import BaseCalculator
@@ -35,6 +35,7 @@ from screen_cli.stages.relax import optimise
 if TYPE_CHECKING:
     from ase import Atoms
     from phonopy import Phonopy
+    from spglib import SpglibDataset
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,8 @@ def scan_volumes(
             f"{n_unstable} of {len(ratios)} volumes have imaginary modes, {len(stable)} are left and {_FEWEST} "
             "needed. Scan a narrower range of volumes."
         )
-    phonopys, energies, logarithms = ([volume[part] for volume in stable] for part in range(3))
+    phonopys, energies = [volume[0] for volume in stable], [volume[1] for volume in stable]
+    logarithms = [volume[2] for volume in stable]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # angles of monoclinic cells; temperatures without a minimum
         try:
@@ -181,7 +183,7 @@ def _phonons_at(
 ) -> tuple[Phonopy, float, float] | None:
     """Phonons, energy (eV per primitive cell) and mean ln ω at V/V0 = ``ratio``; None when a mode is imaginary."""
     cell = strained(ase_cell(phonopy.unitcell), (ratio ** (1 / 3) - 1) * np.eye(3))
-    cubic = phonopy.primitive_symmetry.dataset.number >= _CUBIC
+    cubic = cast("SpglibDataset", phonopy.primitive_symmetry.dataset).number >= _CUBIC
     energy = _relax_at_volume(cell, calculator, relax_cell=not cubic, fmax=fmax)
     scaled = deformed_phonopy(cell, phonopy, calculator, distance)
     logger.info("scanned the volume V/V0 = %.3f", ratio)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 COLUMN = 3.4
 """Width of a journal's column, inches."""
 
-STYLE = {
+STYLE: dict[Any, object] = {  # its keys are literals of matplotlib's, of the type of no name there
     "font.size": 9,
     "axes.linewidth": 0.8,
     "axes.edgecolor": "#333333",
