@@ -119,7 +119,7 @@ def factor_orders(symfc: Any, directions: NDArray[np.float64], orders: tuple[int
 def _factor(basis: Any, directions: NDArray[np.float64], order: int) -> FactoredOrder:
     """Solve one order."""
     n_pairs, n_atoms = directions.shape[:2]
-    design = _design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_compressed
+    design = design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_compressed
     flat = design.reshape(n_pairs * 3 * n_atoms, -1)
     blocks = basis.blocked_basis_set
     in_basis = np.ascontiguousarray((blocks.T @ flat.T).T)
@@ -150,7 +150,7 @@ def _rows(pair: int, n_atoms: int) -> slice:
     return slice(pair * 3 * n_atoms, (pair + 1) * 3 * n_atoms)
 
 
-def _design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+def design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
     """Write the forces of unit displacements as a matrix on symfc's compressed force constants.
 
     Returns

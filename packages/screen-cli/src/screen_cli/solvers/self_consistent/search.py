@@ -1,0 +1,334 @@
+r"""The search for force constants that reproduce themselves at a temperature.
+
+Φ(T) solves :math:`\Phi = \langle V'' \rangle_\Phi`: force constants fitted to the forces on displacements that are
+drawn from their own density matrix. Each population of ± pairs is drawn from the latest Φ; older ones are
+reweighted, and as far as the effective sample size allows the fixed point is followed without new forces, by steps
+
+.. math:: \Phi \leftarrow \Phi + \alpha\,(\langle V'' \rangle_\Phi - \Phi).
+
+The damping α matters: for a quartic oscillator the undamped map jumps between two values for ever. It starts as
+given, and follows the response of the residual r to the last step, α = −Δp·Δr/Δr·Δr. The search ends when the
+samples at hand hold no further step, a population that had no part in Φ gives it back within its own statistical
+error, and that error is small enough.
+
+References
+----------
+J. Barzilai and J. Borwein, IMA Journal of Numerical Analysis 8, 141 (1988), Eq. 6, doi:10.1093/imanum/8.1.141.
+P. Souvatzis, O. Eriksson, M. I. Katsnelson and S. P. Rudin, Phys. Rev. Lett. 100, 095901 (2008),
+doi:10.1103/PhysRevLett.100.095901.
+I. Errea, M. Calandra and F. Mauri, Phys. Rev. B 89, 064302 (2014), doi:10.1103/PhysRevB.89.064302.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen_cli.physics.anharmonic.density_matrix import (
+    THZ,
+    NormalModes,
+    ThermalEnsemble,
+    normal_modes,
+    thermal_ensemble,
+)
+from screen_cli.physics.anharmonic.reweighting import effective_sample_size, overlap
+from screen_cli.solvers.self_consistent.linear_fit import LinearFit, OrderBasis, fit_with_replicas
+from screen_cli.solvers.self_consistent.samples import Evaluate, Pool, Population, draw_population
+
+logger = logging.getLogger(__name__)
+
+State = Literal["converged", "not_converged", "melts", "unstable", "force_field"]
+
+_GROUPS = 8  # of the jackknife
+_INNER = 40
+_LEAST_DAMPING = 0.05
+_FLOOR = 0.1  # of the highest frequency: how soft an imaginary mode is sampled at most
+_AGREES = 2.0  # root mean square deviation of a fresh population, in its standard errors
+_AT_REST = 0.1  # of the standard error, root mean square: the fixed point of a pool is found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How a search goes about it.
+
+    Parameters
+    ----------
+    temperature : float
+        K.
+    classical : bool
+        Without zero-point motion.
+    n_pairs : int
+        ± pairs of the first population.
+    max_iterations : int
+        Populations at most.
+    max_supercells : int
+        Force evaluations at most.
+    damping : float
+        α, above 0, at most 1.
+    error_thz : float
+        Largest standard error of a frequency that is small enough, THz.
+    least_share : float
+        What the latest population is worth for other force constants, as a share, below which new forces are needed.
+    largest_displacement : float
+        Root mean square displacement of an atom at which the crystal counts as molten, Å.
+    largest_disagreement : float
+        Of a committee, as a share of the force.
+    """
+
+    temperature: float
+    classical: bool = False
+    n_pairs: int = 12
+    max_iterations: int = 20
+    max_supercells: int = 1000
+    damping: float = 0.5
+    error_thz: float = 0.05
+    least_share: float = 0.5
+    largest_displacement: float = math.inf
+    largest_disagreement: float = math.inf
+
+
+@dataclass(frozen=True)
+class Step:
+    """One population of a search.
+
+    Parameters
+    ----------
+    n_pairs : int
+    min_frequency_thz : float
+        Lowest commensurate frequency after it, THz, imaginary ones negative.
+    deviation : float
+        How far the population's own fit is from the force constants it was drawn from: root mean square over the
+        frequencies, in standard errors.
+    error_thz : float
+        Largest standard error of a frequency, all samples together, THz.
+    effective_pairs : float
+        What all samples are worth for the latest force constants.
+    """
+
+    n_pairs: int
+    min_frequency_thz: float
+    deviation: float
+    error_thz: float
+    effective_pairs: float
+
+
+@dataclass(frozen=True, eq=False)
+class SelfConsistent:
+    """How a search ended.
+
+    Parameters
+    ----------
+    state : str
+    reason : str
+        A sentence; empty when converged.
+    fc2 : ndarray
+        float64 (n_atoms, n_atoms, 3, 3), eV/Å²: the latest.
+    modes : NormalModes
+        Of ``fc2``.
+    errors_thz : ndarray
+        float64 (n_modes,), standard errors of their frequencies, THz.
+    ensemble : ThermalEnsemble
+    pool : Pool
+        All samples.
+    weights : ndarray
+        float64 (n_pairs,), of the pool for ``ensemble``, sum 1; for the latest population where the search did not come
+        to rest.
+    steps : tuple of Step
+    """
+
+    state: State
+    reason: str
+    fc2: NDArray[np.float64]
+    modes: NormalModes
+    errors_thz: NDArray[np.float64]
+    ensemble: ThermalEnsemble
+    pool: Pool
+    weights: NDArray[np.float64]
+    steps: tuple[Step, ...]
+
+
+@dataclass(eq=False)
+class Search:
+    """A search in one supercell.
+
+    Parameters
+    ----------
+    basis : OrderBasis
+        Of second order.
+    masses : ndarray
+        float64 (n_atoms,), u.
+    evaluate : callable
+        Forces on displaced supercells.
+    options : SearchOptions
+    rng : numpy.random.Generator
+    """
+
+    basis: OrderBasis
+    masses: NDArray[np.float64]
+    evaluate: Evaluate
+    options: SearchOptions
+    rng: np.random.Generator
+    populations: list[Population] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    at_rest: bool = False
+    errors: NDArray[np.float64] | float = 0.0  # of the frequencies of the latest parameters, THz
+
+    def run(self, start: NDArray[np.float64]) -> SelfConsistent:
+        """Search from force constants (n_atoms, n_atoms, 3, 3), eV/Å², which may have imaginary modes."""
+        options = self.options
+        fc2, parameters, n_pairs = start, None, options.n_pairs
+        while True:
+            population = self._draw(fc2, n_pairs)
+            if parameters is None:
+                parameters = self._parameters_of(fc2, population)
+            if (population.disagreement or 0.0) > options.largest_disagreement:
+                return self._end("force_field", parameters, _beyond(population, options))
+            deviation = self._deviation(parameters, population)
+            parameters, error, worth = self._follow(parameters)
+            fc2 = self._expand(parameters)
+            lowest = float(normal_modes(fc2, self.masses).frequencies_thz[0])
+            self.steps.append(Step(len(population), lowest, deviation, error, worth))
+            logger.debug("%s", self.steps[-1])
+            if self.at_rest and deviation <= _AGREES and error <= options.error_thz:
+                return self._end("converged", parameters)
+            if len(self.steps) >= options.max_iterations or self._n_supercells >= options.max_supercells:
+                return self._end("not_converged", parameters, self._unconverged(deviation, error))
+            n_pairs = self._next_number(deviation, error)
+
+    def _next_number(self, deviation: float, error: float) -> int:
+        """Pairs of the next population: more where only the error is too large."""
+        options, total = self.options, sum(len(population) for population in self.populations)
+        left = (options.max_supercells - self._n_supercells) // 2
+        wanted = options.n_pairs
+        if self.at_rest and deviation <= 2 * _AGREES and error > options.error_thz:
+            wanted = max(wanted, min(math.ceil(total * ((error / options.error_thz) ** 2 - 1)), 2 * total))
+        return max(min(wanted, left), options.n_pairs)
+
+    def _draw(self, fc2: NDArray[np.float64], n_pairs: int) -> Population:
+        """Draw the next population."""
+        population = draw_population(self._ensemble(fc2), n_pairs, self.evaluate, self.basis, self.rng)
+        self.populations.append(population)
+        return population
+
+    def _ensemble(self, fc2: NDArray[np.float64]) -> ThermalEnsemble:
+        """Ensemble of force constants, no wider than where the crystal melts."""
+        options, modes = self.options, normal_modes(fc2, self.masses)
+        floor = _FLOOR * float(np.abs(modes.frequencies_thz).max())
+        ensemble = thermal_ensemble(modes, options.temperature, classical=options.classical, floor_thz=floor)
+        return ensemble.limited(options.largest_displacement)
+
+    def _parameters_of(self, fc2: NDArray[np.float64], population: Population) -> NDArray[np.float64]:
+        """Parameters of force constants that a fit to the harmonic forces of a population finds again."""
+        forces = -np.einsum("ijab,sjb->sia", fc2, population.displacements).reshape(len(population), -1)
+        weights = np.full(len(population), 1 / len(population))
+        return fit_with_replicas(population.designs, forces, weights, self._n_groups(len(population))).parameters
+
+    def _follow(self, parameters: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+        """Follow the fixed point as far as the samples reach; parameters, error of frequencies, effective pairs."""
+        latest = self.populations[-1].ensemble
+        pool = Pool.near(self.populations, latest)
+        odd, designs = pool.odd.reshape(len(pool.displacements), -1), pool.designs
+        worth = error = 0.0
+        damping, before = self.options.damping, None
+        for inner in range(_INNER):
+            ensemble = self._ensemble(self._expand(parameters))
+            if inner and overlap(ensemble, latest) < self.options.least_share:
+                self.at_rest = False
+                break
+            weights = pool.weights(ensemble)
+            worth = effective_sample_size(weights)
+            fit = fit_with_replicas(designs, odd, weights, self._n_groups(len(weights)))
+            change, errors = self._compare(parameters, fit)
+            self.errors, error = errors, float(errors.max())
+            residual = fit.parameters - parameters
+            if before is not None:
+                damping = _damping(parameters - before[0], residual - before[1], damping)
+            before = parameters, residual
+            self.at_rest = _root_mean_square(change / errors) < _AT_REST
+            if self.at_rest:
+                break
+            parameters = parameters + damping * residual
+        return parameters, error, worth
+
+    def _deviation(self, parameters: NDArray[np.float64], population: Population) -> float:
+        """How far a population's own fit is from the force constants it was drawn from, in standard errors of both."""
+        weights = np.full(len(population), 1 / len(population))
+        odd = population.odd.reshape(len(population), -1)
+        fit = fit_with_replicas(population.designs, odd, weights, self._n_groups(len(population)))
+        change, errors = self._compare(parameters, fit)
+        return _root_mean_square(change / np.hypot(errors, self.errors))
+
+    def _compare(
+        self, parameters: NDArray[np.float64], fit: LinearFit
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Change of the frequencies from parameters to a fit, and their standard errors, (n_modes,), THz."""
+        modes = normal_modes(self._expand(parameters), self.masses)
+        squares = modes.project(self._expand(fit.parameters))
+        replicas = np.array([modes.project(self._expand(replica)) for replica in fit.replicas])
+        # dω = dω²/2ω; where the mode is as soft as its error, ω itself is no scale
+        scale = 2 * np.sqrt(np.maximum(np.abs(squares), fit.standard_errors(replicas))) / THZ
+        tiny = 1e-6 * float(np.abs(modes.frequencies_thz).max())
+        errors = np.maximum(fit.standard_errors(replicas) / scale, tiny)
+        return (squares - modes.eigenvalues) / scale, errors
+
+    def _end(self, state: State, parameters: NDArray[np.float64], reason: str = "") -> SelfConsistent:
+        """Collect the result, and look whether it is a crystal."""
+        fc2 = self._expand(parameters)
+        modes, ensemble = normal_modes(fc2, self.masses), self._ensemble(fc2)
+        reached = ensemble if self.at_rest else self.populations[-1].ensemble
+        pool = Pool.near(self.populations, reached)
+        weights = pool.weights(reached)
+        errors = np.broadcast_to(self.errors, modes.eigenvalues.shape).copy()
+        limit = self.options.largest_displacement
+        if state in ("converged", "not_converged") and ensemble.root_mean_squares().max() > 0.999 * limit:
+            state, reason = "melts", f"atoms move by more than {limit:.2f} Å (root mean square): the crystal melts"
+        elif state in ("converged", "not_converged") and modes.frequencies_thz[0] < -errors[0]:
+            lowest = f"{modes.frequencies_thz[0]:.2f} ± {errors[0]:.2f} THz"
+            state, reason = "unstable", f"a mode stays imaginary at this temperature ({lowest}): a lower symmetry wins"
+        return SelfConsistent(state, reason, fc2, modes, errors, ensemble, pool, weights, tuple(self.steps))
+
+    def _unconverged(self, deviation: float, error: float) -> str:
+        """Say what is missing."""
+        return (
+            f"not converged after {len(self.steps)} populations and {self._n_supercells} supercells: the last one "
+            f"deviates by {deviation:.1f} standard errors (limit {_AGREES:g}), and frequencies are known to "
+            f"{error:.3f} THz (wanted {self.options.error_thz:g})"
+        )
+
+    def _expand(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Full force constants."""
+        return self.basis.expand(parameters, np.arange(len(self.masses)))
+
+    @property
+    def _n_supercells(self) -> int:
+        """Supercells evaluated."""
+        return 2 * sum(len(population) for population in self.populations)
+
+    @staticmethod
+    def _n_groups(n_samples: int) -> int:
+        """Groups of the jackknife."""
+        return min(_GROUPS, n_samples)
+
+
+def _damping(step: NDArray[np.float64], response: NDArray[np.float64], last: float) -> float:
+    """Next damping from the response of the residual to the last step."""
+    square = float(response @ response)
+    return float(np.clip(-(step @ response) / square, _LEAST_DAMPING, 1.0)) if square > 0 else last
+
+
+def _beyond(population: Population, options: SearchOptions) -> str:
+    """Say how far a committee disagrees."""
+    return (
+        f"the committee's forces differ by {population.disagreement:.0%} on thermal displacements (limit "
+        f"{options.largest_disagreement:.0%}): the force field does not know them"
+    )
+
+
+def _root_mean_square(values: NDArray[np.float64]) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(values**2)))
