@@ -77,9 +77,11 @@ class Environments:
         Place of each row in the (n_atoms · n_species) padded array, int64, shape (n_rows,).
     centre_slot
         Place of each edge in the (n_atoms · centre_width) padded array, int64, shape (n_edges,).
+    neighbour_slot
+        Place of each edge in the (n_atoms · neighbour_width) padded array, one row per neighbour, int64, (n_edges,).
     n_atoms_each
         Python ints, one per structure.
-    n_rows, row_width, n_species, centre_width
+    n_rows, row_width, n_species, centre_width, neighbour_width
         Sizes of the padded arrays.
     """
 
@@ -93,11 +95,13 @@ class Environments:
     row_number: Tensor
     row_place: Tensor
     centre_slot: Tensor
+    neighbour_slot: Tensor
     n_atoms_each: tuple[int, ...]
     n_rows: int
     row_width: int
     n_species: int
     centre_width: int
+    neighbour_width: int
 
     @property
     def n_atoms(self) -> int:
@@ -123,6 +127,14 @@ def _positions_in_runs(sorted_keys: NDArray[np.int64]) -> tuple[NDArray[np.int64
     run = np.cumsum(starts) - 1
     place = np.arange(n) - np.flatnonzero(starts)[run]
     return run.astype(np.int64), place.astype(np.int64)
+
+
+def _places_among_equals(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the elements of each value in the order in which they come."""
+    order = np.argsort(keys, kind="stable")
+    places = np.empty_like(keys)
+    places[order] = _positions_in_runs(keys[order])[1]
+    return places
 
 
 def collate_edges(
@@ -161,6 +173,8 @@ def collate_edges(
     n_species = int(species_rank.max()) + 1 if len(first) else 1
     _, place_in_centre = _positions_in_runs(centre)
     centre_width = int(place_in_centre.max()) + 1 if len(row) else 1
+    place_in_neighbour = _places_among_equals(neighbour)
+    neighbour_width = int(place_in_neighbour.max(initial=0)) + 1
 
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -176,11 +190,13 @@ def collate_edges(
         row_number=tensor(numbers[neighbour[first]]),
         row_place=tensor(centre[first] * n_species + species_rank),
         centre_slot=tensor(centre * centre_width + place_in_centre),
+        neighbour_slot=tensor(neighbour * neighbour_width + place_in_neighbour),
         n_atoms_each=tuple(int(n) for n in sizes),
         n_rows=len(first),
         row_width=row_width,
         n_species=n_species,
         centre_width=centre_width,
+        neighbour_width=neighbour_width,
     )
 
 

@@ -46,10 +46,6 @@ class SharedGeometry:
         Elements of the batch, int64, shape (n_present,).
     radial_functions
         From distances, shape (n_edges,), to R_n(r)·f_c(r).
-    neighbour_slot
-        Place of each edge in an array padded by neighbour, int64, shape (n_edges,).
-    towards
-        Y_lm of degrees 0 and 1 in that layout, shape (n_atoms, width, 4).
     """
 
     radial: Tensor
@@ -58,23 +54,6 @@ class SharedGeometry:
     by_element: Tensor
     present: Tensor
     radial_functions: RadialFunctions
-    neighbour_slot: Tensor
-    towards: Tensor
-
-    def along_bonds(self, messages: Tensor) -> Tensor:
-        """See the messages of each edge's neighbour along the bond, Σ_lm Y_lm · message_lm, one product per atom.
-
-        Parameters
-        ----------
-        messages
-            Shape (n_atoms, 4, n_channels).
-
-        Returns
-        -------
-        Tensor
-            Shape (n_edges, n_channels).
-        """
-        return torch.bmm(self.towards, messages).flatten(0, 1).index_select(0, self.neighbour_slot)
 
     @property
     def leaves(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,20 +127,7 @@ def share_geometry(
     centre = torch.div(env.row_place, env.n_species, rounding_mode="floor")
     flat = pad_to_rows(rows.flatten(1), centre * n_present + which, env.n_atoms * n_present, 1)
     by_element = flat.view(env.n_atoms, n_present, n_m, n_radial).permute(2, 0, 1, 3).reshape(n_m, env.n_atoms, -1)
-    slot, width = _slots_by_neighbour(env)
-    towards = pad_to_rows(angular[:, :4], slot, env.n_atoms, width)
-    return SharedGeometry(radial, angular, rows, by_element, present, radial_functions, slot, towards)
-
-
-def _slots_by_neighbour(env: Environments) -> tuple[Tensor, int]:
-    """Place of each edge among those with the same neighbour, in rows of equal length; and that length."""
-    counts = torch.bincount(env.neighbour, minlength=env.n_atoms)
-    order = torch.argsort(env.neighbour, stable=True)
-    first = torch.cumsum(counts, 0) - counts
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    width = max(1, int(counts.max())) if len(counts) else 1
-    return env.neighbour * width + place - first.index_select(0, env.neighbour), width
+    return SharedGeometry(radial, angular, rows, by_element, present, radial_functions)
 
 
 @lru_cache(maxsize=8)

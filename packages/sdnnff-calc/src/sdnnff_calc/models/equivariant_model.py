@@ -285,7 +285,7 @@ class EquivariantModel(nn.Module):
         products = self._multiply(self.product, mixed, geometry) * (1.0 + self.centre_gate(element))
         scalars, vectors = products[0], products[1:4]
         if self.config.n_layers == 2:
-            summed = self._sum_messages(env, radial, angular, products, geometry)
+            summed = self._sum_messages(env, radial, angular, products)
             mixed = self._mix(self.mixing_2, density, present, summed)
             second = self._multiply(self.product_2, mixed, geometry) * (1.0 + self.centre_gate_2(element))
             scalars = torch.cat([scalars, second[0]], dim=-1)
@@ -317,21 +317,11 @@ class EquivariantModel(nn.Module):
             return product(mixed)
         return blocked_product(mixed, product.evaluate, product.project, product.n_factors)
 
-    def _sum_messages(
-        self,
-        env: Environments,
-        radial: Tensor,
-        angular: Tensor,
-        products: Tensor,
-        geometry: SharedGeometry | None,
-    ) -> Tensor:
+    def _sum_messages(self, env: Environments, radial: Tensor, angular: Tensor, products: Tensor) -> Tensor:
         """Sum over neighbours again, each weighted by its own products seen along the bond."""
         message = self.message_out(products[:4]).transpose(0, 1)  # (n_atoms, 4, c)
-        if geometry is None:
-            message = message.reshape(env.n_atoms, -1).index_select(0, env.neighbour)
-            seen = (message.view(-1, 4, self.config.n_channels) * angular[:, :4, None]).sum(dim=1)
-        else:
-            seen = geometry.along_bonds(message)
+        towards = pad_to_rows(angular[:, :4], env.neighbour_slot, env.n_atoms, env.neighbour_width)
+        seen = torch.bmm(towards, message).flatten(0, 1).index_select(0, env.neighbour_slot)
         weight = seen * self.message_radial(radial)
         padded = pad_to_rows(weight, env.centre_slot, env.n_atoms, env.centre_width)
         padded_angular = pad_to_rows(angular, env.centre_slot, env.n_atoms, env.centre_width)
