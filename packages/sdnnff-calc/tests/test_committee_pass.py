@@ -13,13 +13,14 @@ from ase.build import bulk
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.geometry.density import harmonics
+from sdnnff_calc.geometry.environments import build_environments
 from sdnnff_calc.geometry.shared_geometry import harmonic_gradients
 from sdnnff_calc.models import blocked_product as blocked_module
 from sdnnff_calc.models.architectures import build_network
 from sdnnff_calc.models.blocked_product import blocked_product
 from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.equivariant_model import SphereProduct
-from sdnnff_calc.models.heads import Statistics
+from sdnnff_calc.models.heads import Statistics, evaluate
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 
 
@@ -97,6 +98,20 @@ def test_members_agree_with_their_own_calculators(name: str, elements: list[str]
             if found["energies"] is not None:
                 np.testing.assert_allclose(found["energies"][k][index], result["energy"], rtol=1e-10)
                 np.testing.assert_allclose(found["stresses"][k][index], result["stress"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL_CONFIGS))
+@pytest.mark.parametrize("elements", [["Cu", "Au"], ["Al", "Cu", "Ag", "Au", "Ni"]], ids=["few", "many"])
+def test_a_model_gives_what_it_was_trained_to_give(name: str, elements: list[str]) -> None:
+    """The pass without a graph for the weights, which calculators use, against the one of the training, in float64."""
+    model = toy_model(name, "float64")
+    env = build_environments(mixed_batch(elements), model.config.cutoff, torch.float64)
+    arguments = (model.network, env, model.statistics, model.config.head)
+    found, wanted = evaluate(*arguments), evaluate(*arguments, training=True)
+    torch.testing.assert_close(found.forces, wanted.forces.detach(), rtol=1e-9, atol=1e-11)
+    if wanted.energies is not None and wanted.stresses is not None:
+        torch.testing.assert_close(found.energies, wanted.energies.detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found.stresses, wanted.stresses.detach(), rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", list(SMALL_CONFIGS))

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sdnnff_calc.config import GridConfig
 from sdnnff_calc.geometry.density import (
     bessel_functions,
+    bessel_slopes,
+    bond_scaled_functions,
+    bond_scaled_slopes,
     cubic_grid,
     harmonics,
     polynomial_cutoff,
@@ -35,6 +40,25 @@ def test_bessel_functions_are_orthogonal_without_the_cutoff_function() -> None:
     values = values[:-1] * r[:-1].unsqueeze(-1)  # R_n r, orthogonal over dr
     gram = (values.T @ values) * float(r[1] - r[0])
     assert torch.allclose(gram / gram[0, 0], torch.eye(5, dtype=torch.float64), atol=1e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    cutoff=st.floats(2.0, 8.0),
+    shares=st.lists(st.floats(0.05, 1.05), min_size=1, max_size=20),
+    bond=st.floats(0.6, 5.0),
+)
+def test_slopes_are_the_derivatives_of_the_radial_functions(cutoff: float, shares: list[float], bond: float) -> None:
+    """At all distances, those beyond the cutoff included, against forward derivatives by torch."""
+    r = cutoff * torch.tensor(shares, dtype=torch.float64)
+    bonds, one = torch.full_like(r, bond), torch.ones_like(r)
+    values, slopes = torch.func.jvp(lambda d: bessel_functions(d, cutoff, 5), (r,), (one,))
+    torch.testing.assert_close(
+        bessel_slopes(r, cutoff, 5), slopes, rtol=1e-9, atol=1e-11 * float(values.abs().max() + 1)
+    )
+    values, slopes = torch.func.jvp(lambda d: bond_scaled_functions(d, bonds, cutoff, 5), (r,), (one,))
+    scale = float(slopes.abs().max()) + 1.0
+    torch.testing.assert_close(bond_scaled_slopes(r, bonds, cutoff, 5), slopes, rtol=1e-9, atol=1e-11 * scale)
 
 
 @pytest.mark.parametrize("degree", [4, 9, 10])

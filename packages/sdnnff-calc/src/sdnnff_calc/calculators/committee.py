@@ -33,7 +33,13 @@ from sdnnff_calc.geometry.elements import check_elements
 from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
 from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
-from sdnnff_calc.models.heads import atomic_energies, conservative_forces, evaluate, stress_tensor, sum_by_structure
+from sdnnff_calc.models.heads import (
+    conservative_forces,
+    evaluate,
+    gradients_together,
+    stress_tensor,
+    sum_by_structure,
+)
 from sdnnff_calc.models.network import module_of
 from sdnnff_calc.models.repulsive_core import CoreTerms, RepulsiveCore
 
@@ -202,26 +208,14 @@ class Committee:
     def _in_turn(self, true: Environments, terms: CoreTerms | None = None) -> Results:
         """Evaluate members of one architecture one after the other on the same geometry."""
         env = true if terms is None else terms.env
-        networks = [m.network for m in self.models]
-        first = networks[0]
+        networks, statistics = [m.network for m in self.models], [m.statistics for m in self.models]
         if not self.has_energy:
-            scales = [m.statistics.force_scale for m in self.models]
             with torch.no_grad():
-                geometry = first.share(env, differentiate=False)
-                forces = [n(env, geometry) * s for n, s in zip(networks, scales, strict=True)]
+                geometry = networks[0].share(env, differentiate=False)
+                forces = [n(env, geometry) * s.force_scale for n, s in zip(networks, statistics, strict=True)]
             return _with_core(torch.stack(forces), true, terms), None, None
-        shared = first.share(env, differentiate=True)
-        if shared is None:
-            raise TypeError(f"{type(first).__name__} shares nothing to differentiate; its head must be direct.")
-        gradients: list[tuple[Tensor | None, ...]] = []
-        energies = []
-        with torch.enable_grad():
-            for model in self.models:
-                atomic = atomic_energies(model.network(env, shared), env, model.statistics)
-                total = atomic.sum()
-                gradients.append(torch.autograd.grad(total, shared.leaves, retain_graph=True, allow_unused=True))
-                energies.append(sum_by_structure(atomic.detach(), env))
-        return _from_edges(shared.edge_gradients(env, gradients), torch.stack(energies), true, terms)
+        atomic, gradients = gradients_together(networks, statistics, env)
+        return _from_edges(gradients, torch.stack([sum_by_structure(e, env) for e in atomic]), true, terms)
 
     def _one_by_one(self, batch: list[EdgeArrays]) -> Results:
         """Evaluate members that differ in architecture."""

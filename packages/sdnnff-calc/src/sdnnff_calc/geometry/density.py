@@ -30,6 +30,9 @@ from torch import Tensor
 
 __all__ = [
     "bessel_functions",
+    "bessel_slopes",
+    "bond_scaled_functions",
+    "bond_scaled_slopes",
     "cubic_grid",
     "harmonics",
     "one_dimensional_gaussians",
@@ -111,6 +114,34 @@ def bond_scaled_functions(distance: Tensor, bond_length: Tensor, cutoff: float, 
     scaled = distance / bond_length
     gaussians = torch.exp(-((scaled.log().unsqueeze(-1) - centres) / width).square())
     return gaussians * (3.0 * polynomial_cutoff(distance, cutoff) / scaled).unsqueeze(-1)
+
+
+def _cutoff_slope(distance: Tensor, cutoff: float) -> Tensor:
+    """Derivative of :func:`polynomial_cutoff`, 1/Å."""
+    x = (distance / cutoff).clamp(max=1.0)
+    return (x * (1.0 - x)).square() * (-30.0 / cutoff)
+
+
+def bessel_slopes(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
+    """Differentiate :func:`bessel_functions` with respect to r, shape (n_edges, n_radial), 1/Å."""
+    order = torch.arange(1, n_radial + 1, dtype=distance.dtype, device=distance.device)
+    wave = order * (math.pi / cutoff)
+    phase = distance.unsqueeze(-1) * wave
+    envelope = math.sqrt(2.0 * cutoff) * polynomial_cutoff(distance, cutoff) / distance
+    slope = math.sqrt(2.0 * cutoff) * _cutoff_slope(distance, cutoff) / distance - envelope / distance
+    return torch.cos(phase) * wave * envelope.unsqueeze(-1) + torch.sin(phase) * slope.unsqueeze(-1)
+
+
+def bond_scaled_slopes(distance: Tensor, bond_length: Tensor, cutoff: float, n_radial: int) -> Tensor:
+    """Differentiate :func:`bond_scaled_functions` with respect to r, shape (n_edges, n_radial), 1/Å."""
+    centres = torch.linspace(math.log(0.6), math.log(4.0), n_radial, dtype=distance.dtype, device=distance.device)
+    width = (math.log(4.0) - math.log(0.6)) / (n_radial - 1)
+    inverse = distance.reciprocal()
+    place = ((distance / bond_length).log().unsqueeze(-1) - centres) / width
+    envelope = 3.0 * bond_length * inverse * polynomial_cutoff(distance, cutoff)
+    slope = 3.0 * bond_length * inverse * _cutoff_slope(distance, cutoff) - envelope * inverse
+    by_gaussian = place * (envelope * inverse * (-2.0 / width)).unsqueeze(-1)
+    return torch.exp(-place.square()) * (by_gaussian + slope.unsqueeze(-1))
 
 
 def harmonics(direction: Tensor, l_max: int) -> Tensor:

@@ -44,8 +44,8 @@ class SharedGeometry:
         The same laid out as ((l_max+1)², n_atoms, n_present · n_radial), zero where an atom lacks an element.
     present
         Elements of the batch, int64, shape (n_present,).
-    radial_functions
-        From distances, shape (n_edges,), to R_n(r)·f_c(r).
+    slope
+        d(R_n·f_c)/dr of every edge, shape (n_edges, n_radial), 1/Å; None where nothing is differentiated.
     """
 
     radial: Tensor
@@ -53,7 +53,7 @@ class SharedGeometry:
     rows: Tensor
     by_element: Tensor
     present: Tensor
-    radial_functions: RadialFunctions
+    slope: Tensor | None
 
     @property
     def leaves(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,15 +91,15 @@ class SharedGeometry:
                 by_angular[:, index] += extra_angular
         distance = env.vector.detach().norm(dim=-1)
         direction = env.vector.detach() / distance.unsqueeze(-1)
-        one = torch.ones_like(distance)
-        slope = torch.func.jvp(self.radial_functions, (distance,), (one,))[1]
-        along = torch.bmm(by_radial, slope.unsqueeze(-1))  # (n_edges, n_models, 1)
+        if self.slope is None:
+            raise RuntimeError("this geometry was not made to be differentiated.")
+        along = torch.bmm(by_radial, self.slope.unsqueeze(-1))  # (n_edges, n_models, 1)
         across = torch.bmm(by_angular, _angular_jacobian(angular, direction, distance))
         return (across + along * direction.unsqueeze(1)).transpose(0, 1)
 
 
 def share_geometry(
-    env: Environments, radial_functions: RadialFunctions, l_max: int, *, differentiate: bool
+    env: Environments, functions: RadialFunctions, slopes: RadialFunctions, l_max: int, *, differentiate: bool
 ) -> SharedGeometry:
     """Evaluate the shared quantities of a batch.
 
@@ -107,8 +107,8 @@ def share_geometry(
     ----------
     env
         The batch.
-    radial_functions
-        Of every edge's distance.
+    functions, slopes
+        From every edge's distance, shape (n_edges,), to R_n·f_c and its derivative, shape (n_edges, n_radial).
     l_max
         Highest degree of the harmonics.
     differentiate
@@ -116,7 +116,7 @@ def share_geometry(
     """
     vector = env.vector.detach()
     distance = vector.norm(dim=-1)
-    radial = radial_functions(distance)
+    radial = functions(distance)
     angular = harmonics(vector / distance.unsqueeze(-1), l_max)
     padded = pad_to_rows(angular, env.row_slot, env.n_rows, env.row_width)
     rows = torch.bmm(padded.transpose(1, 2), pad_to_rows(radial, env.row_slot, env.n_rows, env.row_width))
@@ -127,7 +127,7 @@ def share_geometry(
     centre = torch.div(env.row_place, env.n_species, rounding_mode="floor")
     flat = pad_to_rows(rows.flatten(1), centre * n_present + which, env.n_atoms * n_present, 1)
     by_element = flat.view(env.n_atoms, n_present, n_m, n_radial).permute(2, 0, 1, 3).reshape(n_m, env.n_atoms, -1)
-    return SharedGeometry(radial, angular, rows, by_element, present, radial_functions)
+    return SharedGeometry(radial, angular, rows, by_element, present, slopes(distance) if differentiate else None)
 
 
 @lru_cache(maxsize=8)

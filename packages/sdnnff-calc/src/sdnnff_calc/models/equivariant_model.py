@@ -39,7 +39,9 @@ from torch import Tensor, nn
 from sdnnff_calc.config import EquivariantConfig
 from sdnnff_calc.geometry.density import (
     bessel_functions,
+    bessel_slopes,
     bond_scaled_functions,
+    bond_scaled_slopes,
     harmonics,
     pad_to_rows,
     sphere_quadrature,
@@ -203,9 +205,19 @@ class EquivariantModel(nn.Module):
         c = self.config
         if c.radial_basis == "bessel":
             return bessel_functions(distance, c.cutoff, c.n_radial)
+        return bond_scaled_functions(distance, self._bonds(env), c.cutoff, c.n_radial)
+
+    def _radial_slopes(self, env: Environments, distance: Tensor) -> Tensor:
+        """Differentiate the radial basis by the distances, shape (n_edges, n_radial)."""
+        c = self.config
+        if c.radial_basis == "bessel":
+            return bessel_slopes(distance, c.cutoff, c.n_radial)
+        return bond_scaled_slopes(distance, self._bonds(env), c.cutoff, c.n_radial)
+
+    def _bonds(self, env: Environments) -> Tensor:
+        """Give the sum of the covalent radii of every edge, shape (n_edges,), Å."""
         radius = self.radii.index_select(0, env.numbers)
-        bond = radius.index_select(0, env.centre) + radius.index_select(0, env.neighbour)
-        return bond_scaled_functions(distance, bond, c.cutoff, c.n_radial)
+        return radius.index_select(0, env.centre) + radius.index_select(0, env.neighbour)
 
     @staticmethod
     def peak_numbers(config: EquivariantConfig) -> tuple[int, int]:
@@ -242,8 +254,9 @@ class EquivariantModel(nn.Module):
 
     def share(self, env: Environments, *, differentiate: bool) -> SharedGeometry:
         """Evaluate what members of a committee share (see :mod:`sdnnff_calc.geometry.shared_geometry`)."""
-        radial_functions = functools.partial(self._radial_functions, env)
-        return share_geometry(env, radial_functions, self.config.l_max, differentiate=differentiate)
+        functions = functools.partial(self._radial_functions, env)
+        slopes = functools.partial(self._radial_slopes, env)
+        return share_geometry(env, functions, slopes, self.config.l_max, differentiate=differentiate)
 
     def density_by_channel(self, env: Environments, rows: Tensor) -> Tensor:
         """Contract the elements: shape ((l_max+1)², n_atoms, n_element_channels · n_radial)."""

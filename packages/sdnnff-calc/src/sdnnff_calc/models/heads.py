@@ -10,6 +10,7 @@ Direct: the forces are the network's output; there is no energy and no stress.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,7 @@ __all__ = [
     "conservative_forces",
     "evaluate",
     "force_constant_product",
+    "gradients_together",
     "stress_tensor",
     "sum_by_structure",
 ]
@@ -140,6 +142,40 @@ def stress_tensor(gradient: Tensor, env: Environments) -> Tensor:
     return stress.masked_fill(~periodic[:, None, None], torch.nan)
 
 
+def gradients_together(
+    models: Sequence[Network], statistics: Sequence[Statistics], env: Environments
+) -> tuple[list[Tensor], Tensor]:
+    """Differentiate conservative models of one architecture on the geometry that they share.
+
+    Less work than autograd through the geometry already for one model; without second derivatives.
+
+    Parameters
+    ----------
+    models, statistics
+        Of the members.
+    env
+        The batch.
+
+    Returns
+    -------
+    atomic : list of Tensor, float64, shape (n_atoms,)
+        Atomic energies of each, eV.
+    gradients : Tensor, shape (n_models, n_edges, 3)
+        ∂E/∂D_e of each, eV/Å.
+    """
+    shared = models[0].share(env, differentiate=True)
+    if shared is None:
+        raise TypeError(f"{type(models[0]).__name__} shares nothing to differentiate; its head must be direct.")
+    atomic, gradients = [], []
+    with torch.enable_grad():
+        for model, own in zip(models, statistics, strict=True):
+            energies = atomic_energies(model(env, shared), env, own)
+            leaves = shared.leaves
+            gradients.append(torch.autograd.grad(energies.sum(), leaves, retain_graph=True, allow_unused=True))
+            atomic.append(energies.detach())
+    return atomic, shared.edge_gradients(env, gradients)
+
+
 def evaluate(
     model: Network,
     env: Environments,
@@ -172,14 +208,19 @@ def evaluate(
     """
     terms = None if core is None else core.terms(env)
     seen = env if terms is None else terms.env
+    on_shared_geometry = not training and env.vector.device.type == "cpu"
     if head == "direct":
         with torch.set_grad_enabled(training):
-            forces = model(seen) * statistics.force_scale
+            geometry = model.share(seen, differentiate=False) if on_shared_geometry else None
+            forces = model(seen, geometry) * statistics.force_scale
         return Prediction(forces if terms is None else forces + conservative_forces(terms.gradient, env))
-    with torch.enable_grad():
-        vector = seen.vector.detach().requires_grad_(True)
-        atomic = atomic_energies(model(seen.with_vector(vector)), env, statistics)
-        (gradient,) = torch.autograd.grad(atomic.sum(), vector, create_graph=training)
+    if on_shared_geometry:
+        (atomic,), (gradient,) = gradients_together([model], [statistics], seen)
+    else:
+        with torch.enable_grad():
+            vector = seen.vector.detach().requires_grad_(True)
+            atomic = atomic_energies(model(seen.with_vector(vector)), env, statistics)
+            (gradient,) = torch.autograd.grad(atomic.sum(), vector, create_graph=training)
     if not training:
         atomic = atomic.detach()
     if terms is not None:
