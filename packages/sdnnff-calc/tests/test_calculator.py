@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -277,18 +276,6 @@ def test_batches_do_not_mix_structures(any_model: Model, salt: Atoms) -> None:
         assert np.allclose(a["forces"], b["forces"], atol=1e-6)
         alone = calculator.get_property("forces", atoms)
         assert np.allclose(a["forces"], alone, atol=1e-6)
-
-
-@pytest.mark.slow  # a quarter of a minute of C++ compiler each
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_model_gives_the_same(any_model: Model, salt: Atoms) -> None:
-    fast, plain = SDNNFF(any_model, compiled=True), SDNNFF(any_model)
-    for seed in range(3):
-        salt.rattle(0.2, seed=seed)  # other numbers of edges
-        for name in plain.implemented_properties:
-            expected = plain.get_property(name, salt)
-            assert np.allclose(fast.get_property(name, salt), expected, rtol=1e-5, atol=1e-5), name
-    assert np.allclose(fast.descriptors(salt), plain.descriptors(salt), rtol=1e-5, atol=1e-5)
 
 
 def test_damaged_weights_raise_instead_of_giving_nan(any_model: Model, salt: Atoms) -> None:

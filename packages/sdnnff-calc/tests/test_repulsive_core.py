@@ -117,6 +117,14 @@ def test_nothing_changes_where_no_pair_is_inside(name: str, salt: Atoms) -> None
         assert np.array_equal(with_core[key], value), key
 
 
+def test_the_reach_is_what_was_learned_from_in_contact_and_spares_bonds_that_were_not() -> None:
+    """Al–N was learned from at 2.03 Å only, and zincblende AlN has bonds of 1.89 Å; Na–Cl from 2.29 Å."""
+    outer = RepulsiveCore({(7, 13): 2.03, (11, 17): 2.29}).outer
+    assert outer[11, 17] == outer[17, 11] == 2.29
+    assert outer[7, 13] == outer[13, 7] == pytest.approx(0.75 * (0.71 + 1.21))
+    assert outer[6, 7] == pytest.approx(0.75 * (0.76 + 0.71))  # never learned from; the bond of a cyanide is 1.16 Å
+
+
 @pytest.mark.parametrize("name", CONSERVATIVE)
 def test_a_pair_is_pushed_apart_without_a_jump_all_the_way_in(name: str) -> None:
     calculator = SDNNFF(model_with_core(name))

@@ -13,6 +13,7 @@ from sdnnff_calc.errors import SdnnffError
 
 if TYPE_CHECKING:
     from sdnnff_calc.calculators.committee import Committee, load_committee
+    from sdnnff_calc.calculators.committee_calculator import SDNNFFCommittee
     from sdnnff_calc.calculators.sdnnff import SDNNFF
     from sdnnff_calc.config import (
         DataConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "Model",
     "OneByOne",
     "RunConfig",
+    "SDNNFFCommittee",
     "SdnnffError",
     "TrainedLabels",
     "Trainer",
@@ -67,6 +69,7 @@ _HOMES = {
     "calculators.sdnnff": ("SDNNFF",),
     "models.checkpoint": ("Model", "bundled_models", "load_model", "save_model"),
     "calculators.committee": ("Committee", "load_committee"),
+    "calculators.committee_calculator": ("SDNNFFCommittee",),
     "config": (
         "DataConfig", "EquivariantConfig", "FinetuneConfig", "GridConfig", "RunConfig", "TrainingConfig", "read_config",
     ),

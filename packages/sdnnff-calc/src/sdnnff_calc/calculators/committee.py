@@ -34,9 +34,10 @@ from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_
 from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import (
+    Prediction,
     conservative_forces,
     evaluate,
-    gradients_together,
+    evaluate_together,
     stress_tensor,
     sum_by_structure,
 )
@@ -162,11 +163,10 @@ class Committee:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
         """Evaluate one batch: forces (n_models, n_atoms, 3), energies (n_models, n_structures), stresses (…, 3, 3)."""
         env = collate_edges(batch, self.models[0].dtype, self.device)
-        terms = None if self._core is None else self._core.terms(env)
         if self.shares_architecture and self.device.type != "cpu":
-            found = self._mapped(env, terms)
+            found = self._mapped(env, None if self._core is None else self._core.terms(env))
         elif self.shares_architecture:
-            found = self._in_turn(env, terms)
+            found = self._in_turn(env)
         else:
             found = self._one_by_one(batch)
         forces, energies, stresses = found
@@ -205,17 +205,10 @@ class Committee:
         energies = atomic.new_zeros(self.n_models, env.n_structures).index_add(1, env.structure, atomic)
         return _from_edges(gradient, energies, true, terms)
 
-    def _in_turn(self, true: Environments, terms: CoreTerms | None = None) -> Results:
+    def _in_turn(self, env: Environments) -> Results:
         """Evaluate members of one architecture one after the other on the same geometry."""
-        env = true if terms is None else terms.env
         networks, statistics = [m.network for m in self.models], [m.statistics for m in self.models]
-        if not self.has_energy:
-            with torch.no_grad():
-                geometry = networks[0].share(env, differentiate=False)
-                forces = [n(env, geometry) * s.force_scale for n, s in zip(networks, statistics, strict=True)]
-            return _with_core(torch.stack(forces), true, terms), None, None
-        atomic, gradients = gradients_together(networks, statistics, env)
-        return _from_edges(gradients, torch.stack([sum_by_structure(e, env) for e in atomic]), true, terms)
+        return _stacked(evaluate_together(networks, env, statistics, self.models[0].config.head, core=self._core))
 
     def _one_by_one(self, batch: list[EdgeArrays]) -> Results:
         """Evaluate members that differ in architecture."""
@@ -223,11 +216,17 @@ class Committee:
         for model in self.models:
             env = collate_edges([_within(b, model.config.cutoff) for b in batch], model.dtype, self.device)
             found.append(evaluate(model.network, env, model.statistics, model.config.head, core=self._core))
-        forces = torch.stack([p.forces.double() for p in found])
-        if not self.has_energy:
-            return forces, None, None
-        energies = torch.stack([p.energies for p in found if p.energies is not None])
-        return forces, energies, torch.stack([p.stresses.double() for p in found if p.stresses is not None])
+        return _stacked(found)
+
+
+def _stacked(found: Sequence[Prediction]) -> Results:
+    """Put the members' predictions side by side."""
+    forces = torch.stack([p.forces.double() for p in found])
+    energies = [p.energies for p in found if p.energies is not None]
+    stresses = [p.stresses.double() for p in found if p.stresses is not None]
+    if len(energies) < len(found) or len(stresses) < len(found):
+        return forces, None, None
+    return forces, torch.stack(energies), torch.stack(stresses)
 
 
 def _to_numpy(values: Tensor) -> NDArray[np.float64]:

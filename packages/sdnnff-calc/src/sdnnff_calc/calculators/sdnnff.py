@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,11 +31,13 @@ from sdnnff_calc.models.architectures import build_network, peak_numbers
 from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
 from sdnnff_calc.models.heads import Prediction, evaluate
-from sdnnff_calc.models.network import Network
 from sdnnff_calc.models.repulsive_core import RepulsiveCore
 from sdnnff_calc.models.trained_labels import TrainedLabels
 
-__all__ = ["SDNNFF"]
+if TYPE_CHECKING:
+    from sdnnff_calc.calculators.committee_calculator import SDNNFFCommittee
+
+__all__ = ["SDNNFF", "to_results"]
 
 _log = logging.getLogger(__name__)
 
@@ -72,9 +74,6 @@ class SDNNFF(Calculator):
         Å added to the cutoff of the stored neighbour list; 0 rebuilds it in each call.
     atoms
         Structure to attach to, as ASE's calculators take one.
-    compiled
-        Let ``torch.compile`` fuse the network in the first call: half a minute once, then a third less time with
-        hundreds of atoms, little with 64. For long molecular dynamics; needs a C++ compiler.
     core
         Hold atoms that come closer than any the model has learned from apart with a repulsive core, and warn, instead
         of refusing them. None: as the checkpoint says, which is yes for models trained since checkpoint format 2 and
@@ -104,7 +103,6 @@ class SDNNFF(Calculator):
         dtype: str | None = None,
         skin: float = 0.5,
         atoms: Atoms | None = None,
-        compiled: bool = False,
         *,
         core: bool | None = None,
     ) -> None:
@@ -118,8 +116,6 @@ class SDNNFF(Calculator):
         self.network = self.model.network.to(self.device).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
-        if compiled:
-            self.network = cast("Network", torch.compile(self.network, dynamic=True))
         self._verlet = VerletList(self.model.config.cutoff, skin)
         self._limits = limits_of(self.model.statistics.closest_pairs)
         self._core = RepulsiveCore(self.model.statistics.closest_pairs) if self._wants_core(core) else None
@@ -140,6 +136,19 @@ class SDNNFF(Calculator):
     def _wants_core(self, asked: bool | None) -> bool:
         """Choose between what is asked for and what the checkpoint says."""
         return self.model.repulsive_core if asked is None else asked
+
+    @staticmethod
+    def committee(models: Sequence[str | Path | Model] | None = None, **options: Any) -> SDNNFFCommittee:
+        """Make a calculator of several models: their mean, and their disagreement on every atom.
+
+        Parameters
+        ----------
+        models, **options
+            As for :class:`~sdnnff_calc.calculators.committee_calculator.SDNNFFCommittee`, by default the bundled ones.
+        """
+        from sdnnff_calc.calculators.committee_calculator import SDNNFFCommittee
+
+        return SDNNFFCommittee(models, **options)
 
     @property
     def verlet_list(self) -> VerletList:
@@ -331,10 +340,10 @@ class SDNNFF(Calculator):
         env = collate_edges(structures, self.model.dtype, self.device)
         head = self.model.config.head
         prediction = evaluate(self.network, env, self.model.statistics, head, core=self._core)
-        return _to_results(prediction, env)
+        return to_results(prediction, env)
 
 
-def _to_results(prediction: Prediction, env: Environments) -> list[dict[str, Any]]:
+def to_results(prediction: Prediction, env: Environments) -> list[dict[str, Any]]:
     """Split a batch's results by structure, as float64 arrays in ASE's conventions."""
     forces = prediction.forces.detach().double().cpu().numpy()
     if not np.isfinite(forces).all():

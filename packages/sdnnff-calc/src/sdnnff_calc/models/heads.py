@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sdnnff_calc.geometry.environments import Environments
 from sdnnff_calc.models.network import Network
-from sdnnff_calc.models.repulsive_core import RepulsiveCore
+from sdnnff_calc.models.repulsive_core import CoreTerms, RepulsiveCore
 
 __all__ = [
     "Prediction",
@@ -26,8 +26,8 @@ __all__ = [
     "atomic_energies",
     "conservative_forces",
     "evaluate",
+    "evaluate_together",
     "force_constant_product",
-    "gradients_together",
     "stress_tensor",
     "sum_by_structure",
 ]
@@ -142,38 +142,60 @@ def stress_tensor(gradient: Tensor, env: Environments) -> Tensor:
     return stress.masked_fill(~periodic[:, None, None], torch.nan)
 
 
-def gradients_together(
-    models: Sequence[Network], statistics: Sequence[Statistics], env: Environments
-) -> tuple[list[Tensor], Tensor]:
-    """Differentiate conservative models of one architecture on the geometry that they share.
+def evaluate_together(
+    models: Sequence[Network],
+    env: Environments,
+    statistics: Sequence[Statistics],
+    head: str,
+    *,
+    core: RepulsiveCore | None = None,
+) -> list[Prediction]:
+    """Run models of one architecture on the geometry that they share, without second derivatives.
 
-    Less work than autograd through the geometry already for one model; without second derivatives.
+    Less work than :func:`evaluate` with a graph already for one model, since nothing is differentiated twice.
 
     Parameters
     ----------
     models, statistics
         Of the members.
-    env
-        The batch.
+    env, head, core
+        As in :func:`evaluate`.
 
     Returns
     -------
-    atomic : list of Tensor, float64, shape (n_atoms,)
-        Atomic energies of each, eV.
-    gradients : Tensor, shape (n_models, n_edges, 3)
-        ∂E/∂D_e of each, eV/Å.
+    list of Prediction
+        One of each.
     """
-    shared = models[0].share(env, differentiate=True)
+    terms = None if core is None else core.terms(env)
+    seen = env if terms is None else terms.env
+    members = list(zip(models, statistics, strict=True))
+    if head == "direct":
+        with torch.no_grad():
+            geometry = models[0].share(seen, differentiate=False)
+            found = [model(seen, geometry) * own.force_scale for model, own in members]
+        if terms is not None:
+            found = [forces + conservative_forces(terms.gradient, env) for forces in found]
+        return [Prediction(forces) for forces in found]
+    shared = models[0].share(seen, differentiate=True)
     if shared is None:
         raise TypeError(f"{type(models[0]).__name__} shares nothing to differentiate; its head must be direct.")
-    atomic, gradients = [], []
+    atomic: list[Tensor] = []
+    leaves: list[tuple[Tensor | None, ...]] = []
     with torch.enable_grad():
-        for model, own in zip(models, statistics, strict=True):
-            energies = atomic_energies(model(env, shared), env, own)
-            leaves = shared.leaves
-            gradients.append(torch.autograd.grad(energies.sum(), leaves, retain_graph=True, allow_unused=True))
+        for model, own in members:
+            energies = atomic_energies(model(seen, shared), seen, own)
+            leaves.append(torch.autograd.grad(energies.sum(), shared.leaves, retain_graph=True, allow_unused=True))
             atomic.append(energies.detach())
-    return atomic, shared.edge_gradients(env, gradients)
+    gradients = shared.edge_gradients(seen, leaves)
+    return [_prediction(e, g, env, terms) for e, g in zip(atomic, gradients, strict=True)]
+
+
+def _prediction(atomic: Tensor, gradient: Tensor, env: Environments, terms: CoreTerms | None) -> Prediction:
+    """Assemble a conservative prediction from atomic energies and ∂E/∂D' of what the network saw, and the core."""
+    if terms is not None:
+        atomic, gradient = atomic + terms.atomic_energies, terms.pull_back(gradient)
+    energies = sum_by_structure(atomic, env)
+    return Prediction(conservative_forces(gradient, env), energies, atomic, stress_tensor(gradient, env))
 
 
 def evaluate(
@@ -206,27 +228,19 @@ def evaluate(
     -------
     Prediction
     """
+    if not training and env.vector.device.type == "cpu":
+        return evaluate_together([model], env, [statistics], head, core=core)[0]
     terms = None if core is None else core.terms(env)
     seen = env if terms is None else terms.env
-    on_shared_geometry = not training and env.vector.device.type == "cpu"
     if head == "direct":
         with torch.set_grad_enabled(training):
-            geometry = model.share(seen, differentiate=False) if on_shared_geometry else None
-            forces = model(seen, geometry) * statistics.force_scale
+            forces = model(seen) * statistics.force_scale
         return Prediction(forces if terms is None else forces + conservative_forces(terms.gradient, env))
-    if on_shared_geometry:
-        (atomic,), (gradient,) = gradients_together([model], [statistics], seen)
-    else:
-        with torch.enable_grad():
-            vector = seen.vector.detach().requires_grad_(True)
-            atomic = atomic_energies(model(seen.with_vector(vector)), env, statistics)
-            (gradient,) = torch.autograd.grad(atomic.sum(), vector, create_graph=training)
-    if not training:
-        atomic = atomic.detach()
-    if terms is not None:
-        atomic, gradient = atomic + terms.atomic_energies, terms.pull_back(gradient)
-    energies = sum_by_structure(atomic, env)
-    return Prediction(conservative_forces(gradient, env), energies, atomic, stress_tensor(gradient, env))
+    with torch.enable_grad():
+        vector = seen.vector.detach().requires_grad_(True)
+        atomic = atomic_energies(model(seen.with_vector(vector)), env, statistics)
+        (gradient,) = torch.autograd.grad(atomic.sum(), vector, create_graph=training)
+    return _prediction(atomic if training else atomic.detach(), gradient, env, terms)
 
 
 def force_constant_product(

@@ -13,8 +13,9 @@ derivatives. The network sees each such pair no closer than half-way: at the dis
 .. math:: E = E_{network}(\{D_e ρ(r_e)/r_e\}) + \frac12 Σ_e s(r_e) V(r_e)
 
 is smooth, purely repulsive where the network falls silent, and the same as without a core where no pair is closer than
-r_o: the shortest distance learned from, or the sum of covalent radii when that is less (three quarters of it for pairs
-that no training structure holds). Training sets hold no such pair, so a core changes nothing in training.
+r_o: the shortest distance learned from, for pairs learned from in contact, that is closer than the sum of their
+covalent radii. Other pairs may have bonds that no training structure shows, such as the C≡N of a cyanide, so for these
+r_o is three quarters of that sum. Training sets hold no pair closer than r_o, so a core changes nothing in training.
 
 References
 ----------
@@ -131,7 +132,8 @@ class RepulsiveCore:
         bonds = radii[:, None] + radii[None, :]
         self.outer: NDArray[np.float64] = LEAST_SHARE * bonds
         for (a, b), distance in (closest or {}).items():
-            self.outer[a, b] = self.outer[b, a] = min(distance, bonds[a, b])
+            if distance < bonds[a, b]:
+                self.outer[a, b] = self.outer[b, a] = distance
         self._table = torch.from_numpy(self.outer.reshape(-1))
 
     def nearest(self, edges: EdgeArrays) -> int | None:
