@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -179,8 +178,6 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name} left out: {error}", file=sys.stderr)
     ours = {name: SDNNFF(random_model(config), device="cpu") for name, config in CONFIGS.items()}
     ours["weights in the wheel"] = SDNNFF(device="cpu")
-    if shutil.which("g++"):
-        ours["weights in the wheel, compiled"] = SDNNFF(device="cpu", compiled=True)
     rows: list[dict[str, Any]] = []
     print(f"{'model':34s} {'cores':>5s} {'atoms':>6s} {'µs/atom':>9s}" + "".join(f" {'× ' + p:>13s}" for p in peers))
     for cores in arguments.cores:

@@ -138,17 +138,23 @@ class SDNNFF(Calculator):
         return self.model.repulsive_core if asked is None else asked
 
     @staticmethod
-    def committee(models: Sequence[str | Path | Model] | None = None, **options: Any) -> SDNNFFCommittee:
+    def committee(
+        models: Sequence[str | Path | Model] | None = None, device: str = "auto", *, scale: float | None = None
+    ) -> SDNNFFCommittee:
         """Make a calculator of several models: their mean, and their disagreement on every atom.
 
         Parameters
         ----------
-        models, **options
-            As for :class:`~sdnnff_calc.calculators.committee_calculator.SDNNFFCommittee`, by default the bundled ones.
+        models
+            At least two, by default the five bundled ones.
+        device
+            As for this class.
+        scale
+            From disagreement to error; by default what the first model's card says.
         """
         from sdnnff_calc.calculators.committee_calculator import SDNNFFCommittee
 
-        return SDNNFFCommittee(models, **options)
+        return SDNNFFCommittee(models, device, scale=scale)
 
     @property
     def verlet_list(self) -> VerletList:
