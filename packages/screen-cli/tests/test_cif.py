@@ -161,6 +161,15 @@ def test_an_occupancy_that_is_not_given_is_full(value):
         ("CO1", "?", "C Cl", "C"),
         ("CO1", "?", "Co Cl", "Co"),
         ("D1", "?", "", "H"),
+        ("X1", "Fe+3", "", "Fe"),
+        ("X1", "FE3+", "", "Fe"),
+        ("X1", "Fe(III)", "", "Fe"),
+        ("X1", "O-2", "", "O"),
+        ("X1", "2H", "", "H"),
+        ("XE1", "?", "", "Xe"),
+        ("Ow1", "?", "Cl O", "O"),
+        ("Wat", "?", "Cl W", "W"),
+        ("FeO", "?", "Cl Fe", "Fe"),
     ],
 )
 def test_elements_are_told_from_type_symbols_labels_and_the_formula(label, type_symbol, formula, expected):
@@ -168,6 +177,93 @@ def test_elements_are_told_from_type_symbols_labels_and_the_formula(label, type_
     symmetry += f"\n_chemical_formula_sum '{formula}'" if formula else ""
     text = rocksalt(symmetry, sites=f"{label} {type_symbol} 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 1")
     assert set(_read(text).atoms.get_chemical_symbols()) == {expected, "Cl"}
+
+
+@pytest.mark.parametrize("type_symbol", ["OH", "NH4+", "Vac", "VOID", "Fe+Mg", "FeMg", "H2O", "26", "7Li", "Wat", "M"])
+def test_a_type_symbol_is_one_atom(type_symbol):
+    with pytest.raises(StructureError, match="is no element. Write one atom with its charge"):
+        _read(rocksalt(sites=f"Na1 '{type_symbol}' 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 1"))
+
+
+@pytest.mark.parametrize("label", ["OH1", "Ow1", "Wat", "Va1", "Sio1", "CL1", "HO2"])
+def test_a_label_with_more_letters_needs_a_formula(label):
+    with pytest.raises(StructureError, match="no formula decides"):
+        _read(rocksalt(sites=f"{label} ? 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 1"))
+
+
+DIAMOND = "_space_group_name_H-M_alt 'F d -3 m :1'\n"
+
+
+@pytest.mark.parametrize(
+    ("symmetry", "others"),
+    [
+        ("_symmetry_space_group_name_H-M 'F m -3 m'\n_space_group_name_H-M_alt 'P m -3 m'", "F m -3 m or as P m -3 m"),
+        ("_space_group_name_H-M_full 'P m -3 m'\n_space_group_name_H-M_alt 'F m -3 m'", "F m -3 m or as P m -3 m"),
+        ("_space_group_name_H-M_alt 'F m -3 m'\n_space_group_name_Hall '-P 4 2 3'", "-P 4 2 3 or as F m -3 m"),
+        (DIAMOND + "_space_group_name_Hall '-F 4vw 2vw 3'", "-F 4vw 2vw 3 or as F d -3 m:1"),
+        (DIAMOND + "_symmetry_space_group_name_H-M 'F d -3 m :2'", "F d -3 m:1 or as F d -3 m:2"),
+    ],
+)
+def test_names_that_contradict_are_judged_by_the_claims_or_refused(symmetry, others):
+    symmetry = "\n".join(sorted(symmetry.split("\n")))
+    sites = "Si1 Si 0 0 0 1" if "d -3" in symmetry else None
+    _, reason = _outcome(rocksalt(symmetry, sites=sites))
+    assert "which give different crystals" in reason
+    for name in others.split(" or as "):
+        assert name in reason
+    claims = "_chemical_formula_sum Si\n_cell_formula_units_Z 8" if sites else "_cell_formula_units_Z 4"
+    claims += "" if sites else "\n_chemical_formula_sum 'Cl Na'"
+    found = _read(rocksalt(symmetry + "\n" + claims, sites=sites))
+    assert (found.space_group, len(found.atoms)) == ((227, 2) if sites else (225, 2))
+
+
+def test_a_name_in_full_and_in_short_agree():
+    both = "_space_group_name_H-M_alt 'F m -3 m'\n_space_group_name_H-M_full 'F 4/m -3 2/m'\n"
+    assert _read(rocksalt(both + "_symmetry_space_group_name_H-M 'Fm3m'\n_space_group_name_Hall '-F 4 2 3'")).formula
+    open_origin = "_symmetry_space_group_name_H-M 'F d -3 m'\n_space_group_name_Hall '-F 4vw 2vw 3'"
+    assert len(_read(rocksalt(open_origin, sites="Si1 Si 0.125 0.125 0.125 1")).atoms) == 2
+    code = DIAMOND + "_space_group_IT_coordinate_system_code 2"
+    assert "is none of F d -3 m:1" in _outcome(rocksalt(code, sites="Si1 Si 0 0 0 1"))[1]
+
+
+def test_tags_of_the_newer_dictionary():
+    text = rocksalt("_space_group.name_H-M_alt 'F m -3 m'").replace("_cell_", "_cell.").replace("_site_", "_site.")
+    assert _read(text).space_group == 225
+    cartesian = text.replace("fract_x", "Cartn_x")
+    assert "Cartesian coordinates" in _outcome(cartesian)[1]
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ("_chemical_formula_structural 'Na Cl'", "no site holds Cl"),
+        ("_chemical_formula_moiety 'Na Cl'", "no site holds Cl"),
+        ("_chemical_formula_weight 58.44\n_cell_formula_units_Z 4", "4 formula units of 58.44 u"),
+        ("_exptl_crystal_density_meas 2.1(1)", "declares 2.100"),
+        ("_cell_formula_units_Z 3", "no multiple of the declared Z = 3"),
+    ],
+)
+def test_claims_that_miss_an_atom(claim, words):
+    assert words in _outcome(rocksalt("_space_group_name_H-M_alt 'F m -3 m'\n" + claim, sites="Na1 Na 0 0 0 1"))[1]
+    both = _outcome(rocksalt("_space_group_name_H-M_alt 'F m -3 m'\n" + claim))[1]
+    assert not both or "Z = 3" in words
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("_atom_site_attached_hydrogens", "1 0", "1 hydrogen atoms without positions"),
+        ("_atom_site_disorder_group", "1 2", "one of several alternatives"),
+        ("_atom_site_disorder_group", "-1 -1", "one of several alternatives"),
+        ("_atom_site_disorder_group", ". .", ""),
+        ("_atom_site_disorder_group", "1 1", ""),
+    ],
+)
+def test_disorder_and_hydrogens_that_are_only_counted(column, values, words):
+    first, second = values.split()
+    reason = _outcome(rocksalt(column=column, sites=f"Na1 Na 0 0 0 {first}\nCl1 Cl 0.5 0.5 0.5 {second}"))[1]
+    assert words in reason
+    assert bool(words) == bool(reason)
 
 
 def test_deuterium_has_its_mass():

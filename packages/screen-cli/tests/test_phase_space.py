@@ -100,3 +100,21 @@ def test_mesh_choice() -> None:
     cell = np.array([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]])
     assert phase_space_mesh(cell, 2) == [11, 11, 11]
     assert all(number % 2 and number < 11 for number in phase_space_mesh(cell, 14))
+
+
+def test_layers_that_no_force_holds_scatter_nothing() -> None:
+    """Their frequencies are noise of either sign; the phase space must not change when the crystal is turned."""
+    from ase import Atoms
+
+    from screen_cli.testing.physics_strategies import spring_phonopy
+
+    cell = np.array([[2.2, 0, 0], [0.752, 2.067, 0], [1.756, 1.229, 4.664]])
+    found = []
+    for angle in (0, 35, 90, 180, 251):
+        atoms = Atoms("Li", cell=cell, pbc=True)
+        atoms.rotate(angle, (0.3, 0.2, 1.0), rotate_cell=True)
+        result = compute_phase_space(spring_phonopy(atoms), [3, 3, 3], sigma=0.5)
+        found.append(result.total)
+        loose = (result.by_mode == 0.0).all(axis=1)
+        assert result.weights[loose].sum() == 3  # the points of Γ-A: layers slide and part freely
+    np.testing.assert_allclose(found, found[0], rtol=1e-6)

@@ -1,4 +1,8 @@
-"""Whether two cells hold one crystal, and how the one goes over into the other."""
+"""Whether two cells hold one crystal, and how the one goes over into the other.
+
+Where a crystal is nearly of higher symmetry (a ≈ c, β ≈ 90°) several rotations bring it onto itself within the
+tolerance; the one that fits best is the one that its tensors turn with.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from numpy.typing import NDArray
 from screen_cli.crystal.masses import species_of
 
 _STRETCH = 0.02  # relative: by how much lattices may differ
+_ALIKE = 1e-3  # misfits that differ by less are one: the first, a proper rotation where there is one, is taken
 
 
 def find_match(
@@ -29,7 +34,8 @@ def find_match(
     -------
     (rotation, sources) or None
         Orthogonal, float64 (3, 3): a vector v of ``one`` is ``rotation @ v`` in ``other``; and of each atom of
-        ``other`` the atom of ``one`` that it is, int64 (n_atoms,). None: they are different crystals.
+        ``other`` the atom of ``one`` that it is, int64 (n_atoms,), of all that fit those that fit best. None: they are
+        different crystals.
     """
     first, second = species_of(one), species_of(other)
     if sorted(first.tolist()) != sorted(second.tolist()):
@@ -38,18 +44,20 @@ def find_match(
     rarest = values[counts.argmin()]
     anchor = int(np.flatnonzero(first == rarest)[0])
     goals = np.flatnonzero(second == rarest)
-    for rotation in _rotations(one.cell.array, other.cell.array):
+    best: tuple[float, NDArray[np.float64], NDArray[np.int64]] | None = None
+    for rotation, stretch in _rotations(one.cell.array, other.cell.array):
         turned = one.positions @ rotation.T
         for goal in goals:
             moved = turned - turned[anchor] + other.positions[goal]
-            sources = _order(moved, first, other, second, tolerance)
-            if sources is not None:
-                return rotation, sources
-    return None
+            found = _order(moved, first, other, second, tolerance)
+            misfit = np.inf if found is None else stretch / _STRETCH + found[1] / tolerance
+            if found is not None and (best is None or misfit < best[0] - _ALIKE):
+                best = misfit, rotation, found[0]
+    return None if best is None else best[1:]
 
 
-def _rotations(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Orthogonal matrices that bring one lattice onto another (rows), proper ones first."""
+def _rotations(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], float]]:
+    """Orthogonal matrices that bring one lattice nearly onto another (rows) and the stretch left, proper ones first."""
     lengths = np.linalg.norm(other, axis=1)
     combinations = np.array(list(itertools.product(range(-2, 3), repeat=3)))
     vectors = combinations @ one
@@ -64,10 +72,11 @@ def _rotations(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[NDA
                 continue
             for c in near[2]:
                 basis = np.array([a, b, c])
-                if np.abs((basis @ basis.T - metric) / scale).max() < 2 * _STRETCH:
+                stretch = float(np.abs((basis @ basis.T - metric) / scale).max())
+                if stretch < 2 * _STRETCH:
                     left, _, right = np.linalg.svd(other.T @ np.linalg.inv(basis.T))
-                    found.append(left @ right)
-    return sorted(found, key=lambda rotation: -np.linalg.det(rotation))
+                    found.append((left @ right, stretch))
+    return sorted(found, key=lambda item: -np.linalg.det(item[0]))
 
 
 def _order(
@@ -76,12 +85,18 @@ def _order(
     other: Atoms,
     wanted: NDArray[np.int64],
     tolerance: float,
-) -> NDArray[np.int64] | None:
-    """Atom at each position of a cell, up to lattice vectors; None where one is missing."""
+) -> tuple[NDArray[np.int64], float] | None:
+    """Atom at each position of a cell, up to lattice vectors, and how far the furthest is off in the best origin (Å).
+
+    None where one is missing.
+    """
     apart = (other.positions[:, None, :] - moved[None]) @ np.linalg.inv(other.cell.array)
-    distance = np.linalg.norm((apart - np.round(apart)) @ other.cell.array, axis=2)
+    vectors = (apart - np.round(apart)) @ other.cell.array
+    distance = np.linalg.norm(vectors, axis=2)
     distance[wanted[:, None] != species[None]] = np.inf
     sources = distance.argmin(axis=1)
-    if distance.min(axis=1).max() > tolerance or len(set(sources.tolist())) < len(sources):
+    if distance.min(axis=1).max() > 2 * tolerance or len(set(sources.tolist())) < len(sources):
         return None
-    return sources.astype(np.int64)
+    left = vectors[np.arange(len(sources)), sources]
+    off = float(np.linalg.norm(left - left.mean(axis=0), axis=1).max())
+    return (sources.astype(np.int64), off) if off <= tolerance else None

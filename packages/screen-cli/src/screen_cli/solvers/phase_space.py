@@ -11,6 +11,9 @@ from screen_cli.physics.harmonic.phase_space import PhaseSpace, assemble_phase_s
 if TYPE_CHECKING:
     from phonopy import Phonopy
 
+CUTOFF_THZ = 1e-4
+"""A mode below it scatters nothing: a translation, or layers and chains that no force holds. Its frequency is rounding
+noise of either sign, and the sign of noise must not count."""
 _MAX_ELEMENTS = 20_000_000  # of one array of integration weights: 160 MB
 
 
@@ -60,8 +63,7 @@ def compute_phase_space(phonopy: Phonopy, mesh: list[int], *, sigma: float | Non
             pairs = g.sum(axis=(3, 4))  # (3, n_triplets, n_frequencies)
             emission[index, bands] = triplet_weights @ pairs[0]
             absorption[index, bands] = 0.5 * triplet_weights @ (pairs[2] - pairs[0])
-        # a translation (ω = 0 at Γ) scatters nothing
-        silent = frequencies <= 0
+        silent = frequencies < CUTOFF_THZ
         emission[index, silent] = 0.0
         absorption[index, silent] = 0.0
     return assemble_phase_space(absorption, emission, np.asarray(weights, dtype=np.int64))

@@ -51,7 +51,7 @@ def read_cif(text: str, limits: Limits) -> Iterator[Frame | Refused]:
         document = gemmi.cif.read_string(text)
     except (ValueError, RuntimeError) as error:
         raise StructureError(f"is no CIF: line {printable(str(error).removeprefix('string:'), 150)}.") from error
-    for block in document:
+    for block in map(_without_dots, document):
         if _has(block, "_cell_length_a") or _has(block, "_atom_site_fract_x") or _has(block, "_atom_site_Cartn_x"):
             try:
                 yield _frame(block, limits)
@@ -151,6 +151,21 @@ def _cell(block: gemmi.cif.Block) -> NDArray[np.float64]:
     if not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-3 * float(np.prod(values[:3])):
         raise StructureError(f"edges {values[:3]} and angles {values[3:]} span no volume.")
     return cell
+
+
+def _without_dots(block: gemmi.cif.Block) -> gemmi.cif.Block:
+    """Write the tags of newer dictionaries (``_cell.length_a``) as in the core dictionary (``_cell_length_a``)."""
+    if not any("." in tag for tag in _tags(block)):
+        return block
+    plain = gemmi.cif.Block(block.name)
+    for item in block:
+        if item.loop is not None:
+            width = len(item.loop.tags)
+            loop = plain.init_loop("", [tag.replace(".", "_", 1) for tag in item.loop.tags])
+            loop.set_all_values([list(item.loop.values[column::width]) for column in range(width)])
+        elif item.pair is not None:
+            plain.set_pair(item.pair[0].replace(".", "_", 1), item.pair[1])
+    return plain
 
 
 def _has(block: gemmi.cif.Block, tag: str) -> bool:

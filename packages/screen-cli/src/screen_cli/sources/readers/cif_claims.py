@@ -8,14 +8,18 @@ from dataclasses import dataclass
 
 import gemmi
 import numpy as np
+from ase import Atoms
 from ase.units import _amu
 
 from screen_cli.crystal.masses import HYDROGEN_ISOTOPES
 from screen_cli.errors import StructureError
+from screen_cli.sources.readers.cif_elements import formula_of
 from screen_cli.sources.readers.cif_expand import Expansion
-from screen_cli.sources.readers.cif_sites import Site, formula_of
+from screen_cli.sources.readers.cif_sites import Site
 
-_DENSITY = 0.05  # relative; densities are often measured
+_DENSITY = 0.05  # relative
+_MEASURED = 0.15  # relative, of a density that was weighed
+_WEIGHT = 0.02  # relative
 _VOLUME = 0.02  # relative
 _BOND = 0.1  # Å
 _MAX_BONDS = 50
@@ -31,8 +35,10 @@ class Claims:
         Symbol to amount; empty: not claimed.
     formula_units : float
         Z; 0: not claimed.
-    density : float
-        g/cm³; 0: not claimed.
+    density, measured_density : float
+        Of the diffraction cell and as weighed, g/cm³; 0: not claimed.
+    weight : float
+        Of a formula unit, u; 0: not claimed.
     volume : float
         Å³; 0: not claimed.
     bonds : tuple of (str, str, float)
@@ -42,13 +48,16 @@ class Claims:
     formula: Mapping[str, float]
     formula_units: float
     density: float
+    measured_density: float
+    weight: float
     volume: float
     bonds: tuple[tuple[str, str, float], ...]
 
     @property
     def decide(self) -> bool:
         """Whether anything is claimed that depends on the symmetry."""
-        return bool((self.formula and self.formula_units) or self.density or self.bonds)
+        counted = self.formula_units and (self.formula or self.weight)
+        return bool(counted or self.density or self.measured_density or self.bonds)
 
 
 def claims_of(block: gemmi.cif.Block) -> Claims:
@@ -63,6 +72,8 @@ def claims_of(block: gemmi.cif.Block) -> Claims:
         formula_of(block),
         _positive(block, "_cell_formula_units_Z"),
         _positive(block, "_exptl_crystal_density_diffrn"),
+        _positive(block, "_exptl_crystal_density_meas"),
+        _positive(block, "_chemical_formula_weight"),
         _positive(block, "_cell_volume"),
         tuple(bonds),
     )
@@ -93,13 +104,32 @@ def check_claims(claims: Claims, expansion: Expansion, sites: Sequence[Site]) ->
             f"the cell has {atoms.cell.volume:.4g} Å³, the file declares {claims.volume:.4g} (_cell_volume). Check "
             "edges and angles."
         )
-    density = atoms.get_masses().sum() * _amu * 1e3 / (atoms.cell.volume * 1e-24)
-    if claims.density and abs(density / claims.density - 1) > _DENSITY:
-        raise StructureError(
-            f"the density is {density:.3f} g/cm³ with the symmetry of {name}, the file declares {claims.density:.3f}. "
-            "Check the setting or origin of the space group, and for missing atoms."
-        )
+    _check_mass(claims, atoms, found, name)
     _check_bonds(claims, expansion, sites)
+
+
+def _check_mass(claims: Claims, atoms: Atoms, found: Counter[str], name: str) -> None:
+    """Compare density, and weight and number of formula units."""
+    mass = float(atoms.get_masses().sum())
+    density = mass * _amu * 1e3 / (atoms.cell.volume * 1e-24)
+    for declared, tolerance in ((claims.density, _DENSITY), (claims.measured_density, _MEASURED)):
+        if declared and abs(density / declared - 1) > tolerance:
+            raise StructureError(
+                f"the density is {density:.3f} g/cm³ with the symmetry of {name}, the file declares {declared:.3f}. "
+                "Check the setting or origin of the space group, and for missing atoms."
+            )
+    units = claims.formula_units
+    if claims.weight and units and abs(mass / (claims.weight * units) - 1) > _WEIGHT:
+        raise StructureError(
+            f"the atoms of the cell weigh {mass:.5g} u with the symmetry of {name}, the file declares {units:g} "
+            f"formula units of {claims.weight:g} u. Check the setting or origin, and for missing atoms."
+        )
+    uneven = [f"{symbol}{count}" for symbol, count in sorted(found.items()) if units and count % units]
+    if uneven and not claims.formula:
+        raise StructureError(
+            f"the cell holds {' '.join(uneven)} with the symmetry of {name}, no multiple of the declared Z = "
+            f"{units:g}. Check the setting or origin of the space group."
+        )
 
 
 def _check_formula(claims: Claims, found: Counter[str], name: str) -> None:

@@ -1,4 +1,4 @@
-"""Sites of a CIF: numbers with uncertainties, elements by type symbol or label, occupancies."""
+"""Sites of a CIF: numbers with uncertainties, occupancies, disorder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 import gemmi
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from screen_cli.crystal.masses import HYDROGEN_ISOTOPES
 from screen_cli.errors import StructureError
+from screen_cli.sources.readers.cif_elements import element_of
 from screen_cli.sources.readers.text import printable
 
-_ELEMENTS = set(chemical_symbols[1:])
 _FULL = 1e-3
 UNKNOWN = ("", ".", "?")
 """CIF's words for what is not given."""
@@ -60,24 +58,6 @@ def number(text: str, what: str) -> float:
     return value
 
 
-def formula_of(block: gemmi.cif.Block) -> dict[str, float]:
-    """Composition that a block claims: symbol and amount; empty when it claims none or writes it with words."""
-    for tag in ("_chemical_formula_sum", "_chemical_formula.sum"):
-        text = block.find_value(tag)
-        if text is None:
-            continue
-        parts = re.findall(r"([A-Z][a-z]?)\s*(\d*\.?\d*)", gemmi.cif.as_string(text))
-        rest = re.sub(r"[A-Z][a-z]?\s*\d*\.?\d*|[\s,'()]", "", gemmi.cif.as_string(text))
-        if not parts or rest or any(symbol not in _ELEMENTS and symbol not in HYDROGEN_ISOTOPES for symbol, _ in parts):
-            continue
-        amounts: dict[str, float] = {}
-        for symbol, count in parts:
-            amounts[symbol] = amounts.get(symbol, 0.0) + (float(count) if count not in ("", ".") else 1.0)
-        if all(amount > 0 for amount in amounts.values()):
-            return amounts
-    return {}
-
-
 def sites_of(block: gemmi.cif.Block, formula: Mapping[str, float], max_sites: int) -> tuple[list[Site], list[str]]:
     """Read the sites of a block, and sentences on those that were passed over.
 
@@ -91,7 +71,7 @@ def sites_of(block: gemmi.cif.Block, formula: Mapping[str, float], max_sites: in
         [
             *("fract_x", "fract_y", "fract_z"),
             *("?label", "?type_symbol", "?occupancy", "?calc_flag", "?site_symmetry_multiplicity"),
-            "?symmetry_multiplicity",
+            *("?symmetry_multiplicity", "?attached_hydrogens", "?disorder_assembly", "?disorder_group"),
         ],
     )
     if not len(table):
@@ -102,6 +82,7 @@ def sites_of(block: gemmi.cif.Block, formula: Mapping[str, float], max_sites: in
         raise StructureError(f"lists {len(table)} sites, at most {max_sites} are read. Give the asymmetric unit.")
     sites: list[Site] = []
     notes: list[str] = []
+    alternatives: dict[str, str] = {}
     for row in table:
         label = _text(row, 3)
         name = label or f"number {len(sites) + 1}"
@@ -112,6 +93,7 @@ def sites_of(block: gemmi.cif.Block, formula: Mapping[str, float], max_sites: in
         if occupancy == 0.0:
             notes.append(f"site {printable(name, 20)} of occupancy 0 is left out")
             continue
+        _refuse_disorder(row, name, alternatives)
         position = np.array([number(row[k], f"coordinate {'xyz'[k]} of site {printable(name, 20)}") for k in range(3)])
         if np.abs(position).max() > 1000:
             raise StructureError(f"site {printable(name, 20)} lies at {position.tolist()}, expected fractions.")
@@ -123,57 +105,27 @@ def sites_of(block: gemmi.cif.Block, formula: Mapping[str, float], max_sites: in
     return sites, notes
 
 
-def element_of(type_symbol: str, label: str, formula: Mapping[str, float]) -> str:
-    """Tell the element of a site.
-
-    The type symbol counts first, without its oxidation state; else the label, of which the formula decides whether
-    ``NA1`` is sodium or a nitrogen.
+def _refuse_disorder(row: gemmi.cif.Table.Row, site: str, alternatives: dict[str, str]) -> None:
+    """Refuse sites that are alternatives of one another, and hydrogens that are counted but have no site.
 
     Raises
     ------
     StructureError
-        No element, or more than one that is possible.
     """
-    for source, text in (("type symbol", type_symbol), ("label", label)):
-        if not text:
-            continue
-        letters = re.match(r"\d{0,3}([A-Za-z]+)", text)
-        candidates = _candidates(letters[1]) if letters else []
-        if source == "type symbol" and letters and len(letters[1]) <= 2:
-            candidates = [symbol for symbol in candidates if len(symbol) == len(letters[1])] or candidates
-        if formula and len(candidates) > 1:
-            candidates = [symbol for symbol in candidates if symbol in formula] or candidates
-        if len(candidates) > 1 and _as_written(candidates[0], text):
-            candidates = candidates[:1]
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            raise StructureError(
-                f"the {source} '{printable(text, 20)}' may be {' or '.join(candidates)}, and no formula decides. Give "
-                "_atom_site_type_symbol."
-            )
-        if source == "type symbol" or not letters:
-            raise StructureError(
-                f"the {source} '{printable(text, 20)}' is no element. Write it like Na or Na1+ in "
-                "_atom_site_type_symbol."
-            )
-    raise StructureError(
-        f"the label '{printable(label, 20)}' names no element. Give _atom_site_type_symbol."
-        if label
-        else "a site has neither a type symbol nor a label."
-    )
-
-
-def _candidates(letters: str) -> list[str]:
-    """Elements that the front of some letters may be, the longer first."""
-    known = _ELEMENTS | set(HYDROGEN_ISOTOPES)
-    fronts = [letters[:2].capitalize()] if len(letters) > 1 else []
-    return [symbol for symbol in (*fronts, letters[0].upper()) if symbol in known]
-
-
-def _as_written(symbol: str, text: str) -> bool:
-    """Whether a symbol stands in the text with its own capitals (``Na1``, not ``NA1``)."""
-    return len(symbol) == 2 and symbol in text
+    attached = _text(row, 9)
+    if attached.isdigit() and int(attached):
+        raise StructureError(
+            f"site {printable(site, 20)} has {int(attached)} hydrogen atoms without positions "
+            "(_atom_site_attached_hydrogens). Add their sites."
+        )
+    assembly, group = _text(row, 10), _text(row, 11)
+    if not group or group == "0":
+        return
+    if group.startswith("-") or alternatives.setdefault(assembly, group) != group:
+        raise StructureError(
+            f"site {printable(site, 20)} is one of several alternatives (disorder group {printable(group, 20)}); "
+            "phonons need an ordered crystal. Keep one group, or give an ordered approximant."
+        )
 
 
 def _text(row: gemmi.cif.Table.Row, column: int) -> str:

@@ -22,29 +22,21 @@ from screen_cli.sources.readers.text import printable
 
 _OPERATION_TAGS = (
     "_space_group_symop_operation_xyz",
-    "_space_group_symop.operation_xyz",
     "_symmetry_equiv_pos_as_xyz",
-    "_symmetry_equiv.pos_as_xyz",
-    "_space_group_symop_magn_operation.xyz",
     "_space_group_symop_magn_operation_xyz",
 )
-_CENTRING_TAGS = ("_space_group_symop_magn_centering.xyz", "_space_group_symop_magn_centering_xyz")
+_CENTRING_TAGS = ("_space_group_symop_magn_centering_xyz",)
 _NAME_TAGS = (
     "_space_group_name_H-M_alt",
-    "_space_group.name_H-M_alt",
     "_symmetry_space_group_name_H-M",
-    "_symmetry.space_group_name_H-M",
     "_space_group_name_H-M_full",
-    "_space_group.name_H-M_full",
 )
-_HALL_TAGS = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall", "_space_group.name_Hall")
+_HALL_TAGS = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall")
 _NUMBER_TAGS = (
     "_space_group_IT_number",
-    "_space_group.IT_number",
     "_symmetry_Int_Tables_number",
-    "_symmetry.Int_Tables_number",
 )
-_CODE_TAGS = ("_space_group_IT_coordinate_system_code", "_space_group.IT_coordinate_system_code")
+_CODE_TAGS = ("_space_group_IT_coordinate_system_code",)
 _MAX_OPERATIONS = 768
 _METRIC_TOLERANCE = 0.02
 _CUBIC_WITH_INVERSION = {*range(200, 207), *range(221, 231)}
@@ -156,46 +148,72 @@ def _operation(text: str) -> gemmi.Op:
 
 
 def _named(block: gemmi.cif.Block) -> list[Setting]:
-    """Settings that names and number of the file may mean."""
+    """Settings that names and number of the file may mean; several where the names leave it open or contradict."""
     numbers = _values(block, _NUMBER_TAGS)
     number = _number(numbers[0]) if numbers else 0
-    hall = _values(block, _HALL_TAGS)
-    if hall:
-        try:
-            group = gemmi.symops_from_hall(hall[0].replace("_", " "))
-        except (RuntimeError, ValueError) as error:
-            raise StructureError(
-                f"'{printable(hall[0], 60)}' is no Hall symbol: {printable(str(error), 80)}."
-            ) from error
-        known = gemmi.find_spacegroup_by_ops(group)
-        if known is None or not number or known.number == number:
-            return [_setting(f"Hall symbol {hall[0]}", list(group), known.number if known else 0)]
-        raise StructureError(
-            f"the Hall symbol '{printable(hall[0], 60)}' is space group {known.number}, the file says {number}. "
-            "Correct one."
-        )
+    hall = _of_hall_symbol(_values(block, _HALL_TAGS), number)
     names = [name for tag in _NAME_TAGS for name in _values(block, [tag])]
-    codes = _values(block, _CODE_TAGS)
-    groups: list[gemmi.SpaceGroup] = []
-    for name in names:
-        groups = _groups_named(name)
-        if groups:
-            break
-    if names and not groups:
+    meant = [groups for groups in map(_groups_named, names) if groups]
+    if names and not meant and hall is None:
         raise StructureError(
             f"the space group '{printable(names[0], 60)}' is not known. Write it as in the International Tables, e.g. "
             "'P 1 21/n 1' or 'F d -3 m :2', or list the symmetry operations."
         )
+    groups = _agreed(meant)
     if groups and number and number not in {group.number for group in groups}:
         raise StructureError(
             f"the space group '{printable(names[0], 60)}' has number {groups[0].number}, the file says {number}. "
             "Correct one."
         )
-    if not groups and number:
+    if not groups and number and hall is None:
         groups = _groups_numbered(number)
-    if codes:
-        groups = [group for group in groups if codes[0].lower() in _codes(group)] or groups
-    return [_setting(group.xhm(), list(group.operations()), group.number) for group in groups]
+    groups = _of_code(groups, _values(block, _CODE_TAGS))
+    settings = [_setting(group.xhm(), list(group.operations()), group.number) for group in groups]
+    if hall is None:
+        return settings
+    return [hall] if not settings or any(_same_group(hall, setting) for setting in settings) else [hall, *settings]
+
+
+def _agreed(meant: Sequence[list[gemmi.SpaceGroup]]) -> list[gemmi.SpaceGroup]:
+    """Groups that all names may mean; where there is none, those of each, so that the file's claims decide."""
+    if not meant:
+        return []
+    common = [group for group in meant[0] if all(group.hall in {one.hall for one in other} for other in meant[1:])]
+    by_hall = {group.hall: group for groups in meant for group in groups}
+    return common or list(by_hall.values())
+
+
+def _of_hall_symbol(symbols: Sequence[str], number: int) -> Setting | None:
+    """Operations of a Hall symbol, where there is one."""
+    if not symbols:
+        return None
+    try:
+        operations = gemmi.symops_from_hall(symbols[0].replace("_", " "))
+    except (RuntimeError, ValueError) as error:
+        raise StructureError(
+            f"'{printable(symbols[0], 60)}' is no Hall symbol: {printable(str(error), 80)}."
+        ) from error
+    known = gemmi.find_spacegroup_by_ops(operations)
+    if known is not None and number and known.number != number:
+        raise StructureError(
+            f"the Hall symbol '{printable(symbols[0], 60)}' is space group {known.number}, the file says {number}. "
+            "Correct one."
+        )
+    return _setting(f"Hall symbol {symbols[0]}", list(operations), known.number if known else 0)
+
+
+def _of_code(groups: list[gemmi.SpaceGroup], codes: Sequence[str]) -> list[gemmi.SpaceGroup]:
+    """Groups with the origin or axes that a code names."""
+    if not codes:
+        return groups
+    code = codes[0].lower()
+    narrowed = [group for group in groups if code in _codes(group)]
+    if not narrowed and groups and code in ("1", "2", "h", "r") and any(_codes(group) for group in groups):
+        raise StructureError(
+            f"the setting '{printable(code, 20)}' (_space_group_IT_coordinate_system_code) is none of "
+            f"{', '.join(group.xhm() for group in groups)}. Correct one."
+        )
+    return narrowed or groups
 
 
 def _number(text: str) -> int:
