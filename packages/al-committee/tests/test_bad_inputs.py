@@ -13,7 +13,8 @@ import pytest
 from ase.build import bulk
 from ase.io import write
 
-from al_committee.cli import EXIT_ERROR, EXIT_INPUT, EXIT_OK, main
+from al_committee.cli import main
+from al_committee.cli.session import EXIT_CRASH, EXIT_ERROR, EXIT_INPUT, EXIT_OK
 
 GOOD = """
 [pool]
@@ -292,13 +293,14 @@ def test_what_nobody_expected_is_reported(run, capsys, monkeypatch):
 
     monkeypatch.setattr("al_committee.cli.commands.build_loop", broken)
     code, lines = said(capsys, "run", "run")
-    assert (code, len(lines)) == (EXIT_ERROR, 1)
+    assert (code, len(lines)) == (EXIT_CRASH, 1)
     assert "unexpected RuntimeError: a fault of ours" in lines[0]
-    report = (run.parent / "al-committee-crash.txt").read_text()
+    (path,) = run.parent.glob("al-committee-crash-*.txt")
+    report = path.read_text()
     assert "Traceback" in report
     assert "numpy" in report
-    with pytest.raises(RuntimeError):
-        main(["--debug", "run", "run"])
+    assert main(["run", "run", "--debug"]) == EXIT_CRASH
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_debug_shows_the_trace_of_an_expected_error(folder, capsys):
@@ -308,7 +310,34 @@ def test_debug_shows_the_trace_of_an_expected_error(folder, capsys):
 
 def test_help_is_light():
     program = (
-        "import sys, al_committee.cli.parser; print([m for m in ('ase', 'scipy', 'pydantic') if m in sys.modules])"
+        "import sys; from al_committee.cli import main; main(['--help']); "
+        "print([name for name in ('ase', 'scipy', 'pydantic') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["statsu", "run"], "status"),
+        (["run", "run", "--waltime", "5m"], "--walltime"),
+        (["redo", "run", "--rond", "1"], "--round"),
+    ],
+)
+def test_what_is_misspelt_is_asked_back(arguments, nearest, capsys):
+    assert main(arguments) == EXIT_INPUT
+    assert "Did you mean" in (said := capsys.readouterr().err)
+    assert nearest in said
+
+
+def test_the_options_for_everybody_stand_before_or_after_the_command(run, capsys):
+    for arguments in (["--debug", "run", "nowhere"], ["run", "nowhere", "--debug"]):
+        assert main(arguments) == EXIT_ERROR
+        assert "Traceback" in capsys.readouterr().err
+    for command in ((), ("status",), ("calibrate",)):
+        assert main([*command, "-h"]) == EXIT_OK
+        assert "Usage: al-committee" in capsys.readouterr().out
+    assert main(["--version"]) == EXIT_OK
+    assert main(["status", "run"]) == EXIT_OK
+    assert "no round yet" in capsys.readouterr().out

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from al_committee.cli import EXIT_ERROR, EXIT_INPUT, EXIT_MORE_TO_DO, EXIT_OK, main
+from al_committee.cli import main
 from al_committee.cli.objects import build_loop
+from al_committee.cli.session import EXIT_ERROR, EXIT_INPUT, EXIT_MORE_TO_DO, EXIT_OK
 from al_committee.errors import ConfigChangedError, RunLockedError, TooManyFailedLabelsError
 from al_committee.labels.identity import structure_key
 from al_committee.loop.campaign import derive_seed

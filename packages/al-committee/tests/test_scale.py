@@ -13,8 +13,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from al_committee.cli import EXIT_OK, main
+from al_committee.cli import main
 from al_committee.cli.objects import build_loop
+from al_committee.cli.session import EXIT_OK
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.config import RestSettings, SupercellKind, SupercellSettings
 from al_committee.loop.interruption import PausedError, StopWatch

@@ -2,71 +2,76 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ase import Atoms
 
 from al_committee.atomic_write import write_json
-from al_committee.cli.objects import HostNames, build_loop, build_pool, build_trainer, check_names, pinned_cache
-from al_committee.cli.parser import EXIT_OK, STEP_NAMES
+from al_committee.cli.objects import build_loop, build_pool, build_trainer, check_names, pinned_cache
+from al_committee.cli.session import EXIT_OK, Session
 from al_committee.config import read_config, template
 from al_committee.errors import CommitteeError, ConfigError
 from al_committee.labels.cache import LazyLabels
 from al_committee.loop.evaluation import compare_with_labels
 from al_committee.loop.interruption import StopWatch, parse_walltime
 from al_committee.loop.learning import load_committee
-from al_committee.loop.progress import Progress
 from al_committee.loop.report import format_rows
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.scoring import HISTOGRAM_EDGES
 
-__all__ = ["COMMANDS"]
+__all__ = ["adopt", "calibrate", "export", "init", "redo", "run_loop", "show_template", "status"]
 
 
-def show_template(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def show_template(session: Session) -> int:
     """Print a commented config file."""
     print(template(), end="")
     return EXIT_OK
 
 
-def init(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def init(session: Session, config: Path, folder: Path) -> int:
     """Make a run directory and check everything its config names."""
-    check_names(read_config(arguments.config), arguments.config.resolve().parent, names)
-    run = RunDirectory.create(arguments.run, arguments.config)
+    check_names(read_config(config), config.resolve().parent, session.names)
+    run = RunDirectory.create(folder, config)
     with run.locked():
-        pool = build_pool(run, names, progress)
+        pool = build_pool(run, session.names, session.progress)
     index = pool.index
     held = f", {len(index.held_out)} held out" if index.held_out else ""
     print(f"{run.path}: {len(index)} crystals{held}, {len(pool)} supercells, seed {run.config.seed}")
     return EXIT_OK
 
 
-def run_loop(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def run_loop(
+    session: Session,
+    folder: Path,
+    *,
+    walltime: str | None,
+    config: Path | None = None,
+    accept_changes: bool = False,
+) -> int:
     """Run or resume."""
-    stop = StopWatch(parse_walltime(arguments.walltime) if arguments.walltime else None)
-    config = getattr(arguments, "config", None)
+    stop = StopWatch(parse_walltime(walltime) if walltime else None)
     if config:
-        check_names(read_config(config), config.resolve().parent, names)
-    run = RunDirectory.create(arguments.run, config) if config else RunDirectory(arguments.run)
+        check_names(read_config(config), config.resolve().parent, session.names)
+    run = RunDirectory.create(folder, config) if config else RunDirectory(folder)
     with run.locked():
-        run.check_config(accept_changes=getattr(arguments, "accept_changes", False))
+        run.check_config(accept_changes=accept_changes)
         stop.listen()
-        finished = build_loop(run, stop, progress, names).drive()
+        finished = build_loop(run, stop, session.progress, session.names).drive()
     print(f"finished after round {finished.last_round}: {finished.reason}")
     print(f"models: {run.path / finished.published}")
     return EXIT_OK
 
 
-def status(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def status(session: Session, folder: Path, *, as_json: bool) -> int:
     """Show where the loop stands."""
-    run = RunDirectory(arguments.run)
+    run = RunDirectory(folder)
     rows = [run.rounds.summary(number) for number in run.rounds.numbers()]
     failed, finished = run.failed(), run.finished()
     histogram = next((list(s.histogram) for s in reversed(list(run.rounds.selections())) if s.histogram), None)
-    if arguments.json:
+    if as_json:
         value = {
             "rounds": [dataclasses.asdict(row) for row in rows],
             "failed": {key: record.reason for key, record in failed.items()},
@@ -76,7 +81,7 @@ def status(arguments: argparse.Namespace, progress: Progress, names: HostNames |
         }
         print(json.dumps(value, indent=1))
         return EXIT_OK
-    for line in _aligned(format_rows(rows)):
+    for line in _aligned(format_rows(rows)) if rows else ["no round yet: al-committee run RUN starts the first"]:
         print(line)
     if histogram:
         print("\nε over the pool's atoms (meV/Å), last scored round:")
@@ -107,19 +112,19 @@ def _bars(counts: Sequence[int], edges: Sequence[float]) -> list[str]:
     ]
 
 
-def redo(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def redo(session: Session, folder: Path, *, number: int | None, step: str, failed: bool) -> int:
     """Set a round back, or forget failures."""
-    run = RunDirectory(arguments.run)
-    if arguments.round is None and not arguments.failed:
+    run = RunDirectory(folder)
+    if number is None and not failed:
         raise ConfigError("nothing to redo: give --round N [--step STEP], or --failed.")
     with run.locked():
-        if arguments.failed:
+        if failed:
             forgotten = run.forget_failures()
             print(f"{forgotten} failed labels may be tried again; the rounds that asked for them are reopened")
-        if arguments.round is not None:
-            if arguments.round not in run.rounds.numbers():
-                raise ConfigError(f"round {arguments.round} does not exist; rounds: {run.rounds.numbers()}.")
-            for path in run.set_back(arguments.round, STEP_NAMES[arguments.step]):
+        if number is not None:
+            if number not in run.rounds.numbers():
+                raise ConfigError(f"round {number} does not exist; rounds: {run.rounds.numbers()}.")
+            for path in run.set_back(number, step):
                 print(path)
     return EXIT_OK
 
@@ -132,29 +137,27 @@ def _round_of(run: RunDirectory, asked: int | None) -> int:
     return asked if asked is not None else max(numbers, default=0)
 
 
-def export(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def export(session: Session, folder: Path, output: Path, *, number: int | None, what: str) -> int:
     """Write structures."""
     from ase.io import write
     from ase.io.formats import UnknownFileTypeError
 
-    run = RunDirectory(arguments.run)
-    last = _round_of(run, arguments.round)
+    run = RunDirectory(folder)
+    last = _round_of(run, number)
     structures: Sequence[Atoms]
-    if arguments.what == "selected":
+    if what == "selected":
         structures = run.selected_structures(last) if run.rounds.selection(last) is not None else []
-    elif arguments.what == "test":
+    elif what == "test":
         structures = _test_atoms(run)
     else:
         structures = LazyLabels(pinned_cache(run), run.rounds.training_keys(last))
     if not structures:
-        raise CommitteeError(f"there is nothing to export as {arguments.what!r} for round {last}.")
+        raise CommitteeError(f"there is nothing to export as {what!r} for round {last}.")
     try:
-        write(arguments.output, list(structures))
+        write(output, list(structures))
     except (UnknownFileTypeError, KeyError) as error:
-        raise ConfigError(
-            f"ASE writes no such file as {arguments.output} ({error}). Name it .extxyz or .db."
-        ) from error
-    print(f"{len(structures)} structures -> {arguments.output}")
+        raise ConfigError(f"ASE writes no such file as {output} ({error}). Name it .extxyz or .db.") from error
+    print(f"{len(structures)} structures -> {output}")
     return EXIT_OK
 
 
@@ -164,17 +167,17 @@ def _test_atoms(run: RunDirectory) -> LazyLabels:
     return LazyLabels(pinned_cache(run), record.labels.done if record is not None else ())
 
 
-def calibrate(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def calibrate(session: Session, folder: Path, *, number: int | None, data: Path | None) -> int:
     """Print and keep the calibration of a committee."""
-    run = RunDirectory(arguments.run)
+    run = RunDirectory(folder)
     last = run.rounds.last_trained()
     if last is None:
         raise CommitteeError(f"{run.path} has no trained committee yet.")
-    number = last if arguments.round is None else _round_of(run, arguments.round)
-    structures: Iterable[Atoms] = _read_labels(arguments) if arguments.data else _test_atoms(run)
+    number = last if number is None else _round_of(run, number)
+    structures: Iterable[Atoms] = _read_labels(data) if data else _test_atoms(run)
     if not structures:
         raise ConfigError("no test set: set pool.test_structures, or give labelled structures with --data.")
-    committee = load_committee(run, build_trainer(run.config, names), number)
+    committee = load_committee(run, build_trainer(run.config, session.names), number)
     found = compare_with_labels(committee, structures)[0]
     flat = dataclasses.asdict(found.calibration) if found.calibration is not None else {}
     record = {**dataclasses.asdict(found), **flat, "round": number}
@@ -184,34 +187,20 @@ def calibrate(arguments: argparse.Namespace, progress: Progress, names: HostName
     return EXIT_OK
 
 
-def _read_labels(arguments: argparse.Namespace) -> list[Atoms]:
+def _read_labels(path: Path) -> list[Atoms]:
     """Labelled structures of a file."""
     from ase.io import read
 
     try:
-        return list(read(arguments.data, ":"))
+        return list(read(path, ":"))
     except FileNotFoundError:
-        raise ConfigError(f"{arguments.data} does not exist.") from None
+        raise ConfigError(f"{path} does not exist.") from None
     except Exception as error:  # ASE's readers raise anything
-        raise ConfigError(f"{arguments.data} cannot be read: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def adopt(arguments: argparse.Namespace, progress: Progress, names: HostNames | None) -> int:
+def adopt(session: Session, folder: Path) -> int:
     """Take over earlier labels."""
-    taken, left = pinned_cache(RunDirectory(arguments.run)).adopt_earlier()
+    taken, left = pinned_cache(RunDirectory(folder)).adopt_earlier()
     print(f"{taken} labels taken over, {left} left (a force of exactly zero, as of a fixed atom, or a damaged file)")
     return EXIT_OK
-
-
-Command = Callable[[argparse.Namespace, Progress, "HostNames | None"], int]
-COMMANDS: dict[str, Command] = {
-    "template": show_template,
-    "init": init,
-    "run": run_loop,
-    "resume": run_loop,
-    "status": status,
-    "redo": redo,
-    "export": export,
-    "calibrate": calibrate,
-    "adopt": adopt,
-}
