@@ -39,6 +39,8 @@ LEAST_VOLUME = {"H": 3.5, "N": 8.0, "O": 8.0, "F": 9.0, "Cl": 18.0, "Br": 22.0, 
 """Å³ per atom at which elements that form molecules start; other elements at 5 or more."""
 DISPLACEMENT = {"none 0.03": 0.03, "volume 0.03": 0.03, "shear 0.12": 0.12}
 """Å, by kind of supercell: at rest; with the volume changed by up to 15 %; sheared by up to 2 %."""
+STRAINED = {"strain 0.02": 0.02}
+"""The same of primitive cells, strained by 3 % at random, which are no supercells."""
 SPRING = 8.0
 """eV/Å², for a step of the free coordinate."""
 
@@ -299,12 +301,15 @@ def repeated(atoms: Atoms, n_atoms: int) -> Atoms:
 def supercell(crystal: Crystal, kind: str, rng: np.random.Generator, n_atoms: int = 10) -> Atoms:
     """Make a displaced supercell of a kind."""
     log_volume = crystal.log_volume + (rng.uniform(-0.15, 0.15) if kind == "volume 0.03" else 0.0)
-    atoms = repeated(crystal.cell(log_volume), n_atoms)
+    atoms = crystal.cell(log_volume) if kind in STRAINED else repeated(crystal.cell(log_volume), n_atoms)
     if kind == "shear 0.12":
         shear = rng.uniform(-0.02, 0.02, size=(3, 3))
         deformation = (1 + rng.uniform(-0.01, 0.01)) * np.eye(3) + 0.5 * (shear + shear.T)
         atoms.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
-    atoms.positions += displace_randomly(atoms, DISPLACEMENT[kind], rng)
+    if kind in STRAINED:
+        strain = 0.03 * rng.normal(size=(3, 3))
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
+    atoms.positions += displace_randomly(atoms, (DISPLACEMENT | STRAINED)[kind], rng)
     return atoms
 
 

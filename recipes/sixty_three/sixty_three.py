@@ -9,7 +9,11 @@
     python sixty_three.py label    --out data --student round-1/model.pt --minutes 15
     python sixty_three.py collect  --out data
     sdnnff finetune round_2.toml
-    python errors.py data/test.extxyz data/test-earlier.extxyz --models default round-2/model.pt
+    python sixty_three.py label    --out data --student round-2/model.pt --second-student round-1/model.pt --minutes 24
+    python sixty_three.py strain   --out data --minutes 4
+    python sixty_three.py collect  --out data
+    sdnnff finetune round_3.toml
+    python errors.py data/test.extxyz data/test-earlier.extxyz --models default round-3/model.pt
 
 The teacher's file of weights: ``--teacher``, or the variable SIXTY_THREE_TEACHER. README.md says the rest.
 """
@@ -151,6 +155,7 @@ class Labels:
 def label(arguments: argparse.Namespace) -> None:
     """Label the elements, then the pool, chunk after chunk, until time is up."""
     student = SDNNFF(arguments.student)
+    second = SDNNFF(arguments.second_student) if arguments.second_student else None
     known = {chemical_symbols[z] for z in student.model.elements}
     labels = Labels(NequixTeacher(arguments.teacher), arguments.out / "labels")
     folder = arguments.out / "chunks"
@@ -177,8 +182,11 @@ def label(arguments: argparse.Namespace) -> None:
                 relax_by_student(believed, student.predict)
             if name.startswith("elements"):
                 label_elements(crystals, labels, arguments.seed)
-            else:
+            elif second is None:
                 label_compounds(crystals, labels, element_energies(arguments), arguments.seed)
+            else:
+                chosen = most_disputed(crystals, student, second, element_energies(arguments), arguments.seed)
+                label_disputed(chosen, labels, arguments.seed)
             write_chunk(file, crystals)
             rate = 3600 * labels.count / (time.monotonic() - begin)
             _log.info(
@@ -214,12 +222,66 @@ def label_compounds(crystals: list[Crystal], labels: Labels, energies: dict[str,
     labels.take(bound, "none 0.03", 1, seed)
 
 
+def most_disputed(
+    crystals: list[Crystal], first: SDNNFF, second: SDNNFF, energies: dict[str, float], seed: int
+) -> list[Crystal]:
+    """Choose the half of the bound crystals at rest on whose supercell of 0.03 Å two models differ most on an atom."""
+    settled = [c for c in crystals if c.at_rest and c.formation_energy(energies) < UNBOUND + STUDENT_MARGIN]
+    cells = [supercell(crystal, "none 0.03", rng_of(seed, crystal.id, "none 0.03", 0)) for crystal in settled]
+    if not cells:
+        return []
+    differences = [
+        float(np.linalg.norm(one["forces"] - other["forces"], axis=1).max())
+        for one, other in zip(first.predict(cells), second.predict(cells), strict=True)
+    ]
+    least = float(np.median(differences))
+    return [crystal for crystal, differ in zip(settled, differences, strict=True) if differ >= least]
+
+
+def label_disputed(crystals: list[Crystal], labels: Labels, seed: int) -> None:
+    """Label a supercell of each kind of each crystal."""
+    for kind in DISPLACEMENT:
+        labels.take(crystals, kind, 0, seed)
+
+
 def write_chunk(file: Path, crystals: list[Crystal]) -> None:
     """Record what was labelled, whole or not at all."""
     rows = [{"id": c.id, "log_volume": c.log_volume, "step": c.step, "labels": c.records} for c in crystals]
     temporary = file.with_suffix(".tmp")
     temporary.write_text(json.dumps({"crystals": rows}))
     temporary.replace(file)
+
+
+def strain(arguments: argparse.Namespace) -> None:
+    """Label strained primitive cells of the small crystals learned from: cheap, and what stresses are learned from."""
+    labels = Labels(NequixTeacher(arguments.teacher), arguments.out / "labels")
+    begin = time.monotonic()
+    for k, crystals in enumerate(batches(small_crystals_learned_from(arguments.out), 5 * CHUNK)):
+        file = arguments.out / "chunks" / f"strain-{k:05d}.json"
+        if file.exists():
+            continue
+        if time.monotonic() > begin + 60 * arguments.minutes:
+            break
+        for draw in range(2 if len(crystals[0].ideal) <= 2 else 1):
+            labels.take(crystals, "strain 0.02", draw, arguments.seed)
+        write_chunk(file, crystals)
+        _log.info("%s: %d labels", file.stem, labels.count)
+
+
+def small_crystals_learned_from(folder: Path) -> list[Crystal]:
+    """Give the collected crystals of up to five atoms where they rest, the smallest first."""
+    rows = {row["id"]: row for row in [*element_rows(), *read_rows(folder / "pool.jsonl")]}
+    found = []
+    for part in sorted((folder / "train").glob("*.extxyz")):
+        if part.stem.startswith("strain"):
+            continue
+        learned = {atoms.info["structure_id"] for atoms in ase.io.iread(part, ":")}
+        for record in json.loads((folder / "chunks" / f"{part.stem}.json").read_text())["crystals"]:
+            if record["id"] in learned:
+                crystal = crystal_of(rows[record["id"]])
+                crystal.log_volume, crystal.step = record["log_volume"], record["step"]
+                found.append(crystal)
+    return sorted((c for c in found if len(c.ideal) <= 5), key=lambda crystal: len(crystal.ideal))
 
 
 def element_energies(arguments: argparse.Namespace) -> dict[str, float]:
@@ -353,7 +415,7 @@ def main(argv: list[str] | None = None) -> int:
     step = steps.add_parser("formulas", help="print compositions of structures, to hold out")
     step.add_argument("files", type=Path, nargs="+")
     step.set_defaults(function=formulas)
-    for function in (pool, label, held_out, collect):
+    for function in (pool, label, strain, held_out, collect):
         step = steps.add_parser(function.__name__.replace("_", "-"), help=str(function.__doc__).partition("\n")[0])
         step.add_argument("--out", type=Path, default=Path("data"), help="folder of all steps")
         step.add_argument("--seed", type=int, default=63)
@@ -369,6 +431,8 @@ def main(argv: list[str] | None = None) -> int:
             step.add_argument(
                 "--student", type=Path, help="model that says where crystals rest; default: the bundled one"
             )
+            step.add_argument("--second-student", type=Path, help="label only the half on which the two differ most")
+        if function in (label, strain):
             step.add_argument("--minutes", type=float, default=60.0)
         if function is held_out:
             step.add_argument("--each", type=int, default=20, help="crystals of each prototype")

@@ -61,7 +61,7 @@ def test_slopes_are_the_derivatives_of_the_radial_functions(cutoff: float, share
     torch.testing.assert_close(bond_scaled_slopes(r, bonds, cutoff, 5), slopes, rtol=1e-9, atol=1e-11 * scale)
 
 
-@pytest.mark.parametrize("degree", [4, 9, 10])
+@pytest.mark.parametrize("degree", [1, 4, 9, 10])
 def test_quadrature_is_exact_up_to_its_degree(degree: int) -> None:
     points, weights = sphere_quadrature(degree)
     values = harmonics(points, degree)
