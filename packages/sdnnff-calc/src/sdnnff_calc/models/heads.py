@@ -57,8 +57,8 @@ class Statistics:
     def energy_table(self) -> Tensor:
         """Give the atomic energies as a float64 table, shape (119,), eV."""
         table = torch.zeros(119, dtype=torch.float64)
-        for number, energy in (self.atomic_energies or {}).items():
-            table[int(number)] = energy
+        known = self.atomic_energies or {}
+        table[[int(number) for number in known]] = torch.tensor(list(known.values()), dtype=torch.float64)
         return table
 
 
