@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import json
 
@@ -16,7 +17,7 @@ from screen_cli.bench.accuracy import fast_error
 from screen_cli.bench.comparison import bootstrap_interval, compare_results
 from screen_cli.bench.materials import iterate_materials
 from screen_cli.bench.reference import pick_reference, read_references
-from screen_cli.bench.results import BenchResult
+from screen_cli.bench.results import BenchCalculator, BenchResult, read_result, write_result
 from screen_cli.bench.score import MaterialScore, frequency_error_percent, score_run, spectrum_distance_thz, summarise
 from screen_cli.config import RunSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure
@@ -261,11 +262,24 @@ def test_broken_symmetry_and_explosion_score_two(tmp_path, reason, broken):
 
 
 def result(label, srme, prototype="x", sha="1"):
-    scores = {
-        str(i): {"verdict": "scored", "prototype": prototype, "srme": float(value), "sre": float(value) / 2}
+    scores = [
+        MaterialScore(str(i), str(i), prototype, verdict="scored", srme=float(value), sre=float(value) / 2)
         for i, value in enumerate(srme)
-    }
-    return BenchResult(label, {"file": "r", "sha256": sha}, scores, {"protocol": "exact"})
+    ]
+    return BenchResult(
+        label=label,
+        calculator=BenchCalculator("emt", {}),
+        protocol="exact",
+        temperature_k=300.0,
+        reference={"file": "r", "sha256": sha},
+        settings={},
+        versions={},
+        means=summarise(scores),
+        by_prototype={},
+        fast_error=None,
+        problems=(),
+        materials=tuple(scores),
+    )
 
 
 def test_pairs_show_what_means_hide():
@@ -297,27 +311,35 @@ def test_comparisons_that_mean_less_are_told():
     _, problems = compare_results(a, b)
     assert any("references differ" in sentence for sentence in problems)
     assert any("1 materials of 'a'" in sentence for sentence in problems)
-    b.scores.clear()
+    b = dataclasses.replace(b, materials=())
     with pytest.raises(ConfigError, match="no material is scored in both"):
         compare_results(a, b)
 
 
 def test_error_of_the_fast_protocol():
-    exact = BenchResult(
-        "m, exact",
-        {},
-        {
-            "1": {"kappa": 10.0, "srme": 0.5, "n_force_calls": 150, "seconds": 300.0},
-            "2": {"kappa": None, "srme": 2.0, "n_force_calls": 150, "seconds": 300.0},
-        },
-        {},
-    )
+    exact = [
+        MaterialScore("1", "a", "x", kappa=10.0, srme=0.5, n_force_calls=150, seconds=300.0),
+        MaterialScore("2", "b", "x", srme=2.0, n_force_calls=150, seconds=300.0),
+    ]
     fast = [
         MaterialScore("1", "a", "x", kappa=10.1, srme=0.49, n_force_calls=15, seconds=50.0),
         MaterialScore("2", "b", "x", kappa=1.0, srme=0.6, n_force_calls=15, seconds=50.0),
     ]
-    error = fast_error(fast, exact)
-    assert error["kappa_error_percent_rms"] == pytest.approx(1.0)
-    assert error["srme_error_max"] == pytest.approx(0.01)
-    assert (error["force_calls_ratio"], error["seconds_ratio"]) == pytest.approx((10.0, 6.0))
-    assert error["problems"] == ["b: only one of the protocols gave κ."]
+    error = fast_error(fast, exact, "m, exact")
+    assert error.kappa_error_percent_rms == pytest.approx(1.0)
+    assert error.srme_error_max == pytest.approx(0.01)
+    assert (error.force_calls_ratio, error.seconds_ratio) == pytest.approx((10.0, 6.0))
+    assert error.problems == ("b: only one of the protocols gave κ.",)
+    nothing = fast_error(fast[1:], exact, "m, exact").to_json()
+    assert nothing.keys() == {"against", "n_materials", "materials", "problems"}
+
+
+def test_a_result_comes_back_as_it_was_written(tmp_path):
+    written = result("a", [0.1, 0.2, 0.3])
+    write_result(written, tmp_path)
+    assert read_result(tmp_path) == written
+    document = json.loads((tmp_path / "bench.json").read_text())
+    document["materials"][1]["srme"] = "0.2 or so"
+    (tmp_path / "bench.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match=r"materials\.1\.srme"):
+        read_result(tmp_path)

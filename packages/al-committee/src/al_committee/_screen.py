@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from screen_cli.errors import ScreenError
 from screen_cli.plugins.hookspecs import hookimpl
@@ -36,10 +36,10 @@ class RegisteredNames:
         from al_committee.errors import ConfigError
 
         try:
-            trainer: Trainer = installed_plugins().get("trainers", name).load()(**options)
+            trainer = installed_plugins().get("trainers", name).load()(**options)
         except (ScreenError, TypeError, ValueError, ImportError) as error:
             raise ConfigError(f"training.trainer = {name!r}: {error}") from error
-        return trainer
+        return cast("Trainer", trainer)
 
     def calculator(self, name: str) -> tuple[str, Mapping[str, object]]:
         """Give what makes a registered calculator in any process of this environment."""

@@ -49,7 +49,7 @@ class PoolSettings:
         'A file that ASE reads (relative to the config file), "module:attr" of a function that yields (id, Atoms) or '
         "(id, Atoms, metadata), or, under screen-cli, a registered source of structures.",
     )
-    options: dict[str, Any] = setting({}, "Keywords of that function or source.")
+    options: dict[str, object] = setting({}, "Keywords of that function or source.")
     most_crystals: int = setting(0, "Crystals read at most; 0: all.", ge=0)
     test_structures: int = setting(
         4, "Crystals set aside before anything else and labelled once: the fixed test set.", ge=0
@@ -162,7 +162,7 @@ class LabelSettings:
         'For the first two: "module:attr" that makes an ASE calculator or an object with predict(structures), or, '
         "under screen-cli, a registered calculator.",
     )
-    options: dict[str, Any] = setting(
+    options: dict[str, object] = setting(
         {},
         "Keywords of the factory; vasp: parameters of ASE's Vasp; espresso: input_data, pseudopotentials, kpts.",
     )
@@ -194,7 +194,7 @@ class TrainingSettings:
         "",
         '"module:attr" of a trainer or of what makes one, or, under screen-cli, a registered trainer.',
     )
-    options: dict[str, Any] = setting({}, "Keywords for making it.")
+    options: dict[str, object] = setting({}, "Keywords for making it.")
     n_members: int = setting(5, "Size of the committee (the paper: 5); one model cannot disagree.", ge=2, le=1000)
     warm_start: bool = setting(True, "Start each round from the last round's models; otherwise from scratch.")
     validation_share: float = setting(

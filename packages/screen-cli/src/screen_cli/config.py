@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
@@ -33,7 +33,7 @@ class CalculatorSettings:
     """The force field."""
 
     name: str = setting("sevennet", "Registered calculator (see 'screen-cli plugins') or 'ase:package.module.Class'.")
-    options: dict[str, Any] = setting({}, 'Keyword options of the calculator, e.g. model = "l3i5".')
+    options: dict[str, object] = setting({}, 'Keyword options of the calculator, e.g. model = "l3i5".')
 
 
 @settings_record
@@ -41,7 +41,7 @@ class SourceSettings:
     """Where the crystals come from."""
 
     name: str = setting("files", "Registered structure source.")
-    options: dict[str, Any] = setting({}, 'Options of the source, e.g. paths = ["cifs/", "POSCAR"].')
+    options: dict[str, object] = setting({}, 'Options of the source, e.g. paths = ["cifs/", "POSCAR"].')
 
 
 @settings_record
@@ -149,7 +149,7 @@ class ForceConstantsSettings:
     """The fit of second- and third-order force constants."""
 
     solver: str = setting("symfc", "Registered solver: symfc, hiphive, finite-difference, ...")
-    options: dict[str, Any] = setting({}, 'Options of the solver, e.g. cutoffs = [6.0, 4.5], fit_method = "lasso".')
+    options: dict[str, object] = setting({}, 'Options of the solver, e.g. cutoffs = [6.0, 4.5], fit_method = "lasso".')
     third_order: bool = setting(True, "Fit fc3 too; false stops after harmonic properties.")
     holdout: float = setting(0.2, "Share of the supercells kept for the held-out error (0: none).", ge=0, lt=1)
     warn_residual: float = setting(
@@ -228,7 +228,7 @@ class ConductivitySettings:
     isotope: bool = setting(True, "Scattering by the natural isotope mixture.")
     boundary_mfp: float | None = setting(None, "Boundary mean free path, μm; empty: none.", gt=0)
     keep_modes: bool = setting(True, "Keep mode-resolved arrays in the store.")
-    options: dict[str, Any] = setting({}, 'Options of the solver, e.g. scattering = "phono3py" of wigner.')
+    options: dict[str, object] = setting({}, 'Options of the solver, e.g. scattering = "phono3py" of wigner.')
 
 
 @settings_record
@@ -246,7 +246,7 @@ class PropertiesSettings:
     """Extra per-structure properties from plugins."""
 
     names: list[str] = setting([], "Registered properties to compute.")
-    options: dict[str, dict[str, Any]] = setting({}, "Options by property name.")
+    options: dict[str, dict[str, object]] = setting({}, "Options by property name.")
 
 
 @settings_record
@@ -258,7 +258,7 @@ class EngineSettings:
     task_time_limit: float = setting(
         7200.0, "Seconds one stage of one structure may take before it is quarantined.", gt=0
     )
-    options: dict[str, Any] = setting({}, "Options of the engine.")
+    options: dict[str, object] = setting({}, "Options of the engine.")
 
 
 @settings_record
@@ -305,7 +305,7 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> RunSetting
     return make_settings(RunSettings, file.tables, file)
 
 
-def settings_from_dict(tables: Mapping[str, Any], origin: str = "settings") -> RunSettings:
+def settings_from_dict(tables: Mapping[str, object], origin: str = "settings") -> RunSettings:
     """Check nested dicts against the records.
 
     Raises
@@ -316,7 +316,7 @@ def settings_from_dict(tables: Mapping[str, Any], origin: str = "settings") -> R
     return make_settings(RunSettings, tables, origin)
 
 
-def override_settings(settings: RunSettings, overrides: Mapping[str, Any], origin: str) -> RunSettings:
+def override_settings(settings: RunSettings, overrides: Mapping[str, object], origin: str) -> RunSettings:
     """Return settings with some keys replaced, e.g. ``{"conductivity": {"mesh": [19, 19, 15]}}``.
 
     Raises
@@ -326,7 +326,7 @@ def override_settings(settings: RunSettings, overrides: Mapping[str, Any], origi
     """
     if not overrides:
         return settings
-    tables = settings_to_dict(settings)
+    tables: dict[str, object] = {**settings_to_dict(settings)}
     for table, values in overrides.items():
         known = tables.get(table)
         tables[table] = {**known, **values} if isinstance(known, dict) and isinstance(values, Mapping) else values

@@ -44,7 +44,7 @@ from screen_cli.stages.stage import AnyRecord, ForceField, RecordT
 from screen_cli.store.record import Json, Record, Scalar
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+    from ase.calculators.calculator import BaseCalculator
     from matplotlib.figure import Figure
 
 _OF_A_RUN = ("title", "source", "filter", "engine")
@@ -210,7 +210,7 @@ class CrystalResult:
 
 def compute(
     atoms: Atoms,
-    calculator: Calculator | str | None = None,
+    calculator: BaseCalculator | str | None = None,
     *,
     temperatures: Sequence[float] | None = None,
     mesh: Sequence[int] | None = None,
@@ -227,7 +227,7 @@ def compute(
     ----------
     atoms : ase.Atoms
         Any periodic cell of the crystal; not changed. Constraints are ignored.
-    calculator : ase.calculators.calculator.Calculator or str, optional
+    calculator : ase.calculators.calculator.BaseCalculator or str, optional
         Any ASE calculator, or a name that ``screen-cli plugins`` lists; default: ``atoms.calc``.
     temperatures : sequence of float, optional
         Of κ and of harmonic properties, K; default 300.
@@ -286,7 +286,7 @@ def _without_constraints(atoms: Atoms) -> Atoms:
     return free
 
 
-def _force_field(atoms: Atoms, calculator: Calculator | str | None, settings: RunSettings) -> ForceField:
+def _force_field(atoms: Atoms, calculator: BaseCalculator | str | None, settings: RunSettings) -> ForceField:
     """The force field that was named, given, or attached to the atoms."""
     if isinstance(calculator, str):
         return RegisteredForceField(settings.calculator)
@@ -303,7 +303,7 @@ def _settings(
     given: Mapping[str, Mapping[str, Json] | Sequence[str] | bool],
     temperatures: Sequence[float] | None,
     mesh: Sequence[int] | None,
-    calculator: Calculator | str | None,
+    calculator: BaseCalculator | str | None,
     calculator_options: Mapping[str, Json] | None,
 ) -> RunSettings:
     """Settings of a run from the arguments of :func:`compute`."""

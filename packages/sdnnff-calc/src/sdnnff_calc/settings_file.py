@@ -24,7 +24,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeAlias, TypeVar, dataclass_transform, overload
 
 from pydantic import ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -34,9 +34,16 @@ from pydantic_core import ArgsKwargs
 from sdnnff_calc.errors import ConfigError, nearest_hint
 
 Record = TypeVar("Record")
+Value = TypeVar("Value")
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
+"""What JSON holds."""
 
 
-def setting(default: Any, description: str, **limits: Any) -> Any:
+@overload
+def setting(default: type[Value], description: str, **limits: float | str) -> Value: ...
+@overload
+def setting(default: Value, description: str, **limits: float | str) -> Value: ...
+def setting(default: object, description: str, **limits: float | str) -> object:
     """Declare one key: its default, what it means (with its unit), and its limits.
 
     Parameters
@@ -48,11 +55,12 @@ def setting(default: Any, description: str, **limits: Any) -> Any:
     **limits
         As pydantic's ``Field``: ``gt``, ``ge``, ``lt``, ``le``, ``min_length``, ``max_length``, ``pattern``.
     """
+    given: dict[str, Any] = {"description": description, **limits}
     if isinstance(default, type):
-        return Field(default_factory=default, description=description, **limits)
+        return Field(default_factory=default, **given)
     if isinstance(default, (dict, list)):
-        return Field(default_factory=lambda: type(default)(default), description=description, **limits)
-    return Field(default, description=description, **limits)
+        return Field(default_factory=lambda: type(default)(default), **given)
+    return Field(default, **given)
 
 
 @dataclass_transform(frozen_default=True)
@@ -98,7 +106,7 @@ class SettingsFile:
     """
 
     path: Path
-    tables: dict[str, Any]
+    tables: dict[str, object]
     text: str
 
     def line_of(self, keys: Sequence[str | int]) -> int:
@@ -130,7 +138,7 @@ def read_settings_file(path: Path | str) -> SettingsFile:
         raise ConfigError(f"{path} is not valid TOML: {error or 'nested too deeply'}.") from error
 
 
-def make_settings(record: type[Record], tables: Mapping[str, Any], origin: str | SettingsFile) -> Record:
+def make_settings(record: type[Record], tables: Mapping[str, object], origin: str | SettingsFile) -> Record:
     """Check nested tables against a record.
 
     Parameters
@@ -159,7 +167,7 @@ def make_settings(record: type[Record], tables: Mapping[str, Any], origin: str |
     return made
 
 
-def apply_override(tables: dict[str, Any], override: str) -> None:
+def apply_override(tables: dict[str, object], override: str) -> None:
     """Set one ``table.key=value`` in nested tables; the value in TOML syntax, bare words count as text.
 
     Raises
@@ -176,23 +184,24 @@ def apply_override(tables: dict[str, Any], override: str) -> None:
         value = text.strip()
     *parents, leaf = dotted.strip().split(".")
     for parent in parents:
-        tables = tables.setdefault(parent, {})
-        if not isinstance(tables, dict):
+        inner = tables.setdefault(parent, {})
+        if not isinstance(inner, dict):
             raise ConfigError(f"override '{override}': '{parent}' is not a table.")
+        tables = inner
     tables[leaf] = value
 
 
-def parse_options(items: Sequence[str]) -> dict[str, Any]:
+def parse_options(items: Sequence[str]) -> dict[str, object]:
     """Read ``key=value`` items as :func:`apply_override` does, into one dict."""
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for item in items:
         apply_override(options, item)
     return options
 
 
-def settings_to_dict(record: Any) -> dict[str, Any]:
+def settings_to_dict(record: object) -> dict[str, Plain]:
     """Turn a record into nested plain dicts and lists, ready for JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(record)))
+    plain: dict[str, Plain] = json.loads(json.dumps(dataclasses.asdict(typing.cast("Any", record))))
     return plain
 
 

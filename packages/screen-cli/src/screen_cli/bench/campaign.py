@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from screen_cli.bench.protocol import Protocol, merge_tables, protocol_tables
 from screen_cli.config import RunSettings, settings_from_dict
 from screen_cli.errors import ConfigError
 from screen_cli.run.driver import resolve
-from screen_cli.settings_file import apply_override, settings_to_dict
+from screen_cli.settings_file import Plain, apply_override, settings_to_dict
 from screen_cli.store.run_directory import RunDirectory
 
 SOURCE = "benchmark"
@@ -19,12 +18,12 @@ SOURCE = "benchmark"
 def campaign_settings(
     protocol: Protocol,
     calculator: str,
-    calculator_options: Mapping[str, Any],
+    calculator_options: Mapping[str, object],
     structures: Sequence[str],
     *,
     only: Sequence[str] = (),
     meshes: Mapping[str, Sequence[int]] | None = None,
-    engine: Mapping[str, Any] | None = None,
+    engine: Mapping[str, object] | None = None,
     overrides: Sequence[str] = (),
 ) -> RunSettings:
     """Settings of a benchmark run.
@@ -51,7 +50,7 @@ def campaign_settings(
     MissingExtraError, ConfigError, UnknownNameError
         As :func:`screen_cli.bench.protocol.protocol_tables` and :func:`screen_cli.run.driver.resolve`.
     """
-    tables = merge_tables(
+    merged = merge_tables(
         {
             "source": {
                 "name": SOURCE,
@@ -66,7 +65,7 @@ def campaign_settings(
         },
         protocol_tables(protocol),
     )
-    tables["title"] = f"κ benchmark of {calculator}, protocol {protocol}"
+    tables: dict[str, object] = {**merged, "title": f"κ benchmark of {calculator}, protocol {protocol}"}
     for override in overrides:
         apply_override(tables, override)
     return resolve(settings_from_dict(tables, "benchmark"))
@@ -99,6 +98,6 @@ def open_campaign(root: Path, settings: RunSettings, *, must_exist: bool = False
     return RunDirectory.create(root, settings, accept_changes=same_but_source)
 
 
-def _without_source(tables: dict[str, Any]) -> dict[str, Any]:
+def _without_source(tables: Mapping[str, Plain]) -> dict[str, Plain]:
     """Settings that shape results."""
     return {key: value for key, value in tables.items() if key not in ("source", "engine", "title")}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.bench.results import BenchResult
+from screen_cli.bench.score import MaterialScore
 from screen_cli.errors import ConfigError
 
 N_RESAMPLES = 20_000
@@ -83,7 +83,8 @@ def compare_results(a: BenchResult, b: BenchResult, seed: int = 0) -> tuple[list
     ConfigError
         No material is counted in both.
     """
-    counted = [{key for key, item in side.scores.items() if item["verdict"] in _COUNTED} for side in (a, b)]
+    scores = a.scores, b.scores
+    counted = [{key for key, score in side.items() if score.verdict in _COUNTED} for side in scores]
     common = sorted(counted[0] & counted[1])
     if not common:
         raise ConfigError(
@@ -95,8 +96,8 @@ def compare_results(a: BenchResult, b: BenchResult, seed: int = 0) -> tuple[list
         problems.append(
             f"the references differ ({a.reference.get('file')} and {b.reference.get('file')}): scores do not compare."
         )
-    if a.document["protocol"] != b.document["protocol"]:
-        problems.append(f"the protocols differ ({a.document['protocol']} and {b.document['protocol']}).")
+    if a.protocol != b.protocol:
+        problems.append(f"the protocols differ ({a.protocol} and {b.protocol}).")
     for side, other, keys in ((a, b, counted[0] - counted[1]), (b, a, counted[1] - counted[0])):
         if keys:
             problems.append(f"{len(keys)} materials of '{side.label}' are not in '{other.label}' and left out.")
@@ -104,13 +105,13 @@ def compare_results(a: BenchResult, b: BenchResult, seed: int = 0) -> tuple[list
         problems.append(f"only {len(common)} common materials: intervals need at least {FEW} to mean anything.")
     groups = {"all": common}
     for key in common:
-        groups.setdefault(str(a.scores[key]["prototype"]), []).append(key)
+        groups.setdefault(scores[0][key].prototype, []).append(key)
     differences = [
         paired
         for quantity in QUANTITIES
         for group, keys in groups.items()
         if group == "all" or (len(keys) > 1 and len(groups) > 2)
-        for paired in [_paired(a.scores, b.scores, quantity, group, keys, seed)]
+        for paired in [_paired(*scores, quantity, group, keys, seed)]
         if paired is not None
     ]
     return differences, problems
@@ -140,15 +141,15 @@ def bootstrap_interval(
 
 
 def _paired(
-    a: Mapping[str, Mapping[str, Any]],
-    b: Mapping[str, Mapping[str, Any]],
+    a: Mapping[str, MaterialScore],
+    b: Mapping[str, MaterialScore],
     quantity: str,
     group: str,
     keys: Sequence[str],
     seed: int,
 ) -> PairedDifference | None:
     """Compare one quantity over one group."""
-    pairs = [(a[key].get(quantity), b[key].get(quantity)) for key in keys]
+    pairs = [(getattr(a[key], quantity), getattr(b[key], quantity)) for key in keys]
     both = np.array([pair for pair in pairs if None not in pair], dtype=np.float64)
     if not len(both):
         return None

@@ -13,7 +13,7 @@ coarser one costs more SRME (NaCl: 0.17) than good models differ by.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from screen_cli.bench.materials import OTHER_Q_SPACING
 from screen_cli.errors import MissingExtraError
@@ -22,7 +22,10 @@ from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 Protocol = Literal["exact", "fast"]
 TEMPERATURE = 300.0
 
-_COMMON: dict[str, dict[str, Any]] = {
+Tables = Mapping[str, Mapping[str, object]]
+"""Settings: keys by table."""
+
+_COMMON: Tables = {
     "read": {"symprec": 1e-5},
     "relax": {
         "fmax": 1e-4,
@@ -43,7 +46,7 @@ _COMMON: dict[str, dict[str, Any]] = {
         "boundary_mfp": 1e6,
     },
 }
-_OWN: dict[Protocol, dict[str, dict[str, Any]]] = {
+_OWN: Mapping[Protocol, Tables] = {
     "exact": {
         "forces": {"subtract_residual": False},
         "force_constants": {"solver": "finite-difference", "holdout": 0.0},
@@ -56,7 +59,7 @@ _OWN: dict[Protocol, dict[str, dict[str, Any]]] = {
 }
 
 
-def protocol_tables(protocol: Protocol, registry: PluginRegistry | None = None) -> dict[str, Any]:
+def protocol_tables(protocol: Protocol, registry: PluginRegistry | None = None) -> dict[str, dict[str, object]]:
     """Settings of a protocol as nested tables, without source, calculator and engine.
 
     Raises
@@ -73,9 +76,9 @@ def protocol_tables(protocol: Protocol, registry: PluginRegistry | None = None) 
     return merge_tables(_COMMON, _OWN[protocol])
 
 
-def merge_tables(*layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def merge_tables(*layers: Tables) -> dict[str, dict[str, object]]:
     """Merge tables of settings; later layers win, key by key."""
-    merged: dict[str, Any] = {}
+    merged: dict[str, dict[str, object]] = {}
     for layer in layers:
         for table, values in layer.items():
             merged[table] = {**merged.get(table, {}), **values}

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
+from screen_cli.plugins.protocols import ModeConductivity
 
 _COLUMNS = {
     "id": ("mp_id", "material_id", "mat_id", "id"),
@@ -67,8 +68,8 @@ class Reference:
     mesh: tuple[int, ...] | None = None
     coherences: bool = True
 
-    def as_mapping(self) -> dict[str, Any]:
-        """Fields as a metric takes them (:class:`screen_cli.plugins.records.MetricPlugin`)."""
+    def as_mapping(self) -> ModeConductivity:
+        """Fields as a metric takes them."""
         return {
             "name": f"the reference of {self.id}",
             "temperature": self.temperature,

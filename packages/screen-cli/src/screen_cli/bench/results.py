@@ -12,14 +12,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from screen_cli.bench.accuracy import FastError
 from screen_cli.bench.score import MaterialScore, Summary, by_prototype, mode_conductivity, summarise
 from screen_cli.errors import ConfigError
 from screen_cli.settings_file import settings_to_dict
+from screen_cli.stages.conductivity import Conductivity
 from screen_cli.store.atomic_write import write_bytes, write_text
+from screen_cli.store.record import Json, Scalar
 from screen_cli.store.run_directory import RunDirectory, installed_versions
 
 FORMAT = "screen-cli bench kappa 1"
@@ -27,28 +31,73 @@ _INTERNAL = ("keys", "structure_id")
 
 
 @dataclass(frozen=True)
+class BenchCalculator:
+    """The force field of a benchmark.
+
+    Parameters
+    ----------
+    name : str
+    options : mapping of str to value
+    """
+
+    name: str
+    options: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class BenchResult:
-    """What :func:`read_result` found in a JSON file.
+    """Everything that stands in ``bench.json``.
 
     Parameters
     ----------
     label : str
         Calculator, options and protocol.
-    reference : dict
+    calculator : BenchCalculator
+    protocol : {"exact", "fast"}
+    temperature_k : float
+    reference : mapping of str to str
         ``file`` and ``sha256``; empty without one.
-    scores : dict of str to dict
-        Fields of :class:`screen_cli.bench.score.MaterialScore` by id.
-    document : dict
-        The whole file.
+    settings : mapping
+        Of the run, as nested tables.
+    versions : mapping of str to str
+        Of the distributions, by name.
+    means : Summary or None
+        None when nothing counts.
+    by_prototype : mapping of str to Summary
+    fast_error : FastError or None
+        Against an exact result.
+    problems : tuple of str
+        What weakens the result, a sentence each.
+    materials : tuple of MaterialScore
     """
 
     label: str
-    reference: dict[str, str]
-    scores: dict[str, dict[str, Any]]
-    document: dict[str, Any]
+    calculator: BenchCalculator
+    protocol: str
+    temperature_k: float
+    reference: Mapping[str, str]
+    settings: Mapping[str, object]
+    versions: Mapping[str, str]
+    means: Summary | None
+    by_prototype: Mapping[str, Summary]
+    fast_error: FastError | None
+    problems: tuple[str, ...]
+    materials: tuple[MaterialScore, ...]
+
+    @property
+    def scores(self) -> dict[str, MaterialScore]:
+        """Materials by id."""
+        return {score.id: score for score in self.materials}
+
+    def to_json(self) -> dict[str, object]:
+        """Content of ``bench.json``."""
+        fields: dict[str, object] = dataclasses.asdict(self)
+        fields["fast_error"] = None if self.fast_error is None else self.fast_error.to_json()
+        fields["materials"] = [public_fields(score) for score in self.materials]
+        return {"format": FORMAT, **fields}
 
 
-def result_document(
+def collect_result(
     run: RunDirectory,
     protocol: str,
     temperature: float,
@@ -56,38 +105,36 @@ def result_document(
     reference: Path | None,
     *,
     problems: Sequence[str],
-    fast_error: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Everything that is written to ``bench.json``; the model's settings and versions included."""
-    summary = summarise(scores)
+    fast_error: FastError | None = None,
+) -> BenchResult:
+    """Put a result together: scores, means, and the model's settings and versions."""
     calculator = run.settings.calculator
     options = " ".join(f"{key}={value}" for key, value in sorted(calculator.options.items()))
-    return {
-        "format": FORMAT,
-        "label": f"{calculator.name}{' ' + options if options else ''}, {protocol}",
-        "calculator": {"name": calculator.name, "options": calculator.options},
-        "protocol": protocol,
-        "temperature_k": temperature,
-        "reference": {} if reference is None else {"file": reference.name, "sha256": _checksum(reference)},
-        "settings": settings_to_dict(run.settings),
-        "versions": installed_versions(),
-        "means": None if summary is None else dataclasses.asdict(summary),
-        "by_prototype": {name: dataclasses.asdict(part) for name, part in by_prototype(scores).items()},
-        "fast_error": None if fast_error is None else dict(fast_error),
-        "problems": list(problems),
-        "materials": [_public(score) for score in scores],
-    }
+    return BenchResult(
+        label=f"{calculator.name}{' ' + options if options else ''}, {protocol}",
+        calculator=BenchCalculator(calculator.name, calculator.options),
+        protocol=protocol,
+        temperature_k=temperature,
+        reference={} if reference is None else {"file": reference.name, "sha256": _checksum(reference)},
+        settings=settings_to_dict(run.settings),
+        versions=installed_versions(),
+        means=summarise(scores),
+        by_prototype=by_prototype(scores),
+        fast_error=fast_error,
+        problems=tuple(problems),
+        materials=tuple(scores),
+    )
 
 
-def write_result(document: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_result(result: BenchResult, folder: Path) -> list[Path]:
     """Write ``bench.json`` and ``bench.csv``."""
     json_path, csv_path = folder / "bench.json", folder / "bench.csv"
-    write_text(json_path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_text(json_path, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
     text = io.StringIO()
     names = [item.name for item in dataclasses.fields(MaterialScore) if item.name not in _INTERNAL]
     writer = csv.DictWriter(text, names)
     writer.writeheader()
-    writer.writerows(document["materials"])
+    writer.writerows(public_fields(score) for score in result.materials)
     write_text(csv_path, text.getvalue())
     return [json_path, csv_path]
 
@@ -107,8 +154,14 @@ def read_result(path: Path) -> BenchResult:
         raise ConfigError(f"{path} cannot be read ({error}). Make it with: screen-cli bench kappa.") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ConfigError(f"{path} is no result of 'screen-cli bench kappa' (its 'format' is not '{FORMAT}').")
-    scores = {material["id"]: material for material in document["materials"]}
-    return BenchResult(document["label"], document["reference"], scores, document)
+    try:
+        return TypeAdapter(BenchResult).validate_python(document)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ConfigError(
+            f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}. Make it again with: screen-cli bench "
+            "kappa --score-only."
+        ) from error
 
 
 def write_predictions(run: RunDirectory, scores: Sequence[MaterialScore], folder: Path) -> list[Path]:
@@ -172,11 +225,11 @@ _MATBENCH = {
 }
 
 
-def _prediction(run: RunDirectory, score: MaterialScore) -> dict[str, Any]:
+def _prediction(run: RunDirectory, score: MaterialScore) -> dict[str, Json]:
     """One row of the mode-resolved table."""
     source = run.store.read_structure(score.structure_id)
     space_group = source["space_group"]
-    row: dict[str, Any] = {
+    row: dict[str, Json] = {
         "mp_id": score.id,
         "name": score.name,
         "symm.no": space_group,
@@ -192,29 +245,31 @@ def _prediction(run: RunDirectory, score: MaterialScore) -> dict[str, Any]:
         row["relaxed_space_group_number"] = relaxed.data["space_group"]
     record = run.store.read(score.structure_id, "conductivity", score.keys.get("conductivity", ""))
     if record is not None and "mode_kappa_p" in record.arrays:
-        arrays, modes = record.arrays, mode_conductivity(record, score.id)
+        found = Conductivity.from_storage(record)
+        modes = mode_conductivity(found, score.id)
         row |= {
-            "q_mesh": arrays["mesh"].tolist(),
-            "temperatures": arrays["temperatures"].tolist(),
-            "qpoints": _rounded(arrays["qpoints"]),
-            "weights": arrays["weights"].tolist(),
-            "frequencies": _rounded(arrays["frequency"]),
-            "heat_capacity": _rounded(arrays["heat_capacity"]),
-            "kappa_TOT_RTA": _rounded(arrays["kappa_total"]),
-            "kappa_P_RTA": _rounded(arrays["kappa_p"]),
-            "kappa_C": _rounded(arrays["kappa_c"]) if "kappa_c" in arrays else None,
+            "q_mesh": found.mesh.tolist(),
+            "temperatures": found.temperatures.tolist(),
+            "qpoints": _rounded(modes["qpoints"]),
+            "weights": modes["weights"].tolist(),
+            "frequencies": _rounded(modes["frequencies"]),
+            "heat_capacity": None if found.heat_capacity is None else _rounded(found.heat_capacity),
+            "kappa_TOT_RTA": _rounded(found.kappa_total),
+            "kappa_P_RTA": _rounded(found.kappa_p),
+            "kappa_C": None if found.kappa_c is None else _rounded(found.kappa_c),
             "kappa_TOT_ave": [modes["kappa"]],
             "mode_kappa_TOT_ave": [_rounded(modes["modes"])],
         }
     return row
 
 
-def _rounded(array: Any, digits: int = 10) -> Any:
+def _rounded(array: NDArray[np.float64], digits: int = 10) -> list[Json]:
     """Nested list with at most ``digits`` significant decimals after the point, as in the published tables."""
-    return np.round(np.asarray(array, dtype=np.float64), digits).tolist()
+    rounded: list[Json] = np.round(array, digits).tolist()
+    return rounded
 
 
-def _public(score: MaterialScore) -> dict[str, Any]:
+def public_fields(score: MaterialScore) -> dict[str, Scalar | None]:
     """Fields of a score without what only the run needs; numbers that are not finite become null."""
     fields = dataclasses.asdict(score)
     return {
@@ -233,10 +288,12 @@ def _checksum(path: Path) -> str:
 
 
 __all__ = [
+    "BenchCalculator",
     "BenchResult",
     "Summary",
+    "collect_result",
+    "public_fields",
     "read_result",
-    "result_document",
     "write_predictions",
     "write_result",
 ]

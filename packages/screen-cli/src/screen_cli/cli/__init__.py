@@ -25,9 +25,10 @@ class _CommandGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Wrap one registered command; what follows its name reaches it unchanged."""
-        plugin = installed_plugins().records["commands"].get(cmd_name)
-        if plugin is None:
+        registry = installed_plugins()
+        if cmd_name not in registry.records["commands"]:
             return None
+        plugin = registry.get("commands", cmd_name)
 
         def invoke(argv: tuple[str, ...]) -> int:
             return int(plugin.load()(list(argv)) or 0)

@@ -6,13 +6,16 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from screen_cli.cli import run_command
 
 if TYPE_CHECKING:
+    from screen_cli.bench.protocol import Protocol
+    from screen_cli.bench.reference import Reference
+    from screen_cli.bench.results import BenchResult
     from screen_cli.store.run_directory import RunDirectory
 
 
@@ -45,7 +48,7 @@ def kappa(
     options: tuple[str, ...],
     structures: tuple[str, ...],
     reference: Path | None,
-    protocol: Any,
+    protocol: Protocol,
     only: tuple[str, ...],
     run_dir: Path | None,
     exact_result: Path | None,
@@ -100,14 +103,14 @@ def _report(
     temperature: float,
     reference: Path | None,
     *,
-    references: Mapping[str, Any] | None,
+    references: Mapping[str, Reference] | None,
     problems: Sequence[str],
     exact_result: Path | None,
 ) -> None:
     """Score the run, print it, write its files."""
     from screen_cli.bench.accuracy import fast_error
     from screen_cli.bench.parity_plot import plot_parity
-    from screen_cli.bench.results import read_result, result_document, write_predictions, write_result
+    from screen_cli.bench.results import collect_result, read_result, write_predictions, write_result
     from screen_cli.bench.score import score_run, unmatched_references
 
     scores = score_run(run, references)
@@ -122,22 +125,24 @@ def _report(
         told.append(
             f"{len(left)} references have no structure in this run: {', '.join(left[:8])}{' ...' * (len(left) > 8)}."
         )
-    error = None if exact_result is None else fast_error(scores, read_result(exact_result))
-    told += error["problems"] if error is not None else []
-    document = result_document(run, protocol, temperature, scores, reference, problems=told, fast_error=error)
-    _print_scores(document)
+    exact = None if exact_result is None else read_result(exact_result)
+    error = None if exact is None else fast_error(scores, exact.materials, exact.label)
+    told += error.problems if error is not None else ()
+    result = collect_result(run, protocol, temperature, scores, reference, problems=told, fast_error=error)
+    _print_scores(result)
     for sentence in told:
         click.echo(f"note: {sentence}", err=True)
-    paths = [*write_result(document, run.root), *write_predictions(run, scores, run.root)]
-    if document["means"] is not None:
+    paths = [*write_result(result, run.root), *write_predictions(run, scores, run.root)]
+    if result.means is not None:
         paths.append(run.root / "parity.png")
-        plot_parity(scores, title=document["label"]).savefig(paths[-1], dpi=150)
+        plot_parity(scores, title=result.label).savefig(paths[-1], dpi=150)
     for path in paths:
         click.echo(f"wrote {path}", err=True)
 
 
-def _print_scores(document: Mapping[str, Any]) -> None:
+def _print_scores(result: BenchResult) -> None:
     """Print materials, means, and what the fast protocol costs."""
+    from screen_cli.bench.results import public_fields
     from screen_cli.report.tables.terminal import Column, print_table
 
     columns = (
@@ -155,9 +160,9 @@ def _print_scores(document: Mapping[str, Any]) -> None:
         Column("trusted", "fit", ""),
         Column("reason", "why", ""),
     )
-    print_table(document["materials"], columns)
-    means = [{"group": "all", **document["means"]}] if document["means"] else []
-    means += [{"group": name, **part} for name, part in document["by_prototype"].items()]
+    print_table([public_fields(score) for score in result.materials], columns)
+    groups = {} if result.means is None else {"all": result.means}
+    means = [{"group": name, **dataclasses.asdict(part)} for name, part in (groups | {**result.by_prototype}).items()]
     if means:
         click.echo("")
         print_table(
@@ -176,11 +181,11 @@ def _print_scores(document: Mapping[str, Any]) -> None:
                 Column("spectrum_distance_thz", "spectrum\nTHz", ".3f"),
             ),
         )
-    error = document["fast_error"]
-    if error is not None and error["materials"]:
-        click.echo(f"\nfast against {error['against']}:")
+    error = result.fast_error
+    if error is not None and error.materials:
+        click.echo(f"\nfast against {error.against}:")
         print_table(
-            error["materials"],
+            [dataclasses.asdict(row) for row in error.materials],
             (
                 Column("name", "material", ""),
                 Column("kappa_error_percent", "κ error\n%", "+.2f"),

@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
+from parsl.executors.base import ParslExecutor
+from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.jobs.errors import TooManyJobFailuresError
+from parsl.jobs.states import JobStatus
 from parsl.launchers import MpiExecLauncher, SingleNodeLauncher, SrunLauncher
 from parsl.providers import LocalProvider, PBSProProvider, SlurmProvider
 
@@ -40,7 +43,7 @@ class ParslOptions:
     nodes: int = setting(1, "Nodes per block.", ge=1)
     walltime: str = setting("", "Length of a block, HH:MM:SS; needed for slurm and pbs.")
     worker_init: str = setting("", "Shell lines run on a node first, e.g. module load or activate.")
-    provider_options: dict[str, Any] = setting({}, 'Anything else the Parsl provider takes, e.g. partition = "x".')
+    provider_options: dict[str, object] = setting({}, 'Anything else the Parsl provider takes, e.g. partition = "x".')
     batch_size: int = setting(16, "Most crystals per task; fewer when little is left.", ge=1)
     threads: int = setting(1, "Cores and BLAS threads per worker.", ge=1)
     retries: int = setting(2, "How often a crystal is tried again that its worker or block was lost with.", ge=0)
@@ -83,7 +86,7 @@ def seconds_of(walltime: str) -> float:
     return 3600.0 * hours + 60.0 * minutes + seconds
 
 
-def walltime_of(executor: Any, options: ParslOptions) -> float | None:
+def walltime_of(executor: ParslExecutor, options: ParslOptions) -> float | None:
     """Length of the blocks of an executor in s, if it has one."""
     text = options.walltime or getattr(getattr(executor, "provider", None), "walltime", "")
     return seconds_of(text) if text else None
@@ -135,13 +138,14 @@ def _can_encrypt() -> bool:
     return True
 
 
-def give_up_on_bad_blocks(executor: Any, status: dict[str, Any]) -> None:
+def give_up_on_bad_blocks(executor: BlockProviderExecutor, status: dict[str, JobStatus]) -> None:
     """Stop when the last blocks all ended before a worker came up (Parsl calls this regularly).
 
     Parsl's own handlers count failed blocks; but Slurm without accounting calls every block that is gone completed.
     """
     ended = [block for block in sorted(status, key=int) if status[block].terminal][-_BAD_BLOCKS:]
-    if len(ended) < _BAD_BLOCKS or set(ended) & set(executor.connected_blocks()):
+    connected = executor.connected_blocks() if isinstance(executor, HighThroughputExecutor) else ()
+    if len(ended) < _BAD_BLOCKS or set(ended) & set(connected):
         return
     last = status[ended[-1]]
     said = " ".join(str(text).strip() for text in (last.message, last.stderr_summary) if text)
@@ -181,7 +185,7 @@ def _provider(options: ParslOptions) -> Any:
         raise ConfigError(f"Parsl cannot use provider '{options.provider}': {error}") from error
 
 
-def _prepare(executor: Any, options: ParslOptions) -> None:
+def _prepare(executor: ParslExecutor, options: ParslOptions) -> None:
     """Teach an executor's blocks their end, and where this Python is; leave executors without blocks alone."""
     provider: Any = getattr(executor, "provider", None)
     if isinstance(executor, HighThroughputExecutor) and options.config and not executor.encrypted:

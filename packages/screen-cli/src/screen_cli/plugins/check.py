@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from screen_cli.plugins.manager import PluginRegistry
 from screen_cli.plugins.records import PluginRecord
@@ -29,7 +28,7 @@ except ModuleNotFoundError as error:
     state, remark = "absent", f"{error.name} is not installed"
 except BaseException as error:
     state, remark = "broken", f"{type(error).__name__}: {error}"
-print("\\n" + json.dumps({"state": state, "remark": remark, "seconds": time.perf_counter() - start}))
+print("\\n" + json.dumps([{"state": state, "remark": remark, "seconds": time.perf_counter() - start}]))
 """
 
 # phono3py swallows every exception of its own plugins, so each is loaded again here, in the open
@@ -51,7 +50,7 @@ for point in entry_points(group="phono3py.conductivity"):
     except BaseException as error:
         state, remark = "broken", f"{type(error).__name__}: {error}"
     rows.append({"name": point.name, "state": state, "remark": remark, "seconds": time.perf_counter() - began})
-print("\\n" + json.dumps({"rows": rows}))
+print("\\n" + json.dumps(rows))
 """
 
 
@@ -95,28 +94,49 @@ def check_plugins(registry: PluginRegistry, time_limit: float) -> list[CheckResu
 
 def check_phono3py(time_limit: float) -> list[CheckResult]:
     """Check that phono3py really offers every transport variant installed for it."""
-    answer: dict[str, Any] = run_in_subprocess(_PHONO3PY, (), time_limit)
-    if "rows" not in answer:
-        return [CheckResult("phono3py variant", "phono3py", "broken", 0.0, str(answer["remark"]))]
-    return [CheckResult(kind="phono3py variant", **row) for row in answer["rows"]]
+    return [
+        CheckResult("phono3py variant", answer.name or "phono3py", answer.state, answer.seconds, answer.remark)
+        for answer in run_in_subprocess(_PHONO3PY, (), time_limit)
+    ]
 
 
-def _check(kind: str, record: PluginRecord, time_limit: float) -> CheckResult:
+@dataclass(frozen=True)
+class Answer:
+    """What a subprocess says of one thing that it loaded.
+
+    Parameters
+    ----------
+    state : {"ok", "absent", "broken"}
+    remark : str
+    seconds : float
+    name : str
+        Empty where there is only one.
+    """
+
+    state: str
+    remark: str
+    seconds: float
+    name: str = ""
+
+
+def _check(kind: str, record: PluginRecord[object], time_limit: float) -> CheckResult:
     """Check one record."""
-    answer = run_in_subprocess(_IMPORT, (record.factory, *getattr(record, "requires", ())), time_limit)
-    remark = str(answer["remark"])
-    if answer["state"] == "absent":
+    requires: tuple[str, ...] = getattr(record, "requires", ())
+    (answer,) = run_in_subprocess(_IMPORT, (record.factory, *requires), time_limit)
+    remark = answer.remark
+    if answer.state == "absent":
         if record.pip:
             remark += f"; pip install '{record.pip}'"
-        elif not getattr(record, "requires", ()):
-            return CheckResult(kind, record.name, "broken", float(answer["seconds"]), remark)
-    if answer["state"] == "ok" and getattr(record, "downloads", ""):
-        remark = f"weights: {record.downloads}"  # type: ignore[attr-defined]
-    return CheckResult(kind, record.name, str(answer["state"]), float(answer["seconds"]), remark)
+        elif not requires:
+            return CheckResult(kind, record.name, "broken", answer.seconds, remark)
+    downloads: str = getattr(record, "downloads", "")
+    if answer.state == "ok" and downloads:
+        remark = f"weights: {downloads}"
+    return CheckResult(kind, record.name, answer.state, answer.seconds, remark)
 
 
-def run_in_subprocess(code: str, arguments: Iterable[str], time_limit: float) -> dict[str, Any]:
-    """Run Python code that prints JSON on its last line; a crash or timeout becomes a broken answer."""
+def run_in_subprocess(code: str, arguments: Iterable[str], time_limit: float) -> tuple[Answer, ...]:
+    """Run Python code that prints JSON on its last line; a crash or timeout becomes one broken answer."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],
@@ -126,14 +146,9 @@ def run_in_subprocess(code: str, arguments: Iterable[str], time_limit: float) ->
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {
-            "state": "broken",
-            "remark": f"import took longer than {time_limit:g} s",
-            "seconds": time_limit,
-        }
+        return (Answer("broken", f"import took longer than {time_limit:g} s", time_limit),)
     try:
-        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (IndexError, ValueError):
+        return tuple(Answer(**row) for row in json.loads(done.stdout.strip().splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
         tail = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        return {"state": "broken", "remark": f"import ended the process: {tail[0]}", "seconds": 0.0}
-    return answer
+        return (Answer("broken", f"import ended the process: {tail[0]}", 0.0),)

@@ -33,7 +33,7 @@ from screen_cli.plugins.records import PluginRecord
 
 logger = logging.getLogger(__name__)
 
-KINDS: dict[str, type[PluginRecord]] = {
+KINDS: dict[str, type[PluginRecord[object]]] = {
     "calculators": hookspecs.CalculatorPlugin,
     "trainers": hookspecs.TrainerPlugin,
     "structure_sources": hookspecs.StructureSourcePlugin,
@@ -71,7 +71,7 @@ class BrokenPlugin:
 class PluginRegistry:
     """Every record that could be collected, by kind and name, and what was broken."""
 
-    records: dict[str, dict[str, PluginRecord]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    records: dict[str, dict[str, PluginRecord[object]]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     broken: list[BrokenPlugin] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
 
@@ -96,8 +96,8 @@ class PluginRegistry:
     @overload
     def get(self, kind: Literal["commands"], name: str) -> hookspecs.CommandPlugin: ...
     @overload
-    def get(self, kind: str, name: str) -> PluginRecord: ...
-    def get(self, kind: str, name: str) -> PluginRecord:
+    def get(self, kind: str, name: str) -> PluginRecord[object]: ...
+    def get(self, kind: str, name: str) -> PluginRecord[object]:
         """Return the record ``name`` of ``kind``.
 
         Raises
@@ -123,7 +123,7 @@ class PluginRegistry:
         solvers = [self.get("conductivity_solvers", name) for name in self.names("conductivity_solvers")]
         return max(solvers, key=lambda solver: (solver.coherences, solver.distribution == _HOST)).name
 
-    def __iter__(self) -> Iterator[tuple[str, PluginRecord]]:
+    def __iter__(self) -> Iterator[tuple[str, PluginRecord[object]]]:
         """Iterate over (kind, record)."""
         for kind, records in self.records.items():
             for name in sorted(records):
@@ -214,7 +214,7 @@ def _collect(registry: PluginRegistry, manager: pluggy.PluginManager, distributi
                 _add(registry, kind, dataclasses.replace(record, distribution=distribution))
 
 
-def _add(registry: PluginRegistry, kind: str, record: PluginRecord) -> None:
+def _add(registry: PluginRegistry, kind: str, record: PluginRecord[object]) -> None:
     """Add one record, refusing a second one of the same name."""
     present = registry.records[kind].get(record.name)
     if present is not None:

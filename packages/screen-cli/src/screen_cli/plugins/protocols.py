@@ -6,8 +6,9 @@ dict with the keys of a TypedDict below; the host checks dtypes and shapes where
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NotRequired, Protocol, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NotRequired, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,21 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from phono3py import Phono3py
 
-    from screen_cli.store.record import Json, Record
+    from screen_cli.store.record import Json, Record, TypedRecord
+    from screen_cli.store.row import Row
+    from screen_cli.store.run_directory import RunDirectory
 
 __all__ = [
     "ConductivityArrays",
     "ConductivitySolver",
+    "Exporter",
     "ForceConstantArrays",
     "ForceConstantSolver",
+    "Metric",
+    "ModeConductivity",
     "PredictsLeftOut",
     "PropertyFunction",
+    "PropertyResult",
     "Recompute",
 ]
 
@@ -225,11 +232,71 @@ class Recompute(Protocol):
         """
 
 
-class PropertyFunction(Protocol):
-    """A per-structure property: typed records of earlier stages in, values out.
+PropertyResult: TypeAlias = "Mapping[str, Json] | Record | TypedRecord"
+"""What a property gives: values by column, or a record where there are arrays too."""
 
-    It is called with the keywords its record declares (``calculator``, ``recompute``, ``structure``) and its options.
+PropertyFunction: TypeAlias = Callable[..., PropertyResult]
+"""A per-structure property: ``function(records, **options)``.
+
+``records`` maps the stages it needs to their typed records; besides its options it is called with the keywords that its
+plugin declares (``calculator``, ``recompute``, ``structure``).
+"""
+
+
+class ModeConductivity(TypedDict):
+    """One conductivity as a metric takes it, at one temperature.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    temperature : float
+        K.
+    kappa : float
+        W/(m K), mean of xx, yy, zz.
+    modes : ndarray
+        float64 (n_irr, n_bands), W/(m K), the weight of q inside.
+    weights : ndarray
+        int64 (n_irr,).
+    qpoints : ndarray
+        float64 (n_irr, 3), fractional.
+    frequencies : ndarray
+        float64 (n_irr, n_bands), THz.
     """
 
-    def __call__(self, records: Mapping[str, object], /, **options: object) -> Mapping[str, Json] | Record:
-        """Compute the property; a result with arrays is a :class:`screen_cli.store.record.Record`."""
+    name: str
+    temperature: float
+    kappa: float
+    modes: NDArray[np.float64]
+    weights: NDArray[np.int64]
+    qpoints: NDArray[np.float64]
+    frequencies: NDArray[np.float64]
+
+
+class Metric(Protocol):
+    """A judgement of one conductivity against another."""
+
+    def __call__(self, result: ModeConductivity, reference: ModeConductivity, /) -> Mapping[str, float]:
+        """Compare them; scores by name.
+
+        Raises
+        ------
+        ValueError
+            They cannot be compared; one sentence says why.
+        """
+
+
+class Exporter(Protocol):
+    """Writes the rows of a table to a file."""
+
+    def __call__(self, rows: Iterable[Row], path: Path, /, *, run: RunDirectory | None) -> None:
+        """Write them.
+
+        Parameters
+        ----------
+        rows : iterable of mapping
+            Of known length; may be walked through any number of times, and be too many for the memory.
+        path : Path
+        run : RunDirectory or None
+            Where they come from, for what stands in the records alone.
+        """

@@ -8,16 +8,39 @@ phono3py. Fields are only ever added, always with a default.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 from screen_cli.errors import MissingExtraError, PluginError
 
+if TYPE_CHECKING:
+    from ase.calculators.calculator import BaseCalculator
+
+    from screen_cli.crystal.structure import RejectedStructure, Structure
+    from screen_cli.plugins.protocols import (
+        ConductivitySolver,
+        Exporter,
+        ForceConstantSolver,
+        Metric,
+        PropertyFunction,
+    )
+
+Factory = TypeVar("Factory", covariant=True)
+CalculatorFactory: TypeAlias = "Callable[..., BaseCalculator]"
+AnyFactory: TypeAlias = "Callable[..., object]"
+SourceFactory: TypeAlias = "Callable[..., Iterable[Structure | RejectedStructure]]"
+ForceConstantFactory: TypeAlias = "Callable[..., ForceConstantSolver]"
+ConductivityFactory: TypeAlias = "Callable[..., ConductivitySolver]"
+MetricFactory: TypeAlias = "Metric"
+PropertyFactory: TypeAlias = "PropertyFunction"
+ExporterFactory: TypeAlias = "Exporter"
+CommandFactory: TypeAlias = "Callable[[list[str]], int | None]"
+
 
 @dataclass(frozen=True, kw_only=True)
-class PluginRecord:
-    """What every record has.
+class PluginRecord(Generic[Factory]):
+    """What every record has; the type of what ``factory`` names is that of the record's class.
 
     Parameters
     ----------
@@ -42,7 +65,7 @@ class PluginRecord:
     version: str = "1"
     distribution: str = ""
 
-    def load(self) -> Callable[..., Any]:
+    def load(self) -> Factory:
         """Import and return what ``factory`` names.
 
         Raises
@@ -63,15 +86,15 @@ class PluginRecord:
             fix = f" Install it: pip install '{self.pip}'." if self.pip else ""
             raise MissingExtraError(f"'{self.name}' needs {error.name or module_name}: {error}.{fix}") from error
         try:
-            factory: Callable[..., Any] = getattr(module, attribute)
+            factory: Factory = getattr(module, attribute)
             return factory
         except AttributeError as error:
             raise PluginError(f"plugin '{self.name}': module {module_name} has no '{attribute}'.") from error
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalculatorPlugin(PluginRecord):
-    """A force field: ``factory(**options) -> ase.calculators.calculator.Calculator``.
+class CalculatorPlugin(PluginRecord[CalculatorFactory]):
+    """A force field: ``factory(**options) -> ase.calculators.calculator.BaseCalculator``.
 
     Parameters
     ----------
@@ -96,7 +119,7 @@ class CalculatorPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainerPlugin(PluginRecord):
+class TrainerPlugin(PluginRecord[AnyFactory]):
     """Trains a force field from a labelled set: ``factory(**options)`` gives an object with ``train``.
 
     ``train(train_atoms, validation_atoms, *, workdir, seed, warm_start, n_members) -> list[path]`` and
@@ -109,12 +132,12 @@ class TrainerPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StructureSourcePlugin(PluginRecord):
+class StructureSourcePlugin(PluginRecord[SourceFactory]):
     """A source of crystals: ``factory(**options) -> Iterator[screen_cli.crystal.structure.Structure]``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForceConstantSolverPlugin(PluginRecord):
+class ForceConstantSolverPlugin(PluginRecord[ForceConstantFactory]):
     """Displacements and forces to force constants.
 
     ``factory(**options)`` returns a :class:`screen_cli.plugins.protocols.ForceConstantSolver`.
@@ -132,7 +155,7 @@ class ForceConstantSolverPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConductivitySolverPlugin(PluginRecord):
+class ConductivitySolverPlugin(PluginRecord[ConductivityFactory]):
     """Transport: ``factory(**options)`` returns a :class:`screen_cli.plugins.protocols.ConductivitySolver`.
 
     Parameters
@@ -146,12 +169,12 @@ class ConductivitySolverPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricPlugin(PluginRecord):
-    """A judgement of one conductivity against another: ``factory(result, reference) -> dict[str, float]``.
+class MetricPlugin(PluginRecord[MetricFactory]):
+    """A judgement of one conductivity against another: a :class:`screen_cli.plugins.protocols.Metric`.
 
-    Both are mappings with ``name``, ``temperature`` (K), ``kappa`` (W/(m K), mean of xx, yy, zz), ``modes``
-    (n_irr, n_bands) W/(m K), weight of q inside, ``weights`` (n_irr,), ``qpoints`` (n_irr, 3) fractional and
-    ``frequencies`` (n_irr, n_bands) THz. What cannot be compared raises ``ValueError`` with one sentence.
+    ``factory(result, reference)`` gives scores by name, from two
+    :class:`screen_cli.plugins.protocols.ModeConductivity`. What cannot be compared raises ``ValueError``
+    with one sentence.
 
     Parameters
     ----------
@@ -163,12 +186,12 @@ class MetricPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PropertyPlugin(PluginRecord):
-    """A per-structure property: ``factory(records, **options) -> dict[str, float | int | str | list]``.
+class PropertyPlugin(PluginRecord[PropertyFactory]):
+    """A per-structure property: ``factory(records, **options)`` gives values by column.
 
     ``records`` maps stage names to the typed records of :mod:`screen_cli.stages`; another property is the stage
     ``property_<name>``, a :class:`screen_cli.store.record.Record`, and naming it in ``needs`` runs it too. A property
-    with arrays to keep returns a Record.
+    with arrays to keep returns a Record, or a typed record of its own (:class:`screen_cli.store.record.TypedRecord`).
 
     Parameters
     ----------
@@ -199,7 +222,7 @@ class PropertyPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnginePlugin(PluginRecord):
+class EnginePlugin(PluginRecord[AnyFactory]):
     """Where tasks run: ``factory(settings)`` returns a :class:`screen_cli.engines.Engine`.
 
     A factory that has a parameter ``workdir`` gets a folder (Path) inside the run directory, which the compute nodes
@@ -208,8 +231,8 @@ class EnginePlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExporterPlugin(PluginRecord):
-    """Rows out: ``factory(rows, path, *, run) -> None``.
+class ExporterPlugin(PluginRecord[ExporterFactory]):
+    """Rows out: a :class:`screen_cli.plugins.protocols.Exporter`.
 
     ``rows`` has a length and can be walked through any number of times, each time from the front; it holds flat dicts
     and may be too many for the memory. ``run`` is the :class:`screen_cli.store.run_directory.RunDirectory`, or None.
@@ -224,7 +247,7 @@ class ExporterPlugin(PluginRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommandPlugin(PluginRecord):
+class CommandPlugin(PluginRecord[CommandFactory]):
     """A sub-command of ``screen-cli``: ``factory(argv: list[str]) -> int`` gets what follows its name.
 
     It may use any option parser it likes; ``screen-cli NAME --help`` reaches it unchanged.

@@ -20,7 +20,7 @@ def descriptor(records: Mapping[str, Any], *, calculator: BaseCalculator) -> Rec
     ----------
     records : mapping of str to typed record
         ``relax``.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
         With a method ``descriptors(atoms)`` that returns (n_atoms, n_features), as sdnnff's and SevenNet's, or
         ``get_descriptors(atoms)`` as MACE's; a committee passes its first member's on.
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from screen_cli.config import RunSettings
 from screen_cli.engines import Engine, TaskResult
@@ -193,8 +194,7 @@ def _make_engine(run: RunDirectory) -> Engine:
     settings = run.settings.engine
     factory = installed_plugins().get("engines", settings.name).load()
     folder = {"workdir": run.root / "engine"} if "workdir" in inspect.signature(factory).parameters else {}
-    engine: Engine = factory(settings, **folder)
-    return engine
+    return cast("Engine", factory(settings, **folder))
 
 
 def _drain_when_asked(engine: Engine, deadline: float | None, stop_requested: threading.Event) -> None:

@@ -13,7 +13,7 @@ from screen_cli.engines.messages import starting
 from screen_cli.store.record import Json
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+    from ase.calculators.calculator import BaseCalculator
 
 
 @runtime_checkable
@@ -36,7 +36,7 @@ class RegisteredForceField:
     settings: CalculatorSettings
 
     @property
-    def calculator(self) -> Calculator:
+    def calculator(self) -> BaseCalculator:
         """The calculator, as if it were new; model files load once per process."""
         return _as_new(_calculator(self.settings.name, json.dumps(self.settings.options, sort_keys=True)))
 
@@ -51,13 +51,13 @@ class GivenForceField:
 
     Parameters
     ----------
-    given : ase.calculators.calculator.Calculator
+    given : ase.calculators.calculator.BaseCalculator
     """
 
-    given: Calculator
+    given: BaseCalculator
 
     @property
-    def calculator(self) -> Calculator:
+    def calculator(self) -> BaseCalculator:
         """The calculator, as if it were new."""
         return _as_new(self.given)
 
@@ -66,7 +66,7 @@ class GivenForceField:
         return type(self.given).__name__
 
 
-def _as_new(calculator: Calculator) -> Calculator:
+def _as_new(calculator: BaseCalculator) -> BaseCalculator:
     """Forget earlier atoms: a neighbour list that is kept sums in another order, and a resumed run would differ."""
     if isinstance(calculator, Resettable):  # ASE's mixtures of calculators are not
         calculator.reset()
@@ -74,7 +74,7 @@ def _as_new(calculator: Calculator) -> Calculator:
 
 
 @functools.lru_cache(maxsize=1)
-def _calculator(name: str, options: str) -> Calculator:
+def _calculator(name: str, options: str) -> BaseCalculator:
     """Make a calculator once per process."""
     with starting(f"the calculator '{name}'"):
         return make_calculator(name, json.loads(options))

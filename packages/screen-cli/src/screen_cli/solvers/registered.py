@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.plugins.manager import installed_plugins
+from screen_cli.plugins.records import ConductivitySolverPlugin, ForceConstantSolverPlugin
 
 if TYPE_CHECKING:
     from screen_cli.plugins.protocols import ConductivitySolver, ForceConstantSolver
+
+SolverPlugin = ForceConstantSolverPlugin | ConductivitySolverPlugin
 
 
 def make_force_constant_solver(name: str, options: Mapping[str, object]) -> ForceConstantSolver:
@@ -24,29 +28,36 @@ def make_force_constant_solver(name: str, options: Mapping[str, object]) -> Forc
     PluginError
         It does not declare what it can do.
     """
-    solver: ForceConstantSolver = _make(
-        "force_constant_solvers", name, options, ("supports_subset", "predicts_left_out", "has_cutoff")
-    )
+    plugin = installed_plugins().get("force_constant_solvers", name)
+    with _refusing_options(plugin, options):
+        solver = plugin.load()(**options)
+    _require_declared(plugin, solver, ("supports_subset", "predicts_left_out", "has_cutoff"))
     return solver
 
 
 def make_conductivity_solver(name: str, options: Mapping[str, object]) -> ConductivitySolver:
     """Make a conductivity solver; errors are those of :func:`make_force_constant_solver`."""
-    solver: ConductivitySolver = _make("conductivity_solvers", name, options, ("coherences", "direct_solution"))
+    plugin = installed_plugins().get("conductivity_solvers", name)
+    with _refusing_options(plugin, options):
+        solver = plugin.load()(**options)
+    _require_declared(plugin, solver, ("coherences", "direct_solution"))
     return solver
 
 
-def _make(kind: str, name: str, options: Mapping[str, object], declared: tuple[str, ...]) -> Any:
-    """Make a solver and check that it declares its capabilities."""
-    plugin = installed_plugins().get(kind, name)
+@contextlib.contextmanager
+def _refusing_options(plugin: SolverPlugin, options: Mapping[str, object]) -> Iterator[None]:
+    """Say that a solver does not take its options."""
     try:
-        solver = plugin.load()(**options)
+        yield
     except TypeError as error:
-        raise ConfigError(f"solver '{name}' does not accept its options {dict(options)}: {error}.") from error
+        raise ConfigError(f"solver '{plugin.name}' does not accept its options {dict(options)}: {error}.") from error
+
+
+def _require_declared(plugin: SolverPlugin, solver: object, declared: tuple[str, ...]) -> None:
+    """Refuse a solver that does not declare its capabilities."""
     missing = [flag for flag in declared if not hasattr(solver, flag)]
     if missing:
         raise PluginError(
-            f"solver '{name}' of {plugin.distribution} does not declare {', '.join(missing)}. Set what it can do as "
-            "class attributes, as screen_cli.plugins.protocols describes."
+            f"solver '{plugin.name}' of {plugin.distribution} does not declare {', '.join(missing)}. Set what it can "
+            "do as class attributes, as screen_cli.plugins.protocols describes."
         )
-    return solver

@@ -38,7 +38,7 @@ from screen_cli.settings_file import settings_to_dict
 from screen_cli.solvers.displacements import MIN_PAIRS_FC2, DisplacementChoice, displacements_of
 from screen_cli.solvers.registered import make_force_constant_solver
 from screen_cli.stages.relax import Relaxed
-from screen_cli.stages.stage import Inputs, Stage, plugin_identity
+from screen_cli.stages.stage import Inputs, Stage, options_identity, plugin_identity
 from screen_cli.store.record import Json, TypedRecord, array, column, document, part
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ class Displace(Stage[Displaced]):
         fit = settings.force_constants
         plugin = installed_plugins().get("force_constant_solvers", fit.solver)
         third_order = fit.third_order and not self.only_fc2
-        counted: list[Json] = [fit.options, plugin_identity(plugin)] if fit.options and third_order else []
+        counted: list[Json] = (
+            [options_identity(fit.options), plugin_identity(plugin)] if fit.options and third_order else []
+        )
         own = settings_to_dict(settings.displace)
         if plugin.displacements != "random":  # nothing is drawn
             own = {name: value for name, value in own.items() if name not in _OF_RANDOM_SETS}

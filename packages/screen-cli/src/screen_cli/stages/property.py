@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import FitForceConstants
 from screen_cli.stages.forces import Forces
 from screen_cli.stages.harmonic import ComputeHarmonic
-from screen_cli.stages.stage import AnyRecord, Inputs, Stage, plugin_identity
-from screen_cli.store.record import Json, Record
+from screen_cli.stages.stage import AnyRecord, Inputs, Stage, options_identity, plugin_identity
+from screen_cli.store.record import Json, Record, TypedRecord
 
 _PREFIX = "property_"
 
@@ -68,17 +68,17 @@ class Property(Stage[Record]):
     def depends(self, inputs: Inputs) -> Json:
         """Plugin, options, and what it declares to read besides records."""
         options = inputs.settings.properties.options.get(self.plugin.name, {})
-        depends: list[Json] = [plugin_identity(self.plugin), options]
+        depends: list[Json] = [plugin_identity(self.plugin), options_identity(options)]
         if self.plugin.uses_calculator:
             depends.append(inputs.force_field.identity())
         if self.plugin.fingerprint:
-            fingerprint = replace(self.plugin, factory=self.plugin.fingerprint).load()
+            fingerprint = cast("Callable[..., Json]", replace(self.plugin, factory=self.plugin.fingerprint).load())
             depends.append(fingerprint(inputs.structure, **options))
         return depends
 
     def run(self, inputs: Inputs) -> Record:
         """Call the plugin's function."""
-        options = dict(inputs.settings.properties.options.get(self.plugin.name, {}))
+        options: dict[str, object] = dict(inputs.settings.properties.options.get(self.plugin.name, {}))
         if self.plugin.uses_calculator:
             options["calculator"] = inputs.force_field.calculator
         if self.plugin.recomputes:
@@ -86,8 +86,8 @@ class Property(Stage[Record]):
         if self.plugin.uses_structure:
             options["structure"] = inputs.structure
         values = self.plugin.load()(dict(inputs.records), **options)
-        if isinstance(values, Record):
-            return values
+        if isinstance(values, (Record, TypedRecord)):
+            return values.to_storage()
         if not isinstance(values, dict):
             raise PluginError(
                 f"property '{self.plugin.name}' returned {type(values).__name__}, expected a dict of values or a "

@@ -20,7 +20,7 @@ from screen_cli.stages.stage import Inputs, Stage
 from screen_cli.store.record import Json, TypedRecord, array
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+    from ase.calculators.calculator import BaseCalculator
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Relax(Stage[Relaxed]):
         return relax(inputs.structure.atoms, calculator, settings.relax, symprec=settings.read.symprec)
 
 
-def relax(atoms: Atoms, calculator: Calculator, settings: RelaxSettings, *, symprec: float = 1e-3) -> Relaxed:
+def relax(atoms: Atoms, calculator: BaseCalculator, settings: RelaxSettings, *, symprec: float = 1e-3) -> Relaxed:
     """Relax a crystal with ASE: FixSymmetry and FrechetCellFilter, BFGS or FIRE.
 
     With ``two_stage`` the symmetric crystal is relaxed once more without the symmetry constraint; where that
@@ -109,7 +109,7 @@ def relax(atoms: Atoms, calculator: Calculator, settings: RelaxSettings, *, symp
     ----------
     atoms : ase.Atoms
         Primitive cell, Å; not changed. Constraints on it are ignored: every atom may move, and every force counts.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
     settings : RelaxSettings
     symprec : float
         Tolerance of the space-group check, Å.
@@ -162,7 +162,7 @@ def relax(atoms: Atoms, calculator: Calculator, settings: RelaxSettings, *, symp
     )
 
 
-def require_stress(calculator: Calculator) -> None:
+def require_stress(calculator: BaseCalculator) -> None:
     """Refuse to relax a cell with a calculator that offers no stress, or whose stress was never trained.
 
     Raises

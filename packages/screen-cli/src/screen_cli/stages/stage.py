@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
 from screen_cli.errors import RecordError
 from screen_cli.plugins.records import PluginRecord
 from screen_cli.store.record import Json, Record, Scalar, TypedRecord
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+    from ase.calculators.calculator import BaseCalculator
 
     from screen_cli.config import RunSettings
     from screen_cli.crystal.born import BornTensors
@@ -26,7 +26,7 @@ class ForceField(Protocol):
     """The calculator of a run, and what makes its forces its own."""
 
     @property
-    def calculator(self) -> Calculator:
+    def calculator(self) -> BaseCalculator:
         """The ASE calculator; made when it is first needed."""
 
     def identity(self) -> Json:
@@ -120,6 +120,11 @@ class Stage(ABC, Generic[RecordT]):
         return True
 
 
-def plugin_identity(plugin: PluginRecord) -> list[str]:
+def plugin_identity(plugin: PluginRecord[object]) -> list[str]:
     """What makes a plugin's results its own; where its code lies does not."""
     return [plugin.name, plugin.distribution, plugin.version]
+
+
+def options_identity(options: Mapping[str, object]) -> Json:
+    """Options of a plugin as part of a key; those that JSON does not hold are refused where the key is made."""
+    return cast("Json", options)

@@ -35,7 +35,7 @@ def compute_elastic_tensor(
     ----------
     atoms : ase.Atoms
         Relaxed crystal, best in its primitive cell.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
         With stress.
     steps : sequence of float
         Sizes of the strains (norm of the tensor); both signs are taken.

@@ -101,7 +101,7 @@ def gruneisen_from_strains(
     ----------
     phonopy : Phonopy
         Of the unstrained crystal, with force constants.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
     mesh : list of int
         Γ-centred mesh.
     strains : ndarray

@@ -55,7 +55,7 @@ def elastic(
     ----------
     records : mapping of str to Record
         ``displace``.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
         With stress, unless ``stiffness_gpa`` is given.
     steps : sequence of float
         As for :func:`~screen_cli.properties.expansion.elastic_constants.compute_elastic_tensor`.
@@ -142,7 +142,7 @@ def expansion_strain(
     ----------
     records : mapping of str to Record
         ``displace``, ``force_constants``, ``property_elastic``.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
     mesh, mesh_length, temperatures
         As for :func:`expansion`.
     strain, distance

@@ -104,7 +104,7 @@ def scan_volumes(
     ----------
     phonopy : Phonopy
         Of the relaxed crystal; gives cell, supercell and primitive cell.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
         With energy, and with stress unless the crystal is cubic.
     mesh : list of int
         The same at every volume.

@@ -111,10 +111,10 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
     from screen_cli.plugins.manager import installed_plugins
 
     hints: dict[str, str] = {}
-    registered = installed_plugins().records["properties"]
+    registry = installed_plugins()
     for name in material.run.settings.properties.names:
-        if name in registered:
-            hints |= dict(registered[name].columns)  # type: ignore[attr-defined]
+        if name in registry.records["properties"]:
+            hints |= dict(registry.get("properties", name).columns)
     filled = dict.fromkeys(
         name for row in material.rows for name, value in row.items() if value is not None and value != ""
     )
