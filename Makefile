@@ -27,8 +27,7 @@ test-slow: $(STAMP)
 
 # random kills and drawn inputs, for a night: nothing may be lost, repeated, hung, wrongly blamed or left behind
 soak: $(STAMP)
-	$(BIN)/python tests/soak/kills.py --kills 700
-	$(BIN)/python tests/soak/kills.py --kills 300 --real
+	$(BIN)/python tests/soak/kills.py --kills 1000
 	$(BIN)/python tests/soak/readers.py --minutes 10
 
 check: $(STAMP)
