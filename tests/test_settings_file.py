@@ -53,6 +53,11 @@ def test_the_copies_are_equal():
     assert len(texts) == 1
 
 
+def test_the_guards_of_worker_processes_are_equal():
+    assert len({path.read_text(encoding="utf-8") for path in PACKAGES.glob("*/src/*/**/guard.py")}) == 1
+    assert len(list(PACKAGES.glob("*/src/*/**/guard.py"))) == 2
+
+
 def test_every_fault_at_once_with_its_line(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text('title = "a"\n\n[inner]\nwidth = -1\nkind = "sfot"\nnmaes = []\ncount = true\n')

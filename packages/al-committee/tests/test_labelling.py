@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +20,8 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from al_committee.errors import LabelMismatchError, LabelSourceError
 from al_committee.labels.cache import LabelCache
@@ -23,8 +29,10 @@ from al_committee.labels.calculator_labeller import CalculatorLabeller
 from al_committee.labels.identity import structure_key
 from al_committee.labels.obtain import label_through_cache
 from al_committee.labels.outcome import LabelRequest, attach_label
-from al_committee.labels.teacher import TeacherProcess, TeacherSettings
-from al_committee.labels.worker_labeller import WorkerLabeller
+from al_committee.labels.workers import guard
+from al_committee.labels.workers.teacher import TeacherProcess, TeacherSettings
+from al_committee.labels.workers.worker_labeller import WorkerLabeller, _Run
+from al_committee.loop.interruption import StopWatch
 
 
 def requests(count, symbol="Cu"):
@@ -52,9 +60,18 @@ ODD = """
 import os, subprocess, sys, time
 from ase.calculators.emt import EMT
 
-KINDS = {1: "die", 2: "hang", 3: "fail", 4: "exit", 5: "leave", 6: "interrupt"}
+KINDS = {1: "die", 2: "hang", 3: "fail", 4: "exit", 5: "leave", 6: "interrupt", 7: "fork", 8: "killed"}
 
 class Odd(EMT):
+    def __init__(self, marker="", starts=""):
+        super().__init__()
+        self.marker = marker
+        if starts:  # killed from outside at its first start
+            with open(starts, "a") as file:
+                file.write("once ")
+            if open(starts).read() == "once ":
+                os.kill(os.getpid(), 9)
+
     def calculate(self, atoms=None, *args, **kwargs):
         print("noise on standard output")
         kind = KINDS.get(atoms.info.get("charge"))
@@ -67,8 +84,13 @@ class Odd(EMT):
         if kind == "interrupt":
             raise KeyboardInterrupt
         if kind == "hang":
-            subprocess.Popen(["sleep", "3217"])
+            command = [sys.executable, "-c", "import time; time.sleep(600)", self.marker]
+            subprocess.Popen(command, start_new_session=True)
             time.sleep(60)
+        if kind == "fork":
+            os.fork()  # the child goes on from here as well
+        if kind == "killed":
+            os.kill(os.getpid(), 9)
         if kind == "fail":
             raise RuntimeError("no convergence")
         super().calculate(atoms, *args, **kwargs)
@@ -93,7 +115,7 @@ def broken():
 def gone():
     os._exit(7)
 """
-KINDS = {"die": 1, "hang": 2, "fail": 3, "exit": 4, "leave": 5, "interrupt": 6}
+KINDS = {"die": 1, "hang": 2, "fail": 3, "exit": 4, "leave": 5, "interrupt": 6, "fork": 7, "killed": 8}
 
 
 @pytest.fixture
@@ -201,8 +223,7 @@ def charged(request, charge):
     return LabelRequest(structure_key(atoms), atoms)
 
 
-def test_failures_carry_their_reason_and_the_rest_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("signal.getsignal", lambda number: "the loop listens")
+def test_failures_carry_their_reason_and_the_rest_goes_on(tmp_path):
     asked = requests(5)
     asked[1:4] = [charged(request, charge) for charge, request in enumerate(asked[1:4], 1)]
     failures = []
@@ -212,9 +233,34 @@ def test_failures_carry_their_reason_and_the_rest_goes_on(tmp_path, monkeypatch)
     assert "Traceback" in failures[0].traceback
 
 
+class Interrupted(EMT):
+    """Somebody presses Ctrl-C while it calculates."""
+
+    def calculate(self, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_a_persons_interrupt_is_not_taken_for_the_calculators(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run([charged(requests(1)[0], 3)], CalculatorLabeller(Failing(), {}), LabelCache(tmp_path, {}))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(requests(1), CalculatorLabeller(Interrupted(), {}), LabelCache(tmp_path, {}))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_of_a_loop_that_listens_is_a_persons_too(tmp_path):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = StopWatch()
+    stop.listen()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(requests(2), CalculatorLabeller(Interrupted(), {}), LabelCache(tmp_path, {}))
+        assert stop.reason == "signal SIGINT"
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_stop_leaves_the_rest_pending(tmp_path):
@@ -230,10 +276,10 @@ def test_stop_leaves_the_rest_pending(tmp_path):
 
 def test_worker_processes_survive_every_end(tmp_path, teacher):
     asked = requests(9)
-    kinds = {1: "die", 2: "hang", 4: "fail", 5: "exit", 6: "leave", 7: "interrupt"}
+    kinds = {1: "die", 2: "hang", 3: "fork", 4: "fail", 5: "exit", 6: "leave", 7: "interrupt"}
     for index, kind in kinds.items():
         asked[index] = mark(asked[index], kind)
-    labeller = WorkerLabeller(teacher("Odd"), {}, n_workers=2, timeout_s=4.0)
+    labeller = WorkerLabeller(teacher("Odd", marker=str(tmp_path)), {}, n_workers=2, timeout_s=4.0)
     failures = []
     outcomes = run(asked, labeller, LabelCache(tmp_path, {}), failures)
     labeller.close()
@@ -253,18 +299,68 @@ def test_worker_processes_survive_every_end(tmp_path, teacher):
     assert set(good) == {asked[k].key for k in (0, 3, 8)}
     forces = EMT().get_property("forces", asked[8].atoms)
     assert good[asked[8].key].get_forces() == pytest.approx(forces, rel=1e-12, abs=1e-14)
-    assert not alive("sleep 3217")  # what a calculator started ends with it
+    assert not alive(str(tmp_path))  # what a calculator started ends with it, wherever it went
 
 
-def alive(command):
-    """Whether a process of this command line runs."""
-    found = []
+def alive(word):
+    """Whether a process with a word in its command line runs."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_bytes().replace(b"\0", b" ").decode().strip())
-        except OSError:
-            continue
-    return command in found
+        with contextlib.suppress(OSError):
+            if word.encode() in path.read_bytes().split(b"\0"):
+                return True
+    return False
+
+
+def test_a_source_that_is_killed_at_its_start_is_started_again(tmp_path, teacher):
+    labeller = WorkerLabeller(teacher("Odd", starts=str(tmp_path / "starts")), {})
+    outcomes = run(requests(2), labeller, LabelCache(tmp_path, {}))
+    labeller.close()
+    assert (tmp_path / "starts").read_text() == "once once "
+    assert [o.failed for o in outcomes] == [False, False]
+
+
+def test_a_label_is_blamed_for_signals_from_outside_only_when_it_was_alone(tmp_path, teacher):
+    asked = requests(6)
+    asked[1] = mark(asked[1], "killed")
+    labeller = WorkerLabeller(teacher("Odd"), {}, n_workers=2)
+    outcomes = run(asked, labeller, LabelCache(tmp_path, {}))
+    labeller.close()
+    assert [o.key for o in outcomes if o.failed] == [asked[1].key]
+    assert outcomes[-1].key == asked[1].key  # tried by itself, after all others
+    assert "exit code -9" in outcomes[-1].reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_no_label_is_blamed_but_for_two_deaths_of_its_own(data):
+    """Whatever dies in whatever order: every label ends once, blamed exactly when the rule says so."""
+    n_workers = data.draw(st.integers(1, 4))
+    asked = [SimpleNamespace(key=f"k{number}") for number in range(data.draw(st.integers(1, 7)))]
+    desk = _Run([[request] for request in asked], lambda: False, alone_anyway=n_workers == 1)
+    busy, ended, counted = [], {}, Counter()
+    for _ in range(300):
+        while len(busy) < n_workers and not (desk._alone and busy) and (desk.work or not busy):
+            part = desk.take()
+            if part is None:
+                break
+            busy.append(part[0])
+        if not busy:
+            break
+        request = busy.pop(data.draw(st.integers(0, len(busy) - 1)))
+        fate = data.draw(st.sampled_from(["ok", "own", "killed", "killed"]))
+        if fate == "ok":
+            assert request.key not in ended
+            ended[request.key] = "ok"
+        else:
+            counted[request.key] += fate == "own" or desk._alone
+            if desk.blames(request, killed=fate == "killed"):
+                assert request.key not in ended
+                ended[request.key] = "blamed"
+            assert (ended.get(request.key) == "blamed") == (counted[request.key] > 1)
+        desk.finish()
+    else:
+        return  # an endless series of kills is drawn too
+    assert sorted(ended) == sorted(request.key for request in asked)
 
 
 def test_batches_lose_nobody_to_one_bad_structure(tmp_path, teacher):
@@ -322,11 +418,41 @@ def test_a_teacher_of_another_environment_sees_none_of_ours(tmp_path, teacher, m
         assert process.identity() == {"settings": {"env": "none"}}
 
 
+STUBBORN = """
+import ctypes, signal
+def hang():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.PyDLL(None).sleep(600)  # in C, and no other thread of Python runs meanwhile
+"""
+
+
+def test_a_worker_that_hangs_in_c_ends_with_its_user(tmp_path):
+    (tmp_path / "stubborn_teachers.py").write_text(STUBBORN)
+    program = textwrap.dedent(
+        f"""
+        from al_committee.labels.workers.teacher import TeacherProcess, TeacherSettings
+        TeacherProcess(TeacherSettings("stubborn_teachers:hang", path=[{str(tmp_path)!r}])).identity()
+        """
+    )
+    user = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    mark = f"{user.pid}-"
+    deadline = time.monotonic() + 60
+    while not guard.marked(mark):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(2.0)  # it loads, and hangs
+    user.kill()
+    user.wait()
+    while guard.marked(mark):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_worker_ends_with_its_user(tmp_path, teacher):
     program = textwrap.dedent(
         f"""
         import os, sys
-        from al_committee.labels.teacher import TeacherProcess, TeacherSettings
+        from al_committee.labels.workers.teacher import TeacherProcess, TeacherSettings
         process = TeacherProcess(TeacherSettings("odd_teachers:Odd", path=[{str(tmp_path)!r}]))
         process.identity()
         print(process._process.pid, flush=True)

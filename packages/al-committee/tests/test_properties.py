@@ -21,7 +21,7 @@ from al_committee.errors import CommitteeError
 from al_committee.labels.cache import LabelCache
 from al_committee.labels.identity import decode_structure, encode_structure, settings_key, structure_key
 from al_committee.labels.outcome import attach_label
-from al_committee.labels.teacher_program import read_message, write_message
+from al_committee.labels.workers.teacher_program import read_message, write_message
 from al_committee.loop.records import Comparison, LabelsRecord, SelectionRecord, read_record, write_record
 from al_committee.selection.crystal_index import Crystal, CrystalIndex
 from al_committee.selection.held_out import HeldOut, reduced_formula

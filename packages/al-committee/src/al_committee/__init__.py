@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from al_committee.labels.identity import structure_key
     from al_committee.labels.obtain import label_through_cache
     from al_committee.labels.outcome import LabelRequest
-    from al_committee.labels.teacher import TeacherSettings
-    from al_committee.labels.worker_labeller import WorkerLabeller
+    from al_committee.labels.workers.teacher import TeacherSettings
+    from al_committee.labels.workers.worker_labeller import WorkerLabeller
     from al_committee.loop.campaign import ActiveLearningLoop, LoopParts
     from al_committee.loop.run_directory import RunDirectory
     from al_committee.selection.crystal_index import Crystal, CrystalIndex
@@ -78,9 +78,9 @@ _HOMES = {
     "Pool": "selection.pool",
     "PropagatedValue": "committee.propagation",
     "RunDirectory": "loop.run_directory",
-    "TeacherSettings": "labels.teacher",
+    "TeacherSettings": "labels.workers.teacher",
     "Trainer": "committee.protocols",
-    "WorkerLabeller": "labels.worker_labeller",
+    "WorkerLabeller": "labels.workers.worker_labeller",
     "calibrate": "committee.calibration",
     "force_deviation": "committee.disagreement",
     "label_through_cache": "labels.obtain",

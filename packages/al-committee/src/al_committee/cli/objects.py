@@ -22,9 +22,9 @@ from al_committee.labels.cache import LabelCache, default_cache_folder
 from al_committee.labels.calculator_labeller import CalculatorLabeller, Labeller
 from al_committee.labels.dft_formats import make_dft_format
 from al_committee.labels.file_exchange import FileExchangeLabeller
-from al_committee.labels.teacher import TeacherSettings
-from al_committee.labels.teacher_program import call_factory, identify
-from al_committee.labels.worker_labeller import WorkerLabeller
+from al_committee.labels.workers.teacher import TeacherSettings
+from al_committee.labels.workers.teacher_program import call_factory, identify
+from al_committee.labels.workers.worker_labeller import WorkerLabeller
 from al_committee.loop.campaign import ActiveLearningLoop, LoopParts
 from al_committee.loop.interruption import StopWatch
 from al_committee.loop.progress import NoProgress, Progress
@@ -145,7 +145,7 @@ def _crystals(run: RunDirectory, names: HostNames | None) -> Iterator[Crystal]:
                 yield _as_crystal(item, source)
         except (ConfigError, FactoryError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FactoryError(f"pool.source = {source!r} fails: {type(error).__name__}: {error}") from error
     elif names is not None:
         for name, atoms, group in names.crystals(source, settings.options):
@@ -218,7 +218,7 @@ def _call(reference: str, options: Mapping[str, object], where: str) -> Any:
     factory = load_attribute(reference)
     try:
         return factory(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FactoryError(
             f"{where} = {reference!r} with options {dict(options)} fails: {type(error).__name__}: {error}"
         ) from error

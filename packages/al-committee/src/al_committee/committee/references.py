@@ -29,7 +29,7 @@ def load_attribute(reference: str) -> Callable[..., Any]:
         raise FactoryError(f"{reference!r} is no factory reference. Write it as 'module:attr'.")
     try:
         value: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FactoryError(
             f"module {module_name!r} of {reference!r} cannot be imported ({type(error).__name__}: {error}). "
             "Install it in this environment, or put its folder on PYTHONPATH."

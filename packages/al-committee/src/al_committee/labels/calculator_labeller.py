@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from al_committee.errors import CommitteeError, LabelMismatchError
 from al_committee.labels.identity import bare_structure
 from al_committee.labels.outcome import LabelOutcome, LabelRequest, attach_label
-from al_committee.labels.teacher_program import compute_results
+from al_committee.labels.workers.teacher_program import compute_results
 
 __all__ = ["BatchedSource", "CalculatorLabeller", "Labeller", "outcome_of"]
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-VARIABLE = "SCREEN_CLI_WORKER_OF"
+VARIABLE = "PROCESS_MARK"
 """Environment variable of workers, and so of all they start."""
 _SWEEPS = 20
 

@@ -1,6 +1,6 @@
 """A source of labels in a process of its own, of this environment or another one; it may die, hang or leak.
 
-The process runs :mod:`al_committee.labels.teacher_program`, whose protocol is documented there.
+The process runs :mod:`al_committee.labels.workers.teacher_program`, whose protocol is documented there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from al_committee.errors import LabelSourceError
-from al_committee.labels import teacher_program
+from al_committee.labels.workers import guard, teacher_program
 
 __all__ = ["TeacherDiedError", "TeacherProcess", "TeacherSettings", "TeacherTimeoutError"]
 
@@ -31,11 +32,28 @@ PROGRAM = Path(teacher_program.__file__)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """mallopt(3): large blocks stay with a worker instead of being mapped and cleared afresh for every label."""
+STARTS = 5
+"""Attempts at a start that is ended by a signal from outside; any other end at the start is final at once."""
+OWN_SIGNALS = {
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
+    if hasattr(signal, name)
+}
 OF_THIS_ENVIRONMENT = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
 
 class TeacherDiedError(Exception):
-    """The process ended while it labelled; the message holds its exit code and last words."""
+    """The process ended while it labelled; the message holds its exit code and last words.
+
+    Attributes
+    ----------
+    killed
+        By a signal from outside (most often the kernel, short of memory), not by what it did itself.
+    """
+
+    def __init__(self, message: str, *, killed: bool = False) -> None:
+        super().__init__(message)
+        self.killed = killed
 
 
 class TeacherTimeoutError(Exception):
@@ -85,6 +103,8 @@ class TeacherProcess:
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._words: IO[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._mark = ""
         self._identity: dict[str, object] = {}
 
     def __enter__(self) -> TeacherProcess:
@@ -151,24 +171,58 @@ class TeacherProcess:
         process, self._process = self._process, None
         if process is not None:
             _end(process)
+            guard.kill_marked(self._mark)
+        watcher, self._guard = self._guard, None
+        if watcher is not None:
+            watcher.kill()
+            watcher.wait()
+            assert watcher.stdin is not None
+            with contextlib.suppress(OSError):
+                watcher.stdin.close()
         if self._words is not None:
             self._words.close()
             self._words = None
 
     def _start(self) -> None:
-        """Start the process when there is none."""
+        """Start the process when there is none; a start that is killed from outside is tried again."""
         if self._process is not None and self._process.poll() is None:
             return
-        self.close()
+        wanted = self.settings
+        message = {"do": "start", "factory": wanted.factory, "options": dict(wanted.options), "path": list(wanted.path)}
+        for attempt in range(1, STARTS + 1):
+            self.close()
+            self._launch()
+            try:
+                header, _ = self._ask(message, {}, wanted.start_timeout_s)
+                break
+            except (TeacherDiedError, TeacherTimeoutError) as error:
+                if getattr(error, "killed", False) and attempt < STARTS:
+                    continue
+                text = f"the source of labels {wanted.factory!r} fails at its start: {error}"
+                raise LabelSourceError(text) from None
+        if header["say"] != "ready":
+            self.close()
+            raise LabelSourceError(f"the source of labels {wanted.factory!r} fails at its start: {header['reason']}")
+        self._identity = header["identity"]
+
+    def _launch(self) -> None:
+        """Start the program, marked, and the guard that ends what is marked when this process dies."""
         wanted = self.settings
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        self._mark = f"{os.environ.get(guard.VARIABLE, '')}{os.getpid()}-{uuid.uuid4().hex}:"
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__, self._mark],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             self._process = subprocess.Popen(
                 [wanted.python or sys.executable, str(PROGRAM)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._words,
-                env=_environment(wanted),
+                env={**_environment(wanted), guard.VARIABLE: self._mark},
                 start_new_session=True,
                 bufsize=0,
             )
@@ -176,15 +230,6 @@ class TeacherProcess:
             raise LabelSourceError(
                 f"the interpreter {wanted.python or sys.executable} of the labels' source cannot be started: {error}."
             ) from error
-        message = {"do": "start", "factory": wanted.factory, "options": dict(wanted.options), "path": list(wanted.path)}
-        try:
-            header, _ = self._ask(message, {}, wanted.start_timeout_s)
-        except (TeacherDiedError, TeacherTimeoutError) as error:
-            raise LabelSourceError(f"the source of labels {wanted.factory!r} fails at its start: {error}") from None
-        if header["say"] != "ready":
-            self.close()
-            raise LabelSourceError(f"the source of labels {wanted.factory!r} fails at its start: {header['reason']}")
-        self._identity = header["identity"]
 
     def _ask(
         self, header: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]], timeout_s: float
@@ -209,7 +254,8 @@ class TeacherProcess:
             last = self._last_words()
             code = process.poll()
             self.close()
-            raise TeacherDiedError(f"the process ended (exit code {code}){': ' + last if last else ''}")
+            killed = code is not None and code < 0 and -code not in OWN_SIGNALS
+            raise TeacherDiedError(f"the process ended (exit code {code}){': ' + last if last else ''}", killed=killed)
         return answer
 
     def _last_words(self) -> str:

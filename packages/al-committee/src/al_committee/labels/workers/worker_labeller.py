@@ -12,7 +12,7 @@ from al_committee.errors import LabelSourceError
 from al_committee.labels.calculator_labeller import Settings, outcome_of
 from al_committee.labels.identity import bare_structure
 from al_committee.labels.outcome import LabelOutcome, LabelRequest
-from al_committee.labels.teacher import (
+from al_committee.labels.workers.teacher import (
     TeacherDiedError,
     TeacherProcess,
     TeacherSettings,
@@ -44,7 +44,9 @@ class WorkerLabeller:
     Notes
     -----
     A process that fails at its start stops the labelling with the reason. One that dies, exits or hangs while it
-    labels is started again; a structure that does so twice alone is given up, the others go on.
+    labels is started again; a structure that does so twice alone is given up, the others go on. A signal from outside
+    (the kernel, short of memory) counts only when no other process of this source was at work: the memory may have been
+    theirs. Until then the structure waits, and is tried by itself at the end.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class WorkerLabeller:
             requests[low : low + self.batch] for low in range(0, len(requests), self.batch)
         ]
         work.reverse()
-        run = _Run(work, stop)
+        run = _Run(work, stop, alone_anyway=self.n_workers == 1)
         threads = [
             threading.Thread(target=self._work, args=(process, run), daemon=True)
             for process in self._processes[: max(1, min(self.n_workers, len(work)))]
@@ -135,11 +137,8 @@ class WorkerLabeller:
             reason = f"took longer than timeout_s = {self.timeout_s:g} s and was stopped"
         except TeacherDiedError as error:
             reason = f"its process died {DEATHS} times while it was alone with this label; {error}"
-            if len(part) == 1:
-                run.deaths[part[0].key] += 1
-                if run.deaths[part[0].key] < DEATHS:
-                    run.give_back([part])
-                    return []
+            if len(part) == 1 and not run.ended and not run.blames(part[0], killed=error.killed):
+                return []
         else:
             seconds = (time.perf_counter() - start) / len(part)
             name = self.teacher.factory
@@ -153,25 +152,57 @@ class WorkerLabeller:
 
 
 class _Run:
-    """Work that several threads share."""
+    """Work that several threads share, and the account of deaths.
 
-    def __init__(self, work: list[Sequence[LabelRequest]], stop: Callable[[], bool]) -> None:
+    Parameters
+    ----------
+    work
+        Pieces, the first one last.
+    stop
+        Polled before each piece.
+    alone_anyway
+        Whether there is one process, so that every piece is alone.
+    """
+
+    def __init__(
+        self, work: list[Sequence[LabelRequest]], stop: Callable[[], bool], *, alone_anyway: bool = False
+    ) -> None:
         self.work, self.stop = work, stop
         self.answers: queue.Queue[LabelOutcome | LabelSourceError] = queue.Queue()
-        self.deaths: Counter[str] = Counter()
         self.ended = False
+        self._alone_anyway = self._alone = alone_anyway
+        self._deaths: Counter[str] = Counter()
+        self._suspects: list[LabelRequest] = []
         self._busy = 0
         self._changed = threading.Condition()
 
     def take(self) -> Sequence[LabelRequest] | None:
-        """Take a piece; wait while others may give theirs back; None at the end."""
+        """Take a piece; wait while others may give theirs back, or one must be alone; None at the end."""
         with self._changed:
-            while not self.work and self._busy and not self.ended:
+            while not self.ended and not self.stop():
+                waits_for_suspect = self._alone and self._busy
+                if self.work and not waits_for_suspect:
+                    self._busy += 1
+                    return self.work.pop()
+                if not self._busy:
+                    if not self._suspects:
+                        return None
+                    self._busy, self._alone = 1, True
+                    return [self._suspects.pop()]
                 self._changed.wait(0.2)
-            if self.ended or not self.work or self.stop():
-                return None
-            self._busy += 1
-            return self.work.pop()
+            return None
+
+    def blames(self, request: LabelRequest, *, killed: bool) -> bool:
+        """Whether the process that was alone with a label died of it once too often; else it is tried again."""
+        with self._changed:
+            self._deaths[request.key] += self._alone or not killed
+            if self._deaths[request.key] >= DEATHS:
+                return True
+            if killed and not self._alone_anyway:
+                self._suspects.append(request)
+            else:
+                self.work.append([request])
+            return False
 
     def give_back(self, parts: Sequence[Sequence[LabelRequest]]) -> None:
         """Put pieces back that must be tried otherwise."""
@@ -182,4 +213,6 @@ class _Run:
         """Say that a piece is done."""
         with self._changed:
             self._busy -= 1
+            if not self._busy:
+                self._alone = self._alone_anyway
             self._changed.notify_all()

@@ -25,6 +25,7 @@ import sys
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder: its modules must not stand in for others
 
+import contextlib
 import importlib
 import json
 import os
@@ -32,7 +33,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,30 +148,56 @@ def _only_labels(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label_alone(source: Any, atoms: Atoms) -> dict[str, Any]:
-    """Label one structure; whatever it raises becomes its reason."""
+    """Label one structure; whatever it raises becomes its reason, a person's interrupt apart."""
+    with _heard_interrupts() as heard:
+        try:
+            return _single_point(source, atoms)
+        except BaseException as error:
+            if heard and isinstance(error, KeyboardInterrupt):
+                raise
+            if hasattr(source, "reset"):
+                source.reset()  # the next label must not see the remains of this one
+            return {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+
+
+@contextlib.contextmanager
+def _heard_interrupts() -> Iterator[list[int]]:
+    """Note the interrupts that come from outside: a KeyboardInterrupt without one is the source's own."""
+    heard: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield heard
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        if hasattr(source, "predict"):
-            return _only_labels(source.predict([atoms.copy()])[0])
-        copy = atoms.copy()
-        copy.calc = source
-        offered = getattr(source, "implemented_properties", ())
-        result: dict[str, Any] = {"forces": copy.get_forces()}
-        if "energy" in offered:
-            result["energy"] = copy.get_potential_energy()
-            result["free_energy"] = getattr(source, "results", {}).get("free_energy", result["energy"])
-        if "stress" in offered and atoms.pbc.all():
-            result["stress"] = copy.get_stress()
-        if getattr(source, "converged", None) is False:
-            raise RuntimeError(f"{type(source).__name__} says that it did not converge")
-        if len(copy) != len(atoms) or np.abs(copy.positions - atoms.positions).max() > 1e-3:
-            raise RuntimeError(f"{type(source).__name__} moved the atoms; labels are single points")
-        return _only_labels(result)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            raise  # a person's, not the calculator's
-        if hasattr(source, "reset"):
-            source.reset()  # the next label must not see the remains of this one
-        return {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _single_point(source: Any, atoms: Atoms) -> dict[str, Any]:
+    """Label one structure."""
+    if hasattr(source, "predict"):
+        return _only_labels(source.predict([atoms.copy()])[0])
+    copy = atoms.copy()
+    copy.calc = source
+    offered = getattr(source, "implemented_properties", ())
+    result: dict[str, Any] = {"forces": copy.get_forces()}
+    if "energy" in offered:
+        result["energy"] = copy.get_potential_energy()
+        result["free_energy"] = getattr(source, "results", {}).get("free_energy", result["energy"])
+    if "stress" in offered and atoms.pbc.all():
+        result["stress"] = copy.get_stress()
+    if getattr(source, "converged", None) is False:
+        raise RuntimeError(f"{type(source).__name__} says that it did not converge")
+    if len(copy) != len(atoms) or np.abs(copy.positions - atoms.positions).max() > 1e-3:
+        raise RuntimeError(f"{type(source).__name__} moved the atoms; labels are single points")
+    return _only_labels(result)
 
 
 def _structures(notes: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[Atoms]:
@@ -206,6 +234,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     source: object = None
+    own = os.getpid()
     while True:
         message = read_message(requests.readline, requests.read)
         if message is None:
@@ -222,6 +251,8 @@ def main() -> None:
                 return
             continue
         results = compute_results(source, _structures(header["notes"], arrays))
+        if os.getpid() != own:
+            os._exit(0)  # a fork that the source forgot: the answer is its parent's
         found = {
             f"{name}/{k}": result.pop(name)
             for k, result in enumerate(results)

@@ -1,0 +1,1 @@
+"""Sources of labels in processes of their own: the program they run, how they are started, watched and ended."""
