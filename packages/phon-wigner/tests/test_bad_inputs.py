@@ -22,6 +22,7 @@ from phon_wigner.cli import main
 from phon_wigner.cli.boundary import CRASHED, INTERRUPTED, WRONG_INPUT
 from phon_wigner.conductivity.postprocess import AnalysisSettings, analyze
 from phon_wigner.errors import InputFileError, WignerError
+from phon_wigner.file_access.reading import open_hdf5
 from phon_wigner.files.kappa_file import read_kappa_file
 from phon_wigner.files.phonopy_yaml import read_yaml_crystal
 from phon_wigner.files.safe_yaml import load_yaml
@@ -434,6 +435,29 @@ def test_code_in_a_yaml_never_runs(folder):
         assert main(ANALYZE) == WRONG_INPUT
         assert main(GLASS) == WRONG_INPUT
         assert not (folder / "pwned").exists()
+
+
+def external(handle):
+    handle.create_dataset("gamma", (1, 2, 3), "f8", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(handle):
+    layout = h5py.VirtualLayout(shape=(1, 2, 3), dtype="f8")
+    layout[:] = h5py.VirtualSource("secret.hdf5", "x", shape=(1, 2, 3))
+    handle.create_virtual_dataset("gamma", layout)
+
+
+@pytest.mark.parametrize(
+    "fill", [external, virtual, lambda handle: handle.__setitem__("gamma", h5py.ExternalLink("secret.hdf5", "x"))]
+)
+def test_hdf5_of_strangers_opens_no_other_file(fill, tmp_path):
+    path = tmp_path / "kappa-m222.hdf5"
+    with h5py.File(path, "w") as handle:
+        fill(handle)
+    with pytest.raises(InputFileError, match="another file"):
+        read_kappa_file(path)
+    with pytest.raises(InputFileError, match="another file"), open_hdf5(path, "the file", "Give another."):
+        pass
 
 
 some = settings(deadline=None, max_examples=40)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import platform
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -16,13 +19,14 @@ from hypothesis import strategies as st
 
 from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
-from screen_cli.errors import RunLockedError, StoreError
+from screen_cli.errors import NoRunError, RunLockedError, StoreError, StructureError
 from screen_cli.run.merge import merge_runs
 from screen_cli.run.rebuild import audit, open_index, rebuild_index
+from screen_cli.stages.phonon_objects import _read_yaml
 from screen_cli.store.atomic_write import LITTER, litter_in, write_bytes
 from screen_cli.store.index import DamagedIndexError, Index
 from screen_cli.store.record import Record
-from screen_cli.store.records import RecordStore
+from screen_cli.store.records import RecordStore, _arrays, _hdf5_bytes
 from screen_cli.store.run_directory import RunDirectory
 from screen_cli.store.sealed import seal, unseal
 from screen_cli.store.verify import verify
@@ -298,6 +302,97 @@ def test_names_cannot_leave_the_run_directory(tmp_path, name):
             call()
 
 
+def hdf5_of(fill_file):
+    """Bytes of an HDF5 file."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        fill_file(file)
+    return buffer.getvalue()
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout(shape=(3,), dtype="f8")
+    layout[:] = h5py.VirtualSource("secret.hdf5", "x", shape=(3,))
+    file.create_virtual_dataset("x", layout)
+
+
+HOSTILE_HDF5 = {
+    "a link to another file": (lambda file: file.__setitem__("x", h5py.ExternalLink("secret.hdf5", "x")), "another"),
+    "a soft link": (lambda file: file.__setitem__("x", h5py.SoftLink("/y")), "another file"),
+    "data in another file": (
+        lambda file: file.create_dataset("x", (3,), "f8", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)]),
+        "another file",
+    ),
+    "a virtual dataset": (virtual, "another file"),
+    "room that is not there": (lambda file: file.create_dataset("x", (10**11,), "f8", chunks=(1000,)), "claims"),
+    "a group": (lambda file: file.create_group("x"), "is no array"),
+    "a type": (lambda file: file.__setitem__("x", np.dtype("f8")), "is no array"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE_HDF5)
+def test_hdf5_of_strangers_opens_no_other_file_and_takes_no_room_that_it_does_not_hold(what):
+    fill_file, words = HOSTILE_HDF5[what]
+    with pytest.raises(ValueError, match=words):
+        _arrays(hdf5_of(fill_file))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [1, 2]\nb: [*a, *a]\n",
+        "[" * 100_000,
+        "- " * 100_000,
+        "!!python/object/apply:os.system ['touch pwned']",
+        "[]",
+        "supercell: {lattice: 1}",
+    ],
+)
+def test_yaml_of_a_strangers_record_is_data_or_a_sentence(text):
+    with pytest.raises(StructureError, match="YAML of this displacement record"):
+        _read_yaml(SimpleNamespace(yaml=text))
+
+
+def test_arrays_that_compress_well_are_read():
+    arrays = {"zeros": np.zeros((400, 1000)), "one": np.array(1.5), "none": np.zeros((0, 3)), "words": np.arange(9.0)}
+    back = _arrays(_hdf5_bytes(Record({}, arrays, {})))
+    assert back.keys() == arrays.keys()
+    assert all(np.array_equal(back[name], array) for name, array in arrays.items())
+
+
+def test_a_manifest_that_was_changed_is_told(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    path = run.root / "manifest.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"emt"', '"lj"'))
+    assert main(["status", str(run.root)]) == 2
+    said = capsys.readouterr().err
+    assert "manifest.json" in said
+    assert "its checksum does not fit" in said
+    path.write_text(whole)
+    assert RunDirectory.open(run.root).settings == run.settings
+    for shard in ("x", [1], [0, 2], [1, "2"], {}):
+        path.write_text(seal({**unseal(whole), "shard": shard}))
+        with pytest.raises(NoRunError, match="no manifest"):
+            RunDirectory.open(run.root)
+
+
+def test_nothing_is_written_through_a_strangers_link(tmp_path):
+    """A run directory that somebody made may hold links where a driver writes."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    run = make_run(tmp_path / "run")
+    (run.root / "running").mkdir()
+    (run.root / "running" / f"{platform.node()}-{os.getpid()}.json").symlink_to(precious)
+    for name in ("driver.lock", "driver.json"):
+        (run.root / name).unlink(missing_ok=True)
+        (run.root / name).symlink_to(precious)
+    run.mark_running("ab12cd34ef56", "relax")
+    with contextlib.suppress(StoreError), run.locked():
+        pass
+    assert precious.read_text() == "precious"
+
+
 def test_a_merge_takes_nothing_from_outside(tmp_path):
     """Parts that a hostile record names, links, and HDF5 files that point to others are left out."""
     secret = tmp_path / "secret"
@@ -315,7 +410,7 @@ def test_a_merge_takes_nothing_from_outside(tmp_path):
     link = source.store.path(ids[1], "relax", "k1", "yaml")
     link.unlink()
     link.symlink_to(secret)
-    report = json.dumps({"id": "../../../evil", "stage": "relax", "reason": "x"})
+    report = seal({"id": "../../../evil", "stage": "relax", "reason": "x"})
     (source.root / "failed").mkdir()
     (source.root / "failed" / "evil.json").write_text(report)
     part = source.store.path(ids[2], "relax", "k1", "hdf5")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import pickle
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +23,8 @@ from hypothesis import strategies as st
 from sdnnff_calc import cli
 from sdnnff_calc.cli import main
 from sdnnff_calc.config import read_config
+from sdnnff_calc.data.compressed import open_text
+from sdnnff_calc.data.phonon_files import load_yaml
 from sdnnff_calc.data.structures import iterate_structures
 from sdnnff_calc.errors import ConfigError, DataError, SdnnffError
 from sdnnff_calc.models.checkpoint import Model, load_model, save_model
@@ -238,3 +244,38 @@ def test_a_damaged_checkpoint_is_found(tmp_path_factory: pytest.TempPathFactory,
     assert after.checksum == before.checksum
     for key, tensor in after.network.state_dict().items():
         assert torch.equal(tensor, before.network.state_dict()[key])
+
+
+def _laughs(levels: int = 9) -> bytes:
+    """A short YAML text that stands for 10^levels words."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels)]
+    return "\n".join(lines).encode()
+
+
+@pytest.mark.parametrize("content", [_laughs(), b"a: &b 1\nc: *b\n", b"[" * 100_000, b"a: " + b"{b: " * 100_000])
+def test_yaml_that_unfolds_is_refused(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("yaml")
+    (tmp_path / "x.yaml").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.yaml"):
+        load_yaml(tmp_path / "x.yaml")
+
+
+def test_an_ampersand_in_a_comment_or_a_name_is_no_anchor(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    (tmp_path / "x.yaml").write_text("# Smith &Sons *all*\nname: 'A &B'\n")
+    assert load_yaml(tmp_path / "x.yaml") == {"name": "A &B"}
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path, module: Any) -> None:
+    path = tmp_path / "x.extxyz"
+    path.write_bytes(module.compress(b"#" * 200_000_000))  # one line
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="unpacks to more than 64 MiB"), open_text(path) as stream:
+        stream.readline()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 400 << 20
+    with pytest.raises(DataError):
+        list(iterate_structures([path]))

@@ -144,4 +144,19 @@ def open_hdf5(path: PathLike, what: str, fix: str) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, or say in one sentence why not."""
     found = existing_file(path, what, fix)
     with reading(path, "HDF5", fix), h5py.File(found, "r") as handle:
+        refuse_other_files(handle)
         yield handle
+
+
+def refuse_other_files(handle: h5py.File) -> None:
+    """Refuse an HDF5 file whose datasets lie in other files: HDF5 would open whatever a stranger names there.
+
+    Raises
+    ------
+    ValueError
+        One is a link, a virtual dataset, or has an external storage.
+    """
+    for name in handle:
+        item = handle[name] if isinstance(handle.get(name, getlink=True), h5py.HardLink) else None
+        if item is None or (isinstance(item, h5py.Dataset) and (item.is_virtual or item.external)):
+            raise ValueError(f"its dataset {name} lies in another file, which phono3py and phonopy never write")

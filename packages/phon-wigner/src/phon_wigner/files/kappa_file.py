@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import InputFileError
-from phon_wigner.file_access.reading import PathLike, existing_file, read_array, reading
+from phon_wigner.file_access.reading import PathLike, existing_file, read_array, reading, refuse_other_files
 from phon_wigner.phonons.linewidths import Linewidths
 from phon_wigner.phonons.units import volume_of_conversion
 
@@ -42,7 +42,9 @@ def read_kappa_file(path: PathLike) -> Linewidths:
     found = existing_file(path, "the linewidth file", _FIX)
     record: Linewidths | None = None
     with reading(found, "HDF5 of phono3py", _FIX):
-        record = _linewidths(h5py.File(found, "r"), found)  # stays open for the rows of gamma
+        handle = h5py.File(found, "r")  # stays open for the rows of gamma
+        refuse_other_files(handle)
+        record = _linewidths(handle, found)
     assert record is not None
     return record.checked()
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
 from screen_cli.plugins.protocols import ModeConductivity
+from screen_cli.store.hdf5 import whole_array
 
 _COLUMNS = {
     "id": ("mp_id", "material_id", "mat_id", "id"),
@@ -195,27 +196,29 @@ def _from_hdf5(path: Path, temperature: float) -> Reference:
     import h5py
 
     with h5py.File(path, "r") as file:
-        index = _row_of_temperature(np.asarray(file["temperature"]), temperature)
+        index = _row_of_temperature(whole_array(file, "temperature"), temperature)
         populations = next((name for name in ("mode_kappa_P_RTA", "mode_kappa") if name in file), None)
         if populations is None:
             raise KeyError("mode_kappa (run phono3py with --write-kappa and without --bi)")
-        modes = np.array(file[populations][index])[..., :3].mean(axis=-1)
+        modes = whole_array(file, populations)[index][..., :3].mean(axis=-1)
         coherences = "mode_kappa_C" in file
         if coherences:
-            shared = np.array(file["mode_kappa_C"][index])[..., :3].mean(axis=-1)
-            modes = modes + (shared if shared.ndim == 2 else _share_out(shared, np.array(file["heat_capacity"][index])))
-        weights = np.array(file["weight"], dtype=np.int64)
+            shared = whole_array(file, "mode_kappa_C")[index][..., :3].mean(axis=-1)
+            modes = modes + (
+                shared if shared.ndim == 2 else _share_out(shared, whole_array(file, "heat_capacity")[index])
+            )
+        weights = whole_array(file, "weight").astype(np.int64)
         return _checked(
             Reference(
                 id=_id_of_file(path),
                 name=path.parent.name,
-                temperature=float(np.asarray(file["temperature"])[index]),
+                temperature=float(whole_array(file, "temperature")[index]),
                 kappa=float(modes.sum() / weights.sum()),
                 modes=modes,
                 weights=weights,
-                qpoints=np.array(file["qpoint"]),
-                frequencies=np.array(file["frequency"]),
-                mesh=tuple(int(number) for number in np.ravel(file["mesh"])) if "mesh" in file else None,
+                qpoints=whole_array(file, "qpoint"),
+                frequencies=whole_array(file, "frequency"),
+                mesh=tuple(int(number) for number in np.ravel(whole_array(file, "mesh"))) if "mesh" in file else None,
                 coherences=coherences,
             )
         )

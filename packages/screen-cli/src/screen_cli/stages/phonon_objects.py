@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from screen_cli.crystal.born import BornTensors
     from screen_cli.stages.force_constants import ForceConstants
+
+_ANCHOR = re.compile(r"(?:^|[\s\[{,:-])[&*][A-Za-z0-9_]", re.MULTILINE)
 
 
 def load_phono3py(
@@ -147,10 +150,18 @@ def _read_yaml(displaced: Displaced) -> Phono3pyYamlData:
     import yaml
     from phono3py.interface.phono3py_yaml import load_phono3py_yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        document = yaml.load(displaced.yaml, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return load_phono3py_yaml(document)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if _ANCHOR.search(displaced.yaml) and any(
+            isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
+            for event in yaml.parse(displaced.yaml, Loader=loader)
+        ):
+            raise ValueError("it repeats itself by anchors, which can make a small text a huge one")
+        document = load_phono3py_yaml(yaml.load(displaced.yaml, Loader=loader))
+        if document.unitcell is None or document.supercell_matrix is None:
+            raise ValueError("it has no unit cell, or no supercell of it")
+        return document
+    except (yaml.YAMLError, RecursionError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise StructureError(
             f"the YAML of this displacement record cannot be read ({type(error).__name__}: {error}). Displace again."
         ) from error

@@ -36,8 +36,9 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import StoreError
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
+from screen_cli.store.hdf5 import whole_array
 from screen_cli.store.record import Json, Record
-from screen_cli.store.sealed import plain, seal, unseal
+from screen_cli.store.sealed import seal, unseal
 
 logger = logging.getLogger(__name__)
 
@@ -329,7 +330,7 @@ class RecordStore:
     def quarantine(self, structure_id: str, report: dict[str, Any]) -> Path:
         """Keep stage, reason and traceback of a failed structure; return the file."""
         path = self._quarantine_path(structure_id)
-        write_text(path, json.dumps(report, default=plain, sort_keys=True, indent=1))
+        write_text(path, seal(report, finite=False, readable=True))
         return path
 
     def release(self, structure_id: str) -> None:
@@ -347,11 +348,11 @@ class RecordStore:
         if folder.is_dir():
             for path in sorted(folder.glob("*.json")):
                 try:
-                    report = json.loads(_read(path))
+                    report = unseal(_read(path))
                     missing = {"id", "stage", "reason"} - report.keys()
                     if missing or report["id"] != path.stem:
                         raise ValueError(f"it lacks {sorted(missing)} or names another id")
-                except (OSError, ValueError, AttributeError) as error:
+                except (OSError, ValueError) as error:
                     logger.warning("quarantine file %s is damaged and ignored (%s)", path, error)
                     continue
                 yield report
@@ -419,9 +420,6 @@ def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
 
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            names = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-            if len(names) != len(file):
-                raise ValueError("its arrays lie in other files")  # HDF5 would open any file that a link names
-            return {name: file[name][()] for name in names}
+            return {name: whole_array(file, name) for name in file}
     except (OSError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError) as error:
         raise ValueError(f"its arrays cannot be read: {error}") from error

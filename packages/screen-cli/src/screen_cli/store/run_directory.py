@@ -21,6 +21,7 @@ from screen_cli.settings_file import settings_to_dict
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.index import Index
 from screen_cli.store.records import RecordStore
+from screen_cli.store.sealed import seal, unseal
 
 FORMAT = 2
 _NOTE_LENGTH = 200
@@ -167,7 +168,7 @@ class RunDirectory:
             "python": platform.python_version(),
             "host": platform.node(),
         }
-        write_text(path, json.dumps(manifest, indent=1, sort_keys=True))
+        write_text(path, seal(manifest, readable=True))
 
     @classmethod
     def open(cls, root: Path | str) -> RunDirectory:
@@ -180,14 +181,19 @@ class RunDirectory:
         """
         path = Path(root) / "manifest.json"
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = unseal(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoRunError(
                 f"{root} is no run directory: it has no manifest.json. Make one with: screen-cli run CONFIG.toml"
             ) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise NoRunError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("settings"), dict):
+        except OSError as error:
+            raise NoRunError(f"cannot read {path}: {error.strerror or error}.") from error
+        except ValueError as error:
+            raise NoRunError(
+                f"{path} is damaged, or was changed by hand: {error}. Take it back from a copy, or run into a new "
+                "directory."
+            ) from error
+        if not isinstance(manifest.get("settings"), dict) or not _is_shard(manifest.get("shard")):
             raise NoRunError(f"{path} is no manifest of a run. Take it back from a copy, or run into a new directory.")
         if manifest.get("format") != FORMAT:
             raise NoRunError(
@@ -198,8 +204,7 @@ class RunDirectory:
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest as written."""
-        manifest: dict[str, Any] = json.loads((self.root / "manifest.json").read_text(encoding="utf-8"))
-        return manifest
+        return unseal((self.root / "manifest.json").read_bytes())
 
     @functools.cached_property
     def shard(self) -> tuple[int, int] | None:
@@ -261,7 +266,8 @@ class RunDirectory:
         folder = self.root / "running"
         with contextlib.suppress(OSError):  # a progress note is not worth a failure
             folder.mkdir(exist_ok=True)
-            descriptor = os.open(folder / f"{platform.node()}-{os.getpid()}.json", os.O_WRONLY | os.O_CREAT, 0o666)
+            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a stranger's link is not written through
+            descriptor = os.open(folder / f"{platform.node()}-{os.getpid()}.json", flags, 0o666)
             with os.fdopen(descriptor, "w") as file:
                 file.write(json.dumps(note).ljust(_NOTE_LENGTH))
 
@@ -269,9 +275,9 @@ class RunDirectory:
         """Return the notes of the workers: ``id``, ``stage``, ``since``."""
         notes = []
         for path in sorted((self.root / "running").glob("*.json")):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
                 notes.append(json.loads(path.read_text()))
-        return [note for note in notes if note]
+        return [note for note in notes if isinstance(note, dict) and {"id", "stage", "since"} <= note.keys()]
 
     def clear_all_running(self) -> None:
         """Forget the notes of every worker (none runs while a new driver starts)."""
@@ -299,7 +305,7 @@ def _lock(root: Path) -> Iterator[None]:
         try:
             held = json.loads(owner.read_text(encoding="utf-8"))
             who = f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             who = "another process"
         raise RunLockedError(
             f"{root} is being worked on by {who}. Wait for it, or stop it first (it can be resumed)."
@@ -339,6 +345,15 @@ def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
             yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
     elif before != after:
         yield f"{path} was {before!r}, now {after!r}"
+
+
+def _is_shard(value: object) -> bool:
+    """Whether this is a shard, ``[k, n]``, or none."""
+    if value is None:
+        return True
+    return (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(number, int) and number > 0 for number in value)
+    )
 
 
 def _shard_name(shard: tuple[int, int] | None) -> str:

@@ -13,7 +13,7 @@ from screen_cli.store.record import Json
 CHECKSUM = "checksum"
 
 
-def seal(content: Mapping[str, object], *, finite: bool = True) -> str:
+def seal(content: Mapping[str, object], *, finite: bool = True, readable: bool = False) -> str:
     """Write an object as JSON text with its checksum.
 
     Parameters
@@ -22,6 +22,8 @@ def seal(content: Mapping[str, object], *, finite: bool = True) -> str:
         Without a key ``checksum`` of its own.
     finite : bool
         Refuse NaN and infinity.
+    readable : bool
+        One entry a line, for files that people look into.
 
     Raises
     ------
@@ -31,6 +33,8 @@ def seal(content: Mapping[str, object], *, finite: bool = True) -> str:
         It holds something that is no JSON (arrays and numbers of NumPy are turned into it).
     """
     text = _text(content, finite=finite)
+    if readable:
+        return json.dumps({CHECKSUM: _sum(text), **json.loads(text)}, indent=1)
     return f'{{"{CHECKSUM}": "{_sum(text)}"{", " if content else ""}{text[1:]}'
 
 

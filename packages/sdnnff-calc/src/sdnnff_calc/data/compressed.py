@@ -11,9 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from sdnnff_calc.errors import DataError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 __all__ = ["DAMAGED", "MAX_BYTES", "open_binary", "open_text", "plain_copy"]
 
@@ -30,14 +33,63 @@ MAX_BYTES = 8 << 30
 """Largest size after decompression that is read: 8 GiB."""
 
 
+_MOST_RATIO, _ALWAYS_READ = 200, 64 << 20
+"""Text grows tenfold by decompression, not two-hundredfold; so many bytes are read whatever they grew from."""
+
+
 def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, decompressed where its first bytes say that it is compressed."""
+    """Open a file for reading bytes, decompressed where its first bytes say that it is compressed.
+
+    Reading raises ValueError once a compressed file has grown as no text does.
+    """
     with open(path, "rb") as stream:
         start = stream.read(6)
     for magic, opener in _OPENERS.items():
         if start.startswith(magic):
-            return cast(BinaryIO, opener(path, "rb"))
+            most = min(MAX_BYTES, max(_ALWAYS_READ, _MOST_RATIO * path.stat().st_size))
+            return cast(BinaryIO, io.BufferedReader(_Bounded(opener(path, "rb"), most)))
     return open(path, "rb")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream of bytes that ends with ValueError instead of going on beyond a size.
+
+    Parameters
+    ----------
+    stream
+        Readable and seekable.
+    most
+        Bytes.
+    """
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
+        self._stream, self._most = stream, most
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it can be read again from an earlier place."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Read some bytes."""
+        with memoryview(buffer) as view:
+            content = self._stream.read(len(view))
+            view[: len(content)] = content
+        if self._stream.tell() > self._most:
+            raise ValueError(f"it unpacks to more than {self._most >> 20} MiB, as no text of this size does")
+        return len(content)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+        super().close()
 
 
 def open_text(path: Path, *, errors: str = "strict") -> IO[str]:

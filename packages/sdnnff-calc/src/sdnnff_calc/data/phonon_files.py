@@ -7,6 +7,7 @@ their own table gives the units.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
-from sdnnff_calc.data.compressed import DAMAGED, open_text
+from sdnnff_calc.data.compressed import DAMAGED, MAX_BYTES, open_text
 from sdnnff_calc.errors import DataError, MissingExtraError, nearest_hint
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 _FC3, _FC2 = ("displacement_pairs", "dataset", "displacements"), ("phonon_dataset", "phonon_displacements")
 """Keys of the sets of displacements."""
 _KNOWN = (*_FC3, *_FC2, "displacement_pair_info")
+_ANCHOR = re.compile(r"(?:^|[\s\[{,:-])[&*][A-Za-z0-9_]", re.MULTILINE)
 _NO_PHONOPY = "phonopy and phono3py files are read by these packages: pip install 'sdnnff-calc[phonopy]'."
 
 
@@ -157,7 +159,16 @@ def load_yaml(path: Path) -> dict[str, object]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         with open_text(path) as stream:
-            content = yaml.load(stream, Loader=loader)
+            text = stream.read(MAX_BYTES)
+        if _ANCHOR.search(text) and any(
+            isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
+            for event in yaml.parse(text, Loader=loader)
+        ):
+            raise DataError(
+                f"{path} repeats itself by anchors, which no file of phonopy or phono3py does and which can make a "
+                "small file a huge one. Write it with phonopy or phono3py."
+            )
+        content = yaml.load(text, Loader=loader)
     except yaml.constructor.ConstructorError as error:
         raise DataError(f"{path} holds a tag that is not plain data, and is not read ({error}).") from error
     except (yaml.YAMLError, RecursionError, *DAMAGED) as error:
