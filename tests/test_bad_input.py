@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import numpy as np
@@ -128,6 +129,34 @@ def test_bad_forces_are_quarantined(fast_config, tmp_path, fault, reason, monkey
     )["Ag"]
     assert row["state"] == "failed"
     assert re.search(reason, row["reason"]), row["reason"]
+
+
+class Unmade(EMT):
+    """Cannot be made at all."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no GPU is left")
+
+
+class WithoutRoom(EMT):
+    """Finds the disk of its scratch files full."""
+
+    def calculate(self, *args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device", "/scratch/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [("Unmade", 2, "cannot be made with its options {}: RuntimeError: no GPU"), ("WithoutRoom", 1, "/scratch/x")],
+)
+def test_what_is_no_crystals_fault_stops_the_run_and_quarantines_nobody(
+    fast_config, tmp_path, name, code, words, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    config = fast_config("Al", "Cu")
+    assert main(["run", str(config), "--quiet", "--set", f"calculator.name=ase:test_bad_input.{name}"]) == code
+    assert words in capsys.readouterr().err
+    assert list((tmp_path / "screen" / "failed").glob("*")) == []
 
 
 def test_imaginary_modes_are_skipped_with_the_lowest_frequency(fast_config, tmp_path, capsys):

@@ -28,7 +28,7 @@ CHANNEL = "between an engine and the worker that it started itself, through a so
 ALLOWED = {
     ("packages/screen-cli/src/screen_cli/engines/messages.py", "pickle.loads"): CHANNEL,
     ("packages/screen-cli/src/screen_cli/engines/worker.py", "pickle.loads"): CHANNEL,
-    ("packages/screen-cli/src/screen_cli/engines/parsl_interchange.py", "pickle.load"): (
+    ("packages/screen-cli/src/screen_cli/engines/parsl/interchange.py", "pickle.load"): (
         "Parsl's own protocol: what the driver writes to the stdin of the interchange that it starts"
     ),
     (
@@ -47,7 +47,7 @@ ALLOWED = {
         "the same file has been read with the safe loader just before, which refuses every tag that names an object"
     ),
     ("recipes/fine_tune.py", "phonopy.load"): "files that this recipe wrote itself, a step before",
-    ("packages/screen-cli/src/screen_cli/engines/parsl_config.py", "importlib.util.spec_from_file_location"): (
+    ("packages/screen-cli/src/screen_cli/engines/parsl/configuration.py", "importlib.util.spec_from_file_location"): (
         "the user's own Parsl configuration, a program that the settings name"
     ),
 }

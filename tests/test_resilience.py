@@ -176,6 +176,34 @@ def test_full_disk(undisturbed, tmp_path):
     assert all(after[path] == time_ for path, time_ in kept.items())
 
 
+def test_a_run_goes_on_when_nobody_reads_what_it_says(undisturbed, tmp_path):
+    config, expected = undisturbed
+    run_dir = tmp_path / "run"
+    words = command("run", config, "--run-dir", run_dir, "--no-report")
+    driver = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    driver.stderr.readline()
+    driver.stdout.close()
+    driver.stderr.close()
+    driver.wait(timeout=300)
+    assert physics(run_dir) == expected
+
+
+def test_a_run_directory_that_goes_away_stops_the_run_and_blames_nobody(undisturbed, tmp_path):
+    config, _ = undisturbed
+    run_dir = tmp_path / "run"
+    words = command("run", config, "--run-dir", run_dir, "--no-report", "--quiet")
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list(run_dir.rglob("relax-*.json")):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    os.rename(run_dir, tmp_path / "elsewhere")
+    _, said = driver.communicate(timeout=300)
+    assert driver.returncode == 1, said
+    assert "Traceback" not in said
+    assert not list(run_dir.rglob("failed/*.json"))
+    finish(config, tmp_path / "elsewhere")
+
+
 def test_two_drivers(undisturbed, tmp_path):
     config, expected = undisturbed
     run_dir = tmp_path / "run"

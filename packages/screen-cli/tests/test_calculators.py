@@ -13,7 +13,7 @@ import pytest
 from ase.build import bulk
 
 from screen_cli.calculators.registered import calculator_identity, make_calculator
-from screen_cli.errors import ConfigError, MissingExtraError, UnknownNameError
+from screen_cli.errors import ConfigError, MissingExtraError, PluginError, UnknownNameError
 
 DOWNLOADS = {"mace": "mace", "mattersim": "mattersim", "orb": "orb_models"}
 
@@ -52,6 +52,23 @@ def test_an_option_that_has_no_effect_is_refused(name, library):
     pytest.importorskip(library)
     with pytest.raises(ConfigError, match="no_such_option"):
         make_calculator(name, {"no_such_option": "l3i5"})
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("fails", "class C:\n    def __init__(self):\n        raise RuntimeError('no GPU')\n", "RuntimeError: no GPU"),
+        ("leaves", "class C:\n    def __init__(self):\n        raise SystemExit(0)\n", "SystemExit: 0"),
+        ("left", "raise SystemExit(0)\n", "SystemExit: 0"),
+        ("torn", "class C(\n", "SyntaxError"),
+    ],
+)
+def test_a_calculator_that_cannot_be_made_is_a_plugin_that_fails(name, body, words, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / f"calculator_that_{name}.py").write_text(body)
+    with pytest.raises(PluginError, match="cannot be made") as caught:
+        make_calculator(f"ase:calculator_that_{name}.C")
+    assert words in str(caught.value)
 
 
 def test_any_ase_calculator_by_path():

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import psutil
@@ -19,12 +20,35 @@ from screen_cli.engines import messages
 from screen_cli.engines.crew import Death
 from screen_cli.engines.local import LocalEngine, _Desk
 from screen_cli.engines.messages import stage_begins, starting
+from screen_cli.engines.serial import SerialEngine
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.testing import EngineContract, echo_task
 
 
 class TestSerial(EngineContract):
     name = "serial"
+
+
+def interrupt(task):
+    if task == "its own":
+        raise KeyboardInterrupt
+    if task == "a person's":
+        signal.raise_signal(signal.SIGINT)
+    return {"task": task}
+
+
+def test_the_serial_engine_tells_a_persons_interrupt_from_a_calculators():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        engine = SerialEngine(EngineSettings(name="serial"))
+        results = list(engine.run(interrupt, ["its own", "another"]))
+        assert [result.kind for result in results] == ["error", "ok"]
+        assert "KeyboardInterrupt" in results[0].error
+        with pytest.raises(KeyboardInterrupt):
+            list(engine.run(interrupt, ["a person's"]))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class TestLocal(EngineContract):
@@ -110,6 +134,55 @@ def test_the_time_limit_holds_for_each_stage_and_ends_what_was_started(tmp_path)
     }
     assert "task_time_limit = 2.5 s" in results["hang-1"].error
     assert alive_with(str(tmp_path)) == []
+
+
+def meddle(task):
+    """Change the process as the task's name says; ``look`` says what became of it."""
+    match task.partition("-")[0]:
+        case "folder":
+            folder = tempfile.mkdtemp()
+            os.chdir(folder)
+            os.rmdir(folder)
+        case "alarm":
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+        case "handlers":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        case "streams":
+            sys.stdout.close()
+            os.close(2)
+        case "environment":
+            os.environ["OMP_NUM_THREADS"] = "77"
+            del os.environ["PATH"]
+        case "umask":
+            os.umask(0o777)
+        case "fork":
+            os.fork()  # the child comes back from here as well
+    if not task.startswith("look"):
+        return {}
+    time.sleep(0.5)  # an alarm would ring
+    with tempfile.TemporaryFile() as file:
+        number = file.fileno()
+    print("to standard output")
+    print("to standard error", file=sys.stderr)
+    return {
+        "pid": os.getpid(),
+        "folder": os.getcwd(),
+        "handlers": (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)),
+        "streams": number > 2,
+        "environment": (os.environ["OMP_NUM_THREADS"], "PATH" in os.environ),
+        "umask": os.umask(0o022),
+    }
+
+
+def test_what_one_task_does_to_its_process_is_no_matter_to_the_next():
+    kinds = ("folder", "alarm", "handlers", "streams", "environment", "umask", "fork")
+    tasks = ["look-0", *(name for number, kind in enumerate(kinds, 1) for name in (kind, f"look-{number}"))]
+    results = run(meddle, tasks, workers=1, threads=1)
+    assert {result.kind for result in results.values()} == {"ok"}
+    first, *others = (results[f"look-{number}"].value for number in range(len(kinds) + 1))
+    assert first["streams"]
+    assert all(other == first for other in others)
 
 
 def grow(task):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import signal
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 
 from screen_cli.config import EngineSettings
-from screen_cli.engines.block import BLOCK_END, BatchPlan, run_batch
+from screen_cli.engines.parsl.block import BLOCK_END, BatchPlan, run_batch
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.testing import EngineContract, echo_task
 
 pytest.importorskip("parsl", reason="the engine needs screen-cli[parsl]")
-parsl_engine = pytest.importorskip("screen_cli.engines.parsl")
-parsl_config = pytest.importorskip("screen_cli.engines.parsl_config")
+parsl_engine = pytest.importorskip("screen_cli.engines.parsl.engine")
+parsl_config = pytest.importorskip("screen_cli.engines.parsl.configuration")
 
 LOCAL = EngineSettings(name="local", workers=1, options={"threads": 1})
 # Parsl's threads and sockets are closed by its own clean-up, some of them after the test that made them
@@ -62,7 +65,7 @@ def test_a_batch_runs():
 
 
 def test_nothing_begins_that_would_not_finish(monkeypatch):
-    monkeypatch.setattr("screen_cli.engines.block._PAUSE", 0.0)
+    monkeypatch.setattr("screen_cli.engines.parsl.block._PAUSE", 0.0)
     monkeypatch.setenv(BLOCK_END, str(time.time() + 100))
     report = run_batch(echo_task, ["a"], plan(expected_seconds=80.0, walltime=3600.0))  # 70 s are left
     assert report.results == report.cut == []
@@ -71,7 +74,7 @@ def test_nothing_begins_that_would_not_finish(monkeypatch):
 
 
 def test_a_drained_batch_begins_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr("screen_cli.engines.block._PAUSE", 0.0)
+    monkeypatch.setattr("screen_cli.engines.parsl.block._PAUSE", 0.0)
     (tmp_path / "drain").touch()
     report = run_batch(echo_task, ["a"], plan(drain_file=str(tmp_path / "drain")))
     assert report.results == report.cut == []
@@ -223,11 +226,9 @@ def test_a_task_that_always_kills_its_block_is_given_up(tmp_path, on_nodes):
 
 
 def kill_interchange(task):
-    """Kill the process that hands out batches, from a node."""
-    import psutil
-
-    for process in psutil.process_iter(["cmdline"]):
-        if "screen_cli.engines.parsl_interchange" in (process.info["cmdline"] or []):
+    """Kill the process that hands out batches, of this driver."""
+    for process in psutil.Process().children(recursive=True):
+        if "screen_cli.engines.parsl.interchange" in process.cmdline():
             process.kill()
     return {"task": task}
 
@@ -249,9 +250,29 @@ def test_a_killed_interchange_stops_the_run_with_a_sentence(tmp_path, monkeypatc
     assert time.monotonic() - start < 120
 
 
+POOL = """
+import subprocess, sys, time
+child = [sys.executable, "-c", "import time; time.sleep(600)"]
+print(subprocess.Popen(child, start_new_session=True).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_nothing_outlives_the_manager_of_a_block():
+    words = [sys.executable, "-m", "screen_cli.engines.parsl.guarded_pool", sys.executable, "-c", POOL]
+    manager = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(manager.stdout.readline()))
+    manager.kill()
+    manager.wait()
+    manager.stdout.close()
+    _, alive = psutil.wait_procs([child], timeout=60)
+    assert alive == []
+
+
 def test_the_network_is_loopback_and_encrypted(tmp_path):
     options = parsl_config.ParslOptions()
     (executor,) = parsl_config.make_config(EngineSettings(workers=1), options, tmp_path).executors
+    assert "screen_cli.engines.parsl.guarded_pool process_worker_pool.py" in executor.launch_cmd
     assert executor.address == executor.loopback_address == "127.0.0.1"
     assert executor.encrypted
 

@@ -43,6 +43,7 @@ def test_a_good_plugin_is_found_and_loads_lazily(monkeypatch):
     ("source", "reason"),
     [
         ("raise RuntimeError('boom')", "boom"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
         (
             "from screen_cli.plugins.hookspecs import hookimpl\n"
             "@hookimpl\ndef screen_calculators():\n    1/0\n    yield",
@@ -64,11 +65,13 @@ def test_a_broken_plugin_becomes_a_row_and_a_warning(monkeypatch, caplog, source
     bad = EntryPoint(name="bad", value="bad_module", group=hookspecs.ENTRY_POINT_GROUP)
     module = types.ModuleType("bad_module")
     if source.startswith("raise"):
-        monkeypatch.setattr(
-            EntryPoint,
-            "load",
-            lambda self: (_ for _ in ()).throw(RuntimeError("boom")) if self.name == "bad" else sys.modules[self.value],
-        )
+
+        def load(self):
+            if self.name == "bad":
+                exec(source)
+            return sys.modules[self.value]
+
+        monkeypatch.setattr(EntryPoint, "load", load)
     else:
         exec(source, module.__dict__)
         monkeypatch.setitem(sys.modules, "bad_module", module)

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from screen_cli.errors import ConfigError, MissingExtraError
+from screen_cli.errors import ConfigError, MissingExtraError, PluginError, ScreenError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 
 if TYPE_CHECKING:
@@ -45,15 +45,22 @@ def make_calculator(
         No such calculator, or its library is not installed (the message holds the pip line).
     ConfigError
         The calculator does not accept the options.
+    PluginError
+        It cannot be made: that is no crystal's fault.
     """
     options = dict(options or {})
-    factory = _factory(name, registry)
     try:
-        return factory(**options)
+        return _factory(name, registry)(**options)
+    except ScreenError:
+        raise
     except TypeError as error:
         raise ConfigError(f"calculator '{name}' does not accept its options {options}: {error}.") from error
     except ImportError as error:
         raise MissingExtraError(_missing(name, error, registry)) from error
+    except (Exception, SystemExit) as error:  # a plugin or model may fail in any way
+        raise PluginError(
+            f"calculator '{name}' cannot be made with its options {options}: {type(error).__name__}: {error}."
+        ) from error
 
 
 def calculator_identity(

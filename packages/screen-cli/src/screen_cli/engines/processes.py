@@ -79,7 +79,8 @@ class Household:
     """All processes that the workers of one engine start, known by a mark in their environment.
 
     A calculator may start programs, and these may leave their process group; the mark stays with them. A small guard
-    process ends them when this process dies.
+    process ends them when this process dies. A mark begins with that of the process which carries it, so whoever ends
+    an engine that is itself a worker (on a node) ends its workers too.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ class Household:
     """
 
     def __init__(self, n_threads: int) -> None:
-        self._mark = f"{os.getpid()}-{uuid.uuid4().hex}:"
+        self._mark = f"{os.environ.get(guard.VARIABLE, '')}{os.getpid()}-{uuid.uuid4().hex}:"
         self._threads = dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
         self._leaders: set[int] = set()
         self._guard: subprocess.Popen[str] | None = None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from types import FrameType
 
 from screen_cli.config import EngineSettings
 from screen_cli.engines import Task, TaskResult, Value
@@ -34,11 +38,34 @@ class SerialEngine:
 
 
 def _run(function: Callable[[Task], Value], task: Task) -> TaskResult[Value]:
-    """Run one task; sys.exit ends the crystal, Ctrl-C the run."""
+    """Run one task; what a calculator raises ends the crystal, a person's Ctrl-C the run."""
+    with _heard_interrupts() as heard:
+        try:
+            return TaskResult(task, function(task))
+        except ScreenError as error:
+            return TaskResult(task, error=str(error), kind="error", exception=error)
+        except BaseException as error:
+            if isinstance(error, Exception) or (heard and isinstance(error, KeyboardInterrupt)):
+                raise
+            text = f"the calculator, or a library that it calls, ended with {error!r}"
+            return TaskResult(task, error=text, kind="error", traceback=traceback.format_exc())
+
+
+@contextlib.contextmanager
+def _heard_interrupts() -> Iterator[list[int]]:
+    """Note the interrupts that come from outside: a KeyboardInterrupt without one is the calculator's own."""
+    heard: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield heard
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        return TaskResult(task, function(task))
-    except ScreenError as error:
-        return TaskResult(task, error=str(error), kind="error", exception=error)
-    except SystemExit as error:
-        text = f"the calculator, or a library that it calls, ended with {error!r}"
-        return TaskResult(task, error=text, kind="error", traceback=traceback.format_exc())
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)

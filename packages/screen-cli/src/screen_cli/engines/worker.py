@@ -39,7 +39,8 @@ def serve(connection: Connection, driver: int, memory: int) -> None:
     sys.stdout.flush()
     os.dup2(2, 1)  # what calculators print is no data of the command line
     descriptor = connection.fileno()
-    listen(lambda message: send(descriptor, message))
+    surroundings = Surroundings()
+    listen(lambda message: surroundings.are_own() and send(descriptor, message))
     function: Callable[[str], object] | None = None
     while (message := receive(descriptor)) is not None:
         if isinstance(message, Load):
@@ -50,7 +51,65 @@ def serve(connection: Connection, driver: int, memory: int) -> None:
                 return
             send(descriptor, Ready())
         elif isinstance(message, Run) and function is not None:
-            send(descriptor, Ended(run_task(function, message.task), _own_memory()))
+            result = run_task(function, message.task)
+            if not surroundings.are_own():
+                os._exit(0)  # a fork that a calculator forgot: the task is its parent's
+            surroundings.restore()
+            send(descriptor, Ended(result, _own_memory()))
+
+
+class Surroundings:
+    """What a calculator may change of the process it runs in, put back before the next task.
+
+    Else one crystal would fail for what another one's calculator left: a folder that is gone, an alarm that still
+    rings, a closed standard output whose number the next file gets.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._folder = os.getcwd()
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+        self._environment = dict(os.environ)
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGCHLD", "SIGPIPE", "SIGUSR1")
+        numbers = [getattr(signal, name) for name in (*names, "SIGUSR2") if hasattr(signal, name)]
+        self._handlers = {number: signal.getsignal(number) for number in numbers}
+
+    def are_own(self) -> bool:
+        """Whether this is still the process of the worker, not a fork of it."""
+        return os.getpid() == self._process
+
+    def restore(self) -> None:
+        """Put the folder, umask, environment, timers, handlers of signals and standard streams back."""
+        if hasattr(signal, "setitimer"):
+            for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+                signal.setitimer(timer, 0.0)
+        for number, handler in self._handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        with contextlib.suppress(OSError):
+            os.chdir(self._folder)
+        os.umask(self._umask)
+        if dict(os.environ) != self._environment:
+            os.environ.clear()
+            os.environ.update(self._environment)
+        _reopen_streams()
+
+
+def _reopen_streams() -> None:
+    """Open the standard streams that are closed, to nowhere."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+    if sys.stdout.closed:
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    if sys.stderr.closed:
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def run_task(function: Callable[[str], object], task: str) -> TaskResult[object]:

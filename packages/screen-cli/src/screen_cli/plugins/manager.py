@@ -162,7 +162,7 @@ def load_plugins(
         staged = PluginRegistry()
         try:
             _collect(staged, _fresh_manager(point.load()), distribution)
-        except Exception as error:  # a plugin may fail in any way; the host must not
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way; the host must not
             reason = f"{type(error).__name__}: {error}"
             logger.warning("plugin '%s' of %s is broken and was left out: %s", point.name, distribution, reason)
             registry.broken.append(BrokenPlugin(point.name, distribution, reason))

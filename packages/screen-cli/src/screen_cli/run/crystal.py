@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import time
@@ -26,6 +27,9 @@ from screen_cli.store.records import StoredRecord
 from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
+
+_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+_LONGEST_REASON, _LONGEST_TRACE = 2_000, 20_000
 
 
 @dataclass
@@ -57,6 +61,32 @@ class Outcome:
     stage_times: dict[str, tuple[float, int]] = field(default_factory=dict)
     traceback: str = ""
     computed: list[str] = field(default_factory=list)
+
+    def fail(self, stage: str, error: Exception) -> None:
+        """End in a stage because of what it raised (while that is handled)."""
+        logger.debug("failed in %s", stage, exc_info=True)
+        self.keys.pop(stage, None)
+        self.state, self.traceback = "failed", traceback.format_exc()[-_LONGEST_TRACE:]
+        reason = f"{type(error).__name__}: {error}"
+        self.reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
+
+
+def _machine_failure(error: BaseException | None) -> OSError | None:
+    """The failure of the machine that an exception was raised from, if there was one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _sentence_of(stage: str, error: OSError) -> str:
+    """Sentence for what the machine refused a stage."""
+    where = f" {error.filename}" if error.filename else ""
+    return (
+        f"{stage}: {error.strerror or error}{where}, which is this machine's failure and no crystal's. Mend it and run "
+        "again: nothing finished is lost"
+    )
 
 
 class Records(Mapping[str, AnyRecord]):
@@ -157,10 +187,9 @@ class _Passage:
             except ImportError as error:
                 raise PluginError(f"{stage.name}: {error}") from error
             except Exception as error:  # one bad crystal never stops a run
-                logger.debug("%s failed in %s", self._id, stage.name, exc_info=True)
-                outcome.keys.pop(stage.name, None)
-                outcome.state, outcome.traceback = "failed", traceback.format_exc()
-                outcome.reason = f"{type(error).__name__}: {error}"
+                if machine := _machine_failure(error):  # every crystal after this one would fail of it
+                    raise StoreError(machine.errno, _sentence_of(stage.name, machine)) from error
+                outcome.fail(stage.name, error)
                 return outcome
             merge_scalars(outcome.scalars, stage, stored.data)
             outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)

@@ -213,6 +213,8 @@ def _account(run: RunDirectory, index: Index, result: TaskResult[Outcome]) -> Fi
         raise result.exception
     outcome = result.value or _gave_up(run, result)
     if outcome.state == "failed":
+        if not (run.root / "manifest.json").exists():
+            raise StoreError(f"the run directory {run.root} is gone: it was moved or removed while it was worked on.")
         report = {"stage": outcome.stage, "reason": outcome.reason, "traceback": outcome.traceback}
         run.store.quarantine(result.task, {"id": result.task, **report})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -63,9 +64,43 @@ class SilentObserver:
         """Ignore."""
 
 
-def progress_observer(run: RunDirectory) -> BarObserver | LineObserver:
-    """Return the observer that fits stderr."""
-    return BarObserver(run) if sys.stderr.isatty() else LineObserver(run)
+def progress_observer(run: RunDirectory) -> UnheardObserver:
+    """Return the observer that fits stderr; once nobody reads that any more, it is silent."""
+    return UnheardObserver(BarObserver(run) if sys.stderr.isatty() else LineObserver(run))
+
+
+class UnheardObserver:
+    """Pass on to another observer, and go on when its words reach nobody: a closed terminal or pipe ends no run.
+
+    Parameters
+    ----------
+    inner : BarObserver or LineObserver
+    """
+
+    def __init__(self, inner: BarObserver | LineObserver) -> None:
+        self._inner = inner
+        # rich leaves the program when a pipe is broken; a stream that was closed raises ValueError
+        self._unheard = contextlib.suppress(OSError, ValueError, SystemExit)
+
+    def reading(self, n_read: int) -> None:
+        """Pass on."""
+        with self._unheard:
+            self._inner.reading(n_read)
+
+    def started(self, n_total: int, n_finished: int) -> None:
+        """Pass on."""
+        with self._unheard:
+            self._inner.started(n_total, n_finished)
+
+    def finished(self, crystal: FinishedCrystal) -> None:
+        """Pass on."""
+        with self._unheard:
+            self._inner.finished(crystal)
+
+    def close(self) -> None:
+        """Pass on."""
+        with self._unheard:
+            self._inner.close()
 
 
 class BarObserver:

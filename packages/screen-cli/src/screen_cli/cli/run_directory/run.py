@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -126,8 +126,9 @@ def drain_on_interrupt() -> Iterator[threading.Event]:
     def drain(number: int, frame: FrameType | None) -> None:
         if stop_requested.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        print("finishing the crystals in work; once more to stop at once", file=sys.stderr)
         stop_requested.set()
+        with suppress(OSError, ValueError):  # nobody may read that any more
+            print("finishing the crystals in work; once more to stop at once", file=sys.stderr)
 
     before: dict[int, Callable[..., Any] | int | None] = {}
     if threading.current_thread() is threading.main_thread():

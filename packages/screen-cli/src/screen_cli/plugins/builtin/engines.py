@@ -24,6 +24,6 @@ def screen_engines() -> Iterator[EnginePlugin]:
     yield EnginePlugin(
         name="parsl",
         summary="Compute nodes through Slurm, PBS or any batch system Parsl knows",
-        factory="screen_cli.engines.parsl:ParslEngine",
+        factory="screen_cli.engines.parsl.engine:ParslEngine",
         pip="screen-cli[parsl]",
     )

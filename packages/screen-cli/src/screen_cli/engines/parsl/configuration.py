@@ -22,7 +22,7 @@ from parsl.launchers import MpiExecLauncher, SingleNodeLauncher, SrunLauncher
 from parsl.providers import LocalProvider, PBSProProvider, SlurmProvider
 
 from screen_cli.config import EngineSettings
-from screen_cli.engines.block import BLOCK_END, grace_period
+from screen_cli.engines.parsl.block import BLOCK_END, grace_period
 from screen_cli.errors import ConfigError
 from screen_cli.settings_file import make_settings, setting, settings_record
 
@@ -201,7 +201,8 @@ def _prepare(executor: ParslExecutor, options: ParslOptions) -> None:
     if not isinstance(provider, LocalProvider):
         lines.append("trap '' TERM  # the workers answer it: they hand back what they have not finished")
     provider.worker_init = "\n".join(lines) + "\n"
-    executor.interchange_launch_cmd = [sys.executable, "-m", "screen_cli.engines.parsl_interchange", str(os.getpid())]
+    executor.launch_cmd = f"{sys.executable} -m screen_cli.engines.parsl.guarded_pool {executor.launch_cmd}"
+    executor.interchange_launch_cmd = [sys.executable, "-m", "screen_cli.engines.parsl.interchange", str(os.getpid())]
 
 
 def _users_config(where: str) -> Config:
@@ -218,7 +219,7 @@ def _users_config(where: str) -> Config:
         spec.loader.exec_module(module)
         found = getattr(module, attribute)
         config = found() if callable(found) else found
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"engine.options.config: {where}: {type(error).__name__}: {error}.") from error
     if not isinstance(config, Config):
         raise ConfigError(f"engine.options.config: {where} is {type(config).__name__}, expected parsl.Config.")

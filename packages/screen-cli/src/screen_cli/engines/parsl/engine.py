@@ -1,7 +1,7 @@
 """The Parsl engine: past one machine, through Slurm, PBS or any other batch system Parsl knows.
 
-Tasks are batches of crystals. Workers on the nodes take them one at a time (:mod:`screen_cli.engines.block`), write
-records, and report back; this process keeps the index. What a lost block or worker had in hand goes out again.
+Tasks are batches of crystals. Workers on the nodes take them one at a time (:mod:`screen_cli.engines.parsl.block`),
+write records, and report back; this process keeps the index. What a lost block or worker had in hand goes out again.
 
 References
 ----------
@@ -33,8 +33,8 @@ from parsl.executors.high_throughput.errors import (
 
 from screen_cli.config import EngineSettings
 from screen_cli.engines import Task, TaskResult, Value
-from screen_cli.engines.block import BatchPlan, BatchReport, run_batch
-from screen_cli.engines.parsl_config import make_config, read_options, walltime_of
+from screen_cli.engines.parsl.block import BatchPlan, BatchReport, run_batch
+from screen_cli.engines.parsl.configuration import make_config, read_options, walltime_of
 from screen_cli.errors import PluginError, ScreenError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class ParslEngine:
     ----------
     settings : EngineSettings
         ``workers`` per node, ``task_time_limit``, and the options of
-        :class:`screen_cli.engines.parsl_config.ParslOptions`.
+        :class:`screen_cli.engines.parsl.configuration.ParslOptions`.
     workdir : Path, optional
         Folder for logs and submit scripts, seen by the nodes like the run directory.
     """
