@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from screen_cli.engines import TaskResult
-from screen_cli.engines.messages import Broken, Ended, Load, Ready, Run, listen, receive, send
+from screen_cli.engines.messages import Broken, Ended, Load, Message, Ready, Run, listen, receive, send
 from screen_cli.engines.processes import end_with_parent
 
 _LEFT = "the calculator, or a library that it calls, ended with {}, as a program does that gives up"
@@ -40,7 +40,12 @@ def serve(connection: Connection, driver: int, memory: int) -> None:
     os.dup2(2, 1)  # what calculators print is no data of the command line
     descriptor = connection.fileno()
     surroundings = Surroundings()
-    listen(lambda message: surroundings.are_own() and send(descriptor, message))
+
+    def report(message: Message) -> None:
+        if surroundings.are_own():
+            send(descriptor, message)
+
+    listen(report)
     function: Callable[[str], object] | None = None
     while (message := receive(descriptor)) is not None:
         if isinstance(message, Load):

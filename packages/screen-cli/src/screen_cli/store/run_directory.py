@@ -193,14 +193,15 @@ class RunDirectory:
                 f"{path} is damaged, or was changed by hand: {error}. Take it back from a copy, or run into a new "
                 "directory."
             ) from error
-        if not isinstance(manifest.get("settings"), dict) or not _is_shard(manifest.get("shard")):
+        settings = manifest.get("settings")
+        if not isinstance(settings, dict) or not _is_shard(manifest.get("shard")):
             raise NoRunError(f"{path} is no manifest of a run. Take it back from a copy, or run into a new directory.")
         if manifest.get("format") != FORMAT:
             raise NoRunError(
                 f"{path} has format {manifest.get('format')}, expected {FORMAT}: it was made by another version of "
                 "screen-cli. Use that version, or run into a new directory."
             )
-        return cls(root, settings_from_dict(manifest["settings"], origin=str(path)))
+        return cls(root, settings_from_dict(settings, origin=str(path)))
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest as written."""
