@@ -39,7 +39,8 @@ from sdnnff_calc import SDNNFF, load_model
 from sdnnff_calc.config import DataConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data.structures import DataReport, iterate_structures
 from sdnnff_calc.training.evaluation import evaluate_forces
-from sdnnff_calc.training.runs import finetune, train_committee
+from sdnnff_calc.training.finetuning.finetune import finetune
+from sdnnff_calc.training.runs import train_committee
 from sdnnff_calc.data.stores import Stores, store_of
 
 MESH = 11

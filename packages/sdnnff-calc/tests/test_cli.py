@@ -25,7 +25,7 @@ from sdnnff_calc.cli.card import card_lines
 from sdnnff_calc.config import read_config
 from sdnnff_calc.errors import ConfigError
 from sdnnff_calc.models.checkpoint import load_model
-from sdnnff_calc.training.runs import starting_model
+from sdnnff_calc.training.finetuning.finetune import starting_model
 
 MODEL = """
 [model]

@@ -21,7 +21,8 @@ from sdnnff_calc.errors import OverlappingAtomsError
 from sdnnff_calc.geometry.closest_pairs import LEAST_SHARE, ClosestPairs, limits_of, merge_closest
 from sdnnff_calc.geometry.environments import EdgeArrays
 from sdnnff_calc.testing import toy_model
-from sdnnff_calc.training.runs import finetune, train_committee
+from sdnnff_calc.training.finetuning.finetune import finetune
+from sdnnff_calc.training.runs import train_committee
 
 
 def test_the_shortest_distance_of_each_pair_is_found() -> None:

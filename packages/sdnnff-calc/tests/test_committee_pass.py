@@ -19,8 +19,8 @@ from sdnnff_calc.models import blocked_product as blocked_module
 from sdnnff_calc.models.architectures import build_network
 from sdnnff_calc.models.blocked_product import blocked_product
 from sdnnff_calc.models.checkpoint import Model
-from sdnnff_calc.models.equivariant_model import SphereProduct
 from sdnnff_calc.models.heads import Statistics, evaluate
+from sdnnff_calc.models.sphere_product import SphereProduct
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
 
 

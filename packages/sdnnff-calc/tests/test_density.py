@@ -21,7 +21,7 @@ from sdnnff_calc.geometry.density import (
     sphere_quadrature,
 )
 from sdnnff_calc.geometry.environments import build_environments
-from sdnnff_calc.models.equivariant_model import SphereProduct
+from sdnnff_calc.models.sphere_product import SphereProduct
 from sdnnff_calc.testing import toy_model
 
 

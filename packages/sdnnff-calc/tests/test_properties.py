@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.calculators.committee import Committee
-from sdnnff_calc.calculators.sdnnff import _voigt
+from sdnnff_calc.calculators.results import voigt
 from sdnnff_calc.config import TrainingConfig, model_config_from_dict, read_config
 from sdnnff_calc.data.sample_stores import MemoryStore, ShardedStore
 from sdnnff_calc.data.samples import Sample, batch_indices, stress_matrix
@@ -363,7 +363,7 @@ def test_the_closest_pairs_are_those_of_brute_force(structures: list[Atoms]) -> 
 
 @given(st.lists(st.floats(-1.0, 1.0), min_size=6, max_size=6))
 def test_voigt_order_there_and_back(stress: list[float]) -> None:
-    assert np.array_equal(_voigt(stress_matrix(stress)), stress)
+    assert np.array_equal(voigt(stress_matrix(stress)), stress)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 100))

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 from sdnnff_calc import SDNNFF
 from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.config import FinetuneConfig, RunConfig, TrainingConfig
+from sdnnff_calc.data.loss_labels import say_once
 from sdnnff_calc.data.stores import Stores, store_of
 from sdnnff_calc.data.structures import DataReport
 from sdnnff_calc.models.checkpoint import load_model, save_model
 from sdnnff_calc.models.trained_labels import TrainedLabels
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
 from sdnnff_calc.training.evaluation import evaluate_forces
-from sdnnff_calc.training.runs import _say_once, finetune, train_committee
+from sdnnff_calc.training.finetuning.finetune import finetune
+from sdnnff_calc.training.runs import train_committee
 
 CONFIG = SMALL_CONFIGS["conservative-1"]
 COUNTS = st.one_of(st.none(), st.integers(0, 1000))
@@ -40,7 +42,7 @@ def train(workdir: Path, structures: list[Atoms], **settings: float) -> Path:
 def test_a_model_of_forces_alone_gives_no_stress(
     emt_copper: list[Atoms], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _say_once.cache_clear()
+    say_once.cache_clear()
     path = train(tmp_path, emt_copper)
     assert "6 structures have stresses that are read and not used (stress_weight = 0)" in caplog.text
     assert load_model(path).trained == TrainedLabels(6, 0, 0)

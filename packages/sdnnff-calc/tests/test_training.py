@@ -23,6 +23,7 @@ from sdnnff_calc import SDNNFF
 from sdnnff_calc.calculators.committee import Committee
 from sdnnff_calc.config import DataConfig, EquivariantConfig, FinetuneConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data.energy_zero import follow_zero
+from sdnnff_calc.data.loss_labels import say_once
 from sdnnff_calc.data.samples import Sample, collate_samples
 from sdnnff_calc.data.stores import Stores, store_of
 from sdnnff_calc.data.structures import DataReport
@@ -30,10 +31,11 @@ from sdnnff_calc.errors import ConfigError, DataError, MissingExtraError, Traini
 from sdnnff_calc.models.checkpoint import load_model
 from sdnnff_calc.models.heads import Prediction, Statistics, evaluate
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
-from sdnnff_calc.training import fit, runs
-from sdnnff_calc.training.adaptation import add_adapters, merge_adapters
+from sdnnff_calc.training import fit, readout_refit
 from sdnnff_calc.training.epoch import FitData, validation_errors
 from sdnnff_calc.training.evaluation import evaluate_forces
+from sdnnff_calc.training.finetuning.adaptation import add_adapters, merge_adapters
+from sdnnff_calc.training.finetuning.finetune import finetune
 from sdnnff_calc.training.fit import Fit, Stage
 from sdnnff_calc.training.losses import (
     force_constant_files,
@@ -44,7 +46,7 @@ from sdnnff_calc.training.losses import (
 )
 from sdnnff_calc.training.optimisation import make_optimiser
 from sdnnff_calc.training.readout_refit import refit_readout
-from sdnnff_calc.training.runs import finetune, new_model, train_committee
+from sdnnff_calc.training.runs import new_model, train_committee
 from sdnnff_calc.training.trainer import Trainer
 from sdnnff_calc.training.workdirs import held
 
@@ -183,7 +185,7 @@ def test_a_refit_on_forces_does_not_undo_the_force_constant_loss(
     emt_copper: list[Atoms], copper_force_constants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refits: list[str] = []
-    monkeypatch.setattr(runs, "refit_readout", lambda *_, **__: refits.append("forces") or float("nan"))
+    monkeypatch.setattr(readout_refit, "refit_readout", lambda *_, **__: refits.append("forces") or float("nan"))
     stores = stores_of(emt_copper[:6])
     train_committee(run_config(tmp_path / "forces", epochs=1), stores)
     constants = {"force_constant_weight": 1.0, "force_constants": (str(copper_force_constants),)}
@@ -469,7 +471,7 @@ def test_a_missing_learning_curve_is_spoken_of_once(
     emt_copper: list[Atoms], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_svg", None)
-    runs._say_once.cache_clear()
+    say_once.cache_clear()
     train_committee(run_config(tmp_path, epochs=1, n_members=2, refit_atoms=0), stores_of(emt_copper[:6]))
     said = [r.message for r in caplog.records if "learning curve" in r.message]
     assert said == ["no learning curve is drawn: plots need matplotlib: pip install 'sdnnff-calc[plot]'."]

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sdnnff_calc.models.checkpoint import Model, bundled_models, load_model, save_model
     from sdnnff_calc.models.trained_labels import TrainedLabels
     from sdnnff_calc.training.evaluation import ForceReport, OneByOne, embed, evaluate_forces, plot_parity
-    from sdnnff_calc.training.runs import finetune, train_committee
+    from sdnnff_calc.training.finetuning.finetune import finetune
+    from sdnnff_calc.training.runs import train_committee
     from sdnnff_calc.training.trainer import Trainer
 
 __all__ = [
@@ -76,7 +77,8 @@ _HOMES = {
     "data.structures": ("DataReport", "check_labels", "iterate_structures"),
     "models.trained_labels": ("TrainedLabels",),
     "training.evaluation": ("ForceReport", "OneByOne", "embed", "evaluate_forces", "plot_parity"),
-    "training.runs": ("finetune", "train_committee"),
+    "training.finetuning.finetune": ("finetune",),
+    "training.runs": ("train_committee",),
     "training.trainer": ("Trainer",),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--phono3py", "-p", is_flag=True, help="Write phono3py_params.yaml, fc2.hdf5, fc3.hdf5 and κ too.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
+    *,
     file: Path,
     calculator: str,
     options: tuple[str, ...],

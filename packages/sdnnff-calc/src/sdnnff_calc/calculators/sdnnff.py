@@ -9,7 +9,6 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +20,17 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from sdnnff_calc.calculators.committee import Committee
+from sdnnff_calc.calculators.results import to_results
 from sdnnff_calc.data.structure_label import in_structure
-from sdnnff_calc.errors import ConfigError, EmptyInputError, NonFiniteError
+from sdnnff_calc.errors import ConfigError, EmptyInputError
 from sdnnff_calc.geometry.closest_pairs import check_pairs, limits_of
 from sdnnff_calc.geometry.elements import check_elements
-from sdnnff_calc.geometry.environments import EdgeArrays, Environments, collate_edges
+from sdnnff_calc.geometry.environments import EdgeArrays, collate_edges
 from sdnnff_calc.geometry.neighbours import VerletList
 from sdnnff_calc.models.architectures import build_network, peak_numbers
 from sdnnff_calc.models.checkpoint import Model, load_model
 from sdnnff_calc.models.device import choose_device
-from sdnnff_calc.models.heads import Prediction, evaluate
+from sdnnff_calc.models.heads import evaluate
 from sdnnff_calc.models.repulsive_core import RepulsiveCore
 from sdnnff_calc.models.trained_labels import TrainedLabels
 
@@ -42,11 +42,6 @@ __all__ = ["SDNNFF", "to_results"]
 _log = logging.getLogger(__name__)
 
 _ENERGIES = ("energy", "free_energy")
-
-
-def _voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Order a symmetric tensor as xx, yy, zz, yz, xz, xy."""
-    return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
 def _own(model: Model, dtype: str | None) -> Model:
@@ -347,26 +342,3 @@ class SDNNFF(Calculator):
         head = self.model.config.head
         prediction = evaluate(self.network, env, self.model.statistics, head, core=self._core)
         return to_results(prediction, env)
-
-
-def to_results(prediction: Prediction, env: Environments) -> list[dict[str, Any]]:
-    """Split a batch's results by structure, as float64 arrays in ASE's conventions."""
-    forces = prediction.forces.detach().double().cpu().numpy()
-    if not np.isfinite(forces).all():
-        raise NonFiniteError(
-            "the model gave forces that are not finite: the structure is far outside the training data, or "
-            "the weights are damaged."
-        )
-    bounds = np.cumsum((0, *env.n_atoms_each))
-    results: list[dict[str, Any]] = [{"forces": forces[lo:hi]} for lo, hi in pairwise(bounds)]
-    if prediction.energies is None or prediction.atomic_energies is None or prediction.stresses is None:
-        return results
-    energies = prediction.energies.detach().cpu().numpy()
-    atomic = prediction.atomic_energies.detach().cpu().numpy()
-    stresses = prediction.stresses.detach().double().cpu().numpy()
-    for index, result in enumerate(results):
-        result["energy"] = result["free_energy"] = float(energies[index])
-        result["energies"] = atomic[bounds[index] : bounds[index + 1]]
-        if np.isfinite(stresses[index]).all():
-            result["stress"] = _voigt(stresses[index])
-    return results

@@ -134,7 +134,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from sdnnff_calc.config import read_config
     from sdnnff_calc.data.stores import load_stores
     from sdnnff_calc.data.structures import DataReport
-    from sdnnff_calc.training.runs import finetune, train_committee
+    from sdnnff_calc.training.finetuning.finetune import finetune
+    from sdnnff_calc.training.runs import train_committee
 
     def tell(report: DataReport) -> None:
         for line in report.lines():

@@ -28,12 +28,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdnnff_calc.data.sample_stores import SampleStore
+from sdnnff_calc.config import TrainingConfig
+from sdnnff_calc.data.sample_stores import MemoryStore, SampleStore
 from sdnnff_calc.data.samples import batch_indices, collate_samples
+from sdnnff_calc.data.stores import Stores
 from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.models.heads import conservative_forces
 
-__all__ = ["refit_readout"]
+__all__ = ["refit_readout", "refit_where_possible"]
 
 _log = logging.getLogger(__name__)
 
@@ -146,3 +148,24 @@ def refit_readout(
         for weight, part in zip(readout, changes, strict=True):
             weight.add_(part.view_as(weight))
     return scale * error
+
+
+def refit_where_possible(
+    model: Model, stores: Stores, training: TrainingConfig, replay: SampleStore | None = None
+) -> None:
+    """Solve for the readout's last layer, where forces are all that is trained on."""
+    others = (training.energy_weight, training.stress_weight, training.force_constant_weight)
+    if training.refit_atoms == 0 or max(others) > 0.0:
+        return
+    earlier = None if replay is None else _subset(replay, training)
+    train = _subset(stores.train, training)
+    rmse = refit_readout(model, train, stores.validation, earlier=earlier)
+    if np.isfinite(rmse):
+        model.card["validation_force_rmse_ev_per_angstrom"] = float(rmse)
+
+
+def _subset(store: SampleStore, training: TrainingConfig) -> MemoryStore:
+    """Draw samples until they hold the atoms of the refit; at least one."""
+    order = np.random.default_rng(training.seed).permutation(len(store))
+    count = int(np.searchsorted(np.cumsum(store.sizes[order]), training.refit_atoms, side="right"))
+    return MemoryStore(store[int(k)] for k in order[: max(1, count)])

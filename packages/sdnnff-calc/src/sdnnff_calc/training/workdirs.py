@@ -9,9 +9,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sdnnff_calc.errors import TrainingError
+from sdnnff_calc.data.loss_labels import say_once
+from sdnnff_calc.errors import MissingExtraError, TrainingError
+from sdnnff_calc.models.checkpoint import Model, save_model
+from sdnnff_calc.training.log import EpochRecord, plot_learning_curve
 
-__all__ = ["held"]
+__all__ = ["finish", "held"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,3 +61,13 @@ def held(workdir: Path, stages: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def finish(model: Model, records: list[EpochRecord], workdir: Path) -> Path:
+    """Write the checkpoint and draw the learning curve."""
+    path = save_model(model, workdir / "model.pt")
+    try:
+        plot_learning_curve(records, workdir / "learning-curve.svg")
+    except MissingExtraError as error:
+        say_once(f"no learning curve is drawn: {error}")
+    return path

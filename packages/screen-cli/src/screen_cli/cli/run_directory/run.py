@@ -36,6 +36,7 @@ _ROWS_SHOWN = 200
 @click.option("--report/--no-report", default=True, help="Write report.html and results.csv at the end.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
+    *,
     config: Path,
     run_dir: Path | None,
     overrides: tuple[str, ...],

@@ -28,6 +28,7 @@ def iterate_optimade(
     url: str = "",
     filter: str = "",
     fields: Mapping[str, Any] | None = None,
+    *,
     limit: int = 0,
     page_limit: int = 100,
     requests_per_second: float = 2.0,
