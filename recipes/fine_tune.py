@@ -231,7 +231,7 @@ def tune(arguments: argparse.Namespace) -> None:
 
 
 def with_energies_of(calculator: Any, structures: list[Atoms]) -> list[Atoms]:
-    """Copies with their forces and the energies of the model to start from: those of another method differ in zero."""
+    """Give copies with their forces and the energies of the starting model: those of another method differ in zero."""
     copies = []
     for atoms in structures:
         copy = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)

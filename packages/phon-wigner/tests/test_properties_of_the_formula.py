@@ -25,7 +25,6 @@ from phon_wigner.physics.pairs import PairCollector
 from phon_wigner.physics.velocity_operator import VOIGT, star_average, velocity_products
 from phon_wigner.testing.strategies import block_unitaries, linewidths, rotations, spectra, velocity_operators
 
-pytestmark = pytest.mark.filterwarnings("error")
 some = settings(deadline=None, max_examples=40)
 
 

@@ -23,8 +23,6 @@ from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import Forces
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def aluminium() -> tuple[Displaced, ForceConstants]:

@@ -7,8 +7,6 @@ import pytest
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.testing import ConductivitySolverContract, ForceConstantSolverContract
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-
 
 class TestStandard(ConductivitySolverContract):
     name = "standard"

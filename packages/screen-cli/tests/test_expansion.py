@@ -45,7 +45,6 @@ from screen_cli.stages.forces import compute_forces
 from screen_cli.stages.phonon_objects import load_phono3py, load_phonopy
 from screen_cli.stages.relax import relax
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 TILT = np.linalg.qr(np.array([[1.0, 0.3, -0.2], [0.1, 1.0, 0.5], [-0.4, 0.2, 1.0]]))[0]
 
 

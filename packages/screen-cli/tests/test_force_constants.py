@@ -21,7 +21,6 @@ from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants, fit_force_constants
 from screen_cli.stages.forces import Forces
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 SETTINGS = ForceConstantsSettings()
 
 

@@ -16,7 +16,6 @@ from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.harmonic import Harmonic, compute_harmonic, slopes_along
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 LATTICE = 3.61
 SETTINGS = HarmonicSettings(mesh=[11, 11, 11], phase_space=False, temperatures=[300.0, 5000.0], band_points=11)
 

@@ -11,7 +11,6 @@ import pytest
 from screen_cli.physics.harmonic.phase_space import phase_space_mesh
 from screen_cli.solvers.phase_space import compute_phase_space
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 MESH = [4, 4, 4]
 SIGMA = 0.4
 

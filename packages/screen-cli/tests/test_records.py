@@ -46,10 +46,7 @@ def test_every_record_survives_its_storage_form(record_class: type[TypedRecord],
 @given(record=any_record)
 def test_every_record_survives_the_files_of_the_store(record: TypedRecord, tmp_path_factory: Any) -> None:
     stored = record.to_storage()
-    try:
-        stored.check_finite("x")
-    except PhysicsError:  # a mean of huge numbers overflows
-        assume(False)
+    stored.check_finite("x")
     store = RecordStore(tmp_path_factory.mktemp("store"))
     store.write("ab12", "x", "k", stored, seconds=0.0)
     read = store.read("ab12", "x", "k")

@@ -18,8 +18,6 @@ import screen_cli
 from screen_cli import CrystalResult, compute
 from screen_cli.errors import CalculatorError, ConfigError, PhysicsError, UnsupportedElementError
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-
 SMALL: dict[str, Any] = {
     "progress": False,
     "relax": False,

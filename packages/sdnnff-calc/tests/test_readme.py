@@ -15,6 +15,7 @@ from sdnnff_calc.testing import toy_model
 README = Path(__file__).parent.parent / "README.md"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of ASE, in the words that its releases of 2023 know
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("phonopy")
     monkeypatch.chdir(tmp_path)

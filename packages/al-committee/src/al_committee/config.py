@@ -253,7 +253,7 @@ class LoopConfig:
         return getattr(getattr(self, section), key)
 
     def to_dict(self) -> dict[str, Any]:
-        """Resolved configuration, JSON-like, defaults included."""
+        """Give the resolved configuration, JSON-like, defaults included."""
         return settings_to_dict(self)
 
 

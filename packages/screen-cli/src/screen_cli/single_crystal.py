@@ -239,7 +239,7 @@ def compute(
         Keywords of a registered calculator.
     progress : bool
         Show the stages on a terminal or in a notebook.
-    **settings
+    **settings : mapping, sequence of str or bool
         Tables of the configuration file, e.g. ``displace={"distance": 0.02}``, ``force_constants={"solver":
         "hiphive"}``, ``gate={"require_stable": False}``. ``relax=False`` keeps the crystal as given,
         ``conductivity=False`` ends with harmonic properties, ``properties=["elastic"]`` adds properties of plugins.
@@ -306,7 +306,7 @@ def _settings(
     calculator: BaseCalculator | str | None,
     calculator_options: Mapping[str, Json] | None,
 ) -> RunSettings:
-    """Settings of a run from the arguments of :func:`compute`."""
+    """Give the settings of a run from the arguments of :func:`compute`."""
     tables: dict[str, dict[str, Json]] = {}
     for name, value in given.items():
         if name in _OF_A_RUN:

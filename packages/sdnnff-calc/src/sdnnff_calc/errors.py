@@ -75,9 +75,9 @@ def nearest_hint(name: str, choices: Iterable[str]) -> str:
 
     Parameters
     ----------
-    name
+    name : str
         What was given.
-    choices
+    choices : iterable of str
         What is allowed.
 
     Returns

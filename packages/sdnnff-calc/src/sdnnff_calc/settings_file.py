@@ -52,7 +52,7 @@ def setting(default: object, description: str, **limits: float | str) -> object:
         Value where the file is silent; dicts, lists and whole records are copied for each record.
     description : str
         A sentence for the commented file and the reference page.
-    **limits
+    **limits : float or str
         As pydantic's ``Field``: ``gt``, ``ge``, ``lt``, ``le``, ``min_length``, ``max_length``, ``pattern``.
     """
     given: dict[str, Any] = {"description": description, **limits}

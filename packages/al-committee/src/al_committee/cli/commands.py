@@ -101,7 +101,7 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _bars(counts: Sequence[int], edges: Sequence[float]) -> list[str]:
-    """A histogram in text, four bins in one line's bar, empty ends cut."""
+    """Give a histogram in text, four bins in one line's bar, empty ends cut."""
     grouped = [sum(counts[k : k + 4]) for k in range(0, len(counts), 4)]
     filled = [k for k, count in enumerate(grouped) if count]
     largest = max(grouped)
@@ -130,7 +130,7 @@ def redo(session: Session, folder: Path, *, number: int | None, step: str, faile
 
 
 def _round_of(run: RunDirectory, asked: int | None) -> int:
-    """The round asked for, or the last."""
+    """Give the round asked for, or the last."""
     numbers = run.rounds.numbers()
     if asked is not None and asked not in numbers:
         raise ConfigError(f"round {asked} does not exist; rounds: {numbers}.")

@@ -85,7 +85,7 @@ def check_names(config: LoopConfig, base: Path, names: HostNames | None = None) 
 
 
 def _known(kind: str, choices: Mapping[str, Any], name: str) -> Any:
-    """A built-in by name, or ``module:attr``."""
+    """Give a built-in by name, or ``module:attr``."""
     if name in choices:
         return choices[name]
     if ":" in name:
@@ -113,7 +113,7 @@ def build_pool(run: RunDirectory, names: HostNames | None = None, progress: Prog
 
 
 def _held_out(run: RunDirectory) -> HeldOut:
-    """What is held out by formula."""
+    """Give what is held out by formula."""
     settings = run.config.pool
     formulas: list[str] = []
     if settings.held_out_formulas:
@@ -155,7 +155,7 @@ def _crystals(run: RunDirectory, names: HostNames | None) -> Iterator[Crystal]:
 
 
 def _as_crystal(item: object, source: str) -> Crystal:
-    """A crystal from what a source function yields: (id, Atoms), (id, Atoms, metadata) or Crystal."""
+    """Give a crystal from what a source function yields: (id, Atoms), (id, Atoms, metadata) or Crystal."""
     if isinstance(item, Crystal):
         return item
     if isinstance(item, tuple) and len(item) >= 2 and isinstance(item[1], Atoms):

@@ -20,7 +20,7 @@ class RichProgress:
 
     Parameters
     ----------
-    console
+    console : RichConsole
         A ``rich.console.Console``, the one that log lines go to.
     """
 

@@ -35,12 +35,11 @@ class CommitteePrediction:
 
     Parameters
     ----------
-    forces
-        float64, shape ``(n_models, n_atoms, 3)``, eV/Å.
-    energies
-        float64, shape ``(n_models,)``, eV; None when a member has no energy.
-    stresses
-        float64, shape ``(n_models, 6)``, eV/Å³, ASE's Voigt order; None when not asked for or absent.
+    forces : NDArray[np.float64], float64, shape (n_models, n_atoms, 3), eV/Å
+    energies : NDArray[np.float64], float64, shape (n_models,), eV, optional
+        None when a member has no energy.
+    stresses : NDArray[np.float64], float64, shape (n_models, 6), eV/Å³, optional
+        ASE's Voigt order; None when not asked for or absent.
     """
 
     forces: FloatArray
@@ -68,17 +67,17 @@ class CommitteeCalculator(Calculator):
 
     Parameters
     ----------
-    members
+    members : sequence of object
         ASE calculators, batched committees (objects with ``predict_committee``), or both. Members of
         different kinds may mix; energies are then means over different energy zeros, so read their spread
         with care.
-    names
+    names : sequence of str, optional
         One name per entry of `members`, for messages; the class names by default.
-    calibration_scale
+    calibration_scale : float, optional
         Factor *s* from :mod:`al_committee.committee.calibration`; with it ``results["force_error_bar"]`` = s·ε.
-    batch
+    batch : bool
         Fuse members that offer ``batched_committee`` into one pass. False evaluates one after the other.
-    check_units
+    check_units : bool
         Refuse a member whose forces are parallel to the others' but ten times larger or smaller: the mark of
         other units.
 
@@ -180,9 +179,9 @@ class CommitteeCalculator(Calculator):
 
         Parameters
         ----------
-        structures
+        structures : sequence of Atoms
             ASE ``Atoms``; their own calculators are left alone.
-        energy, stress
+        energy, stress : bool
             Whether to ask for energies and stresses. Energies come as None when a member has none.
 
         Returns
@@ -243,9 +242,9 @@ class CommitteeCalculator(Calculator):
 
         Parameters
         ----------
-        structures
+        structures : iterable of Atoms
             ASE ``Atoms``.
-        stress
+        stress : bool
             Whether to ask for stresses.
 
         Returns

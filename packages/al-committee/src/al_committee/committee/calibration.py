@@ -34,21 +34,21 @@ class Calibration:
 
     Parameters
     ----------
-    n_atoms
+    n_atoms : int
         Atoms compared; atoms whose ε and error both vanish (fixed by symmetry) are left out.
-    force_rmse, force_mae
+    force_rmse, force_mae : float
         Of the mean force, per component, eV/Å.
-    mean_deviation
+    mean_deviation : float
         Mean ε, eV/Å.
-    scale
+    scale : float
         s: s·ε/√3 is the best error bar per force component.
-    scale_likelihood
+    scale_likelihood : float
         √⟨z²⟩, the maximum-likelihood scale.
-    area
+    area : float
         Miscalibration area of ε as it is (s = 1).
-    area_scaled
+    area_scaled : float
         Miscalibration area with `scale`.
-    rank_correlation
+    rank_correlation : float
         Spearman's coefficient between ε_i and the length of the error vector.
     """
 
@@ -72,9 +72,8 @@ def standardised_errors(deviation: ArrayLike, errors: ArrayLike) -> FloatArray:
 
     Parameters
     ----------
-    deviation
-        shape ``(n_atoms,)``, eV/Å.
-    errors
+    deviation : ArrayLike, shape (n_atoms,), eV/Å
+    errors : ArrayLike
         Mean force minus true force, shape ``(n_atoms, 3)``, eV/Å.
 
     Returns
@@ -119,9 +118,9 @@ def calibrate(deviation: ArrayLike, errors: ArrayLike) -> Calibration:
 
     Parameters
     ----------
-    deviation
+    deviation : ArrayLike
         ε_i, shape ``(n_atoms,)``, eV/Å.
-    errors
+    errors : ArrayLike
         Mean force minus true force, shape ``(n_atoms, 3)``, eV/Å.
 
     Returns

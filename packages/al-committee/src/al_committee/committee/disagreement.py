@@ -42,8 +42,8 @@ def committee_mean(values: ArrayLike) -> FloatArray:
 
     Parameters
     ----------
-    values
-        float64, shape ``(n_models, ...)``, any unit.
+    values : ArrayLike, float64, shape (n_models, ...)
+        Any unit.
 
     Returns
     -------
@@ -65,8 +65,7 @@ def force_deviation(forces: ArrayLike) -> FloatArray:
 
     Parameters
     ----------
-    forces
-        float64, shape ``(n_models, n_atoms, 3)``, eV/Å.
+    forces : ArrayLike, float64, shape (n_models, n_atoms, 3), eV/Å
 
     Returns
     -------
@@ -98,8 +97,8 @@ def scalar_spread(values: ArrayLike) -> float | FloatArray:
 
     Parameters
     ----------
-    values
-        float64, shape ``(n_models, ...)``, any unit (energies in eV, frequencies in THz, κ in W/(m·K)).
+    values : ArrayLike, float64, shape (n_models, ...)
+        Any unit (energies in eV, frequencies in THz, κ in W/(m·K)).
 
     Returns
     -------
@@ -124,8 +123,8 @@ def tensor_spread(stresses: ArrayLike) -> float:
 
     Parameters
     ----------
-    stresses
-        float64, shape ``(n_models, 6)``, eV/Å³, ASE's Voigt order xx yy zz yz xz xy.
+    stresses : ArrayLike, float64, shape (n_models, 6), eV/Å³
+        ASE's Voigt order xx yy zz yz xz xy.
 
     Returns
     -------
@@ -150,9 +149,9 @@ def supercell_score(deviation: ArrayLike, percentile: float = 100.0) -> float:
 
     Parameters
     ----------
-    deviation
-        float64, shape ``(n_atoms,)``, eV/Å, from :func:`force_deviation`.
-    percentile
+    deviation : ArrayLike, float64, shape (n_atoms,), eV/Å
+        From :func:`force_deviation`.
+    percentile : float
         100 gives the paper's max_i ε_i; a smaller one is blind to a single odd atom.
 
     Returns

@@ -25,17 +25,17 @@ def make_committee(
 
     Parameters
     ----------
-    members
+    members : sequence of object, optional
         ASE calculators, or ``module:attr`` strings that make them without arguments.
-    models
+    models : sequence of str, optional
         Model files or names, one per member, given to `factory`.
-    factory
+    factory : str
         ``module:attr`` of a calculator class or function.
-    argument
+    argument : str
         Keyword under which `factory` takes a model.
-    options
+    options : mapping of str to object, optional
         Further keywords of `factory`, the same for all members.
-    calibration_scale
+    calibration_scale : float, optional
         From ``al-committee calibrate``: makes ε an error bar.
 
     Raises

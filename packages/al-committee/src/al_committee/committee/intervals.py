@@ -30,10 +30,10 @@ def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[
 
     Parameters
     ----------
-    records
+    records : mapping of str to object
         ``forces`` with ``supercells.forces_committee`` (n_models, n_supercells, n_atoms, 3), eV/Å, and the same of
         ``supercells_fc2`` where there are such; ``conductivity`` of the mean forces.
-    recompute
+    recompute : Recompute
         Sends forces through the run's stages.
 
     Returns
@@ -76,9 +76,9 @@ def frequency_interval(records: Mapping[str, Any], *, recompute: Recompute) -> d
 
     Parameters
     ----------
-    records
+    records : mapping of str to object
         ``forces`` as for :func:`kappa_interval`; ``harmonic`` of the mean forces.
-    recompute
+    recompute : Recompute
         Sends forces through the run's stages.
 
     Returns

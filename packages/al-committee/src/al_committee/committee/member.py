@@ -48,9 +48,9 @@ class SingleMember:
 
     Parameters
     ----------
-    calculator
+    calculator : ase.calculators.calculator.Calculator
         Any ASE calculator with forces.
-    label
+    label : str
         Its name in messages.
     """
 
@@ -71,7 +71,7 @@ class SingleMember:
         self.has_stress = "stress" in properties
 
     def predict(self, structures: Sequence[Atoms], *, energy: bool, stress: bool) -> list[Block]:
-        """Forces (1, n_atoms, 3), energies (1,) and stresses (1, 6) of every structure."""
+        """Give the forces (1, n_atoms, 3), energies (1,) and stresses (1, 6) of every structure."""
         blocks: list[Block] = []
         for structure in structures:
             atoms = structure.copy()
@@ -93,11 +93,11 @@ class FusedMembers:
 
     Parameters
     ----------
-    committee
+    committee : BatchedCommittee
         The evaluator.
-    label
+    label : str
         Its name in messages.
-    n_expected
+    n_expected : int, optional
         Number of models it must return, when known.
     """
 
@@ -109,7 +109,7 @@ class FusedMembers:
         self.has_stress = bool(getattr(committee, "has_stress", False))
 
     def predict(self, structures: Sequence[Atoms], *, energy: bool, stress: bool) -> list[Block]:
-        """Forces (n_models, n_atoms, 3), energies (n_models,) and stresses (n_models, 6) per structure."""
+        """Give the forces (n_models, n_atoms, 3), energies (n_models,) and stresses (n_models, 6) per structure."""
         if not structures:
             return []
         raw = self.committee.predict_committee([structure.copy() for structure in structures])
@@ -190,9 +190,8 @@ def check_scales(forces: FloatArray, labels: Sequence[str]) -> None:
 
     Parameters
     ----------
-    forces
-        float64, shape ``(n_models, n_atoms, 3)``, eV/Å.
-    labels
+    forces : NDArray[np.float64], float64, shape (n_models, n_atoms, 3), eV/Å
+    labels : sequence of str
         One name per model.
 
     Raises
@@ -228,7 +227,7 @@ def _symbol(element: Any) -> str:
 
 
 def _listed(symbols: frozenset[str]) -> str:
-    """A short list of elements."""
+    """Give a short list of elements."""
     names = sorted(symbols)
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 

@@ -1,4 +1,4 @@
-"""From the members' forces to whatever is computed from forces, with an interval: frequencies, κ, …
+"""From the members' forces to whatever is computed from forces, with an interval: frequencies or κ.
 
 Each member's forces go through the same function; the spread of the results is the uncertainty. Nothing is
 linearised, so a property as crooked as κ gets an honest interval, at the price of one evaluation per member.
@@ -31,11 +31,11 @@ class PropagatedValue:
 
     Parameters
     ----------
-    members
-        shape ``(n_kept, ...)``, the quantity's unit; members whose evaluation failed are left out.
-    nominal
+    members : NDArray[np.float64], shape (n_kept, ...)
+        The quantity's unit; members whose evaluation failed are left out.
+    nominal : NDArray[np.float64], optional
         The quantity from the mean forces, shape ``(...)``; None when that evaluation failed.
-    failures
+    failures : mapping of int to str
         Member index to the reason of its failure (imaginary modes, say).
     """
 
@@ -75,9 +75,9 @@ def member_forces(committee: CommitteeCalculator, supercells: Sequence[Atoms]) -
 
     Parameters
     ----------
-    committee
+    committee : CommitteeCalculator
         The models.
-    supercells
+    supercells : sequence of Atoms
         Displaced supercells with equal numbers of atoms, Å.
 
     Returns
@@ -108,16 +108,15 @@ def propagate(
 
     Parameters
     ----------
-    forces
-        shape ``(n_models, n_supercells, n_atoms, 3)``, eV/Å; or several such arrays by name, for supercells of
-        several sizes.
-    evaluate
+    forces : NDArray[np.float64], shape (n_models, n_supercells, n_atoms, 3), eV/Å
+        Or a mapping of several such arrays by name, for supercells of several sizes.
+    evaluate : callable
         Takes forces of shape ``(n_supercells, n_atoms, 3)``, or those of one member by name, and returns named
         numbers or arrays: force constants, frequencies, κ. It may raise; that member is then left out with its
         reason.
-    least_members
+    least_members : int
         Fewest members that must succeed.
-    nominal
+    nominal : mapping of str to object, optional
         What `evaluate` gives for the mean forces, where that is known already.
 
     Returns
@@ -161,7 +160,7 @@ def propagate(
 
 
 def _split_members(forces: FloatArray | Mapping[str, FloatArray]) -> tuple[list[Any], Any]:
-    """Forces of each member, and their mean, in the form given: an array or arrays by name."""
+    """Give the forces of each member, and their mean, in the form given: an array or arrays by name."""
     named = {"": forces} if not isinstance(forces, Mapping) else forces
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
     for array in arrays.values():

@@ -18,7 +18,7 @@ class BatchedCommittee(Protocol):
 
         Parameters
         ----------
-        structures
+        structures : sequence of object
             ASE ``Atoms``; their calculators are ignored.
 
         Returns
@@ -59,16 +59,16 @@ class Trainer(Protocol):
 
         Parameters
         ----------
-        train_atoms, validation_atoms
+        train_atoms, validation_atoms : sequence of object
             ASE ``Atoms`` with a single-point calculator: forces (eV/Å), energy (eV) and stress (eV/Å³) where
             the source of labels gives them.
-        workdir
+        workdir : Path
             An existing folder for everything the training writes.
-        seed
+        seed : int
             The same seed and data must give the same models, or kills change the course of a loop.
-        warm_start
+        warm_start : sequence of Path or None
             The previous round's model files, one per member, or None to start from scratch.
-        n_members
+        n_members : int
             Size of the committee.
         """
         ...

@@ -16,7 +16,7 @@ def load_attribute(reference: str) -> Callable[..., Any]:
 
     Parameters
     ----------
-    reference
+    reference : str
         For example ``ase.calculators.emt:EMT``.
 
     Raises

@@ -45,9 +45,9 @@ class LabelCache:
 
     Parameters
     ----------
-    root
+    root : Path
         Folder shared by runs, and by sources: each gets a sub-folder by its settings.
-    settings
+    settings : mapping of str to object
         What determines the labels (calculator, parameters, versions), JSON-like. Other settings, other
         labels.
     """
@@ -172,9 +172,9 @@ class LazyLabels(Sequence[Atoms]):
 
     Parameters
     ----------
-    cache
+    cache : LabelCache
         Where they are.
-    keys
+    keys : sequence of str
         Which, and in what order.
     """
 

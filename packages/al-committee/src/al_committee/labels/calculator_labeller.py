@@ -56,11 +56,11 @@ class CalculatorLabeller:
 
     Parameters
     ----------
-    calculator
+    calculator : ase.calculators.calculator.Calculator or BatchedSource
         Any ASE calculator, or a source that takes many structures per call.
-    settings
+    settings : Settings
         What determines its labels: name, parameters, version.
-    batch
+    batch : int
         Structures per call of a source that takes many.
 
     Notes
@@ -101,13 +101,13 @@ def outcome_of(request: LabelRequest, result: Result, source: str, seconds: floa
 
     Parameters
     ----------
-    request
+    request : LabelRequest
         What was asked.
-    result
+    result : Result
         ``forces``, ``energy``, ``stress``; or ``reason`` and ``traceback``.
-    source
+    source : str
         Its name in messages.
-    seconds
+    seconds : float
         Time it took.
     """
     if "reason" in result:

@@ -23,9 +23,9 @@ def find_output(folder: Path, name: str) -> Path | None:
 
     Parameters
     ----------
-    folder
+    folder : Path
         Of one label.
-    name
+    name : str
         Without the suffix of compression.
     """
     found = [path for suffix in ("", *OPENERS) if (path := folder / f"{name}{suffix}").exists()]
@@ -44,13 +44,13 @@ class VaspStatement:
 
     Parameters
     ----------
-    electronic_steps
+    electronic_steps : int
         Of the last ionic step.
-    limit
+    limit : int
         NELM of the electronic minimisation; 60 when not stated, VASP's default.
-    machine_learned
+    machine_learned : bool
         Whether ML_LMLFF was on: such forces may be a force field's.
-    fixed_atoms
+    fixed_atoms : bool
         Whether the run had selective dynamics with something fixed.
     """
 
@@ -135,9 +135,9 @@ def check_espresso(text: str, source: str) -> bool:
 
     Parameters
     ----------
-    text
+    text : str
         The output.
-    source
+    source : str
         For messages.
 
     Returns

@@ -29,7 +29,7 @@ class VaspFormat:
 
     Parameters
     ----------
-    parameters
+    parameters : mapping of str to object
         Keywords of ASE's Vasp calculator (``xc``, ``encut``, ``ediff``, ``kpts``, ``gamma``, ``setups``, …).
         NSW = 0 and IBRION = −1 are set here and refused otherwise.
 
@@ -134,14 +134,14 @@ class EspressoFormat:
 
     Parameters
     ----------
-    input_data
+    input_data : mapping of str to object
         Namelists as ASE's writer takes them, such as ``{"system": {"ecutwfc": 60}}``; calculation = scf,
         tprnfor and tstress are set here.
-    pseudopotentials
+    pseudopotentials : mapping of str to str
         Element to file name.
-    kpts
+    kpts : sequence of int, optional
         Monkhorst-Pack grid; None for Γ.
-    kspacing
+    kspacing : float, optional
         Å⁻¹, instead of `kpts`.
     """
 
@@ -248,9 +248,9 @@ def make_dft_format(name: str, options: Mapping[str, Any]) -> DftFormat:
 
     Parameters
     ----------
-    name
+    name : str
         ``vasp`` or ``espresso``.
-    options
+    options : mapping of str to object
         Keywords of :class:`VaspFormat` (all of them calculator parameters) or :class:`EspressoFormat`.
 
     Raises

@@ -62,11 +62,11 @@ class FileExchangeLabeller:
 
     Parameters
     ----------
-    folder
+    folder : Path
         Where the label folders go.
-    dft
+    dft : DftFormat
         The code's input and output.
-    stale_hours
+    stale_hours : float
         An unfinished output not touched for this long counts as failed; 0 waits for ever.
 
     Notes

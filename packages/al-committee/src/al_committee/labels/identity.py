@@ -45,7 +45,7 @@ def bare_structure(atoms: Atoms) -> Atoms:
 
     Parameters
     ----------
-    atoms
+    atoms : Atoms
         Any structure, Å.
 
     Returns
@@ -126,7 +126,7 @@ def structure_key(atoms: Atoms) -> str:
 
     Parameters
     ----------
-    atoms
+    atoms : Atoms
         Positions and cell in Å.
 
     Returns

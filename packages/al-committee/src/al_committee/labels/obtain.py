@@ -30,15 +30,15 @@ def label_through_cache(
 
     Parameters
     ----------
-    requests
+    requests : iterable of LabelRequest
         Structures; equal content is asked for once.
-    labeller
+    labeller : Labeller
         The source.
-    cache
+    cache : LabelCache
         Where labels are kept; labels found there cost nothing.
-    on_failure
+    on_failure : callable
         Called with every failed outcome before it is yielded.
-    stop
+    stop : callable
         Polled between labels; True ends the work after those in progress.
 
     Yields

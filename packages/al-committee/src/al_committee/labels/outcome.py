@@ -25,11 +25,11 @@ class LabelRequest:
 
     Parameters
     ----------
-    key
+    key : str
         Content key of `atoms`.
-    atoms
+    atoms : Atoms
         The structure, Å; what does not determine its label (constraints, tags, momenta, …) is left out.
-    name
+    name : str
         For people: folder names, messages.
     """
 
@@ -47,18 +47,18 @@ class LabelOutcome:
 
     Parameters
     ----------
-    key
+    key : str
         Of the request.
-    atoms
+    atoms : Atoms, optional
         The structure with a single-point calculator (forces in eV/Å; energy in eV and stress in eV/Å³ where
         the source gives them), or None.
-    reason
+    reason : str
         One line, for a failed label.
-    traceback
+    traceback : str
         Details of the failure.
-    seconds
+    seconds : float
         Time the label took, where known.
-    details
+    details : mapping of str to object
         Anything worth keeping with the label, JSON-like.
     """
 
@@ -88,18 +88,17 @@ def attach_label(
 
     Parameters
     ----------
-    asked
+    asked : Atoms
         The structure of the request.
-    forces
-        shape ``(n_atoms, 3)``, eV/Å, in the order of `asked`.
-    energy
-        eV, or None.
-    stress
-        shape ``(6,)``, eV/Å³, Voigt, or None.
-    answered
+    forces : ArrayLike, shape (n_atoms, 3), eV/Å
+        In the order of `asked`.
+    energy : float, eV, optional
+    stress : ArrayLike, shape (6,), eV/Å³, optional
+        In Voigt order.
+    answered : Atoms, optional
         The structure that the source says it computed, in the order of `asked`; compared by elements, cell
         and positions (up to lattice vectors and a common shift of less than the tolerance).
-    source
+    source : str
         For messages: a path or a calculator's name.
 
     Returns

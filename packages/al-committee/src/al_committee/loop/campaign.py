@@ -74,15 +74,15 @@ class LoopParts:
 
     Parameters
     ----------
-    pool
+    pool : Pool
         All crystals, those held out included.
-    labeller
+    labeller : Labeller
         Source of labels.
-    trainer
+    trainer : Trainer
         Learner.
-    cache
+    cache : LabelCache
         Store of labels of this labeller.
-    strategy, cost, descriptor
+    strategy, cost, descriptor : Strategy, Cost, Descriptor
         How supercells are chosen, what each is worth, and what tells them apart.
     """
 
@@ -100,15 +100,15 @@ class ActiveLearningLoop:
 
     Parameters
     ----------
-    run
+    run : RunDirectory
         The run directory, with its configuration.
-    parts
+    parts : LoopParts
         The objects that its configuration names.
-    stop
+    stop : StopWatch, optional
         When to stop cleanly.
-    write_report
+    write_report : WriteReport, optional
         Called with the run and a round's number once the round is evaluated; returns the files written.
-    progress
+    progress : Progress, optional
         Told about long steps.
 
     Raises
@@ -339,7 +339,7 @@ class ActiveLearningLoop:
         return record
 
     def _requests(self, number: int, keys: Iterable[str]) -> list[LabelRequest]:
-        """Requests for structures that a round selected, as they were kept then."""
+        """Give the requests for structures that a round selected, as they were kept then."""
         wanted, selection = set(keys), self.rounds.selection(number)
         requests = []
         for item, atoms in zip(

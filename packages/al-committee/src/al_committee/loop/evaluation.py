@@ -28,9 +28,9 @@ def compare_with_labels(
 
     Parameters
     ----------
-    committee
+    committee : CommitteeCalculator
         The models.
-    labelled
+    labelled : iterable of Atoms
         Structures with forces (eV/Å); read a batch at a time.
 
     Returns
@@ -70,7 +70,7 @@ def compare_with_labels(
 
 
 def _batches(labelled: Iterable[Atoms]) -> Iterator[list[Atoms]]:
-    """Some structures at a time."""
+    """Give some structures at a time."""
     held: list[Atoms] = []
     for atoms in labelled:
         held.append(atoms)

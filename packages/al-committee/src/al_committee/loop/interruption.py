@@ -25,9 +25,9 @@ class StopWatch:
 
     Parameters
     ----------
-    walltime_s
+    walltime_s : float, optional
         Seconds from now; None for no limit.
-    clock
+    clock : callable
         Monotonic clock, s.
     """
 

@@ -27,17 +27,17 @@ class LabelQueue:
 
     Parameters
     ----------
-    run
+    run : RunDirectory
         Holds the quarantine and the limits.
-    labeller
+    labeller : Labeller
         Source of labels.
-    cache
+    cache : LabelCache
         Store of labels.
-    stop
+    stop : StopWatch
         When to stop cleanly.
-    progress
+    progress : Progress, optional
         Told about every label.
-    on_label
+    on_label : callable
         Called after every label with how many of how many are there and the seconds since the first was asked for.
     """
 

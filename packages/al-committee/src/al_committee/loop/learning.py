@@ -31,15 +31,15 @@ def train_round(run: RunDirectory, trainer: Trainer, number: int, labels: LazyLa
 
     Parameters
     ----------
-    run
+    run : RunDirectory
         The run directory.
-    trainer
+    trainer : Trainer
         The learner.
-    number
+    number : int
         The round.
-    labels
+    labels : LazyLabels
         All so far; a share of them, always the same ones, is for validation.
-    seed
+    seed : int
         Of the training.
     """
     settings = run.config.training
@@ -78,11 +78,11 @@ def split_labels(labels: LazyLabels, share: float, largest_force: float = 0.0) -
 
     Parameters
     ----------
-    labels
+    labels : LazyLabels
         The first digits of their keys decide.
-    share
+    share : float
         Of the labels.
-    largest_force
+    largest_force : float
         Labels with a larger force, eV/Å, are left out; 0 for none.
 
     Returns
@@ -155,11 +155,11 @@ def publish(run: RunDirectory, number: int, reason: str) -> ClosingRecord:
 
     Parameters
     ----------
-    run
+    run : RunDirectory
         The run directory.
-    number
+    number : int
         Round at which the loop stopped.
-    reason
+    reason : str
         Why it did.
     """
     last = run.rounds.last_trained()
@@ -186,7 +186,7 @@ def publish(run: RunDirectory, number: int, reason: str) -> ClosingRecord:
 
 
 def _model_card(run: RunDirectory, last: int, names: Sequence[str], reason: str) -> dict[str, object]:
-    """What a user of the published models wants to know."""
+    """Give what a user of the published models wants to know."""
     models, summary = run.rounds.models(last), run.rounds.summary(last)
     return {
         "models": list(names),

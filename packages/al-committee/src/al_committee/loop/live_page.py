@@ -27,9 +27,9 @@ class LivePage:
 
     Parameters
     ----------
-    run
+    run : RunDirectory
         The run directory.
-    clock
+    clock : callable
         Monotonic clock, s.
     """
 
@@ -51,9 +51,9 @@ class LivePage:
 
         Parameters
         ----------
-        state
+        state : str
             What is being done.
-        share
+        share : float, optional
             How much of it is, 0 to 1.
         """
         self._last = self._clock()
@@ -61,7 +61,7 @@ class LivePage:
         write_atomically(self.path, lambda handle: handle.write(page.encode()))
 
     def _page(self, state: str, share: float | None) -> str:
-        """The whole page."""
+        """Give the whole page."""
         rounds = self.run.rounds
         numbers = rounds.numbers()
         rows = format_rows([rounds.summary(n) for n in numbers])
@@ -141,7 +141,7 @@ def _size(groups: Mapping[str, GroupError], name: str) -> tuple[str, str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """Give a table."""
     first = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{first}</tr>{lines}</table>"

@@ -37,26 +37,26 @@ class SelectionRecord:
 
     Parameters
     ----------
-    round
+    round : int
         Its number.
-    selected
+    selected : tuple of ScoredSupercell
         In order of priority; their structures stand in ``selected.jsonl``.
-    n_recommended
+    n_recommended : int, optional
         Crystals that the rule recommends, the paper's measure of convergence; None in round 0.
-    n_structures
+    n_structures : int
         Crystals of the pool, test set left out.
-    n_scored, n_duplicates, n_unseen, n_at_rest
+    n_scored, n_duplicates, n_unseen, n_at_rest : int
         Supercells scored, and left out as known; crystals with elements the committee does not know, and at rest where
         it is believed.
-    largest_score, median_score
+    largest_score, median_score : float
         Over the supercells, eV/Å.
-    histogram
+    histogram : tuple of int
         Atoms per bin of ε (:data:`~al_committee.selection.scoring.HISTOGRAM_EDGES`).
-    absurd
+    absurd : tuple of ScoredSupercell
         Set aside above the upper bound.
-    unscorable, not_at_rest
+    unscorable, not_at_rest : dict of str to str, dict of str to int
         Why crystals could not be scored, by crystal; why they were not relaxed, with counts.
-    seconds
+    seconds : float
         Time of scoring and selection.
     """
 
@@ -83,9 +83,9 @@ class LabelsRecord:
 
     Parameters
     ----------
-    done, failed, pending
+    done, failed, pending : tuple of str
         Keys, those done in the order asked for.
-    seconds
+    seconds : float
         Time that the labels took.
     """
 
@@ -101,9 +101,9 @@ class TestSetRecord:
 
     Parameters
     ----------
-    asked
+    asked : tuple of str
         Keys of all its supercells, labelled or not.
-    labels
+    labels : LabelsRecord
         What became of them.
     """
 
@@ -119,13 +119,13 @@ class ModelsRecord:
 
     Parameters
     ----------
-    models
+    models : tuple of str
         Files, relative to the run directory.
-    sha256
+    sha256 : tuple of str
         Of each.
-    n_training, n_validation
+    n_training, n_validation : int
         Labels.
-    seconds
+    seconds : float
         Of the training.
     """
 
@@ -142,9 +142,9 @@ class GroupError:
 
     Parameters
     ----------
-    n_structures
+    n_structures : int
         How many.
-    force_rmse, force_rms
+    force_rmse, force_rms : float
         Error of the mean force per component, and the forces' own size, eV/Å.
     """
 
@@ -159,15 +159,15 @@ class Comparison:
 
     Parameters
     ----------
-    n_structures, n_unseen
+    n_structures, n_unseen : int
         Compared, and left out for elements the committee does not know.
-    force_rmse, force_mae
+    force_rmse, force_mae : float, optional
         Of the mean force, per component, eV/Å; None without a structure.
-    calibration
+    calibration : Calibration, optional
         What ε says about the error; None where that cannot be had.
-    uncalibrated
+    uncalibrated : str
         Why.
-    groups
+    groups : dict of str to GroupError
         Errors by group (prototype), by kind of supercell and by element: ``"group rocksalt"``, ``"kind sheared"``,
         ``"element Na"``.
     """
@@ -187,13 +187,13 @@ class EvaluationRecord:
 
     Parameters
     ----------
-    round
+    round : int
         Its number.
-    n_training
+    n_training : int
         Labels so far.
-    test
+    test : Comparison, optional
         On the fixed test set; None without one.
-    asked
+    asked : Comparison, optional
         The last round's committee on what it asked for.
     """
 
@@ -217,13 +217,13 @@ class ClosingRecord:
 
     Parameters
     ----------
-    reason
+    reason : str
         A sentence.
-    last_round
+    last_round : int
         Whose models were published.
-    published
+    published : str
         Folder of the models, relative to the run directory.
-    stopped_at_round
+    stopped_at_round : int
         The round that was not begun.
     """
 
@@ -239,11 +239,11 @@ class FailedLabel:
 
     Parameters
     ----------
-    key, name
+    key, name : str
         Which.
-    reason, traceback
+    reason, traceback : str
         Why.
-    structure
+    structure : str
         What was asked for, as :func:`~al_committee.labels.identity.encode_structure` writes it.
     """
 

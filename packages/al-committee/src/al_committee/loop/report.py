@@ -56,9 +56,9 @@ def write_report(run: RunDirectory, number: int) -> list[Path]:
 
     Parameters
     ----------
-    run
+    run : RunDirectory
         The run directory.
-    number
+    number : int
         The round.
 
     Returns

@@ -57,7 +57,7 @@ class Rounds:
 
     Parameters
     ----------
-    folder
+    folder : Path
         Holds a folder per round.
 
     Notes
@@ -81,23 +81,23 @@ class Rounds:
         return sorted(int(entry.name) for entry in self.folder.iterdir() if entry.name.isdigit())
 
     def selection(self, number: int) -> SelectionRecord | None:
-        """What a round chose; None while it has not."""
+        """Give what a round chose; None while it has not."""
         return self._read(number, "selection", SelectionRecord)
 
     def labels(self, number: int) -> LabelsRecord | None:
-        """What became of a round's labels."""
+        """Give what became of a round's labels."""
         return self._read(number, "labels", LabelsRecord)
 
     def models(self, number: int) -> ModelsRecord | None:
-        """A round's committee."""
+        """Give a round's committee."""
         return self._read(number, "models", ModelsRecord)
 
     def evaluation(self, number: int) -> EvaluationRecord | None:
-        """What a round's committee is worth."""
+        """Give what a round's committee is worth."""
         return self._read(number, "evaluation", EvaluationRecord)
 
     def report(self, number: int) -> ReportRecord | None:
-        """A round's report."""
+        """Give a round's report."""
         return self._read(number, "report", ReportRecord)
 
     def write(self, number: int, record: object) -> None:
@@ -146,7 +146,7 @@ class Rounds:
         return seconds / 3600
 
     def last_trained(self) -> int | None:
-        """Number of the last round with models."""
+        """Give the number of the last round with models."""
         return max((n for n in self.numbers() if self.models(n) is not None), default=None)
 
     def summary(self, number: int) -> RoundSummary:

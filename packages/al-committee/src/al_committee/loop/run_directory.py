@@ -51,7 +51,7 @@ class RunDirectory:
 
     Parameters
     ----------
-    path
+    path : Path
         An initialised run directory.
 
     Raises
@@ -94,9 +94,9 @@ class RunDirectory:
 
         Parameters
         ----------
-        path
+        path : Path
             Where.
-        config_file
+        config_file : Path
             A TOML file; copied to ``config.toml``.
 
         Raises
@@ -221,7 +221,7 @@ class RunDirectory:
         write_record(self.path / "test" / "labels.json", record)
 
     def finished(self) -> ClosingRecord | None:
-        """The closing record, or None."""
+        """Give the closing record, or None."""
         path = self.path / "finished.json"
         return read_record(path, ClosingRecord) if path.exists() else None
 

@@ -26,11 +26,11 @@ class Crystal:
 
     Parameters
     ----------
-    id
+    id : str
         Unique name.
-    atoms
+    atoms : Atoms
         Its cell at equilibrium, Å.
-    group
+    group : str
         What errors are reported by: its prototype, say.
     """
 
@@ -44,7 +44,7 @@ class CrystalIndex:
 
     Parameters
     ----------
-    database
+    database : sqlite3.Connection
         As :meth:`build` and :meth:`open` give it.
     """
 
@@ -88,13 +88,13 @@ class CrystalIndex:
 
         Parameters
         ----------
-        crystals
+        crystals : iterable of Crystal
             Any stream; never held in memory.
-        path
+        path : Path, optional
             The file; in memory by default.
-        held_out
+        held_out : callable
             Tells of a crystal whether it is held out of everything but tests.
-        advance
+        advance : callable
             Told about every crystal.
 
         Raises

@@ -19,8 +19,7 @@ def standardise(vectors: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    vectors
-        shape ``(n_points, n_features)``.
+    vectors : NDArray[np.float64], shape (n_points, n_features)
     """
     centred = vectors - vectors.mean(axis=0)
     spread = centred.std(axis=0)
@@ -33,11 +32,10 @@ def principal_components(vectors: FloatArray, share: float = 0.95, largest: int 
 
     Parameters
     ----------
-    vectors
-        shape ``(n_points, n_features)``.
-    share
+    vectors : NDArray[np.float64], shape (n_points, n_features)
+    share : float
         Of the variance, 0 to 1.
-    largest
+    largest : int
         Most components kept.
 
     Returns
@@ -62,14 +60,13 @@ def farthest_points(vectors: FloatArray, count: int, *, first: int = 0, known: F
 
     Parameters
     ----------
-    vectors
-        shape ``(n_points, n_features)``.
-    count
+    vectors : NDArray[np.float64], shape (n_points, n_features)
+    count : int
         How many; no more than there are points, and points that coincide with picked ones are left out.
-    first
+    first : int
         Index to start with when nothing is known.
-    known
-        shape ``(n_known, n_features)``: points already taken, which repel but are not returned.
+    known : NDArray[np.float64], shape (n_known, n_features), optional
+        Points already taken, which repel but are not returned.
 
     Returns
     -------
@@ -104,11 +101,11 @@ def representative_points(vectors: FloatArray, count: int, seed: int) -> list[in
 
     Parameters
     ----------
-    vectors
-        shape ``(n_points, n_features)``, raw descriptors.
-    count
+    vectors : NDArray[np.float64], shape (n_points, n_features)
+        Raw descriptors.
+    count : int
         Clusters, and points returned (filled up by farthest points when clusters are empty).
-    seed
+    seed : int
         Used only when there are fewer distinct points than asked for.
 
     Returns
@@ -139,9 +136,9 @@ def cover_elements(compositions: Sequence[set[str]], count: int) -> list[int]:
 
     Parameters
     ----------
-    compositions
+    compositions : sequence of (set of str)
         Elements of every candidate.
-    count
+    count : int
         How many to take.
 
     Returns

@@ -29,9 +29,9 @@ class HeldOut:
 
     Parameters
     ----------
-    share
+    share : float
         Of all compounds, 0 to 1; a compound is on the same side on every machine and in every run.
-    formulas
+    formulas : iterable of str
         Further compounds, as formulas.
 
     Raises

@@ -33,11 +33,11 @@ class PoolEntry:
 
     Parameters
     ----------
-    structure_id
+    structure_id : str
         Its crystal.
-    index
+    index : int
         Which of the crystal's supercells.
-    atoms
+    atoms : Atoms
         The displaced supercell, Å; its kind and the crystal's group are in ``info``.
     """
 
@@ -56,9 +56,9 @@ class Pool:
 
     Parameters
     ----------
-    crystals
+    crystals : CrystalIndex or iterable of Crystal
         An index, or any stream of crystals, which is read once into one.
-    settings
+    settings : SupercellSettings, optional
         How supercells are made.
 
     Raises
@@ -95,9 +95,9 @@ class Pool:
 
         Parameters
         ----------
-        structure_id, index
+        structure_id, index : str, int
             Which.
-        rest
+        rest : Atoms, optional
             The crystal's cell where it was relaxed.
 
         Raises

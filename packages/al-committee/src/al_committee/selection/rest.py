@@ -28,9 +28,9 @@ class Rest:
 
     Parameters
     ----------
-    atoms
+    atoms : Atoms or None
         The relaxed cell, Å; None where the committee is not believed.
-    reason
+    reason : str
         Why not.
     """
 
@@ -43,11 +43,11 @@ def find_rest(cell: Atoms, committee: CommitteeCalculator, settings: RestSetting
 
     Parameters
     ----------
-    cell
+    cell : Atoms
         Where it starts, Å.
-    committee
+    committee : CommitteeCalculator
         With stresses, else only positions move.
-    settings
+    settings : RestSettings
         Bounds.
 
     Returns

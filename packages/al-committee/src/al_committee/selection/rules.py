@@ -44,20 +44,20 @@ class ScoredSupercell:
 
     Parameters
     ----------
-    structure_id
+    structure_id : str
         Its crystal.
-    index
+    index : int
         Which of the crystal's supercells.
-    key
+    key : str
         Content key.
-    score
+    score : float
         max_i ε_i or a percentile of ε_i, eV/Å.
-    n_atoms
+    n_atoms : int
         Atoms in it.
-    unseen
+    unseen : bool
         It holds an element the committee was never trained on: no disagreement can be computed, and it is
         recommended first, whatever the upper bound.
-    unknown
+    unknown : tuple of str
         Those elements.
     """
 
@@ -76,12 +76,12 @@ class Selection:
 
     Parameters
     ----------
-    selected
+    selected : tuple of ScoredSupercell
         To label, in order of priority.
-    recommended
+    recommended : tuple of ScoredSupercell
         All supercells that the rule recommends, largest score first; its length is the paper's measure of
         convergence.
-    duplicates, absurd
+    duplicates, absurd : tuple of ScoredSupercell
         Left out: content already labelled, or above the upper bound.
     """
 
@@ -101,15 +101,15 @@ class Choice:
 
     Parameters
     ----------
-    recommended
+    recommended : sequence of ScoredSupercell
         What the paper's rule recommends, largest score first.
-    eligible
+    eligible : sequence of ScoredSupercell
         All supercells that may be taken.
-    rng
+    rng : numpy.random.Generator
         For random strategies.
-    describe
+    describe : Describe
         Supercells to descriptor vectors, shape ``(n, n_features)``.
-    count
+    count : int
         About how many the budget admits; a strategy need not order more.
     """
 
@@ -186,11 +186,11 @@ def recommend(scored: Sequence[ScoredSupercell], threshold: float, per_structure
 
     Parameters
     ----------
-    scored
+    scored : sequence of ScoredSupercell
         Supercells with scores, eV/Å.
-    threshold
-        eV/Å; a score equal to it is not recommended.
-    per_structure
+    threshold : float, eV/Å
+        A score equal to it is not recommended.
+    per_structure : int
         How many of a structure's supercells to keep.
 
     Returns
@@ -247,17 +247,17 @@ def select_supercells(
 
     Parameters
     ----------
-    scored
+    scored : sequence of ScoredSupercell
         The pool with its scores.
-    settings
+    settings : SelectionSettings
         Rule and budget.
-    known_keys
+    known_keys : collection of str
         Content keys already labelled, failed or in a test set.
-    rng
+    rng : numpy.random.Generator
         For random strategies.
-    describe
+    describe : Describe
         Supercells to descriptor vectors, shape ``(n, n_features)``; called only by strategies that need it.
-    strategy, cost
+    strategy, cost : Strategy, Cost
         What orders them, and what each is worth.
 
     Raises

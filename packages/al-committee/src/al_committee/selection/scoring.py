@@ -40,15 +40,15 @@ class ScoreTable:
 
     Parameters
     ----------
-    supercells
+    supercells : list of ScoredSupercell
         In the order of the pool.
-    histogram
+    histogram : list of int
         Atoms per bin of :data:`HISTOGRAM_EDGES`.
-    unscorable
+    unscorable : dict of str to str
         Structures the committee could not evaluate, with the reason.
-    n_at_rest
+    n_at_rest : int
         Crystals at rest where the committee believes it.
-    not_at_rest
+    not_at_rest : dict of str to int
         Reasons why others are not, and how often.
     """
 
@@ -65,11 +65,11 @@ class Scoring:
 
     Parameters
     ----------
-    percentile
+    percentile : float
         Score of a supercell: percentile of its ε_i.
-    batch_atoms
+    batch_atoms : int
         Atoms that the committee is asked about together.
-    rest
+    rest : RestSettings, optional
         Whether and how crystals are relaxed first; None for not.
     """
 
@@ -92,19 +92,19 @@ def score_pool(
 
     Parameters
     ----------
-    pool
+    pool : Pool
         Makes the supercells.
-    structure_ids
+    structure_ids : sequence of str
         Crystals to score.
-    committee
+    committee : CommitteeCalculator
         The models.
-    folder
+    folder : Path
         Where chunks are kept.
-    how
+    how : Scoring
         What a score is.
-    pause
+    pause : callable
         Called between chunks; may raise to stop.
-    advance
+    advance : callable
         Told how many crystals a chunk had.
 
     Raises
@@ -147,11 +147,11 @@ def rest_of(folder: Path, structure_ids: Sequence[str], wanted: Sequence[str]) -
 
     Parameters
     ----------
-    folder
+    folder : Path
         Of the chunks.
-    structure_ids
+    structure_ids : sequence of str
         Crystals as they were scored.
-    wanted
+    wanted : sequence of str
         Some of them; those not at rest are left out.
     """
     places = {name: k // CHUNK for k, name in enumerate(structure_ids)}
@@ -248,7 +248,7 @@ def _evaluate(
 
 
 def _supercell_of(row: Sequence[Any]) -> ScoredSupercell:
-    """A row of a chunk; one that could not be scored ends with True and the elements that are not known."""
+    """Give a row of a chunk; one that could not be scored ends with True and the elements that are not known."""
     structure_id, index, key, score, n_atoms, *unseen = row
     unknown = tuple(unseen[1]) if len(unseen) > 1 else ()
     return ScoredSupercell(structure_id, index, key, score, n_atoms, bool(unseen), unknown)

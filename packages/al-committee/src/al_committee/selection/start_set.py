@@ -30,15 +30,15 @@ def choose_start_set(
 
     Parameters
     ----------
-    pool
+    pool : Pool
         Makes the supercells.
-    structure_ids
+    structure_ids : sequence of str
         Crystals to choose from.
-    settings
+    settings : PoolSettings
         Method and number.
-    descriptor
+    descriptor : Descriptor
         For ``representative``.
-    seed
+    seed : int
         Of every random choice.
 
     Returns

@@ -29,9 +29,9 @@ def repeat(cell: Atoms, settings: SupercellSettings) -> Atoms:
 
     Parameters
     ----------
-    cell
+    cell : Atoms
         The crystal's cell.
-    settings
+    settings : SupercellSettings
         `n_atoms`, or `min_length`; `max_atoms` for both.
     """
     if settings.n_atoms:

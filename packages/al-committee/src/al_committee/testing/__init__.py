@@ -83,12 +83,11 @@ class PairPotential(Calculator):
 
     Parameters
     ----------
-    coefficients
+    coefficients : mapping of str to sequence of float
         key ``"Cl-Na"`` (alphabetical), one coefficient per power, eV; missing pairs do not interact.
-    powers
+    powers : sequence of int
         The exponents.
-    cutoff
-        Å.
+    cutoff : float, Å
     """
 
     implemented_properties = ["energy", "forces"]  # noqa: RUF012  as ASE declares it
@@ -127,12 +126,10 @@ class PairTeacher(Calculator):
 
     Parameters
     ----------
-    depth
-        eV.
-    width
+    depth : float, eV
+    width : float
         1/Å.
-    cutoff
-        Å.
+    cutoff : float, Å
     """
 
     implemented_properties = ["energy", "forces"]  # noqa: RUF012  as ASE declares it
@@ -177,11 +174,11 @@ class PairPotentialTrainer:
 
     Parameters
     ----------
-    powers, cutoff
+    powers, cutoff : sequence of int, float
         Basis of the potential, Å.
-    prior
+    prior : float
         Standard deviation of the random priors, eV.
-    ridge
+    ridge : float
         λ, dimensionless; 0 with enough data recovers a teacher in the basis exactly.
     """
 
@@ -248,7 +245,7 @@ class PairPotentialTrainer:
         pairs: Sequence[str],
         anchors: FloatArray,
     ) -> dict[str, list[float]]:
-        """Normal equations of the anchored fit."""
+        """Give the normal equations of the anchored fit."""
         n_powers, size = len(self.powers), len(pairs) * len(self.powers)
         gram, moment = self.ridge * np.eye(size), self.ridge * anchors
         for basis, target in zip(bases, forces, strict=True):
@@ -272,7 +269,7 @@ class PairCommittee:
 
     Parameters
     ----------
-    models
+    models : sequence of (mapping of str to object)
         What the trainer wrote, one mapping per member.
     """
 
@@ -287,7 +284,7 @@ class PairCommittee:
         return np.random.default_rng(seed).normal(scale=model["prior"], size=len(model["powers"]))
 
     def predict_committee(self, structures: Sequence[Atoms]) -> dict[str, Any]:
-        """Forces and energies of all members on all structures."""
+        """Give the forces and energies of all members on all structures."""
         all_forces, all_energies = [], []
         for atoms in structures:
             basis = pair_basis(atoms, self.models[0]["powers"], self.models[0]["cutoff"])

@@ -32,7 +32,7 @@ SYMBOLS = ("H", "C", "O", "Na", "Cl", "Ti", "Fe", "Cu", "Ag", "Pb")
 def committee_forces(
     draw: st.DrawFn, min_models: int = 1, max_models: int = 6, max_atoms: int = 7
 ) -> NDArray[np.float64]:
-    """Forces of a committee, shape ``(n_models, n_atoms, 3)``, eV/Å, up to 100 in size."""
+    """Draw the forces of a committee, shape ``(n_models, n_atoms, 3)``, eV/Å, up to 100 in size."""
     shape = (draw(st.integers(min_models, max_models)), draw(st.integers(1, max_atoms)), 3)
     value = st.floats(-100, 100, allow_subnormal=False).map(lambda x: x if abs(x) > 1e-6 else 0.0)
     return draw(hnp.arrays(np.float64, shape, elements=value))
@@ -40,7 +40,7 @@ def committee_forces(
 
 @st.composite
 def rotations(draw: st.DrawFn) -> NDArray[np.float64]:
-    """A proper rotation, shape ``(3, 3)``."""
+    """Draw a proper rotation, shape ``(3, 3)``."""
     vector = draw(hnp.arrays(np.float64, 3, elements=st.floats(-3, 3)))
     return np.asarray(Rotation.from_rotvec(vector).as_matrix())
 
@@ -116,7 +116,7 @@ def supercell_kinds(draw: st.DrawFn) -> SupercellKind:
 
 @st.composite
 def loop_configs(draw: st.DrawFn) -> LoopConfig:
-    """Valid configurations of a loop."""
+    """Draw valid configurations of a loop."""
     tables = {
         "seed": draw(st.integers(0, 2**31)),
         "pool": {"source": "x.extxyz", "test_structures": draw(st.integers(0, 9))},

@@ -25,15 +25,15 @@ def write_vasprun(
 
     Parameters
     ----------
-    folder
+    folder : Path
         Holds POSCAR.
-    forces
-        shape ``(n_atoms, 3)``, eV/Å, in the order of POSCAR.
-    electronic_steps
+    forces : ArrayLike, shape (n_atoms, 3), eV/Å
+        In the order of POSCAR.
+    electronic_steps : int
         Self-consistency steps; NELM is 60, so 60 means unconverged.
-    ion_shift
-        Å, moves three atoms: an ionic step that should not have happened.
-    end
+    ion_shift : float, Å
+        Moves three atoms: an ionic step that should not have happened.
+    end : str
         Closing tag; empty for a run that still goes.
     """
 

@@ -117,8 +117,7 @@ class HarmonicCrystal:
         return self.diagonalize(matrix)
 
     def grid(self, mesh: Sequence[int]) -> BZGrid:
-        """Return phonopy's BZGrid with the symmetry of the primitive cell: three mesh numbers, or nine of a "
-        "grid matrix."""
+        """Return phonopy's BZGrid with the symmetry of the primitive cell: three mesh numbers, or nine."""
         from phonopy.phonon.grid import BZGrid
         from phonopy.structure.symmetry import Symmetry
 

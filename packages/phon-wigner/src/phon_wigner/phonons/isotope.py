@@ -141,7 +141,7 @@ def isotope_linewidths_on_grid(
     grid_points : NDArray[np.int64], shape (n_qpoints,)
         Indices in ``bz_grid`` where linewidths are wanted.
     mass_variances : NDArray[np.float64], shape (n_atoms,)
-    symmetrize_tetrahedra, average_degenerate, cutoff_frequency
+    symmetrize_tetrahedra, average_degenerate, cutoff_frequency : bool, bool, float
         As in :func:`isotope_linewidths`; ``average_degenerate`` is phono3py's ``average_degenerate_weights``.
 
     Returns

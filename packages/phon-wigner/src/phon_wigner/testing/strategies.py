@@ -47,7 +47,7 @@ def linewidths(n_bands: int, least: float = 1e-3, most: float = 0.5) -> SearchSt
 
 @st.composite
 def velocity_operators(draw: DrawFn, n_bands: int) -> NDArray[np.complex128]:
-    """A Hermitian velocity operator, shape (3, n_bands, n_bands), Å·THz, with elements up to 20."""
+    """Draw a Hermitian velocity operator, shape (3, n_bands, n_bands), Å·THz, with elements up to 20."""
     shape = (3, n_bands, n_bands)
     elements = st.floats(-10, 10)
     real, imag = (draw(hnp.arrays(np.float64, shape, elements=elements)) for _ in range(2))
@@ -57,7 +57,7 @@ def velocity_operators(draw: DrawFn, n_bands: int) -> NDArray[np.complex128]:
 
 @st.composite
 def rotations(draw: DrawFn) -> NDArray[np.float64]:
-    """A proper rotation, shape (3, 3)."""
+    """Draw a proper rotation, shape (3, 3)."""
     w, x, y, z = draw(hnp.arrays(np.float64, 4, elements=st.floats(-1, 1)).filter(lambda q: np.linalg.norm(q) > 0.1))
     n = w * w + x * x + y * y + z * z
     matrix = [
@@ -70,7 +70,7 @@ def rotations(draw: DrawFn) -> NDArray[np.float64]:
 
 @st.composite
 def block_unitaries(draw: DrawFn, blocks: NDArray[np.int64]) -> NDArray[np.complex128]:
-    """A unitary matrix that mixes bands of one degenerate block only, shape (n_bands, n_bands)."""
+    """Draw a unitary matrix that mixes bands of one degenerate block only, shape (n_bands, n_bands)."""
     matrix = np.zeros((len(blocks), len(blocks)), dtype=np.complex128)
     for label in np.unique(blocks):
         index = np.flatnonzero(blocks == label)
@@ -109,7 +109,7 @@ def lattices(draw: DrawFn, system: str | None = None) -> NDArray[np.float64]:
 
 @st.composite
 def cells(draw: DrawFn, system: str | None = None, max_atoms: int = 2) -> PhonopyAtoms:
-    """A unit cell of one to ``max_atoms`` atoms, none closer than 1.4 Å to another, in any lattice system."""
+    """Draw a unit cell of one to ``max_atoms`` atoms, none closer than 1.4 Å to another, in any lattice system."""
     lattice = draw(lattices(system))
     n_atoms = draw(st.integers(1, max_atoms))
     symbols = [draw(st.sampled_from(ELEMENTS)) for _ in range(n_atoms)]

@@ -26,7 +26,7 @@ def campaign_settings(
     engine: Mapping[str, object] | None = None,
     overrides: Sequence[str] = (),
 ) -> RunSettings:
-    """Settings of a benchmark run.
+    """Give the settings of a benchmark run.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ def read_references(path: Path | str, temperature: float) -> tuple[dict[str, Ref
 
 
 def pick_reference(references: Mapping[str, Reference], material_id: str, name: str) -> Reference | None:
-    """Reference of one material: by id, else by name; a file of a single unnamed material serves any."""
+    """Give the reference of one material: by id, else by name; a file of a single unnamed material serves any."""
     if material_id in references:
         return references[material_id]
     named = [item for item in references.values() if name and name in (item.id, item.name)]
@@ -166,7 +166,7 @@ def _rows_of_table(path: Path, temperature: float) -> list[tuple[str, Callable[[
 
 
 def _from_row(row: Mapping[str, Any], temperature: float) -> Reference:
-    """Reference from one row of a table."""
+    """Give the reference from one row of a table."""
     temperatures = np.atleast_1d(np.asarray(row.get("temperatures") or [temperature], dtype=np.float64))
     index = _row_of_temperature(temperatures, temperature)
     kappa = _optional(row, "kappa")
@@ -192,7 +192,7 @@ def _from_row(row: Mapping[str, Any], temperature: float) -> Reference:
 
 
 def _from_hdf5(path: Path, temperature: float) -> Reference:
-    """Reference from phono3py's result file; coherences where the run had them."""
+    """Give the reference from phono3py's result file; coherences where the run had them."""
     import h5py
 
     with h5py.File(path, "r") as file:

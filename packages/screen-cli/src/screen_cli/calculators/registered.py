@@ -70,7 +70,7 @@ def calculator_identity(
 
     Parameters
     ----------
-    name, options
+    name, options : str, mapping of str to object
         As for :func:`make_calculator`.
 
     Returns

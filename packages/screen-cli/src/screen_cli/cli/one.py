@@ -103,7 +103,7 @@ def _settings(
     mesh: tuple[int, int, int] | None,
     overrides: tuple[str, ...],
 ) -> RunSettings:
-    """Settings of a run of one crystal."""
+    """Give the settings of a run of one crystal."""
     from screen_cli.config import settings_from_dict
     from screen_cli.run.driver import resolve
     from screen_cli.settings_file import apply_override

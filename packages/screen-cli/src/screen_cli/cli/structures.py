@@ -113,7 +113,7 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
 
 
 def _crystals(config: Path, overrides: tuple[str, ...], download: bool) -> Iterator[Any]:
-    """What the source gives, through the filters; offline unless asked."""
+    """Give what the source gives, through the filters; offline unless asked."""
     from screen_cli.config import load_settings
     from screen_cli.run.reading import open_source
 
@@ -121,7 +121,7 @@ def _crystals(config: Path, overrides: tuple[str, ...], download: bool) -> Itera
 
 
 def _outcome(crystal: Any) -> str:
-    """What became of a crystal, in one word."""
+    """Give what became of a crystal, in one word."""
     from screen_cli.sources.filters import count_reasons
 
     return next(iter(count_reasons([crystal])))

@@ -151,7 +151,7 @@ def expand_born(listed: BornTensors, atoms: Atoms, firsts: Sequence[int]) -> Bor
 
 
 def _number(word: str) -> float | None:
-    """A finite number, Fortran's exponents too; None for anything else."""
+    """Give a finite number, Fortran's exponents too; None for anything else."""
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d{1,2})?", word):
         return None
     return float(word.lower().replace("d", "e"))

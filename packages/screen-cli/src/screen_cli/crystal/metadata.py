@@ -44,7 +44,7 @@ def typed_metadata(metadata: Mapping[str, object]) -> dict[str, Json]:
 
 
 def number_of(value: object) -> float | None:
-    """A finite float; None for everything else, truth values among them (numbers in quotes are read)."""
+    """Give a finite float; None for everything else, truth values among them (numbers in quotes are read)."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, int, float, np.number)):
         return None
     try:

@@ -35,7 +35,7 @@ def build(name: str, elements: Sequence[str], a: float, **parameters: float) -> 
         In the order of the prototype's sites.
     a : float
         Lattice constant, Å.
-    **parameters
+    **parameters : float
         Free coordinates, e.g. ``x=0.24``.
 
     Raises
@@ -107,7 +107,7 @@ def guess_lattice_constant(name: str, elements: Sequence[str], **parameters: flo
 
     Parameters
     ----------
-    name, elements, **parameters
+    name, elements, **parameters : str, sequence of str, float
         As :func:`build` takes them.
 
     Returns

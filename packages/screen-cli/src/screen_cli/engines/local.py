@@ -191,7 +191,7 @@ class _Desk:
             self.ready.append(self._suspects.popleft())
 
     def forget(self, task: Task) -> None:
-        """A task came to its end."""
+        """Hear that a task came to its end."""
         self._deaths.pop(task, None)
         self._kills.pop(task, None)
 

@@ -132,7 +132,7 @@ def run_task(function: Callable[[str], object], task: str) -> TaskResult[object]
 
 
 def _portable(error: Exception) -> Exception | None:
-    """The exception if it survives the way to the driver, else None."""
+    """Give the exception if it survives the way to the driver, else None."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

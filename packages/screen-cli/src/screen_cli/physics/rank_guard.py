@@ -69,7 +69,7 @@ def count_free_parameters(permutations: NDArray[np.int64], rotations: NDArray[np
 
 
 def n_independent_supercells(n_supercells: int, *, paired: bool) -> int:
-    """Number of supercells that give independent equations for one parity of the orders.
+    """Give the number of supercells that give independent equations for one parity of the orders.
 
     In a ± pair (u, −u) the half sum of the forces holds the even powers of u (fc3) and the half difference
     the odd ones (fc2): two supercells, one set of equations for each order.

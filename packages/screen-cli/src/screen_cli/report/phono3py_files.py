@@ -46,7 +46,7 @@ def write_phono3py_files(
     ----------
     folder : Path
         Made where it is missing.
-    displaced, forces, force_constants, conductivity
+    displaced, forces, force_constants, conductivity : Displaced, Forces, ForceConstants, Conductivity
         Records of those stages.
     born : BornTensors, optional
         In the frame and order of the crystal.

@@ -237,7 +237,7 @@ class _Passage:
         return self._memory[name]
 
     def _inputs(self, stage: Stage[Any]) -> Inputs:
-        """What a stage may look at."""
+        """Give what a stage may look at."""
         return Inputs(
             structure=self.structure,
             settings=self._settings,

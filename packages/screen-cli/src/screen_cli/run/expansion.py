@@ -24,7 +24,7 @@ def expansion_settings(
     engine: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
 ) -> RunSettings:
-    """Settings of a run that ends with thermal expansion.
+    """Give the settings of a run that ends with thermal expansion.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def release_freed_memory() -> None:
 
 @functools.cache
 def _gnu_libc() -> Any:
-    """The C library of this process where it is the GNU one, else None."""
+    """Give the C library of this process where it is the GNU one, else None."""
     try:
         libc = ctypes.CDLL(None)
         return libc if hasattr(libc, "gnu_get_libc_version") else None

@@ -45,7 +45,7 @@ class Observer(Protocol):
         """So many crystals have been read."""
 
     def started(self, n_total: int, n_finished: int) -> None:
-        """The engine starts; ``n_finished`` of ``n_total`` were finished before."""
+        """Hear that the engine starts; ``n_finished`` of ``n_total`` were finished before."""
 
     def finished(self, crystal: FinishedCrystal) -> None:
         """One crystal ended."""
@@ -220,7 +220,7 @@ class LineObserver:
 
 
 def _name(run: RunDirectory, names: dict[str, str], structure_id: str) -> str:
-    """Formula and id of a crystal, remembered."""
+    """Give the formula and id of a crystal, remembered."""
     if structure_id not in names:
         try:
             names[structure_id] = run.store.read_structure(structure_id)["formula"]

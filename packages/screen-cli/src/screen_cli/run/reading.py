@@ -34,7 +34,7 @@ def open_source(settings: RunSettings, **more_options: Any) -> Iterator[Kept]:
     Parameters
     ----------
     settings : RunSettings
-    **more_options
+    **more_options : object
         Options that go before those of the configuration; one that the source does not take is left out.
 
     Raises
@@ -127,7 +127,7 @@ def rejected_row(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(crystal: Kept) -> str:
-    """What decides about the shard of a crystal."""
+    """Give what decides about the shard of a crystal."""
     if isinstance(crystal, FilteredStructure):
         return crystal.row_id
     return f"{crystal.provider}:{crystal.provider_id}" if isinstance(crystal, RejectedStructure) else crystal.id

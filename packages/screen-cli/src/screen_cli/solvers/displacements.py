@@ -99,7 +99,7 @@ class DisplacementChoice:
         phono3py.phonon_dataset = {"displacements": self._random(phono3py.phonon_supercell, action, n_fc2, "/fc2")}
 
     def _number(self, given: int | None, n_params: dict[int, int], n_atoms: int, min_pairs: int) -> int:
-        """Number of supercells, as given or as the rank guard demands, even when paired."""
+        """Give the number of supercells, as given or as the rank guard demands, even when paired."""
         settings = self._settings
         number = given
         if number is None:

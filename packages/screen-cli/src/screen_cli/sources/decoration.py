@@ -336,7 +336,6 @@ class _Template:
 @cache
 def _template(name: str) -> _Template:
     """Standardise a prototype once, with placeholder elements."""
-
     scale = 10.0
     placeholders = chemical_symbols[1 : 1 + prototypes()[name]["elements"]]
     structure = Structure.from_atoms(build(name, placeholders, scale), provider="prototypes", provider_id=name)

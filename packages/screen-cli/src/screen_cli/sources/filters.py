@@ -233,11 +233,11 @@ class _Seen:
         self._matcher = _make_matcher() if mode == "similar" else None
 
     def same(self, crystal: Structure) -> str:
-        """Provider's name of an earlier crystal with the same id, or empty."""
+        """Give the provider's name of an earlier crystal with the same id, or empty."""
         return self._ids.get(crystal.id, "")
 
     def similar(self, crystal: Structure) -> str:
-        """Provider's name of an earlier kept crystal that pymatgen matches, or empty."""
+        """Give the provider's name of an earlier kept crystal that pymatgen matches, or empty."""
         if self._matcher is None:
             return ""
         mine = _to_pymatgen(crystal.atoms)

@@ -31,7 +31,7 @@ def iterate_prototypes(
         ``{prototype = "rocksalt", elements = ["Na", "Cl"], a = 5.64}``, with free parameters and any metadata (see
         :func:`assign_elements` for the order); without ``a`` the lattice constant is guessed from radii.
     settings : ReadSettings, optional
-    **decoration
+    **decoration : object
         ``elements``, ``prototypes``, ``rule``, ``limit``, ``shares``, ``seed`` and ``min_difference`` of
         :class:`screen_cli.sources.decoration.Decoration`.
 

@@ -152,7 +152,7 @@ class Conductivity(TypedRecord):
 
     @column
     def kappa_mesh(self) -> list[int]:
-        """The mesh as a list."""
+        """Give the mesh as a list."""
         return [int(number) for number in self.mesh]
 
     @column
@@ -182,7 +182,7 @@ class ComputeConductivity(Stage[Conductivity]):
     record_class: ClassVar[type[Conductivity]] = Conductivity
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings, solver and Born charges."""
+        """Give the settings, solver and Born charges."""
         settings = inputs.settings.conductivity
         plugin = installed_plugins().get("conductivity_solvers", settings.solver)
         return [settings_to_dict(settings), plugin_identity(plugin), inputs.born_dependence()]

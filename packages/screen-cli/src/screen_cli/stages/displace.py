@@ -148,12 +148,12 @@ class Displaced(TypedRecord):
 
     @column
     def n_supercells(self) -> int:
-        """Number of displaced fc3 supercells."""
+        """Give the number of displaced fc3 supercells."""
         return len(self.supercells.displacements)
 
     @column
     def n_supercells_fc2(self) -> int:
-        """Number of displaced fc2 supercells; 0 where fc3's serve both."""
+        """Give the number of displaced fc2 supercells; 0 where fc3's serve both."""
         return 0 if self.supercells_fc2 is None else len(self.supercells_fc2.displacements)
 
     @column
@@ -198,7 +198,7 @@ class Displace(Stage[Displaced]):
         return ("relax", self.known_fc2) if self.known_fc2 else ("relax",)
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings, the kind of displacements, and what the cutoffs of the solver depend on."""
+        """Give the settings, the kind of displacements, and what the cutoffs of the solver depend on."""
         settings = inputs.settings
         fit = settings.force_constants
         plugin = installed_plugins().get("force_constant_solvers", fit.solver)
@@ -238,7 +238,7 @@ class Displace(Stage[Displaced]):
 
 
 def harmonic_settings(settings: DisplaceSettings) -> DisplaceSettings:
-    """Settings of a fit of fc2 alone: the fc2 supercell where one is given, and as few supercells as it needs."""
+    """Give the settings of a fit of fc2 alone: its own supercell where one is given, as few supercells as it needs."""
     return replace(
         settings,
         dim=settings.dim_fc2 or settings.dim,

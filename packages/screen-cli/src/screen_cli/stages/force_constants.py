@@ -134,7 +134,7 @@ class FitForceConstants(Stage[ForceConstants]):
         return (self.displaced, self.forces)
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings and solver."""
+        """Give the settings and solver."""
         settings = inputs.settings.force_constants
         plugin = installed_plugins().get("force_constant_solvers", settings.solver)
         return [settings_to_dict(settings), plugin_identity(plugin)]
@@ -306,7 +306,7 @@ class _Fit:
         return quality
 
     def _leave_each_out(self, fitted: ForceConstantArrays, forces: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Forces of each pair as a fit to all others predicts them; None where the solver cannot tell."""
+        """Give the forces of each pair as a fit to all others predicts them; None where the solver cannot tell."""
         predicted = self._predict(supercell_displacements(self.phono3py), fitted)
         solver = cast("PredictsLeftOut", self.solver)
         left_out = solver.left_out_residuals(self.phono3py, forces - predicted, third_order=self.third_order)
@@ -321,7 +321,7 @@ class _Fit:
         return None
 
     def _predict(self, displacements: NDArray[np.float64], fitted: ForceConstantArrays) -> NDArray[np.float64]:
-        """Forces in the fc3 supercell; fc2 of that supercell where there are two."""
+        """Give the forces in the fc3 supercell; fc2 of that supercell where there are two."""
         primitive, n_atoms = self.phono3py.primitive, len(self.phono3py.supercell)
         fc2 = _small_fc2(fitted)
         if fc2.shape[1] != n_atoms:

@@ -116,7 +116,7 @@ class ComputeForces(Stage[Forces]):
         return (self.displaced, *(self.known or ()))
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings and force field; how many supercells go into one call changes nothing."""
+        """Give the settings and force field; how many supercells go into one call changes nothing."""
         settings = settings_to_dict(inputs.settings.forces)
         settings.pop("batch_size")
         return [settings, inputs.force_field.identity()]
@@ -217,14 +217,14 @@ def compute_force_set(
 
 
 def _force_set(forces: NDArray[np.float64], residual_max: float) -> ForceSet:
-    """Forces with their root mean square."""
+    """Give the forces with their root mean square."""
     return ForceSet(
         forces=forces, residual_force_max=residual_max, force_rms=float(np.sqrt(np.mean(np.asarray(forces) ** 2)))
     )
 
 
 def _known_forces(supercells: SupercellSet, displaced: Displaced, forces: Forces) -> ForceSet | None:
-    """Forces of an earlier fit; None where its supercells are others."""
+    """Give the forces of an earlier fit; None where its supercells are others."""
     for earlier, found in (
         (displaced.supercells, forces.supercells),
         (displaced.supercells_fc2, forces.supercells_fc2),
@@ -254,7 +254,7 @@ def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
 def _evaluate(
     supercells: Sequence[Atoms], calculator: BaseCalculator, settings: ForcesSettings, where: str
 ) -> dict[str, NDArray[np.float64]]:
-    """Forces (n, n_atoms, 3) of several supercells, checked, and what a committee adds, one row per supercell."""
+    """Give checked forces (n, n_atoms, 3) of several supercells and what a committee adds, one row per supercell."""
     rows: dict[str, list[NDArray[np.float64]]] = {}
     for start in range(0, len(supercells), settings.batch_size):
         batch = supercells[start : start + settings.batch_size]

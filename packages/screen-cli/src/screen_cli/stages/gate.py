@@ -53,7 +53,7 @@ class Gate(Stage[GateDecision]):
         return self.sees
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings, and metadata of the source that the expression may name."""
+        """Give the settings, and metadata of the source that the expression may name."""
         metadata = inputs.structure.metadata
         settings = settings_to_dict(inputs.settings.gate)
         settings.pop("audit_target")  # says how results are counted, not which there are

@@ -199,7 +199,7 @@ class ComputeHarmonic(Stage[Harmonic]):
         return (self.displaced, self.force_constants)
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings and Born charges."""
+        """Give the settings and Born charges."""
         return [settings_to_dict(inputs.settings.harmonic), inputs.born_dependence()]
 
     def run(self, inputs: Inputs) -> Harmonic:

@@ -88,7 +88,7 @@ class Relax(Stage[Relaxed]):
     record_class: ClassVar[type[Relaxed]] = Relaxed
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings, symmetry tolerance and force field."""
+        """Give the settings, symmetry tolerance and force field."""
         settings = inputs.settings
         return [settings_to_dict(settings.relax), settings.read.symprec, inputs.force_field.identity()]
 
@@ -204,7 +204,7 @@ def _checked_space_group(
 
 
 def first_forces(atoms: Atoms) -> NDArray[np.float64]:
-    """Forces of a first call, with an unknown element told as such.
+    """Give the forces of a first call, with an unknown element told as such.
 
     Raises
     ------

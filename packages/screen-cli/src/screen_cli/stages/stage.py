@@ -72,7 +72,7 @@ class Inputs:
         return record
 
     def born_dependence(self) -> Json:
-        """What a key depends on where the non-analytical correction enters."""
+        """Give what a key depends on where the non-analytical correction enters."""
         return None if self.born is None else [self.born.to_json(), self.settings.nac.method]
 
 
@@ -105,7 +105,7 @@ class Stage(ABC, Generic[RecordT]):
 
     @abstractmethod
     def depends(self, inputs: Inputs) -> Json:
-        """Settings and plugin identities its result depends on, besides the records it reads."""
+        """Give the settings and plugin identities its result depends on, besides the records it reads."""
 
     @abstractmethod
     def run(self, inputs: Inputs) -> RecordT:

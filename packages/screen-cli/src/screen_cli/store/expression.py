@@ -242,7 +242,7 @@ def _holds(left: object, comparison: ast.cmpop, right: ast.expr, row: Mapping[st
 
 
 def _number(value: object) -> int | float:
-    """The value, if it is a number."""
+    """Give the value, if it is a number."""
     if not isinstance(value, (int, float)):
         raise TypeError(f"{value!r} is no number")
     return value

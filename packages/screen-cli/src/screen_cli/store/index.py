@@ -134,7 +134,7 @@ class Index:
         return self._n_structures() - before
 
     def _n_structures(self) -> int:
-        """Number of rows."""
+        """Give the number of rows."""
         return int(next(self._select("SELECT count(*) FROM structures"))[0])
 
     def _add_columns(self, names: Iterable[str]) -> None:
@@ -240,7 +240,7 @@ class Index:
         return default if row is None else json.loads(row[0])
 
     def counts(self) -> Counter[str]:
-        """Number of structures in each state."""
+        """Give the number of structures in each state."""
         return Counter(dict(map(tuple, self._select("SELECT state, count(*) FROM structures GROUP BY state"))))
 
     def reasons(self) -> list[tuple[str, str, int]]:
@@ -274,7 +274,7 @@ class Index:
         ]
 
     def count(self, where: str = "") -> int:
-        """Number of structures that satisfy an expression."""
+        """Give the number of structures that satisfy an expression."""
         condition, values = to_sql(where, self.columns) if where else ("1", [])
         return int(next(self._select(f"SELECT count(*) FROM structures WHERE {condition}", values))[0])
 
@@ -333,5 +333,5 @@ def _sql_value(value: Scalar) -> Scalar:
 
 
 def _quoted(name: str) -> str:
-    """A column name for SQL; it may come from a record that a stranger made."""
+    """Give a column name for SQL; it may come from a record that a stranger made."""
     return '"' + name.replace('"', '""') + '"'

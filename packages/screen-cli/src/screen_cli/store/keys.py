@@ -14,7 +14,7 @@ def content_key(*parts: Any) -> str:
 
     Parameters
     ----------
-    *parts
+    *parts : object
         Anything ``json`` can write; dict order does not matter.
 
     Returns

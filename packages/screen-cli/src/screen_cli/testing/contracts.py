@@ -288,7 +288,7 @@ class PropertyContract:
     options: ClassVar[dict[str, Any]] = {}
 
     def records(self) -> dict[str, Any]:
-        """Records of one crystal by stage."""
+        """Give the records of one crystal by stage."""
         raise NotImplementedError
 
     def test_returns_what_it_announced(self) -> None:

@@ -17,7 +17,7 @@ from screen_cli.store.record import ArrayField, TypedRecord, declared_arrays
 TypedT = TypeVar("TypedT", bound=TypedRecord)
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=30)
-_FINITE = st.floats(allow_nan=False, allow_infinity=False)
+_FINITE = st.floats(-1e100, 1e100)  # sums and squares of them are finite too
 
 
 @st.composite

@@ -162,7 +162,7 @@ def crystals_of(
     ----------
     turns, shifts : ndarray
         Rotations, int64 (n_operations, 3, 3), and translations, float64 (n_operations, 3), of fractional coordinates.
-    elements, max_atoms
+    elements, max_atoms : sequence of str, int
         As :func:`crystals` takes them.
     """
     cell = draw(cells("triclinic"))

@@ -55,11 +55,11 @@ class Committee:
 
     Parameters
     ----------
-    models
+    models : sequence of Model
         At least one; copied.
-    device
+    device : str
         As for :class:`~sdnnff_calc.calculators.sdnnff.SDNNFF`.
-    batch_atoms
+    batch_atoms : int
         Atoms evaluated at a time.
 
     Raises
@@ -98,7 +98,7 @@ class Committee:
 
         Parameters
         ----------
-        structures
+        structures : sequence of Atoms
             At least one.
 
         Returns
@@ -241,7 +241,7 @@ def _with_core(forces: Tensor, env: Environments, terms: CoreTerms | None) -> Te
 
 
 def _from_edges(gradients: Tensor, energies: Tensor, env: Environments, terms: CoreTerms | None) -> Results:
-    """Forces and stresses of conservative members from ∂E/∂D'_e, shape (n_models, n_edges, 3), and the core."""
+    """Give forces and stresses of conservative members from ∂E/∂D'_e, shape (n_models, n_edges, 3), and the core."""
     if terms is not None:
         gradients = terms.pull_back(gradients)
         energies = energies + sum_by_structure(terms.atomic_energies, env)

@@ -87,7 +87,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextmanager
 def _progress() -> Iterator[object]:
     """Show a bar with rate and remaining time where rich and a terminal are there, else plain lines."""
-
     begin, first, last = time.monotonic(), 0.0, 0.0
 
     def plain(share: float, line: str) -> None:

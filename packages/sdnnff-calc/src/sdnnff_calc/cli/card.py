@@ -15,7 +15,7 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
 
     Parameters
     ----------
-    card
+    card : mapping of str to object
         Free text and numbers by topic. A table is a mapping of rows, each a mapping of numbers; where a topic
         ends in ``_ev_per_angstrom`` its numbers are in eV/Å and are shown in meV/Å.
 

@@ -166,11 +166,11 @@ class FolderOutputs:
 
     Attributes
     ----------
-    files
+    files : dict of Path to str
         Outputs to read, with ASE's name of their format.
-    passed_over
+    passed_over : dict of Path to str
         Files that may hold labels and are not read, with the reason.
-    n_beside
+    n_beside : int
         Inputs, densities and the like, which hold none.
     """
 

@@ -26,11 +26,11 @@ def measure_shift(model: Model, *stores: SampleStore, batch_atoms: int = 2048) -
 
     Parameters
     ----------
-    model
+    model : Model
         With an energy.
-    stores
+    *stores : SampleStore
         Samples without an energy label do not count.
-    batch_atoms
+    batch_atoms : int
         Of one batch.
 
     Returns
@@ -66,13 +66,13 @@ def follow_zero(
 
     Parameters
     ----------
-    model
+    model : Model
         Changed in place. One trained on forces alone has an arbitrary zero.
-    new
+    new : SampleStore
         Samples of the new data.
-    replay
+    replay : SampleStore or None
         Samples of earlier data, with any zero of their own.
-    same_zero
+    same_zero : bool
         Both count from one zero: the replayed labels stay as they are. Without it an error of the model that is
         constant per element is taken for a difference of zeros, and what replay could teach about it is lost.
 

@@ -97,9 +97,9 @@ class SubsetStore:
 
     Parameters
     ----------
-    store
+    store : SampleStore
         All samples.
-    indices
+    indices : NDArray[np.int64]
         Of those that belong to it, shape (n_samples,).
     """
 
@@ -138,9 +138,9 @@ class ShardedStore:
 
     Parameters
     ----------
-    folder
+    folder : str or Path
         Written by :meth:`write`.
-    n_open
+    n_open : int
         Shards kept mapped at a time.
 
     Raises

@@ -36,15 +36,14 @@ class Sample:
 
     Attributes
     ----------
-    edges
+    edges : EdgeArrays
         Its environments.
-    forces
-        Shape (n_atoms, 3), eV/Å.
-    energy
-        eV; NaN without a label.
-    stress
-        Shape (3, 3), eV/Å³; NaN without a label.
-    crystal
+    forces : NDArray[Any], shape (n_atoms, 3), eV/Å
+    energy : float, eV
+        NaN without a label.
+    stress : NDArray[Any], shape (3, 3), eV/Å³
+        NaN without a label.
+    crystal : str
         What it shows, see :func:`~sdnnff_calc.data.structures.crystal_of`.
     """
 
@@ -75,14 +74,13 @@ class LabelledBatch:
 
     Attributes
     ----------
-    env
+    env : Environments
         The batch.
-    forces
-        Shape (n_atoms, 3), eV/Å.
-    energies
-        float64, shape (n_structures,), eV; NaN where unknown.
-    stresses
-        Shape (n_structures, 3, 3), eV/Å³; NaN where unknown.
+    forces : Tensor, shape (n_atoms, 3), eV/Å
+    energies : Tensor, float64, shape (n_structures,), eV
+        NaN where unknown.
+    stresses : Tensor, shape (n_structures, 3, 3), eV/Å³
+        NaN where unknown.
     """
 
     env: Environments
@@ -127,15 +125,15 @@ def batches_of_like_rows(
 
     Parameters
     ----------
-    sizes
+    sizes : NDArray[np.int64]
         Atoms of each structure, shape (n_structures,).
-    widths
+    widths : NDArray[np.int64]
         Length of its longest row (:func:`~sdnnff_calc.data.sample_stores.row_widths`), shape (n_structures,).
-    batch_atoms
+    batch_atoms : int
         Atoms of a batch at most.
-    order
+    order : NDArray[np.int64]
         A random order of the structures. Sixteen batches at a time are drawn from it and sorted.
-    generator
+    generator : numpy.random.Generator
         Shuffles the batches.
 
     Returns

@@ -45,9 +45,9 @@ def measure_statistics(store: SampleStore, with_energy: bool) -> MeasuredSet:
 
     Parameters
     ----------
-    store
+    store : SampleStore
         At least one sample.
-    with_energy
+    with_energy : bool
         Fit atomic energies by least squares over the samples with an energy label.
 
     Raises

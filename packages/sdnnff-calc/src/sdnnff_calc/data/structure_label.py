@@ -19,9 +19,9 @@ def in_structure(index: int, atoms: Atoms) -> Iterator[None]:
 
     Parameters
     ----------
-    index
+    index : int
         In the list, from 0.
-    atoms
+    atoms : Atoms
         The structure.
     """
     try:

@@ -35,7 +35,7 @@ def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
 
     Parameters
     ----------
-    paths
+    paths : iterable of (str or Path)
         Files or folders.
 
     Yields
@@ -150,11 +150,11 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
 
     Parameters
     ----------
-    groups
+    groups : sequence of str
         Name of each structure's group.
-    fraction
+    fraction : float
         Share of the groups to hold out; at least one group when above 0.
-    seed
+    seed : int
         Same seed, same choice.
 
     Returns
@@ -188,17 +188,16 @@ class DataReport:
 
     Attributes
     ----------
-    n_structures, n_atoms, n_energies, n_stresses
+    n_structures, n_atoms, n_energies, n_stresses : int
         Accepted; with these labels.
-    element_counts
+    element_counts : Counter[str]
         Atoms by symbol.
-    rejected
+    rejected : list of str
         Reasons, each with the origin of the structure.
-    largest_force
-        eV/Å.
-    n_cached
+    largest_force : float, eV/Å
+    n_cached : int
         Accepted earlier and taken from the cache: their elements and forces are not in this report.
-    unread
+    unread : Counter[str]
         Structures by the name of a column or key that looks like a label and is not read.
     """
 
@@ -241,11 +240,11 @@ def check_labels(structures: Iterable[Atoms], max_force: float, report: DataRepo
 
     Parameters
     ----------
-    structures
+    structures : iterable of Atoms
         With calculators that hold forces.
-    max_force
-        eV/Å; a larger component counts as an outlier.
-    report
+    max_force : float, eV/Å
+        A larger component counts as an outlier.
+    report : DataReport
         Filled on the way.
 
     Raises

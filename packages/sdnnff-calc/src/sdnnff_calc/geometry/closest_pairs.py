@@ -61,9 +61,9 @@ def check_pairs(edges: EdgeArrays, limits: NDArray[np.float64]) -> None:
 
     Parameters
     ----------
-    edges
+    edges : EdgeArrays
         Of one structure.
-    limits
+    limits : NDArray[np.float64]
         As :func:`limits_of` gives them.
 
     Raises

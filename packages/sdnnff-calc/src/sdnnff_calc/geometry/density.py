@@ -49,9 +49,9 @@ def polynomial_cutoff(distance: Tensor, cutoff: float) -> Tensor:
 
     Parameters
     ----------
-    distance
+    distance : Tensor
         r, any shape, Å.
-    cutoff
+    cutoff : float
         R_c, Å.
 
     Returns
@@ -68,11 +68,11 @@ def bessel_functions(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
 
     Parameters
     ----------
-    distance
+    distance : Tensor
         r > 0, shape (n_edges,), Å.
-    cutoff
+    cutoff : float
         R_c, Å.
-    n_radial
+    n_radial : int
         Number of functions.
 
     Returns
@@ -95,13 +95,13 @@ def bond_scaled_functions(distance: Tensor, bond_length: Tensor, cutoff: float, 
 
     Parameters
     ----------
-    distance
+    distance : Tensor
         r > 0, shape (n_edges,), Å.
-    bond_length
+    bond_length : Tensor
         d, shape (n_edges,), Å.
-    cutoff
+    cutoff : float
         R_c, Å.
-    n_radial
+    n_radial : int
         Number of functions, at least 2.
 
     Returns
@@ -149,9 +149,9 @@ def harmonics(direction: Tensor, l_max: int) -> Tensor:
 
     Parameters
     ----------
-    direction
+    direction : Tensor
         Unit vectors, shape (n, 3).
-    l_max
+    l_max : int
         Highest degree.
 
     Returns
@@ -165,17 +165,17 @@ def harmonics(direction: Tensor, l_max: int) -> Tensor:
 def sphere_quadrature(degree: int) -> tuple[Tensor, Tensor]:
     """Give Lebedev's quadrature on the sphere, exact for polynomials up to a degree.
 
-    Parameters
-    ----------
-    degree
-        Highest polynomial degree integrated exactly, at most 131.
-
-    Returns
-    -------
-    points : Tensor, float64, shape (n_points, 3)
-        Unit vectors.
-    weights : Tensor, float64, shape (n_points,)
-        Sum to 1 (an average over the sphere).
+        Parameters
+        ----------
+            degree
+            Highest polynomial degree integrated exactly, at most 131.
+    
+        Returns
+        -------
+        points : Tensor, float64, shape (n_points, 3)
+            Unit vectors.
+        weights : Tensor, float64, shape (n_points,)
+            Sum to 1 (an average over the sphere).
     """
     from scipy.integrate import lebedev_rule
 
@@ -191,11 +191,10 @@ def pad_to_rows(values: Tensor, slot: Tensor, n_rows: int, width: int) -> Tensor
 
     Parameters
     ----------
-    values
-        Shape (n_edges, n_features).
-    slot
+    values : Tensor, shape (n_edges, n_features)
+    slot : Tensor
         Distinct places, int64, shape (n_edges,), below n_rows · width.
-    n_rows, width
+    n_rows, width : int
         Size of the result.
 
     Returns
@@ -212,9 +211,9 @@ def cubic_grid(cutoff: float, n_points: int) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    cutoff
+    cutoff : float
         R_c, Å.
-    n_points
+    n_points : int
         Points along one edge; 11 gives a spacing of 1.2 Å at 6 Å.
 
     Returns
@@ -235,11 +234,11 @@ def one_dimensional_gaussians(coordinate: Tensor, axis: Tensor, sigma: float) ->
 
     Parameters
     ----------
-    coordinate
+    coordinate : Tensor
         x, shape (...), Å.
-    axis
+    axis : Tensor
         g, shape (n_points,), Å.
-    sigma
+    sigma : float
         σ, Å.
 
     Returns

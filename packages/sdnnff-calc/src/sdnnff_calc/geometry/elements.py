@@ -38,7 +38,7 @@ def period_and_group(number: int) -> tuple[int, int]:
 
     Parameters
     ----------
-    number
+    number : int
         Atomic number, 1 to 118.
 
     Returns

@@ -29,14 +29,14 @@ class EdgeArrays:
 
     Attributes
     ----------
-    numbers
+    numbers : NDArray[Any]
         Atomic numbers, int16 or wider, shape (n_atoms,).
-    centre, neighbour
+    centre, neighbour : NDArray[Any]
         Atom indices, int32 or wider, shape (n_edges,), sorted by centre and neighbour element.
-    vector
+    vector : NDArray[Any]
         D_e, float, shape (n_edges, 3), Å.
-    volume
-        Å³; NaN without a full periodic cell.
+    volume : float, Å³
+        NaN without a full periodic cell.
     """
 
     numbers: NDArray[Any]
@@ -57,32 +57,31 @@ class EdgeArrays:
 class Environments:
     """A batch of structures as one disconnected graph.
 
-    Attributes
-    ----------
-    numbers
-        int64, shape (n_atoms,).
-    structure
-        Which structure each atom belongs to, int64, shape (n_atoms,).
-    volumes
-        float, shape (n_structures,), Å³.
-    centre, neighbour
-        int64, shape (n_edges,), indices into the atoms of the batch.
-    vector
-        D_e, float, shape (n_edges, 3), Å, from centre to neighbour.
-    row_slot
-        Place of each edge in the (n_rows · row_width) padded array, int64, shape (n_edges,).
-    row_number
-        Neighbour element of each row, int64, shape (n_rows,).
-    row_place
-        Place of each row in the (n_atoms · n_species) padded array, int64, shape (n_rows,).
-    centre_slot
-        Place of each edge in the (n_atoms · centre_width) padded array, int64, shape (n_edges,).
-    neighbour_slot
-        Place of each edge in the (n_atoms · neighbour_width) padded array, one row per neighbour, int64, (n_edges,).
-    n_atoms_each
-        Python ints, one per structure.
-    n_rows, row_width, n_species, centre_width, neighbour_width
-        Sizes of the padded arrays.
+        Attributes
+        ----------
+        numbers : Tensor, int64, shape (n_atoms,)
+        structure : Tensor
+            Which structure each atom belongs to, int64, shape (n_atoms,).
+        volumes : Tensor
+            float, shape (n_structures,), Å³.
+        centre, neighbour : Tensor, int64, shape (n_edges,)
+            Indices into the atoms of the batch.
+        vector : Tensor
+            D_e, float, shape (n_edges, 3), Å, from centre to neighbour.
+        row_slot : Tensor
+            Place of each edge in the (n_rows · row_width) padded array, int64, shape (n_edges,).
+        row_number : Tensor
+            Neighbour element of each row, int64, shape (n_rows,).
+        row_place : Tensor
+            Place of each row in the (n_atoms · n_species) padded array, int64, shape (n_rows,).
+        centre_slot : Tensor
+            Place of each edge in the (n_atoms · centre_width) padded array, int64, shape (n_edges,).
+            neighbour_slot
+            Place of each edge in the (n_atoms · neighbour_width) padded array, one row per neighbour, int64, (n_edges,).
+        n_atoms_each
+            Python ints, one per structure.
+        n_rows, row_width, n_species, centre_width, neighbour_width
+                Sizes of the padded arrays.
     """
 
     numbers: Tensor
@@ -119,7 +118,7 @@ class Environments:
 
 
 def _positions_in_runs(sorted_keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the runs of equal keys, and the place of each element within its run."""
+    """Label the runs of equal keys, and the place of each element within its run."""
     n = len(sorted_keys)
     if n == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -144,11 +143,11 @@ def collate_edges(
 
     Parameters
     ----------
-    structures
+    structures : sequence of EdgeArrays
         At least one.
-    dtype
+    dtype : torch.dtype
         Precision of the edge vectors.
-    device
+    device : torch.device or str
         Where the tensors go.
 
     Raises
@@ -210,11 +209,10 @@ def build_environments(
 
     Parameters
     ----------
-    structures
+    structures : sequence of Atoms
         ASE structures.
-    cutoff
-        Å.
-    dtype, device
+    cutoff : float, Å
+    dtype, device : torch.dtype, torch.device or str
         Of the tensors.
     """
     return collate_edges([EdgeArrays.from_atoms(a, cutoff) for a in structures], dtype, device)

@@ -29,9 +29,9 @@ def nearest_neighbours(vector: Tensor, present: Tensor) -> tuple[Tensor, Tensor]
 
     Parameters
     ----------
-    vector
+    vector : Tensor
         Padded edge vectors, shape (n_atoms, width, 3), Å.
-    present
+    present : Tensor
         Which of them exist, bool, shape (n_atoms, width).
 
     Returns
@@ -60,11 +60,11 @@ def local_frames(vector: Tensor, present: Tensor, copy: int = 0) -> tuple[Tensor
 
     Parameters
     ----------
-    vector
+    vector : Tensor
         Padded edge vectors, shape (n_atoms, width, 3), Å.
-    present
+    present : Tensor
         Which of them exist, bool, shape (n_atoms, width).
-    copy
+    copy : int
         0: (n1, n2); 1: (n2, n1); 2: (n1, n3).
 
     Returns

@@ -32,11 +32,11 @@ class Edges:
 
     Attributes
     ----------
-    centre, neighbour
+    centre, neighbour : NDArray[np.int64]
         Atom indices, int64, shape (n_edges,); ``centre`` is non-decreasing.
-    shift
+    shift : NDArray[np.int64]
         Lattice translations of the neighbour, int64, shape (n_edges, 3), in units of the cell vectors.
-    vector
+    vector : NDArray[np.float64]
         D_e, float64, shape (n_edges, 3), Å, from centre to neighbour.
     """
 
@@ -47,7 +47,7 @@ class Edges:
 
 
 def _free_directions(atoms: Atoms) -> NDArray[np.float64]:
-    """Unit vectors perpendicular to every periodic cell vector and to each other, shape (n_free, 3)."""
+    """Give unit vectors perpendicular to every periodic cell vector and to each other, shape (n_free, 3)."""
     vectors = atoms.cell.array[atoms.pbc]
     return np.linalg.svd(vectors)[2][len(vectors) :] if len(vectors) else np.eye(3)
 
@@ -138,12 +138,11 @@ def find_edges(atoms: Atoms, cutoff: float, min_distance: float = MIN_DISTANCE) 
 
     Parameters
     ----------
-    atoms
+    atoms : Atoms
         Any structure; periodic directions as in ``atoms.pbc``.
-    cutoff
-        Å.
-    min_distance
-        Å; closer pairs raise.
+    cutoff : float, Å
+    min_distance : float, Å
+        Closer pairs raise.
 
     Returns
     -------
@@ -201,8 +200,7 @@ class VerletList:
 
     Parameters
     ----------
-    cutoff, skin
-        Å.
+    cutoff, skin : float, Å
     """
 
     def __init__(self, cutoff: float, skin: float = 0.5) -> None:

@@ -34,15 +34,15 @@ class SharedGeometry:
 
     Attributes
     ----------
-    radial
+    radial : Tensor
         R_n(r_e)·f_c(r_e), shape (n_edges, n_radial).
-    angular
+    angular : Tensor
         Y_lm(r̂_e), shape (n_edges, (l_max+1)²).
-    rows
+    rows : Tensor
         A of every centre and neighbour element, shape (n_rows, (l_max+1)², n_radial).
-    by_element
+    by_element : Tensor
         The same laid out as ((l_max+1)², n_atoms, n_present · n_radial), zero where an atom lacks an element.
-    present
+    present : Tensor
         Elements of the batch, int64, shape (n_present,).
     slope
         d(R_n·f_c)/dr of every edge, shape (n_edges, n_radial), 1/Å; None where nothing is differentiated.
@@ -65,9 +65,9 @@ class SharedGeometry:
 
         Parameters
         ----------
-        env
+        env : Environments
             The batch.
-        gradients
+        gradients : list of (tuple of Tensor or None)
             For each member ∂E/∂rows, ∂E/∂radial and ∂E/∂angular, the last two None where a member has one layer.
 
         Returns
@@ -105,13 +105,13 @@ def share_geometry(
 
     Parameters
     ----------
-    env
+    env : Environments
         The batch.
     functions, slopes
         From every edge's distance, shape (n_edges,), to R_n·f_c and its derivative, shape (n_edges, n_radial).
     l_max
         Highest degree of the harmonics.
-    differentiate
+    differentiate : bool
         Whether members will ask for gradients with respect to :attr:`SharedGeometry.leaves`.
     """
     vector = env.vector.detach()
@@ -138,7 +138,7 @@ def harmonic_gradients(l_max: int) -> Tensor:
 
     Parameters
     ----------
-    l_max
+    l_max : int
         Highest degree.
 
     Returns

@@ -21,11 +21,10 @@ def blocked_product(factors: Tensor, evaluate: Tensor, project: Tensor, n_factor
 
     Parameters
     ----------
-    factors
-        Shape ((l_max+1)², n_atoms, n_factors · n_channels).
-    evaluate, project
+    factors : Tensor, shape ((l_max+1)², n_atoms, n_factors · n_channels)
+    evaluate, project : Tensor
         Shapes (n_points, (l_max+1)²) and ((l_out+1)², n_points).
-    n_factors
+    n_factors : int
         2 or 3.
 
     Returns

@@ -65,24 +65,24 @@ class Model:
 
     Attributes
     ----------
-    network
+    network : Network
         Maps environments to raw output.
-    config
+    config : ModelConfig
         Its settings.
-    elements
+    elements : tuple of int
         Atomic numbers it was trained on, sorted.
-    statistics
+    statistics : Statistics
         Of its training data.
-    trained
+    trained : TrainedLabels, optional
         Labels it was trained on; None where that is not known.
-    repulsive_core
+    repulsive_core : bool
         Whether pairs closer than any learned from are held apart by a
         :class:`~sdnnff_calc.models.repulsive_core.RepulsiveCore`; otherwise the calculator refuses them.
-    provenance
+    provenance : dict of str to str
         Package and torch versions, git commit.
-    card
+    card : dict of str to object
         Free text by topic (data, licence, limits), numbers of the last evaluation.
-    checksum
+    checksum : str
         SHA-256, hexadecimal; empty before the first save.
     """
 
@@ -174,9 +174,9 @@ def save_model(model: Model, path: str | Path) -> Path:
 
     Parameters
     ----------
-    model
+    model : Model
         Its ``checksum`` and ``provenance`` are set.
-    path
+    path : str or Path
         Usually ``*.pt``.
 
     Returns
@@ -231,11 +231,11 @@ def load_model(path: str | Path | None = None, device: str | torch.device = "cpu
 
     Parameters
     ----------
-    path
+    path : str or Path, optional
         File, training folder, name of a bundled model, or None for the default one.
-    device
+    device : str or torch.device
         Where the weights go.
-    dtype
+    dtype : str, optional
         ``float32``, ``float64`` or None for the precision it was saved in.
 
     Raises

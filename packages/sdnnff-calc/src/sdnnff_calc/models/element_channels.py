@@ -26,7 +26,7 @@ class ElementChannels(nn.Module):
 
     Parameters
     ----------
-    n_channels
+    n_channels : int
         Length of w(Z).
     """
 
@@ -43,7 +43,7 @@ class ElementChannels(nn.Module):
 
         Parameters
         ----------
-        numbers
+        numbers : Tensor
             Atomic numbers, int64, shape (n,).
 
         Returns

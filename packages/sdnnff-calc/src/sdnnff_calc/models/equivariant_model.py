@@ -59,7 +59,7 @@ class EquivariantModel(nn.Module):
 
     Parameters
     ----------
-    config
+    config : EquivariantConfig
         Sizes, cutoff and head.
     """
 
@@ -263,9 +263,9 @@ class EquivariantModel(nn.Module):
 
         Parameters
         ----------
-        env
+        env : Environments
             A batch.
-        geometry
+        geometry : SharedGeometry, optional
             What members of a committee share; for evaluation only.
 
         Returns

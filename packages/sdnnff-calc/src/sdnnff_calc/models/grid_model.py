@@ -38,11 +38,11 @@ class GridGeometry:
 
     Attributes
     ----------
-    density
+    density : Tensor
         Density of each neighbour element on the grid, in the local frame, shape (n_atoms, n_inside · n_present).
-    present
+    present : Tensor
         Elements of the batch, int64, shape (n_present,).
-    frames, n_found
+    frames, n_found : Tensor
         As :meth:`GridModel.density` gives them.
     """
 
@@ -66,7 +66,7 @@ class GridModel(nn.Module):
 
     Parameters
     ----------
-    config
+    config : GridConfig
         Grid, width, cutoff, channels, layers and frames.
     """
 
@@ -105,7 +105,7 @@ class GridModel(nn.Module):
 
         Parameters
         ----------
-        env
+        env : Environments
             A batch.
 
         Returns
@@ -201,9 +201,9 @@ class GridModel(nn.Module):
 
         Parameters
         ----------
-        env
+        env : Environments
             A batch.
-        geometry
+        geometry : GridGeometry, optional
             What members of a committee share; for evaluation only.
         """
         if geometry is None:

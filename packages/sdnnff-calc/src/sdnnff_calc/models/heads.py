@@ -39,13 +39,13 @@ class Statistics:
 
     Attributes
     ----------
-    force_scale
+    force_scale : float
         Root mean square force component, eV/Å; also the unit of atomic energies (eV).
-    mean_neighbours
+    mean_neighbours : float
         Average number of neighbours within the cutoff.
-    atomic_energies
+    atomic_energies : dict of int to float, optional
         Least-squares energy of each element, eV, by atomic number.
-    closest_pairs
+    closest_pairs : dict of (tuple of int) to float, optional
         Shortest distance of each pair of elements, Å, by atomic numbers in ascending order; None in older models.
     """
 
@@ -68,14 +68,13 @@ class Prediction:
 
     Attributes
     ----------
-    forces
-        Shape (n_atoms, 3), eV/Å.
-    energies
-        float64, shape (n_structures,), eV; None with a direct head.
-    atomic_energies
-        float64, shape (n_atoms,), eV; None with a direct head.
-    stresses
-        Shape (n_structures, 3, 3), eV/Å³, positive under tension (ASE's sign); None with a direct head, NaN
+    forces : Tensor, shape (n_atoms, 3), eV/Å
+    energies : Tensor, float64, shape (n_structures,), eV, optional
+        None with a direct head.
+    atomic_energies : Tensor, float64, shape (n_atoms,), eV, optional
+        None with a direct head.
+    stresses : Tensor, shape (n_structures, 3, 3), eV/Å³, optional
+        Positive under tension (ASE's sign); None with a direct head, NaN
         without a full periodic cell.
     """
 
@@ -90,11 +89,11 @@ def atomic_energies(raw: Tensor, env: Environments, statistics: Statistics) -> T
 
     Parameters
     ----------
-    raw
+    raw : Tensor
         In units of the force scale, shape (n_atoms,).
-    env
+    env : Environments
         The batch.
-    statistics
+    statistics : Statistics
         Of the training data.
 
     Returns
@@ -116,9 +115,9 @@ def conservative_forces(gradient: Tensor, env: Environments) -> Tensor:
 
     Parameters
     ----------
-    gradient
+    gradient : Tensor
         ∂E/∂D_e, shape (n_edges, 3), eV/Å.
-    env
+    env : Environments
         The batch.
 
     Returns
@@ -211,17 +210,17 @@ def evaluate(
 
     Parameters
     ----------
-    model
+    model : Network
         Maps environments to atomic energies or forces in units of the force scale.
-    env
+    env : Environments
         The batch.
-    statistics
+    statistics : Statistics
         Of the training data.
-    head
+    head : str
         ``direct`` or ``conservative``.
-    training
+    training : bool
         Keep the graph so that the results can be differentiated again.
-    core
+    core : RepulsiveCore, optional
         Of pairs closer than any learned from; not for training, whose structures have none.
 
     Returns
@@ -250,9 +249,9 @@ def force_constant_product(
 
     Parameters
     ----------
-    model, env, statistics, head
+    model, env, statistics, head : Network, Environments, Statistics, str
         As in :func:`evaluate`; ``env`` is the undisplaced structure.
-    direction
+    direction : Tensor
         v, shape (n_atoms, 3), dimensionless.
 
     Returns

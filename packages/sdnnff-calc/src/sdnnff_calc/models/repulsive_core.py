@@ -103,8 +103,7 @@ class CoreTerms:
 
         Parameters
         ----------
-        gradient
-            Shape (…, n_edges, 3), eV/Å.
+        gradient : Tensor, shape (…, n_edges, 3), eV/Å
 
         Returns
         -------
@@ -123,7 +122,7 @@ class RepulsiveCore:
 
     Parameters
     ----------
-    closest
+    closest : Distances or None
         Shortest distances learned from, Å, by atomic numbers in ascending order; None where they are not known.
     """
 

@@ -17,9 +17,9 @@ class ChannelMixing(nn.Module):
 
     Parameters
     ----------
-    n_in, n_out
+    n_in, n_out : int
         Channels.
-    l_max
+    l_max : int
         Highest degree.
     """
 
@@ -41,11 +41,11 @@ class SphereProduct(nn.Module):
 
     Parameters
     ----------
-    l_max
+    l_max : int
         Highest degree of the factors.
-    l_out
+    l_out : int
         Highest degree kept of the products.
-    n_factors
+    n_factors : int
         1, 2 or 3.
     """
 
@@ -68,7 +68,7 @@ class SphereProduct(nn.Module):
 
         Parameters
         ----------
-        factors
+        factors : Tensor
             u, v, w stacked along channels, shape ((l_max+1)², n_atoms, n_factors · n_channels).
 
         Returns

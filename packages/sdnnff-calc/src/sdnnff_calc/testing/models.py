@@ -41,9 +41,9 @@ def toy_model(name: str, dtype: str = "float32", seed: int = 0) -> Model:
 
     Parameters
     ----------
-    name
+    name : str
         Key of :data:`SMALL_CONFIGS`.
-    dtype, seed
+    dtype, seed : str, int
         Of the weights.
     """
     config = SMALL_CONFIGS[name]
@@ -56,11 +56,11 @@ def label_with_emt(n: int, seed: int = 0, symbol: str = "Cu") -> list[Atoms]:
 
     Parameters
     ----------
-    n
+    n : int
         Number of supercells.
-    seed
+    seed : int
         Of the displacements (0.05 Å standard deviation per component).
-    symbol
+    symbol : str
         A metal EMT knows.
     """
     rng = np.random.default_rng(seed)

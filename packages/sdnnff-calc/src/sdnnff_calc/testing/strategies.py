@@ -56,13 +56,13 @@ def crystals(
 
     Parameters
     ----------
-    symbols
+    symbols : tuple of str
         Elements drawn from.
-    max_atoms
+    max_atoms : int
         In the cell.
-    shortest
+    shortest : float
         Least distance between atoms, images included, Å: the cell is blown up until it holds.
-    pbc
+    pbc : st.SearchStrategy[tuple[bool, bool, bool]], optional
         Periodic directions; fully periodic when left out.
 
     Returns

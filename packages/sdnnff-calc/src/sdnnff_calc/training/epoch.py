@@ -28,9 +28,9 @@ class FitData:
 
     Attributes
     ----------
-    train, validation
+    train, validation : SampleStore
         Stores of samples made with the model's cutoff.
-    replay, replay_fraction
+    replay, replay_fraction : SampleStore, float, optional
         Samples of earlier data mixed into each epoch, so many per new sample.
     """
 

@@ -36,7 +36,7 @@ class OneByOne:
 
     Parameters
     ----------
-    calculator
+    calculator : object
         Gives forces.
     """
 
@@ -54,25 +54,25 @@ class ForceReport:
 
     Attributes
     ----------
-    n_structures, n_atoms
+    n_structures, n_atoms : int
         Size of the set.
-    rmse, mae
+    rmse, mae : float
         Over all components, eV/Å.
-    scale
+    scale : float
         Root mean square of the labels' components, eV/Å: the error of predicting zero.
-    by_element
+    by_element : dict of str to float
         RMSE, eV/Å, by symbol.
-    by_structure
+    by_structure : NDArray[np.float64]
         RMSE of each structure, shape (n_structures,), eV/Å.
-    origins
+    origins : list of str
         File and frame of each structure, or its formula.
-    energy_mae
+    energy_mae : float or None
         Per atom, eV; None without energies on both sides.
-    stress_mae
+    stress_mae : float or None
         Of the six components, eV/Å³; None without stresses on both sides.
-    labels, predictions
+    labels, predictions : NDArray[np.float64]
         All force components, shape (n_atoms, 3), eV/Å.
-    never_trained
+    never_trained : tuple of str
         Labels of the set that the model was never trained on: its errors in them are those of a guess, or, for a
         stress, not given.
     """
@@ -141,11 +141,11 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
 
     Parameters
     ----------
-    calculator
+    calculator : Predictor
         The model, or ``OneByOne(calculator)``.
-    structures
+    structures : sequence of Atoms
         With calculators that hold forces (eV/Å).
-    memory_gb
+    memory_gb : float
         Limit for one batch.
 
     Raises
@@ -243,9 +243,9 @@ def embed(calculator: SDNNFF, structures: Sequence[Atoms]) -> NDArray[np.float64
 
     Parameters
     ----------
-    calculator
+    calculator : SDNNFF
         The model.
-    structures
+    structures : sequence of Atoms
         At least one.
 
     Returns

@@ -58,13 +58,13 @@ class Stage:
 
     Attributes
     ----------
-    name
+    name : str
         Of ``resume-NAME.pt`` and ``log-NAME.csv``.
-    workdir
+    workdir : Path
         Folder for them.
-    epochs
+    epochs : int, optional
         None: as the settings say.
-    origin
+    origin : str
         What the weights start from, where that is not the seed, and what is replayed: part of what a resume point
         belongs to.
     """
@@ -80,15 +80,15 @@ class Fit:
 
     Parameters
     ----------
-    model
+    model : Model
         Fresh or pretrained; trained in place.
-    data
+    data : FitData
         What it learns from.
-    config
+    config : TrainingConfig
         Settings.
-    stage
+    stage : Stage
         Name, folder and length.
-    progress
+    progress : Progress, optional
         Told about each epoch.
     """
 
@@ -137,7 +137,7 @@ class Fit:
 
         Parameters
         ----------
-        on_step
+        on_step : callable, optional
             Called with the step number after each step.
 
         Returns

@@ -20,20 +20,19 @@ class EpochRecord:
 
     Attributes
     ----------
-    stage
+    stage : str
         ``direct``, ``conservative`` or ``finetune``.
-    epoch, step
+    epoch, step : int
         Done so far in this stage.
-    seconds
+    seconds : float
         Wall time of this stage, kills and resumes included.
-    learning_rate, loss, validation_loss
+    learning_rate, loss, validation_loss : float
         Of the last step; average over the epoch; the same of the averaged weights on the validation set (or on the
         training set, where there is none): its least chooses the epoch to keep.
-    train_force_rmse, validation_force_rmse
-        eV/Å; the first with the weights as they moved, the second with the averaged ones.
-    validation_force_mae
-        eV/Å.
-    validation_energy_mae, validation_stress_mae
+    train_force_rmse, validation_force_rmse : float, eV/Å
+        The first with the weights as they moved, the second with the averaged ones.
+    validation_force_mae : float, eV/Å
+    validation_energy_mae, validation_stress_mae : float, optional
         eV/atom and, of its components, eV/Å³; None where they are not trained on or not labelled.
     """
 

@@ -56,13 +56,13 @@ def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statist
 
     Parameters
     ----------
-    prediction
+    prediction : Prediction
         From the model.
-    batch
+    batch : LabelledBatch
         Labels; NaN energies and stresses are skipped, and stresses of structures without a volume.
-    statistics
+    statistics : Statistics
         Gives the force scale.
-    config
+    config : TrainingConfig
         Gives the weights.
 
     Returns
@@ -105,9 +105,9 @@ class ForceConstantTarget:
 
     Attributes
     ----------
-    env
+    env : Environments
         Its environments.
-    matrix
+    matrix : Tensor
         Φ*, shape (3·n_atoms, 3·n_atoms), eV/Å².
     """
 

@@ -38,9 +38,9 @@ class Muon:
 
     Parameters
     ----------
-    parameters
+    parameters : sequence of nn.Parameter
         To be trained.
-    learning_rate, weight_decay
+    learning_rate, weight_decay : float
         Of both.
 
     Raises
@@ -111,11 +111,11 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
 
     Parameters
     ----------
-    config
+    config : TrainingConfig
         Peak, warm-up and final share.
-    step
+    step : int
         Steps done.
-    progress
+    progress : float
         Share of the training done, 0 to 1.
 
     Returns

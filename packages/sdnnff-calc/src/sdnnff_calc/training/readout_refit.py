@@ -103,13 +103,13 @@ def refit_readout(
 
     Parameters
     ----------
-    model
+    model : Model
         Changed in place, where its energy is linear in its last weights (``e-sdnnff`` with a conservative head).
-    train, validation
+    train, validation : SampleStore
         Labelled samples.
-    batch_atoms
+    batch_atoms : int
         Atoms per batch.
-    earlier
+    earlier : SampleStore, optional
         Samples whose predicted forces should change as little as possible; their labels are not used.
 
     Returns

@@ -29,15 +29,15 @@ class FitState:
 
     Attributes
     ----------
-    epoch, batch, step
+    epoch, batch, step : int
         Epochs, batches of the epoch under way, and steps done.
-    seconds
+    seconds : float
         Wall time, kills and resumes included.
-    loss_sum, square_sum, component_sum
+    loss_sum, square_sum, component_sum : float, float, int
         Over the epoch under way: losses, squared force errors (eV²/Å²) and their number.
-    best_loss, best_rmse, best_epoch
+    best_loss, best_rmse, best_epoch : float, float, int
         Smallest validation loss, its force RMSE (eV/Å) and its epoch.
-    records
+    records : list of EpochRecord
         One for each epoch.
     """
 
@@ -60,9 +60,9 @@ class ResumeFile:
 
     Attributes
     ----------
-    path
+    path : Path
         ``resume-STAGE.pt``.
-    identity
+    identity : str
         What it belongs to: settings and data that may not change in between.
     """
 

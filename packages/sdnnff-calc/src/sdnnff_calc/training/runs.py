@@ -60,17 +60,17 @@ def train_member(
 
     Parameters
     ----------
-    config
+    config : RunConfig
         Settings of model and training.
-    stores
+    stores : Stores
         Data, made with the model's cutoff.
-    workdir
+    workdir : Path
         For logs, resume points and ``model.pt``.
-    seed
+    seed : int
         Of this member.
-    progress
+    progress : Progress, optional
         Told about each epoch.
-    warm_start
+    warm_start : Path, optional
         Checkpoint of the same architecture to start from.
 
     Returns
@@ -155,13 +155,13 @@ def train_committee(
 
     Parameters
     ----------
-    config
+    config : RunConfig
         ``training.n_members`` members with seeds ``seed``, ``seed + 1``, …
-    stores
+    stores : Stores, optional
         Data; None reads what the configuration names.
-    progress
+    progress : Progress, optional
         Told about each epoch.
-    warm_start
+    warm_start : sequence of Path, optional
         One earlier checkpoint per member.
 
     Returns

@@ -34,11 +34,11 @@ class Trainer:
 
     Parameters
     ----------
-    model
+    model : ModelConfig or dict of str to object, optional
         Settings of the members, as a record or a table of them; default ``e-sdnnff``.
-    device
+    device : str
         Where members are trained and evaluated.
-    **training
+    **training : object
         Fields of :class:`~sdnnff_calc.config.TrainingConfig`, such as ``epochs`` or ``max_minutes``.
 
     Raises
@@ -69,15 +69,15 @@ class Trainer:
 
         Parameters
         ----------
-        train_atoms, validation_atoms
+        train_atoms, validation_atoms : sequence of Atoms
             With calculators that hold forces (eV/Å), and energies (eV) where known.
-        workdir
+        workdir : str or Path
             Everything is written below it; a killed call resumes there.
-        seed
+        seed : int
             Same seed, same models.
-        warm_start
+        warm_start : sequence of (str or Path), optional
             Earlier checkpoints, one per member.
-        n_members
+        n_members : int
             Size of the committee.
 
         Returns

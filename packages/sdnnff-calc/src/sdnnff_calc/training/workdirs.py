@@ -28,9 +28,9 @@ def held(workdir: Path, stages: Sequence[str]) -> Iterator[None]:
 
     Parameters
     ----------
-    workdir
+    workdir : Path
         Made if it is not there.
-    stages
+    stages : sequence of str
         Of this training, the last one ending in ``model.pt``.
 
     Raises

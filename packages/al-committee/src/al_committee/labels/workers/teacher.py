@@ -66,19 +66,19 @@ class TeacherSettings:
 
     Parameters
     ----------
-    factory
+    factory : str
         ``module:attr`` in the teacher's environment: gives an ASE calculator, or an object with
         ``predict(structures)`` that returns a mapping with ``forces`` (eV/Å) and, where it has them, ``energy`` (eV)
         and ``stress`` (eV/Å³, Voigt) per structure.
-    options
+    options : mapping of str to object
         Keywords of the factory, JSON-like.
-    python
+    python : str
         Interpreter of the teacher's environment; empty for this one.
-    path
+    path : sequence of str
         Folders where the factory's module may lie, besides the environment.
-    threads
+    threads : int
         Of BLAS and OpenMP.
-    start_timeout_s
+    start_timeout_s : float
         Limit for importing and loading, s.
     """
 
@@ -95,7 +95,7 @@ class TeacherProcess:
 
     Parameters
     ----------
-    settings
+    settings : TeacherSettings
         How to start it.
     """
 
@@ -131,9 +131,9 @@ class TeacherProcess:
 
         Parameters
         ----------
-        structures
+        structures : sequence of Atoms
             What determines their labels, nothing else.
-        timeout_s
+        timeout_s : float
             For all of them, s; 0 for none.
 
         Returns
@@ -307,7 +307,7 @@ class _Reader:
 
 
 def _plain(value: object) -> object:
-    """A number or text of ``info``."""
+    """Give a number or text of ``info``."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -52,11 +52,11 @@ def write_message(stream: IO[bytes], header: Mapping[str, object], arrays: Mappi
 
     Parameters
     ----------
-    stream
+    stream : IO[bytes]
         Binary, writable.
-    header
+    header : mapping of str to object
         JSON-like.
-    arrays
+    arrays : mapping of str to np.ndarray[Any, Any]
         Name to array.
     """
     packed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
@@ -75,7 +75,7 @@ def read_message(
 
     Parameters
     ----------
-    read_line, read_bytes
+    read_line, read_bytes : callable
         Give a line, and exactly so many bytes.
     """
     line = read_line()
@@ -116,9 +116,9 @@ def compute_results(source: object, structures: Sequence[Atoms]) -> list[dict[st
 
     Parameters
     ----------
-    source
+    source : object
         The source of labels.
-    structures
+    structures : sequence of Atoms
         ASE ``Atoms`` without constraints.
 
     Returns
@@ -137,7 +137,7 @@ def compute_results(source: object, structures: Sequence[Atoms]) -> list[dict[st
 
 
 def _only_labels(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a label needs of a source's results; the energy whose derivative the forces are, where the two differ."""
+    """Give what a label needs of the results; the energy whose derivative the forces are, where the two differ."""
     found: dict[str, Any] = {
         name: np.asarray(result[name], dtype=np.float64)
         for name in ("forces", "stress")

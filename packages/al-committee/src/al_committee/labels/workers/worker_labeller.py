@@ -30,15 +30,15 @@ class WorkerLabeller:
 
     Parameters
     ----------
-    teacher
+    teacher : TeacherSettings
         How the processes are started, and with what source.
-    settings
+    settings : mapping of str to object, optional
         What determines the labels beyond what the source says about itself; by default its factory and options.
-    n_workers
+    n_workers : int
         Processes.
-    batch
+    batch : int
         Structures per call. A call that kills its process is repeated structure by structure.
-    timeout_s
+    timeout_s : float
         Limit per label, s; 0 for none.
 
     Notes

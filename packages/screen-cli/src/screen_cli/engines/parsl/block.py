@@ -115,7 +115,7 @@ def run_batch(function: Callable[[Task], Value], tasks: Sequence[Task], plan: Ba
 
 
 def _engine(settings: EngineSettings, begun: dict[Task, float]) -> LocalEngine:
-    """The local engine of this process, which notes in ``begun`` what it begins.
+    """Give the local engine of this process, which notes in ``begun`` what it begins.
 
     With option ``keep`` its child serves one batch after another.
     """

@@ -79,7 +79,8 @@ def mean_square_displacements(
     omega = 2 * np.pi * 1e12 * np.where(counted, frequencies, 1.0)  # 1/s
     result = np.empty((len(temperatures), len(masses)))
     for row, temperature in enumerate(temperatures):
-        hot = 1.0 if temperature == 0 else 1 / np.tanh(_HBAR * omega / (2 * units.kB * temperature))
+        with np.errstate(divide="ignore", over="ignore"):  # towards absolute zero: tanh of infinity is one
+            hot = 1 / np.tanh(_HBAR * omega / (2 * units.kB * temperature))
         of_mode = np.where(counted, hot / omega, 0.0) * weights[:, None]
         result[row] = np.einsum("qs,qsk->k", of_mode, shares)
     return np.asarray(result * _SCALE / (2 * weights.sum() * masses))

@@ -87,7 +87,7 @@ def average_sound_velocities(slopes: NDArray[np.float64], number_density: float)
 
 
 def even_directions(number: int) -> NDArray[np.float64]:
-    """Unit vectors spread evenly over the sphere (Fibonacci spiral), float64 (number, 3)."""
+    """Give unit vectors spread evenly over the sphere (Fibonacci spiral), float64 (number, 3)."""
     index = np.arange(number) + 0.5
     height = 1 - 2 * index / number
     azimuth = np.pi * (1 + np.sqrt(5)) * index

@@ -102,7 +102,7 @@ class InternalStrain:
 
 
 def _forces(atoms: Atoms, calculator: BaseCalculator) -> NDArray[np.float64]:
-    """Forces without their mean, eV/Å."""
+    """Give the forces without their mean, eV/Å."""
     atoms.calc = calculator
     try:
         forces = np.array(first_forces(atoms), dtype=np.float64)

@@ -194,7 +194,7 @@ def _phonons_at(
 
 
 def _inside(equilibrium: NDArray[np.float64], scanned: NDArray[np.float64]) -> int:
-    """Number of temperatures, from the first, whose volume lies between those scanned."""
+    """Give the number of temperatures, from the first, whose volume lies between those scanned."""
     outside = np.flatnonzero((equilibrium < scanned.min()) | (equilibrium > scanned.max()))
     return int(outside[0]) if len(outside) else len(equilibrium)
 

@@ -199,7 +199,7 @@ def _write_names(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
 
 
 def _draw_elements(canvas: Canvas, axes: Axes, figure: ElementMap) -> None:
-    """The periodic table."""
+    """Give the periodic table."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, LogNorm
     from matplotlib.patches import Rectangle

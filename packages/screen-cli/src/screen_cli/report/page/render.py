@@ -80,7 +80,7 @@ def _hash_of(script: str) -> str:
 
 
 def _payload(material: Material, figures: Sequence[Figure], title: str, folder: Path) -> dict[str, Any]:
-    """What the scripts start from."""
+    """Give what the scripts start from."""
     columns = page_columns(material)
     symbols = sorted({symbol for crystal in material.crystals for symbol in crystal.elements})
     root = os.path.relpath(material.run.root.resolve(), folder.resolve())
@@ -234,7 +234,7 @@ def _warnings(rows: Sequence[Row]) -> str:
 
 
 def _missing(figures: Sequence[Missing]) -> str:
-    """What is not drawn, and what it needs."""
+    """Give what is not drawn, and what it needs."""
     items = "".join(f"<li><b>{html.escape(one.title)}</b>: {html.escape(one.reason)}</li>" for one in figures)
     return f'<h3 style="margin-top:1.4rem">Not drawn</h3><ul class="missing">{items}</ul>' if items else ""
 

@@ -62,7 +62,7 @@ _KAPPA = re.compile(r"(kappa_[a-z_]+?)(_[0-9.]+k)?_w_mk")
 
 
 def quantity_of(name: str) -> Quantity:
-    """What a column measures; a name that is not known stands for itself."""
+    """Give what a column measures; a name that is not known stands for itself."""
     known = known_quantities()
     if name in known:
         return known[name]

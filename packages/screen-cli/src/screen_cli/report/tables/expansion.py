@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 def expansion_records(run: RunDirectory, row: Mapping[str, Any]) -> dict[str, Record]:
-    """Records of elastic constants and of each route that a crystal of a run has."""
+    """Give records of elastic constants and of each route that a crystal of a run has."""
     records = {name: record_of(run, row, f"property_{name}") for name in ("elastic", *ROUTES)}
     return {name: record for name, record in records.items() if record is not None}
 

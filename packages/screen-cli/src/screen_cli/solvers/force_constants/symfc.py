@@ -107,9 +107,7 @@ class SymfcSolver:
     def left_out_residuals(
         self, phono3py: Phono3py, residuals: NDArray[np.float64], *, third_order: bool = True
     ) -> NDArray[np.float64] | None:
-        """Turn residuals into those of supercells left out (see ``ForceConstantSolver``); None where there is
-        no kind.
-        """
+        """Turn residuals into those of supercells left out (see ``ForceConstantSolver``); None without a kind."""
         displacements = np.asarray(phono3py.displacements)
         solved = self._kind(phono3py.supercell, phono3py.primitive, displacements, (2, 3) if third_order else (2,))
         return None if solved is None else solved.left_out(residuals)
@@ -139,7 +137,7 @@ class SymfcSolver:
     def _kind(
         self, supercell: Any, primitive: Any, displacements: NDArray[np.float64], orders: tuple[int, ...]
     ) -> KindFit | None:
-        """What the kind of this supercell has solved; None without a cache, with cutoffs, or without ± pairs."""
+        """Give what the kind of this supercell has solved; None without a cache, with cutoffs, or without ± pairs."""
         cache = shared_cache()
         if cache is None or self.cutoff:
             return None

@@ -57,7 +57,7 @@ def iterate_optimade(
         counts more than the provider's own word.
     limit : int
         At most this many entries; 0: all.
-    page_limit, requests_per_second, tries, timeout, first_wait, max_pages, max_page_megabytes, max_hours
+    page_limit, requests_per_second, tries, timeout, first_wait, max_pages, max_page_megabytes, max_hours : float
         See :class:`screen_cli.sources.optimade.pages.Manners`.
     cache : str
         Folder of downloaded pages; default: ``screen-cli/optimade`` in the user's cache folder.

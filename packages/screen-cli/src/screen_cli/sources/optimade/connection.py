@@ -141,7 +141,7 @@ def same_host(url: str, base: str) -> bool:
 
 
 def _said(body: bytes) -> str:
-    """What the provider says about an error."""
+    """Give what the provider says about an error."""
     try:
         errors = json.loads(body)["errors"]
         said = "; ".join(f"{error.get('title', '')}: {error.get('detail', '')}" for error in errors)

@@ -32,7 +32,7 @@ _Vector = tuple[_Finite, _Finite, _Finite]
 
 
 def _as_list(value: object) -> object:
-    """A mass alone, as OPTIMADE 1.0 has it, as a list."""
+    """Give a mass alone, as OPTIMADE 1.0 has it, as a list."""
     return [value] if isinstance(value, (int, float)) else value
 
 

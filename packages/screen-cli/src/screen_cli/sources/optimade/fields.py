@@ -51,7 +51,7 @@ class Factor:
 def metadata_of(
     attributes: Mapping[str, Any], mapping: Mapping[str, Any], factors: Mapping[str, Factor]
 ) -> dict[str, Any]:
-    """Provider's fields under common names, converted; what is no number is left out."""
+    """Give the provider's fields under common names, converted; what is no number is left out."""
     metadata: dict[str, Any] = {}
     for name, entry in mapping.items():
         for path in entry["fields"]:
@@ -128,7 +128,7 @@ def _unknown_unit(name: str, field: str, unit: str, table: Mapping[str, float]) 
 
 
 def _declared(info: Mapping[str, Any], field: str) -> str:
-    """Unit the provider declares for a field, or empty."""
+    """Give the unit the provider declares for a field, or empty."""
     description = info.get(field)
     if not isinstance(description, Mapping):
         return ""

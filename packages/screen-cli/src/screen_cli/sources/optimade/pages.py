@@ -205,5 +205,5 @@ def _content(page: dict[str, Any]) -> str:
 
 
 def _table(value: object) -> dict[str, Any]:
-    """A table of an answer; an empty one where something else stands."""
+    """Give a table of an answer; an empty one where something else stands."""
     return value if isinstance(value, dict) else {}

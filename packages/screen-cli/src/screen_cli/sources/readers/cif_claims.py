@@ -192,7 +192,7 @@ def _check_bonds(claims: Claims, expansion: Expansion, sites: Sequence[Site]) ->
 
 
 def _positive(block: gemmi.cif.Block, tag: str) -> float:
-    """A positive number of a block, or 0."""
+    """Give a positive number of a block, or 0."""
     text = block.find_value(tag)
     value = gemmi.cif.as_number(gemmi.cif.as_string(text)) if text else 0.0
     return float(value) if np.isfinite(value) and value > 0 else 0.0

@@ -235,7 +235,7 @@ def _groups_numbered(number: int) -> list[gemmi.SpaceGroup]:
 
 
 def _groups_named(name: str) -> list[gemmi.SpaceGroup]:
-    """Groups of the table that a Hermann-Mauguin symbol may mean."""
+    """Give the groups of the table that a Hermann-Mauguin symbol may mean."""
     compact, extension = _split(name)
     found = _by_name().get(compact) or _by_full_name().get(compact, [])
     if not extension:
@@ -278,7 +278,7 @@ def _codes(group: gemmi.SpaceGroup) -> set[str]:
 
 @cache
 def _by_name() -> dict[str, list[gemmi.SpaceGroup]]:
-    """Settings by compact symbol: full, short, and the old cubic ones without the bar."""
+    """Give the settings by compact symbol: full, short, and the old cubic ones without the bar."""
     found: dict[str, list[gemmi.SpaceGroup]] = {}
     for group in gemmi.spacegroup_table():
         names = {_compact(group.hm)}
@@ -293,7 +293,7 @@ def _by_name() -> dict[str, list[gemmi.SpaceGroup]]:
 
 @cache
 def _by_full_name() -> dict[str, list[gemmi.SpaceGroup]]:
-    """Settings by their full symbol in spglib's words (``F 4/m -3 2/m``)."""
+    """Give the settings by their full symbol in spglib's words (``F 4/m -3 2/m``)."""
     found: dict[str, list[gemmi.SpaceGroup]] = {}
     with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
         warnings.simplefilter("ignore", DeprecationWarning)

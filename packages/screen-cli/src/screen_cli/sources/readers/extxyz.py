@@ -65,7 +65,7 @@ def scalars_of(atoms: Atoms) -> dict[str, Json]:
 
 
 def moments_of(atoms: Atoms) -> tuple[str, ...]:
-    """A note where a frame has magnetic moments, which are not used."""
+    """Give a note where a frame has magnetic moments, which are not used."""
     found = [atoms.arrays[name] for name in ("initial_magmoms", "magmoms") if name in atoms.arrays]
     results = getattr(atoms.calc, "results", {}) if atoms.calc is not None else {}
     found += [results[name] for name in ("magmoms",) if name in results]
@@ -77,7 +77,7 @@ def moments_of(atoms: Atoms) -> tuple[str, ...]:
 
 
 def _count(lines: list[str], row: int, limits: Limits) -> int:
-    """Number of atoms of the frame that begins at a row.
+    """Give the number of atoms of the frame that begins at a row.
 
     Raises
     ------

@@ -141,5 +141,5 @@ def _leading_numbers(line: str) -> list[float]:
 
 
 def _shown(lines: Sequence[str], row: int) -> str:
-    """A line for a message."""
+    """Give a line for a message."""
     return printable(lines[row].strip(), 60) if row < len(lines) else ""

@@ -104,7 +104,7 @@ def printable(text: str, limit: int = 300) -> str:
 
 
 def _utf16_without_mark(body: bytes) -> str:
-    """Encoding of text that has a NUL in every other byte.
+    """Give the encoding of text that has a NUL in every other byte.
 
     Raises
     ------

@@ -28,9 +28,9 @@ class LowRankAddition(nn.Module):
 
     Parameters
     ----------
-    weight
+    weight : Tensor
         W.
-    rank
+    rank : int
         Columns of A.
     """
 
@@ -60,9 +60,8 @@ class NewRows(nn.Module):
 
     Parameters
     ----------
-    table
-        Shape (n_rows, n_columns).
-    rows
+    table : Tensor, shape (n_rows, n_columns)
+    rows : sequence of int
         Those that are trained.
     """
 
