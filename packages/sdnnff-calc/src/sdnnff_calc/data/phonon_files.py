@@ -49,7 +49,7 @@ class Units(Protocol):
 
     @property
     def energy_to_eV(self) -> float:
-        """eV per unit of energy."""
+        """Unit of energy, eV."""
 
 
 def units_of(calculator: str | None, where: Path) -> Units:

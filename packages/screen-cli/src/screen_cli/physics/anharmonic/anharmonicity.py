@@ -57,7 +57,7 @@ def anharmonicity_of_groups(
 
 
 def anharmonicity_error(forces: NDArray[np.float64], harmonic_forces: NDArray[np.float64]) -> float:
-    """Standard error of σ^A by leaving each sample out (jackknife)."""
+    """Estimate the standard error of σ^A by leaving each sample out (jackknife)."""
     n_samples = len(forces)
     if n_samples < 2:
         return float("inf")

@@ -57,7 +57,7 @@ def free_energy_curvature(
 
 
 def pair_propagator(frequencies: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Static response of pairs of modes.
+    """Give the static response of pairs of modes.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class NormalModes:
         return signed_frequencies(self.eigenvalues)
 
     def project(self, fc2: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Expectation values of other force constants in these modes.
+        """Give the expectation values of other force constants in these modes.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class ThermalEnsemble:
         return np.asarray(weighted.reshape(len(coordinates), len(masses), 3) / np.sqrt(masses)[:, None])
 
     def limited(self, largest: float) -> ThermalEnsemble:
-        """The widest ensemble whose atoms move no more than ``largest`` Å (root mean square): soft modes are cut."""
+        """Cut soft modes until atoms move no more than ``largest`` Å (root mean square)."""
         if self.root_mean_squares().max() <= largest:
             return self
         low, high = 0.0, float(self.variances.max())

@@ -54,7 +54,7 @@ def balance_weights(
 
 
 def effective_sample_size(weights: NDArray[np.float64]) -> float:
-    """Number of equally weighted samples that weights (n_samples,) are worth."""
+    """Count the equally weighted samples that weights (n_samples,) are worth."""
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 

@@ -140,7 +140,7 @@ class LinearFit:
     replicas: NDArray[np.float64]
 
     def standard_errors(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standard errors of quantities computed from each replica, float64 (n_groups, …), by the jackknife."""
+        """Estimate standard errors of what each replica gives, float64 (n_groups, …), by the jackknife."""
         n_groups = len(values)
         return np.asarray(np.sqrt((n_groups - 1) * values.var(axis=0)))
 

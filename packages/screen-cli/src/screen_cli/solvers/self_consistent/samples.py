@@ -93,7 +93,7 @@ class Pool:
 
     @classmethod
     def near(cls, populations: Sequence[Population], ensemble: ThermalEnsemble) -> Pool:
-        """The latest population, and those before it that say something about an ensemble."""
+        """Take the latest population, and those before it that say something about an ensemble."""
         *older, latest = populations
         return cls([*(item for item in older if overlap(ensemble, item.ensemble) > _SAYS_SOMETHING), latest])
 

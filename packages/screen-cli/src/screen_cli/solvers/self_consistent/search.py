@@ -311,7 +311,7 @@ class Search:
 
     @staticmethod
     def _n_groups(n_samples: int) -> int:
-        """Groups of the jackknife."""
+        """Count the groups of the jackknife."""
         return min(_GROUPS, n_samples)
 
 
