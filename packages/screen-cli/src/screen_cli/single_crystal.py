@@ -287,7 +287,7 @@ def _without_constraints(atoms: Atoms) -> Atoms:
 
 
 def _force_field(atoms: Atoms, calculator: BaseCalculator | str | None, settings: RunSettings) -> ForceField:
-    """The force field that was named, given, or attached to the atoms."""
+    """Give the force field that was named, given, or attached to the atoms."""
     if isinstance(calculator, str):
         return RegisteredForceField(settings.calculator)
     found = atoms.calc if calculator is None else calculator

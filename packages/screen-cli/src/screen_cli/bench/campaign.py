@@ -99,5 +99,5 @@ def open_campaign(root: Path, settings: RunSettings, *, must_exist: bool = False
 
 
 def _without_source(tables: Mapping[str, Plain]) -> dict[str, Plain]:
-    """Settings that shape results."""
+    """Give the settings that shape results."""
     return {key: value for key, value in tables.items() if key not in ("source", "engine", "title")}

@@ -60,7 +60,7 @@ _OWN: Mapping[Protocol, Tables] = {
 
 
 def protocol_tables(protocol: Protocol, registry: PluginRegistry | None = None) -> dict[str, dict[str, object]]:
-    """Settings of a protocol as nested tables, without source, calculator and engine.
+    """Give the settings of a protocol as nested tables, without source, calculator and engine.
 
     Raises
     ------

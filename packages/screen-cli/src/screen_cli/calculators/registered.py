@@ -117,7 +117,7 @@ def _missing(name: str, error: ImportError, registry: PluginRegistry | None) -> 
 
 
 def _with_file_hashes(value: object) -> Json:
-    """An option with every file name in it, also inside lists and tables, replaced by the file's hash."""
+    """Give an option with every file name in it, also inside lists and tables, replaced by the file's hash."""
     if isinstance(value, Mapping):
         return {key: _with_file_hashes(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

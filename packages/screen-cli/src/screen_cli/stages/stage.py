@@ -121,7 +121,7 @@ class Stage(ABC, Generic[RecordT]):
 
 
 def plugin_identity(plugin: PluginRecord[object]) -> list[str]:
-    """What makes a plugin's results its own; where its code lies does not."""
+    """Give what makes a plugin's results its own; where its code lies does not."""
     return [plugin.name, plugin.distribution, plugin.version]
 
 

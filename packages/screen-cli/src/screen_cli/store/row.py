@@ -19,7 +19,7 @@ def text(row: Row, name: str) -> str:
 
 
 def number(row: Row, name: str) -> float | None:
-    """Number in a column; None where there is none, or text.
+    """Give the number in a column; None where there is none, or text.
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from numpy.typing import NDArray
 
-from sdnnff_calc.calculators.sdnnff import SDNNFF, to_results
+from sdnnff_calc.calculators.results import to_results
+from sdnnff_calc.calculators.sdnnff import SDNNFF
 from sdnnff_calc.errors import ConfigError, EmptyInputError
 from sdnnff_calc.file_access.bundled_weights import bundled_committee
 from sdnnff_calc.geometry.closest_pairs import merge_closest
@@ -40,13 +41,13 @@ class SDNNFFCommittee(SDNNFF):
 
     Parameters
     ----------
-    models
+    models : sequence of (str, Path or Model), optional
         Checkpoints as :class:`SDNNFF` takes them, at least two; None for the five bundled ones.
-    device, dtype, skin
+    device, dtype, skin : str, str, float, optional
         As for :class:`SDNNFF`.
-    scale
+    scale : float, optional
         Factor s of ε to the expected error; None: what the first model's card says.
-    core
+    core : bool, optional
         As for :class:`SDNNFF`; None: yes if all checkpoints say so.
 
     Notes

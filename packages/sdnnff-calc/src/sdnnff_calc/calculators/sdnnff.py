@@ -37,7 +37,7 @@ from sdnnff_calc.models.trained_labels import TrainedLabels
 if TYPE_CHECKING:
     from sdnnff_calc.calculators.committee_calculator import SDNNFFCommittee
 
-__all__ = ["SDNNFF", "to_results"]
+__all__ = ["SDNNFF"]
 
 _log = logging.getLogger(__name__)
 
@@ -56,37 +56,37 @@ def _own(model: Model, dtype: str | None) -> Model:
 class SDNNFF(Calculator):
     """Energy, forces and stress from a trained model.
 
-        Parameters
-        ----------
-        path : str, Path or Model, optional
-            Checkpoint file, training folder, name of a bundled model, a loaded
-            :class:`~sdnnff_calc.models.checkpoint.Model`, or None for the default bundled model.
-        device : str
-            ``auto``, ``cpu``, ``cuda`` …
-        dtype : str, optional
-            ``float32``, ``float64``, or None for the model's own. A loaded model is copied, and stays as it is.
-        skin : float
-            Å added to the cutoff of the stored neighbour list; 0 rebuilds it in each call.
-        atoms : Atoms, optional
-            Structure to attach to, as ASE's calculators take one.
-            core
-                Hold atoms that come closer than any the model has learned from apart with a repulsive core, and warn, instead
-            of refusing them. None: as the checkpoint says, which is yes for models trained since checkpoint format 2 and
-            no for older ones, whose published errors and refusals stay as they were.
+    Parameters
+    ----------
+    path : str, Path or Model, optional
+        Checkpoint file, training folder, name of a bundled model, a loaded
+        :class:`~sdnnff_calc.models.checkpoint.Model`, or None for the default bundled model.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` …
+    dtype : str, optional
+        ``float32``, ``float64``, or None for the model's own. A loaded model is copied, and stays as it is.
+    skin : float
+        Å added to the cutoff of the stored neighbour list; 0 rebuilds it in each call.
+    atoms : Atoms, optional
+        Structure to attach to, as ASE's calculators take one.
+    core : bool, optional
+        Hold atoms that come closer than any the model has learned from apart with a repulsive core, and warn, instead
+        of refusing them. None: as the checkpoint says, which is yes for models trained since checkpoint format 2 and
+        no for older ones, whose published errors and refusals stay as they were.
 
-        Notes
-        -----
-        Units are ASE's: eV, eV/Å, eV/Å³. ``implemented_properties`` are those that the head gives and that the model was
-        trained on; asking for another raises ``PropertyNotImplementedError``. One exception: the energy whose derivative
-        the forces are is given on request also where forces alone were trained, since optimisers and molecular dynamics
-        need it; it counts from an arbitrary zero and holds at one cell and composition.
+    Notes
+    -----
+    Units are ASE's: eV, eV/Å, eV/Å³. ``implemented_properties`` are those that the head gives and that the model was
+    trained on; asking for another raises ``PropertyNotImplementedError``. One exception: the energy whose derivative
+    the forces are is given on request also where forces alone were trained, since optimisers and molecular dynamics
+    need it; it counts from an arbitrary zero and holds at one cell and composition.
 
-        Raises
-        ------
-        ModelNotFoundError
-            When there is no such model.
-        CheckpointError
-            When it cannot be read.
+    Raises
+    ------
+    ModelNotFoundError
+        When there is no such model.
+    CheckpointError
+        When it cannot be read.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012  as ASE declares it
@@ -140,11 +140,11 @@ class SDNNFF(Calculator):
 
         Parameters
         ----------
-        models
+        models : sequence of (str, Path or Model), optional
             At least two, by default the five bundled ones.
-        device
+        device : str
             As for this class.
-        scale
+        scale : float, optional
             From disagreement to error; by default what the first model's card says.
         """
         from sdnnff_calc.calculators.committee_calculator import SDNNFFCommittee

@@ -117,7 +117,7 @@ def bond_scaled_functions(distance: Tensor, bond_length: Tensor, cutoff: float, 
 
 
 def _cutoff_slope(distance: Tensor, cutoff: float) -> Tensor:
-    """Derivative of :func:`polynomial_cutoff`, 1/Å."""
+    """Give the derivative of :func:`polynomial_cutoff`, 1/Å."""
     x = (distance / cutoff).clamp(max=1.0)
     return (x * (1.0 - x)).square() * (-30.0 / cutoff)
 
@@ -165,17 +165,17 @@ def harmonics(direction: Tensor, l_max: int) -> Tensor:
 def sphere_quadrature(degree: int) -> tuple[Tensor, Tensor]:
     """Give Lebedev's quadrature on the sphere, exact for polynomials up to a degree.
 
-        Parameters
-        ----------
-            degree
-            Highest polynomial degree integrated exactly, at most 131.
-    
-        Returns
-        -------
-        points : Tensor, float64, shape (n_points, 3)
-            Unit vectors.
-        weights : Tensor, float64, shape (n_points,)
-            Sum to 1 (an average over the sphere).
+    Parameters
+    ----------
+    degree : int
+        Highest polynomial degree integrated exactly, at most 131.
+
+    Returns
+    -------
+    points : Tensor, float64, shape (n_points, 3)
+        Unit vectors.
+    weights : Tensor, float64, shape (n_points,)
+        Sum to 1 (an average over the sphere).
     """
     from scipy.integrate import lebedev_rule
 

@@ -57,31 +57,31 @@ class EdgeArrays:
 class Environments:
     """A batch of structures as one disconnected graph.
 
-        Attributes
-        ----------
-        numbers : Tensor, int64, shape (n_atoms,)
-        structure : Tensor
-            Which structure each atom belongs to, int64, shape (n_atoms,).
-        volumes : Tensor
-            float, shape (n_structures,), Å³.
-        centre, neighbour : Tensor, int64, shape (n_edges,)
-            Indices into the atoms of the batch.
-        vector : Tensor
-            D_e, float, shape (n_edges, 3), Å, from centre to neighbour.
-        row_slot : Tensor
-            Place of each edge in the (n_rows · row_width) padded array, int64, shape (n_edges,).
-        row_number : Tensor
-            Neighbour element of each row, int64, shape (n_rows,).
-        row_place : Tensor
-            Place of each row in the (n_atoms · n_species) padded array, int64, shape (n_rows,).
-        centre_slot : Tensor
-            Place of each edge in the (n_atoms · centre_width) padded array, int64, shape (n_edges,).
-            neighbour_slot
-            Place of each edge in the (n_atoms · neighbour_width) padded array, one row per neighbour, int64, (n_edges,).
-        n_atoms_each
-            Python ints, one per structure.
-        n_rows, row_width, n_species, centre_width, neighbour_width
-                Sizes of the padded arrays.
+    Attributes
+    ----------
+    numbers : Tensor, int64, shape (n_atoms,)
+    structure : Tensor
+        Which structure each atom belongs to, int64, shape (n_atoms,).
+    volumes : Tensor
+        float, shape (n_structures,), Å³.
+    centre, neighbour : Tensor, int64, shape (n_edges,)
+        Indices into the atoms of the batch.
+    vector : Tensor
+        D_e, float, shape (n_edges, 3), Å, from centre to neighbour.
+    row_slot : Tensor
+        Place of each edge in the (n_rows · row_width) padded array, int64, shape (n_edges,).
+    row_number : Tensor
+        Neighbour element of each row, int64, shape (n_rows,).
+    row_place : Tensor
+        Place of each row in the (n_atoms · n_species) padded array, int64, shape (n_rows,).
+    centre_slot : Tensor
+        Place of each edge in the (n_atoms · centre_width) padded array, int64, shape (n_edges,).
+    neighbour_slot : Tensor
+        Place of each edge in the (n_atoms · neighbour_width) padded array, one row per neighbour, int64, (n_edges,).
+    n_atoms_each : tuple of int
+        Python ints, one per structure.
+    n_rows, row_width, n_species, centre_width, neighbour_width : int
+        Sizes of the padded arrays.
     """
 
     numbers: Tensor
@@ -129,7 +129,7 @@ def _positions_in_runs(sorted_keys: NDArray[np.int64]) -> tuple[NDArray[np.int64
 
 
 def _places_among_equals(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the elements of each value in the order in which they come."""
+    """Count off the elements of each value in the order in which they come."""
     order = np.argsort(keys, kind="stable")
     places = np.empty_like(keys)
     places[order] = _positions_in_runs(keys[order])[1]

@@ -44,7 +44,7 @@ class SharedGeometry:
         The same laid out as ((l_max+1)², n_atoms, n_present · n_radial), zero where an atom lacks an element.
     present : Tensor
         Elements of the batch, int64, shape (n_present,).
-    slope
+    slope : Tensor or None
         d(R_n·f_c)/dr of every edge, shape (n_edges, n_radial), 1/Å; None where nothing is differentiated.
     """
 
@@ -107,9 +107,9 @@ def share_geometry(
     ----------
     env : Environments
         The batch.
-    functions, slopes
+    functions, slopes : RadialFunctions
         From every edge's distance, shape (n_edges,), to R_n·f_c and its derivative, shape (n_edges, n_radial).
-    l_max
+    l_max : int
         Highest degree of the harmonics.
     differentiate : bool
         Whether members will ask for gradients with respect to :attr:`SharedGeometry.leaves`.

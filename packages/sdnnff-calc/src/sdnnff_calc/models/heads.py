@@ -155,9 +155,9 @@ def evaluate_together(
 
     Parameters
     ----------
-    models, statistics
+    models, statistics : sequence of Network, sequence of Statistics
         Of the members.
-    env, head, core
+    env, head, core : Environments, str, RepulsiveCore, optional
         As in :func:`evaluate`.
 
     Returns

@@ -138,22 +138,22 @@ def expansion_strain(
 ) -> Record:
     """Thermal expansion from strained crystals.
 
-        Parameters
-        ----------
-        records : mapping of str to Record
-            ``displace``, ``force_constants``, ``property_elastic``.
-            calculator : ase.calculators.calculator.BaseCalculator
-        mesh, mesh_length, temperatures
-                As for :func:`expansion`.
-        strain, distance : float
-            As for :func:`~screen_cli.properties.expansion.gruneisen.gruneisen_from_strains`.
-        full_tensor : bool
-            Strain in all six ways for whole mode tensors; else only as symmetry allows the crystal to expand.
+    Parameters
+    ----------
+    records : mapping of str to Record
+        ``displace``, ``force_constants``, ``property_elastic``.
+    calculator : ase.calculators.calculator.BaseCalculator
+    mesh, mesh_length, temperatures : sequence of int, float, sequence of float
+        As for :func:`expansion`.
+    strain, distance : float
+        As for :func:`~screen_cli.properties.expansion.gruneisen.gruneisen_from_strains`.
+    full_tensor : bool
+        Strain in all six ways for whole mode tensors; else only as symmetry allows the crystal to expand.
 
-        Returns
-        -------
-        Record
-            As :func:`to_record` documents, with the suffix ``_strain`` on the columns.
+    Returns
+    -------
+    Record
+        As :func:`to_record` documents, with the suffix ``_strain`` on the columns.
     """
     phonopy = load_phonopy(records["displace"], records["force_constants"])
     points = harmonic_mesh(list(mesh), mesh_length, phonopy.primitive.cell)
@@ -180,7 +180,7 @@ def quasi_harmonic(
     ----------
     records : mapping of str to Record
         ``displace``, ``force_constants``.
-    calculator : ase.calculators.calculator.Calculator
+    calculator : ase.calculators.calculator.BaseCalculator
     mesh, mesh_length, temperatures, volumes, distance, fmax, eos : sequence of float, float or str
         As for :func:`~screen_cli.properties.expansion.quasi_harmonic.scan_volumes`.
 

@@ -148,7 +148,7 @@ def _operation(text: str) -> gemmi.Op:
 
 
 def _named(block: gemmi.cif.Block) -> list[Setting]:
-    """Settings that names and number of the file may mean; several where the names leave it open or contradict."""
+    """Give the settings that names and number of the file may mean; several where they leave it open or contradict."""
     numbers = _values(block, _NUMBER_TAGS)
     number = _number(numbers[0]) if numbers else 0
     hall = _of_hall_symbol(_values(block, _HALL_TAGS), number)
@@ -175,7 +175,7 @@ def _named(block: gemmi.cif.Block) -> list[Setting]:
 
 
 def _agreed(meant: Sequence[list[gemmi.SpaceGroup]]) -> list[gemmi.SpaceGroup]:
-    """Groups that all names may mean; where there is none, those of each, so that the file's claims decide."""
+    """Give the groups that all names may mean; where there is none, those of each, so that the file's claims decide."""
     if not meant:
         return []
     common = [group for group in meant[0] if all(group.hall in {one.hall for one in other} for other in meant[1:])]
@@ -203,7 +203,7 @@ def _of_hall_symbol(symbols: Sequence[str], number: int) -> Setting | None:
 
 
 def _of_code(groups: list[gemmi.SpaceGroup], codes: Sequence[str]) -> list[gemmi.SpaceGroup]:
-    """Groups with the origin or axes that a code names."""
+    """Give the groups with the origin or axes that a code names."""
     if not codes:
         return groups
     code = codes[0].lower()
