@@ -72,7 +72,7 @@ class Outcome:
 
 
 def _machine_failure(error: BaseException | None) -> OSError | None:
-    """The failure of the machine that an exception was raised from, if there was one."""
+    """Give the failure of the machine that an exception was raised from, if there was one."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
             return error

@@ -56,9 +56,9 @@ class _Bounded(io.RawIOBase):
 
     Parameters
     ----------
-    stream
+    stream : BinaryIO
         Readable and seekable.
-    most
+    most : int
         Bytes.
     """
 

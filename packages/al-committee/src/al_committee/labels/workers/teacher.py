@@ -47,7 +47,7 @@ class TeacherDiedError(Exception):
 
     Attributes
     ----------
-    killed
+    killed : bool
         By a signal from outside (most often the kernel, short of memory), not by what it did itself.
     """
 

@@ -156,11 +156,11 @@ class _Run:
 
     Parameters
     ----------
-    work
+    work : list of (sequence of LabelRequest)
         Pieces, the first one last.
-    stop
+    stop : callable
         Polled before each piece.
-    alone_anyway
+    alone_anyway : bool
         Whether there is one process, so that every piece is alone.
     """
 
