@@ -22,6 +22,7 @@ from screen_cli.stages.conductivity import Conductivity, choose_mesh, compute_co
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import Forces
+from screen_cli.stages.phonon_cells import BaseCell
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +134,21 @@ def test_sodium_chloride_by_dft() -> None:
     born = Displaced(
         supercells=SupercellSet.of(reference.supercell, np.array(reference.displacements)),
         supercells_fc2=SupercellSet.of(reference.phonon_supercell, np.array(reference.phonon_displacements)),
+        base_cell=BaseCell(
+            cell=np.array(reference.unitcell.cell),
+            positions=np.array(reference.unitcell.scaled_positions),
+            numbers=np.array(reference.unitcell.numbers, dtype=np.int64),
+            primitive_matrix=np.array(reference.primitive_matrix),
+        ),
         yaml=text,
         kind="random",
+        kind_fc2="random",
         paired=False,
         distance=0.03,
         n_params_fc2=0,
         n_params_fc3=0,
         supercell_dim=(2, 2, 2),
+        supercell_dim_fc2=(4, 4, 4),
         supercell_base="conventional",
         supercell_length=11.0,
     )

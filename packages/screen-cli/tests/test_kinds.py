@@ -61,6 +61,7 @@ def displace(phono3py, n_pairs, seed=0):
 def fit_of(phono3py, cache, orders=(2, 3)):
     return kind_fit(
         phono3py.supercell,
+        symmetry_action(phono3py.supercell),
         np.asarray(phono3py.primitive.p2s_map),
         np.asarray(phono3py.displacements),
         orders,

@@ -19,13 +19,14 @@ from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import Forces, ForceSet
 from screen_cli.stages.gate import GateDecision
 from screen_cli.stages.harmonic import Harmonic
+from screen_cli.stages.phonon_cells import BaseCell
 from screen_cli.stages.relax import Relaxed
 from screen_cli.store.record import Record, TypedRecord, declared_arrays
 from screen_cli.store.records import RecordStore
 from screen_cli.testing.record_strategies import same_storage, typed_records
 
 OF_STAGES = (Relaxed, Displaced, Forces, ForceConstants, Harmonic, GateDecision, Conductivity)
-EVERY = (*OF_STAGES, SupercellSet, ForceSet)
+EVERY = (*OF_STAGES, SupercellSet, BaseCell, ForceSet)
 any_record = st.sampled_from(OF_STAGES).flatmap(typed_records)
 
 
@@ -142,6 +143,9 @@ def test_names_on_disk_are_those_of_phono3py_and_of_the_table(tmp_path: Path) ->
     displaced = Displaced(
         supercells=supercells,
         supercells_fc2=supercells,
+        base_cell=BaseCell(
+            cell=np.eye(3), positions=np.zeros((1, 3)), numbers=np.array([29]), primitive_matrix=np.eye(3)
+        ),
         yaml="",
         kind="random",
         paired=True,
@@ -153,6 +157,7 @@ def test_names_on_disk_are_those_of_phono3py_and_of_the_table(tmp_path: Path) ->
         supercell_length=2.0,
     ).to_storage()
     names = ("displacements", "supercell_cell", "supercell_positions", "supercell_numbers")
-    assert displaced.arrays.keys() == {*names, *(f"{name}_fc2" for name in names)}
+    base = ("unitcell_cell", "unitcell_positions", "unitcell_numbers", "primitive_matrix")
+    assert displaced.arrays.keys() == {*names, *(f"{name}_fc2" for name in names), *base}
     assert displaced.data["n_supercells_fc2"] == 2
     assert "equations_ratio" not in displaced.data

@@ -9,6 +9,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
+from ase.spacegroup import crystal
 from ase.units import GPa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,3 +164,64 @@ def test_masses_stay_with_the_crystal():
     record = relax(heavy, EMT(), RelaxSettings())
     np.testing.assert_array_equal(record.masses, [70.0])
     np.testing.assert_array_equal(record.atoms.get_masses(), [70.0])
+
+
+def cubic(name, group, symbols, sites, length, **setting):
+    cell = [length] * 3 + [90] * 3
+    return pytest.param(
+        crystal(symbols, sites, spacegroup=group, cellpar=cell, primitive_cell=True, **setting), id=name
+    )
+
+
+FREE = [
+    cubic("pyrite", 205, ["Zn", "S"], [(0, 0, 0), (0.39, 0.39, 0.39)], 5.9),
+    cubic("AB3C12", 204, ["Ca", "Cu", "Ti", "O"], [(0, 0, 0), (0, 0.5, 0.5), (0.25,) * 3, (0, 0.3, 0.18)], 7.4),
+]
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    element=st.sampled_from(["Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"]),
+    other=st.none() | st.sampled_from(["Cu", "Au", "Ni"]),
+    stretch=st.floats(0.93, 1.1),
+)
+def test_a_lattice_constant_by_its_root_is_that_of_the_general_way(element, other, stretch):
+    atoms = bulk(element, cubic=other is not None)
+    if other is not None:
+        atoms.symbols[0] = other  # L1₂
+    atoms.set_cell(stretch * atoms.cell, scale_atoms=True)
+    root, general = (relax(atoms, EMT(), RelaxSettings(fmax=1e-5, optimiser=name)) for name in ("auto", "bfgs"))
+    np.testing.assert_allclose(root.cell, general.cell, atol=1e-5)
+    np.testing.assert_array_equal(root.atoms.get_scaled_positions(), general.atoms.get_scaled_positions())
+    assert root.n_relax_steps <= 9
+
+
+@pytest.mark.parametrize("atoms", FREE)
+def test_free_coordinates_of_cubic_crystals_are_those_of_the_general_way(atoms):
+    calculator = make_calculator("sdnnff", {})
+    found = [relax(atoms, calculator, RelaxSettings(fmax=1e-5, optimiser=name)) for name in ("auto", "bfgs")]
+    np.testing.assert_allclose(found[0].cell, found[1].cell, atol=1e-5)
+    np.testing.assert_allclose(found[0].positions, found[1].positions, atol=1e-5)
+    assert np.abs(found[0].atoms.get_scaled_positions() - atoms.get_scaled_positions()).max() > 1e-3  # they did move
+    assert found[0].n_relax_steps < found[1].n_relax_steps
+
+
+def test_other_crystal_systems_go_the_general_way(monkeypatch):
+    from screen_cli.stages import relax as module
+
+    monkeypatch.setattr(module, "relax_symmetrically", lambda *a, **k: pytest.fail("not cubic"))
+    record = relax(bulk("Cu", "hcp", a=2.6, c=4.2), EMT(), RelaxSettings(fmax=1e-2))
+    assert record.space_group == 194
+
+
+class Stepped(EMT):
+    """Stress with steps, as of a rough potential: no size makes it vanish."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["stress"] = np.where(self.results["stress"] > 0, 0.01, -0.01) * np.array([1, 1, 1, 0, 0, 0])
+
+
+def test_where_the_pressure_jumps_the_general_way_has_the_last_word():
+    with pytest.raises(CalculatorError, match="did not reach fmax"):
+        relax(bulk("Cu", a=3.7), Stepped(), RelaxSettings(max_steps=40))

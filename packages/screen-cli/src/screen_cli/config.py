@@ -97,7 +97,10 @@ class RelaxSettings:
         False,
         "Relax again without symmetry (lengths only, no shear); the first stage stays where the space group breaks.",
     )
-    optimiser: Literal["bfgs", "fire"] = setting("bfgs", "ASE optimiser.")
+    optimiser: Literal["auto", "bfgs", "fire"] = setting(
+        "auto",
+        "ASE optimiser; auto: BFGS, for cubic crystals in the few coordinates that symmetry leaves free.",
+    )
     accept_unconverged: bool = setting(False, "Go on when max_steps were not enough (relax_converged says so).")
     max_volume_change: float = setting(
         0.5, "Largest accepted |V/V0 - 1|; beyond it the structure is quarantined.", gt=0

@@ -24,10 +24,8 @@ S. Tamura, Phys. Rev. B 27, 858 (1983), Eq. 2.8, doi:10.1103/PhysRevB.27.858
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +44,7 @@ SIDE_STEP = 1e-6
 """Distance from a mode's frequency (THz) at which the two sides of a jump are evaluated."""
 
 BATCH = 16
-"""How many q' share one product of weights and overlaps."""
-
-Corner = tuple[int, float, NDArray[np.complex128]]
-"""One q': index in the grid, weight, eigenvectors as columns."""
+"""How many frequencies share one product of weights and overlaps."""
 
 
 def isotope_linewidths(
@@ -110,10 +105,10 @@ def isotope_linewidths(
     # degenerate modes ask for the density at one and the same frequency
     points, where = np.unique(np.round(frequencies.ravel(), 9), return_inverse=True)
     weights = star_sizes if irreducible else np.ones(len(swept))
-    corners = [(int(grid.grg2bzg[g]), float(w), phonons[int(g)][1]) for g, w in zip(swept, weights, strict=True)]
-    density = sweep.local_density(points, corners, side_step, real=True)
+    corners = _Corners(grid.grg2bzg[swept], weights, np.array([phonons[int(g)][1] for g in swept]))
+    density = sweep.local_density(points, corners, side_step).real
     if irreducible:
-        density = _restore_star(np.asarray(density.real), primitive, crystal.symprec)
+        density = _restore_star(density, primitive, crystal.symprec)
     tensors = density.reshape(len(points), -1, 3, 3)[where.reshape(frequencies.shape)]
     gamma = _contract(frequencies, [m[1] for m in modes], tensors, np.asarray(mass_variances))
     return average_over_blocks(gamma, degenerate_blocks(frequencies)) if average_degenerate else gamma
@@ -152,7 +147,8 @@ def isotope_linewidths_on_grid(
     sweep = _Sweep(bz_grid, frequencies, symmetrize_tetrahedra, average_degenerate, cutoff_frequency)
     wanted = frequencies[grid_points]
     points, where = np.unique(wanted.ravel(), return_inverse=True)
-    density = sweep.local_density(points, ((int(g), 1.0, eigenvectors[g]) for g in bz_grid.grg2bzg))
+    regular = np.asarray(bz_grid.grg2bzg)
+    density = sweep.local_density(points, _Corners(regular, np.ones(len(regular)), eigenvectors[regular]))
     tensors = density.reshape(len(points), -1, 3, 3)[where.reshape(wanted.shape)]
     if average_degenerate:  # of the weights at the mode, as phono3py does
         flat = tensors.reshape(*wanted.shape, -1)
@@ -210,6 +206,15 @@ def add_isotopes(
 
 
 @dataclass(frozen=True)
+class _Corners:
+    """The points q' of a sum: indices in the grid (n_corners,), their weights, and eigenvectors as columns."""
+
+    grid_points: NDArray[np.int64]
+    weights: NDArray[np.int64] | NDArray[np.float64]
+    eigenvectors: NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
 class _Sweep:
     """The sum over q': a grid, its frequencies (n_bz_points, n_bands; THz) and how weights are taken."""
 
@@ -220,77 +225,62 @@ class _Sweep:
     cutoff_frequency: float
 
     def local_density(
-        self, points: NDArray[np.float64], corners: Iterable[Corner], side_step: float = 0.0, *, real: bool = False
-    ) -> NDArray[np.float64] | NDArray[np.complex128]:
-        """Return A_k, or its real part, at rising frequencies, shape (n_points, n_atoms * 9), 1/THz.
-
-        ``corners`` are q' as (index in the grid, weight, eigenvectors).
-        """
-        from scipy.sparse import csr_array, hstack
-
-        columns = np.ascontiguousarray(self.frequencies.T)[:, :, None]  # bands, grid points, 1
-        kind = np.float64 if real else np.complex128
-        density = np.zeros((len(points), 3 * len(columns)), dtype=kind)
-        remaining = iter(corners)
-        while batch := list(islice(remaining, BATCH)):
-            weights, overlaps = [], []
-            for g, multiplicity, vectors in batch:
-                rows, bands, values = self._weights(g, points, columns, side_step)
-                values = values * (multiplicity / len(self.grid.grg2bzg))
-                weights.append(csr_array((values, (rows, bands)), shape=(len(points), len(columns))))
-                tensors = self._overlaps(g, vectors)
-                overlaps.append(tensors.real if real else tensors)
-            density += hstack(weights, format="csr") @ np.concatenate(overlaps)
-        return cast("NDArray[np.float64] | NDArray[np.complex128]", density)
-
-    def _weights(
-        self, g: int, points: NDArray[np.float64], columns: NDArray[np.float64], side_step: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Return points, bands and values of the tetrahedron weights that are not zero at one q'.
+        self, points: NDArray[np.float64], corners: _Corners, side_step: float = 0.0
+    ) -> NDArray[np.complex128]:
+        """Return A_k at rising frequencies, shape (n_points, n_atoms * 9), 1/THz.
 
         A band has weight only between the lowest and highest corner of its own tetrahedra: about one frequency in a
-        hundred. Frequencies that meet a corner take the mean of both sides.
+        hundred. So a few frequencies are asked at a time, of those q' whose tetrahedra may hold them. With a side
+        step each weight is the mean of both sides: where no corner is met that changes nothing.
         """
+        n_bands = self.frequencies.shape[1]
+        steps = (-side_step, side_step) if side_step else (0.0,)
+        near = self.frequencies[self._neighbours(corners.grid_points)]
+        lowest, highest = near.min(axis=1) - side_step, near.max(axis=1) + side_step  # corners, bands
+        lowest[self.frequencies[corners.grid_points] < self.cutoff_frequency] = np.inf
+        scale = corners.weights / (len(self.grid.grg2bzg) * len(steps))
+        density = np.zeros((len(points), 3 * n_bands), dtype=np.complex128)
+        for band in range(n_bands):
+            overlaps = self._overlaps(corners, band) * scale[:, None]
+            column = np.ascontiguousarray(self.frequencies[:, band : band + 1])
+            for start in range(0, len(points), BATCH):
+                asked = points[start : start + BATCH]
+                held = np.flatnonzero((lowest[:, band] <= asked[-1]) & (highest[:, band] >= asked[0]))
+                if len(held):
+                    weights = sum(self._weights(asked + step, column, corners.grid_points[held]) for step in steps)
+                    density[start : start + BATCH] += weights.T @ overlaps[held]
+        return density
+
+    def _weights(
+        self, points: NDArray[np.float64], column: NDArray[np.float64], grid_points: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the tetrahedron weights of one band, shape (n_grid_points, n_points)."""
         from phonopy.phonon.tetrahedron_method import get_integration_weights
 
         weigh = get_integration_weights
         if self.symmetrize_tetrahedra:
             weigh = functools.partial(weigh, symmetrize_tetrahedra=True)  # which older ones lack
-        here = np.array([g], dtype="int64")
-        near = np.sort(self.frequencies[self._neighbours(g)], axis=0)
-        first = np.searchsorted(points, near[0] - side_step, side="left")
-        last = np.searchsorted(points, near[-1] + side_step, side="right")
-        rows, bands, values = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
-        for s in np.flatnonzero((last > first) & (self.frequencies[g] >= self.cutoff_frequency)):
-            asked = points[first[s] : last[s]]
-            meets = np.searchsorted(near[:, s], asked - side_step) < np.searchsorted(near[:, s], asked + side_step)
-            asked = np.concatenate([asked - side_step * meets, asked[meets] + side_step])
-            w = weigh(asked, columns[s], self.grid, grid_points=here)[0, :, 0]
-            w, other = w[: len(meets)], w[len(meets) :]
-            w[meets] = (w[meets] + other) / 2
-            kept = np.flatnonzero(w)
-            rows.append(kept + first[s])
-            bands.append(np.full(len(kept), s))
-            values.append(w[kept])
-        return np.concatenate(rows), np.concatenate(bands), np.concatenate(values)
+        return weigh(points, column, self.grid, grid_points=grid_points)[:, :, 0]
 
-    def _overlaps(self, g: int, vectors: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Return e_k ⊗ e_k* of every band at one q', shape (n_bands, n_atoms * 9)."""
-        frequencies = self.frequencies[g]
-        local = vectors.T.reshape(len(frequencies), -1, 3)
-        tensors = (local[:, :, :, None] * local[:, :, None, :].conj()).reshape(len(frequencies), -1)
+    def _overlaps(self, corners: _Corners, band: int) -> NDArray[np.complex128]:
+        """Return e_k ⊗ e_k* of one band at every q', shape (n_corners, n_atoms * 9)."""
+        vectors = corners.eigenvectors
+        local = vectors.transpose(0, 2, 1).reshape(len(vectors), vectors.shape[2], -1, 3)  # corners, bands, atoms, xyz
         if self.average_degenerate:  # the same as averaging the weights of degenerate bands
-            labels = degenerate_blocks(frequencies)
-            share = (labels[:, None] == labels[None, :]).astype(np.float64)
-            tensors = (share / share.sum(axis=1, keepdims=True)) @ tensors
-        return np.asarray(tensors)
+            labels = degenerate_blocks(self.frequencies[corners.grid_points])
+            share = (labels == labels[:, band : band + 1]).astype(np.float64)
+            share /= share.sum(axis=1, keepdims=True)
+            tensors = np.einsum("gs,gska,gskb->gkab", share, local, local.conj(), optimize=True)
+        else:
+            tensors = local[:, band, :, :, None] * local[:, band, :, None, :].conj()
+        return np.asarray(tensors.reshape(len(vectors), -1))
 
-    def _neighbours(self, g: int) -> NDArray[np.int64]:
-        """Return the grid points of the corners of the tetrahedra around one point, and a few more."""
+    def _neighbours(self, grid_points: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the corners of the tetrahedra around points, and a few more: (n_grid_points, n_neighbours)."""
         step = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")).reshape(3, -1).T @ self.grid.P.T
         if self.symmetrize_tetrahedra:
             step = np.unique((step @ np.swapaxes(self.grid.rotations, 1, 2)).reshape(-1, 3), axis=0)
-        address = (self.grid.addresses[g] + step) % self.grid.D_diag
+        address = (self.grid.addresses[grid_points][:, None] + step) % self.grid.D_diag
         index = address @ np.array([1, self.grid.D_diag[0], self.grid.D_diag[0] * self.grid.D_diag[1]])
         return np.asarray(self.grid.grg2bzg[index])
 

@@ -49,6 +49,7 @@ def command(context: click.Context, as_json: bool) -> None:
 def warm(prototypes: tuple[str, ...]) -> None:
     """Solve the kinds of PROTOTYPES (default: all that fit) before a run meets them, with the default supercells."""
     from screen_cli.config import DisplaceSettings
+    from screen_cli.crystal.phonopy_cells import known_action
     from screen_cli.crystal.prototypes import build, guess_lattice_constant
     from screen_cli.crystal.prototypes import prototypes as table
     from screen_cli.errors import StructureError, unknown_name
@@ -73,8 +74,9 @@ def warm(prototypes: tuple[str, ...]) -> None:
             click.echo(f"{name}: {error}", err=True)
             continue
         phono3py = load_phono3py(displaced)
-        primitive_atoms = phono3py.primitive.p2s_map
-        fit = kind_fit(phono3py.supercell, primitive_atoms, supercell_displacements(phono3py), (2, 3), cache)
+        supercell, primitive_atoms = phono3py.supercell, phono3py.primitive.p2s_map
+        action = known_action(phono3py.symmetry, supercell.cell)
+        fit = kind_fit(supercell, action, primitive_atoms, supercell_displacements(phono3py), (2, 3), cache)
         result = "too large for a kind" if fit is None else f"{time.perf_counter() - start:.1f} s"
         click.echo(f"{name}: {result}")
 

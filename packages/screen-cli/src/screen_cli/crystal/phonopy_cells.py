@@ -12,6 +12,7 @@ from screen_cli.crystal.masses import has_own_masses, without_natural_masses
 
 if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.structure.symmetry import Symmetry
 
 
 def ase_cell(cell: PhonopyAtoms) -> Atoms:
@@ -79,14 +80,23 @@ def symmetry_action(supercell: PhonopyAtoms | Atoms, symprec: float = 1e-5) -> S
     """
     from phonopy.structure.atoms import PhonopyAtoms
     from phonopy.structure.symmetry import Symmetry
-    from phonopy.utils import similarity_transformation
 
     scaled = supercell.get_scaled_positions() if isinstance(supercell, Atoms) else supercell.scaled_positions
-    cell = PhonopyAtoms(cell=np.asarray(supercell.cell), numbers=np.asarray(supercell.numbers), scaled_positions=scaled)
-    symmetry = Symmetry(cell, symprec=symprec)
-    lattice = np.asarray(supercell.cell).T
-    rotations = symmetry.symmetry_operations["rotations"]
-    return SymmetryAction(
-        np.asarray(symmetry.atomic_permutations),
-        np.array([similarity_transformation(lattice, rotation) for rotation in rotations]),
-    )
+    lattice = np.asarray(supercell.cell)
+    cell = PhonopyAtoms(cell=lattice, numbers=np.asarray(supercell.numbers), scaled_positions=scaled)
+    return known_action(Symmetry(cell, symprec=symprec), lattice)
+
+
+def known_action(symmetry: Symmetry, cell: NDArray[np.float64]) -> SymmetryAction:
+    """Take the space group of a supercell from a search that was made.
+
+    Parameters
+    ----------
+    symmetry : phonopy.structure.symmetry.Symmetry
+        Of the supercell, without magnetic moments.
+    cell : ndarray
+        float64 (3, 3), rows are the lattice vectors of the supercell, Å.
+    """
+    lattice = np.asarray(cell).T
+    rotations = lattice @ symmetry.symmetry_operations["rotations"] @ np.linalg.inv(lattice)
+    return SymmetryAction(np.asarray(symmetry.atomic_permutations), rotations)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.phonopy_cells import SymmetryAction
 from screen_cli.kinds.cache import Entry, KindCache
 from screen_cli.kinds.identity import CanonicalAction, canonical_action
 from screen_cli.kinds.least_squares import FactoredOrder, factor_orders
@@ -107,6 +107,7 @@ class KindFit:
 
 def kind_fit(
     supercell: PhonopyAtoms,
+    symmetry: SymmetryAction,
     primitive_atoms: NDArray[np.int64],
     displacements: NDArray[np.float64],
     orders: tuple[int, ...],
@@ -119,6 +120,8 @@ def kind_fit(
     Parameters
     ----------
     supercell : phonopy.structure.atoms.PhonopyAtoms
+    symmetry : SymmetryAction
+        Of the supercell.
     primitive_atoms : ndarray
         int64 (n_primitive,): ``p2s_map``.
     displacements : ndarray
@@ -142,7 +145,7 @@ def kind_fit(
     distance = float(lengths.mean())
     if np.ptp(lengths) > _SAME * distance:
         return None
-    action = canonical_action(supercell.scaled_positions, supercell.numbers, *symmetry_action(supercell))
+    action = canonical_action(supercell.scaled_positions, supercell.numbers, *symmetry)
     n_parameters = count_free_parameters(action.permutations, action.rotations)
     unknown = [n_parameters[order] for order in orders]
     if min(unknown) == 0 or 8 * pairs.size * max(unknown) > max_bytes:

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import StructureError, UnderdeterminedFitError
 
+_IMAGES = 4_000_000  # components of displacements that are held at once
+
 
 def count_free_parameters(permutations: NDArray[np.int64], rotations: NDArray[np.float64]) -> dict[int, int]:
     """Count the independent second- and third-order force constants of a supercell.
@@ -161,13 +163,21 @@ def displacements_span(
     displacements : ndarray
         float64 (n_supercells, n_atoms, 3), Å, Cartesian.
     """
-    n_atoms = displacements.shape[1]
+    n_operations, n_atoms = permutations.shape
     scale = float(np.abs(displacements).max()) or 1.0
+    scaled = displacements / scale
     gram = np.kron(np.ones((n_atoms, n_atoms)), np.eye(3)) / n_atoms
-    for permutation, rotation in zip(permutations, rotations, strict=True):
-        images = np.empty_like(displacements)
-        images[:, permutation] = displacements @ rotation.T / scale
-        rows = images.reshape(len(images), -1)
+    largest = 1.0 + n_operations * float(np.sum(scaled**2))  # no eigenvalue of the whole sum is above its trace
+    start, step = 0, -(-3 * n_atoms // max(1, len(displacements)))
+    while start < n_operations:  # each image only adds: what spans already needs no more of them
+        chosen = slice(start, start + step)
+        images = np.empty((len(permutations[chosen]), *displacements.shape))
+        for image, permutation, rotation in zip(images, permutations[chosen], rotations[chosen], strict=True):
+            image[:, permutation] = scaled @ rotation.T
+        rows = images.reshape(-1, 3 * n_atoms)
         gram += rows.T @ rows
-    values = np.linalg.eigvalsh(gram)
+        start, step = start + step, max(1, min(2 * step, _IMAGES // displacements.size))
+        values = np.linalg.eigvalsh(gram)
+        if values[0] > 1e-8 * largest:
+            return True
     return bool(values[0] > 1e-8 * values[-1])

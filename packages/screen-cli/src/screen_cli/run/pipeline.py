@@ -31,7 +31,7 @@ FIT: Stages = (Displace(), ComputeForces(), FitForceConstants())
 """From the relaxed crystal to its force constants."""
 
 FC2_ALONE: Stages = (
-    Displace("harmonic_displace", only_fc2=True, version=2, prefixes_columns=True),  # 2: span every direction
+    Displace("harmonic_displace", only_fc2=True, version=3, prefixes_columns=True),  # 3: the base cell
     ComputeForces("harmonic_forces", displaced="harmonic_displace", prefixes_columns=True),
     FitForceConstants(
         "harmonic_force_constants",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
-from screen_cli.crystal.phonopy_cells import SymmetryAction, symmetry_action
+from screen_cli.crystal.phonopy_cells import SymmetryAction, known_action
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.kinds.identity import canonical_action
 from screen_cli.kinds.patterns import pattern
@@ -89,7 +89,7 @@ class DisplacementChoice:
             phono3py.generate_fc2_displacements(distance=settings.distance)
             return
         n_atoms_fc2 = len(phono3py.phonon_supercell)
-        action = symmetry_action(phono3py.phonon_supercell)
+        action = known_action(phono3py.phonon_supercell_symmetry, phono3py.phonon_supercell.cell)
         only_fc2 = {2: count_free_parameters(*action)[2]}
         self.n_params_fc2_supercell = only_fc2[2]
         if known_fc2 is not None and known_fc2.shape[1] == n_atoms_fc2:
@@ -135,7 +135,7 @@ class DisplacementChoice:
         """Random displacements; as many more than counting asks for as symmetry needs to see every direction."""
         supercell, settings = self._phono3py.supercell, self._settings
         n_atoms = len(supercell)
-        action = symmetry_action(supercell)
+        action = known_action(self._phono3py.symmetry, supercell.cell)
         while True:
             found = self._random(supercell, action, n_supercells, "")
             if displacements_span(*action, found[:: 2 if settings.paired else 1]):

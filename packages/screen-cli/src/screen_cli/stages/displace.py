@@ -8,19 +8,18 @@ atoms displaced at a time, phono3py's own) is the alternative.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
-from screen_cli.crystal.masses import has_own_masses
 from screen_cli.crystal.metadata import plain
-from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.phonopy_cells import known_action
 from screen_cli.crystal.standard_cell import standard_cell
 from screen_cli.crystal.supercell import (
     Multiples,
@@ -30,13 +29,12 @@ from screen_cli.crystal.supercell import (
     shortest_translation,
 )
 from screen_cli.errors import ConfigError, StructureError
-from screen_cli.physics.rank_guard import (
-    count_free_parameters,
-)
+from screen_cli.physics.rank_guard import count_free_parameters
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.solvers.displacements import MIN_PAIRS_FC2, DisplacementChoice, displacements_of
 from screen_cli.solvers.registered import make_force_constant_solver
+from screen_cli.stages.phonon_cells import BaseCell, bare_phono3py
 from screen_cli.stages.relax import Relaxed
 from screen_cli.stages.stage import Inputs, Stage, options_identity, plugin_identity
 from screen_cli.store.record import Json, TypedRecord, array, column, document, part
@@ -102,9 +100,12 @@ class Displaced(TypedRecord):
         differences.
     supercells_fc2 : SupercellSet, optional
         For fc2 alone (names on disk end in ``_fc2``).
+    base_cell : BaseCell
     yaml : str
-        The complete phono3py_disp.yaml with the displacement datasets.
+        The complete phono3py_disp.yaml with the displacement datasets, for phono3py's own tools.
     kind : {"random", "finite-difference"}
+    kind_fc2 : {"random", "finite-difference"}, optional
+        Of the fc2 supercells, where fc2 has its own.
     paired : bool
         ± pairs.
     distance : float
@@ -130,8 +131,10 @@ class Displaced(TypedRecord):
 
     supercells: SupercellSet = part(SupercellSet)
     supercells_fc2: SupercellSet | None = part(SupercellSet, "_fc2", optional=True)
+    base_cell: BaseCell = part(BaseCell)
     yaml: str = document("yaml")
     kind: Kind
+    kind_fc2: Kind | None = None
     paired: bool
     distance: float
     n_params_fc2: int
@@ -188,7 +191,7 @@ class Displace(Stage[Displaced]):
     name: str = "displace"
     only_fc2: bool = False
     known_fc2: str = ""
-    version: int = 1
+    version: int = 2  # the record holds the base cell
     prefixes_columns: bool = False
     record_class: ClassVar[type[Displaced]] = Displaced
 
@@ -297,7 +300,8 @@ def displace(
         raise ConfigError(f"displacements of kind '{kind}' are unknown. Known: random, finite-difference.")
     unitcell, base, dim = choose_supercell(atoms, settings, symprec=symprec)
     dim_fc2 = _choose_fc2_multiples(settings, base, dim, atoms, kind=kind, third_order=third_order, symprec=symprec)
-    phono3py = _make_phono3py(unitcell, dim, dim_fc2)
+    base_cell = BaseCell.of(unitcell)
+    phono3py = bare_phono3py(base_cell, dim, dim_fc2)
     _require_masses_of_the_symmetry(phono3py)
     n_params = _count_parameters(phono3py, dim, count if third_order else None, third_order=third_order)
     chosen = DisplacementChoice(phono3py, settings, n_params, third_order=third_order, seed_text=seed_text)
@@ -313,8 +317,10 @@ def displace(
     return Displaced(
         supercells=SupercellSet.of(phono3py.supercell, displacements_of(phono3py, fc2=False)),
         supercells_fc2=separate,
+        base_cell=base_cell,
         yaml=_phono3py_yaml(phono3py),
         kind="random" if kind == "random" else "finite-difference",
+        kind_fc2=_kind_of_dataset(phono3py.phonon_dataset) if dim_fc2 is not None else None,
         paired=bool(settings.paired and kind == "random"),
         distance=settings.distance,
         n_params_fc2=n_params[2],
@@ -373,7 +379,7 @@ def _count_parameters(
     phono3py: Phono3py, dim: Multiples, count: Callable[[Phono3py], dict[int, int] | None] | None, *, third_order: bool
 ) -> dict[int, int]:
     """Free parameters by order; none of third order is an error where fc3 is to be fitted."""
-    n_params = count_free_parameters(*symmetry_action(phono3py.supercell))
+    n_params = count_free_parameters(*known_action(phono3py.symmetry, phono3py.supercell.cell))
     if count is not None:
         n_params = n_params | (count(phono3py) or {})
     if third_order and n_params[3] == 0:
@@ -384,25 +390,9 @@ def _count_parameters(
     return n_params
 
 
-def _make_phono3py(unitcell: Atoms, dim: Sequence[int], dim_fc2: Sequence[int] | None) -> Phono3py:
-    """Build phono3py's view of the cells."""
-    from phono3py import Phono3py
-    from phonopy.structure.atoms import PhonopyAtoms
-    from phonopy.structure.cells import guess_primitive_matrix
-
-    cell = PhonopyAtoms(
-        numbers=unitcell.numbers,
-        cell=unitcell.cell.array,
-        scaled_positions=unitcell.get_scaled_positions(),
-        masses=unitcell.get_masses() if has_own_masses(unitcell) else None,
-    )
-    return Phono3py(
-        cell,
-        supercell_matrix=np.diag(dim),
-        primitive_matrix=guess_primitive_matrix(cell),
-        phonon_supercell_matrix=None if dim_fc2 is None else np.diag(dim_fc2),
-        log_level=0,
-    )
+def _kind_of_dataset(dataset: Mapping[str, Any] | None) -> Kind:
+    """Whether phono3py's dataset displaces all atoms at once, or one or two at a time."""
+    return "random" if dataset and "displacements" in dataset else "finite-difference"
 
 
 def _phono3py_yaml(phono3py: Phono3py) -> str:

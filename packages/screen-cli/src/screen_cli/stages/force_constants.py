@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.config import ForceConstantsSettings, RunSettings
-from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.phonopy_cells import known_action
 from screen_cli.errors import PhysicsError
 from screen_cli.physics.force_expansion import predict_forces
 from screen_cli.physics.rank_guard import check_determined, count_free_parameters
@@ -225,7 +225,7 @@ class _Fit:
         """Free parameters of each fitted order; with cutoffs the solver has fewer and counts them itself."""
         if self.solver.has_cutoff:
             return self.solver.count_parameters(self.phono3py, third_order=self.third_order) or {}
-        counts = count_free_parameters(*symmetry_action(self.phono3py.supercell))
+        counts = count_free_parameters(*known_action(self.phono3py.symmetry, self.phono3py.supercell.cell))
         return counts if self.third_order else {2: counts[2]}
 
     def solve(self) -> ForceConstantArrays:

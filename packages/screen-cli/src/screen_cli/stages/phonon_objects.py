@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import StructureError
 from screen_cli.stages.displace import Displaced
+from screen_cli.stages.phonon_cells import bare_phono3py, bare_phonopy
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
@@ -47,19 +48,17 @@ def load_phono3py(
     StructureError
         The force constants belong to other cells, or it is not known which atom of the crystal each of them is.
     """
-    from phono3py import Phono3py
-
-    document = _read_yaml(displaced)
-    phono3py = Phono3py(
-        document.unitcell,
-        supercell_matrix=document.supercell_matrix,
-        primitive_matrix=document.primitive_matrix,
-        phonon_supercell_matrix=document.phonon_supercell_matrix,
-        log_level=0,
-    )
-    phono3py.dataset = document.dataset
-    if document.phonon_supercell_matrix is not None and document.phonon_dataset is not None:
+    phono3py = bare_phono3py(displaced.base_cell, displaced.supercell_dim, displaced.supercell_dim_fc2)
+    one_by_one = "finite-difference" in (displaced.kind, displaced.kind_fc2)
+    document = _read_yaml(displaced) if one_by_one else None  # which atom moves, and how, stands there alone
+    if document is not None and displaced.kind == "finite-difference":
+        phono3py.dataset = document.dataset
+    else:
+        phono3py.dataset = {"displacements": displaced.supercells.displacements}
+    if document is not None and displaced.kind_fc2 == "finite-difference":
         phono3py.phonon_dataset = document.phonon_dataset
+    elif displaced.supercells_fc2 is not None:
+        phono3py.phonon_dataset = {"displacements": displaced.supercells_fc2.displacements}
     if force_constants is not None:
         n_primitive = len(phono3py.primitive)
         fc2_shape = (n_primitive, len(phono3py.phonon_supercell), 3, 3)
@@ -83,16 +82,7 @@ def load_phonopy(
 
     Parameters and errors are those of :func:`load_phono3py`.
     """
-    from phonopy import Phonopy
-
-    document = _read_yaml(displaced)
-    matrix = document.phonon_supercell_matrix
-    phonopy = Phonopy(
-        document.unitcell,
-        supercell_matrix=document.supercell_matrix if matrix is None else matrix,
-        primitive_matrix=document.primitive_matrix,
-        log_level=0,
-    )
+    phonopy = bare_phonopy(displaced.base_cell, displaced.supercell_dim, displaced.supercell_dim_fc2)
     shape = (len(phonopy.primitive), len(phonopy.supercell), 3, 3)
     phonopy.force_constants = _checked("fc2", force_constants.fc2, shape)
     if born is not None:

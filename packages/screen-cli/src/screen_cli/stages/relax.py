@@ -17,6 +17,7 @@ from screen_cli.crystal.standard_cell import space_group_number
 from screen_cli.errors import CalculatorError, ConfigError, SymmetryLostError
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.stages.stage import Inputs, Stage
+from screen_cli.stages.symmetric_relaxation import FIRST_CUBIC, relax_symmetrically
 from screen_cli.store.record import Json, TypedRecord, array
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Relax(Stage[Relaxed]):
 
 
 def relax(atoms: Atoms, calculator: BaseCalculator, settings: RelaxSettings, *, symprec: float = 1e-3) -> Relaxed:
-    """Relax a crystal with ASE: FixSymmetry and FrechetCellFilter, BFGS or FIRE.
+    """Relax a crystal: cubic ones in symmetric coordinates, others with ASE's FixSymmetry, FrechetCellFilter and BFGS.
 
     With ``two_stage`` the symmetric crystal is relaxed once more without the symmetry constraint; where that
     changes the space group, the symmetric one is kept (Póta et al., arXiv:2408.00755).
@@ -133,7 +134,7 @@ def relax(atoms: Atoms, calculator: BaseCalculator, settings: RelaxSettings, *, 
     space_group = space_group_number(start, symprec)
     n_steps, converged, fell_back = 0, True, False
     if settings.enabled:
-        n_steps, converged = optimise(relaxed, settings, symprec, keep_symmetry=settings.keep_symmetry)
+        n_steps, converged = _relax_with_symmetry(relaxed, settings, symprec, space_group)
     if settings.enabled and settings.two_stage:
         n_free, converged_free, fell_back = _relax_freely(relaxed, settings, symprec)
         n_steps, converged = n_steps + n_free, converged and converged_free
@@ -233,6 +234,23 @@ def check_forces(forces: NDArray[np.float64], max_force: float, where: str) -> N
             f"the largest force component of {where} is {largest:.3g} eV/Å, above the limit {max_force:g}: "
             "the model exploded, or atoms are too close."
         )
+
+
+def _relax_with_symmetry(atoms: Atoms, settings: RelaxSettings, symprec: float, space_group: int) -> tuple[int, bool]:
+    """Relax in place: cubic crystals in symmetric coordinates where that succeeds, all others by the optimiser."""
+    few = settings.optimiser == "auto" and settings.keep_symmetry and settings.relax_cell
+    if few and space_group >= FIRST_CUBIC:
+        n_steps = relax_symmetrically(
+            atoms,
+            fmax=settings.fmax,
+            max_steps=settings.max_steps,
+            max_volume_change=settings.max_volume_change,
+            symprec=symprec,
+            check=lambda forces: check_forces(forces, settings.max_force, "a relaxation step"),
+        )
+        if n_steps is not None:
+            return n_steps, True
+    return optimise(atoms, settings, symprec, keep_symmetry=settings.keep_symmetry)
 
 
 def _relax_freely(atoms: Atoms, settings: RelaxSettings, symprec: float) -> tuple[int, bool, bool]:

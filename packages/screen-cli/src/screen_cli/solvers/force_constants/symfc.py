@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.crystal.phonopy_cells import known_action
 from screen_cli.errors import ConfigError
 from screen_cli.kinds.cache import shared_cache
 from screen_cli.kinds.fit import KindFit, kind_fit
@@ -48,6 +49,7 @@ class SymfcSolver:
         if cutoff_fc2 is not None:
             self.cutoff[2] = float(cutoff_fc2)
         self._bases: list[tuple[Any, tuple[int, ...], Any]] = []
+        self._last: tuple[Any, tuple[int, ...], NDArray[np.float64], KindFit | None] | None = None
 
     @property
     def has_cutoff(self) -> bool:
@@ -109,7 +111,8 @@ class SymfcSolver:
     ) -> NDArray[np.float64] | None:
         """Turn residuals into those of supercells left out (see ``ForceConstantSolver``); None without a kind."""
         displacements = np.asarray(phono3py.displacements)
-        solved = self._kind(phono3py.supercell, phono3py.primitive, displacements, (2, 3) if third_order else (2,))
+        orders = (2, 3) if third_order else (2,)
+        solved = self._kind(phono3py.supercell, phono3py.symmetry, phono3py.primitive, displacements, orders)
         return None if solved is None else solved.left_out(residuals)
 
     def _fit(
@@ -122,7 +125,7 @@ class SymfcSolver:
         orders: tuple[int, ...],
     ) -> dict[int, NDArray[np.float64]]:
         """Solve in one supercell; compact force constants by order."""
-        solved = self._kind(supercell, primitive, displacements, orders)
+        solved = self._kind(supercell, symmetry, primitive, displacements, orders)
         if solved is not None:
             return solved.solve(forces)
         symfc = self._symfc(supercell, symmetry, orders)
@@ -135,14 +138,29 @@ class SymfcSolver:
         return {order: np.array(symfc.force_constants[order][rows], dtype=np.float64, order="C") for order in orders}
 
     def _kind(
-        self, supercell: Any, primitive: Any, displacements: NDArray[np.float64], orders: tuple[int, ...]
+        self,
+        supercell: Any,
+        symmetry: Any,
+        primitive: Any,
+        displacements: NDArray[np.float64],
+        orders: tuple[int, ...],
     ) -> KindFit | None:
-        """Give what the kind of this supercell has solved; None without a cache, with cutoffs, or without ± pairs."""
+        """Give what the kind of this supercell has solved; None without a cache, with cutoffs, or without ± pairs.
+
+        The last one is kept: the fit and its held-out error ask for the same.
+        """
         cache = shared_cache()
         if cache is None or self.cutoff:
             return None
+        if self._last is not None:
+            known, known_orders, known_displacements, solved = self._last
+            if known is supercell and known_orders == orders and np.array_equal(known_displacements, displacements):
+                return solved
         primitive_atoms = np.asarray(primitive.p2s_map, dtype=np.int64)
-        return kind_fit(supercell, primitive_atoms, displacements, orders, cache)
+        action = known_action(symmetry, supercell.cell)
+        solved = kind_fit(supercell, action, primitive_atoms, displacements, orders, cache)
+        self._last = (supercell, orders, displacements, solved)
+        return solved
 
     def _symfc(self, supercell: Any, symmetry: Any, orders: tuple[int, ...]) -> Any:
         """Return a Symfc object with its basis; kept, because refits share it."""
