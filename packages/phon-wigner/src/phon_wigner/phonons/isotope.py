@@ -247,8 +247,9 @@ class _Sweep:
                 asked = points[start : start + BATCH]
                 held = np.flatnonzero((lowest[:, band] <= asked[-1]) & (highest[:, band] >= asked[0]))
                 if len(held):
-                    weights = sum(self._weights(asked + step, column, corners.grid_points[held]) for step in steps)
-                    density[start : start + BATCH] += weights.T @ overlaps[held]
+                    for step in steps:
+                        weights = self._weights(asked + step, column, corners.grid_points[held])
+                        density[start : start + BATCH] += weights.T @ overlaps[held]
         return density
 
     def _weights(

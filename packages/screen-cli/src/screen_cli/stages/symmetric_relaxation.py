@@ -188,7 +188,7 @@ def relax_symmetrically(
             if not len(directions):
                 _find_lattice_constant(coordinates, fmax, max_steps, max_volume_change)
             else:
-                optimiser = BFGS(coordinates, logfile=None, maxstep=_LONGEST_STEP)
+                optimiser = BFGS(coordinates, logfile=None, maxstep=_LONGEST_STEP)  # type: ignore[arg-type]  # any Optimizable
                 optimiser.H0 = coordinates.hessian()
                 optimiser.run(fmax=fmax, steps=max_steps)
         if coordinates.residual < fmax:
