@@ -15,7 +15,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixSy
 from ase.io import read, write
 
 from al_committee.config import SupercellSettings
-from al_committee.errors import LabelFailedError, StructureError
+from al_committee.errors import ConfigError, LabelFailedError, StructureError
 from al_committee.labels.cache import LabelCache
 from al_committee.labels.calculator_labeller import CalculatorLabeller
 from al_committee.labels.convergence import check_espresso, check_vasp
@@ -332,3 +332,11 @@ def test_crystals_with_tags_and_constraints_make_the_same_supercells():
     tagged.set_constraint(FixAtoms([0]))
     keys = [Pool([Crystal("Cu", atoms)], SupercellSettings()).supercell("Cu", 1).key for atoms in (plain, tagged)]
     assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("name", ["x.cif", "x.CIF.gz", "x.mcif", "x.pdb", "x.res"])
+def test_a_pool_of_asymmetric_units_is_refused(tmp_path, name):
+    """ASE makes another crystal of P 1 21/n 1 than the file means; the reader made for it is named."""
+    (tmp_path / name).write_text("data_x\n")
+    with pytest.raises(ConfigError, match="sites of an asymmetric unit.*source 'files' reads it"):
+        next(iter(read_crystals(tmp_path / name)))

@@ -20,7 +20,7 @@ from screen_cli.config import ReadSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
 from screen_cli.sources.files import iterate_files
-from screen_cli.sources.readers.cif import read_cif
+from screen_cli.sources.readers.cif.document import read_cif
 from screen_cli.sources.readers.extxyz import read_extxyz
 from screen_cli.sources.readers.frame import Frame, Limits
 from screen_cli.sources.readers.poscar import read_poscar

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.cif import read_cif
+from screen_cli.sources.readers.cif.document import read_cif
 from screen_cli.sources.readers.frame import Limits, Refused
 from screen_cli.testing.strategies import crystals_of
 
@@ -183,6 +183,11 @@ def test_elements_are_told_from_type_symbols_labels_and_the_formula(label, type_
 def test_a_type_symbol_is_one_atom(type_symbol):
     with pytest.raises(StructureError, match="is no element. Write one atom with its charge"):
         _read(rocksalt(sites=f"Na1 '{type_symbol}' 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 1"))
+
+
+def test_a_label_of_an_isotope_with_the_type_symbol_of_hydrogen_is_refused():
+    with pytest.raises(StructureError, match="'D1' has the type symbol H"):
+        _read(rocksalt(sites="Li1 Li 0 0 0 1\nD1 H 0.5 0.5 0.5 1"))
 
 
 @pytest.mark.parametrize("label", ["OH1", "Ow1", "Wat", "Va1", "Sio1", "CL1", "HO2"])

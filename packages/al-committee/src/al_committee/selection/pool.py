@@ -7,6 +7,7 @@ alone, so any process can make it again at any time.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = ["Pool", "PoolEntry", "read_crystals"]
 
 MOST_ATOMS = 100_000
 """Of one frame of a file of crystals."""
+_ASYMMETRIC = re.compile(r"\.(m?cif|pdb|res|xsd|xtd|struct)(\.(gz|bz2|xz))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Pool:
 
 
 def read_crystals(path: Path) -> Iterator[Crystal]:
-    """Read crystals from any file ASE reads, one after the other.
+    """Read crystals from any file that lists all atoms of the cell and that ASE reads, one after the other.
 
     Ids come from ``info["id"]``, ``info["name"]`` or the frame, groups from ``info["group"]`` or
     ``info["prototype"]``.
@@ -141,10 +143,16 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
     Raises
     ------
     ConfigError
-        When the file is missing or a frame cannot be read, with path and frame index.
+        When the file is missing, lists only the sites of an asymmetric unit, or a frame cannot be read, with path and
+        frame index.
     """
     if not path.exists():
         raise ConfigError(f"structures file {path} does not exist. Paths are relative to the config file.")
+    if _ASYMMETRIC.search(path.name):
+        raise ConfigError(
+            f"{path} lists the sites of an asymmetric unit, whose space group decides which crystal it is; it is not "
+            "read here. Under screen-cli the source 'files' reads it; or give a file of all atoms (extended XYZ, .db)."
+        )
     _check_counts(path)
     frame = -1
     try:

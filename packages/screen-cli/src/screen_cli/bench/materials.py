@@ -2,7 +2,8 @@
 
 Read are extended XYZ files as published with phononDB-PBE (``mp_id``, ``name``, ``fc2_supercell``,
 ``fc3_supercell``, ``q_mesh`` in each frame's header), folders whose sub-folders name the prototype
-(``rocksalt/NaCl.cif``), and whatever else ASE reads. What a file does not say follows from the prototype.
+(``rocksalt/NaCl.cif``), and whatever else the source ``files`` reads. What a file does not say follows from the
+prototype.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from screen_cli.config import ReadSettings
 from screen_cli.crystal.standard_cell import standardise
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
+from screen_cli.sources.readers.formats import read_frames
+from screen_cli.sources.readers.frame import Frame, Limits, Refused
 
 PROVIDER = "benchmark"
 _ID_KEYS = ("mp_id", "material_id", "mat_id", "id")
@@ -87,13 +90,13 @@ def iterate_materials(
     """
     seen: dict[str, str] = {}
     missing = set(only)
-    for material_id, atoms, prototype, where in _frames([structures] if isinstance(structures, str) else structures):
-        if isinstance(atoms, str):
-            yield RejectedStructure(PROVIDER, material_id, atoms)
+    for material_id, frame, prototype, where in _frames([structures] if isinstance(structures, str) else structures):
+        if isinstance(frame, Refused):
+            yield RejectedStructure(PROVIDER, material_id, frame.reason)
             continue
-        name = str(atoms.info.get("name", ""))
+        name = str(frame.atoms.info.get("name", ""))
         try:
-            structure = _structure(atoms, material_id, name, prototype, (meshes or {}).get(material_id), settings)
+            structure = _structure(frame, material_id, name, prototype, (meshes or {}).get(material_id), settings)
         except StructureError as error:
             if not only or missing & {material_id, name}:
                 yield RejectedStructure(PROVIDER, material_id, str(error))
@@ -113,10 +116,8 @@ def iterate_materials(
         raise ConfigError(f"no material of the list is called {', '.join(sorted(missing))} (id, name or prototype).")
 
 
-def _frames(paths: Sequence[str]) -> Iterator[tuple[str, Atoms | str, str, str]]:
-    """Yield id, atoms (or why not), prototype by folder, and where it stands."""
-    from ase.io import read
-
+def _frames(paths: Sequence[str]) -> Iterator[tuple[str, Frame | Refused, str, str]]:
+    """Yield id, frame (or why there is none), prototype by folder, and where it stands."""
     for name in paths:
         root = Path(name).expanduser()
         if not root.exists():
@@ -127,14 +128,15 @@ def _frames(paths: Sequence[str]) -> Iterator[tuple[str, Atoms | str, str, str]]
         for file in files:
             prototype = file.parent.name if root.is_dir() and file.parent != root else ""
             try:
-                frames = read(file, index=":")
-            except Exception as error:  # ASE's readers fail in every possible way
-                yield file.stem, f"{file} cannot be read: {type(error).__name__}: {error}", prototype, str(file)
+                frames = list(read_frames(file, Limits(), all_frames=True))
+            except StructureError as error:
+                yield file.stem, Refused(f"{file} {error}"), prototype, str(file)
                 continue
-            for number, atoms in enumerate(frames):
-                given = next((str(atoms.info[key]) for key in _ID_KEYS if key in atoms.info), "")
+            for number, frame in enumerate(frames):
+                info = frame.atoms.info if isinstance(frame, Frame) else {}
+                given = next((str(info[key]) for key in _ID_KEYS if key in info), "")
                 fallback = file.stem if len(frames) == 1 else f"{file.stem}-{number}"
-                yield given or fallback, atoms, prototype, f"{file.name}, frame {number}"
+                yield given or fallback, frame, prototype, f"{file.name}, frame {number}"
 
 
 def _is_structure(path: Path) -> bool:
@@ -143,7 +145,7 @@ def _is_structure(path: Path) -> bool:
 
 
 def _structure(
-    atoms: Atoms,
+    frame: Frame,
     material_id: str,
     name: str,
     folder: str,
@@ -158,7 +160,10 @@ def _structure(
         Not a usable crystal, or supercells that refer to another than the conventional cell.
     """
     read = settings or ReadSettings()
-    structure = Structure.from_atoms(atoms, provider=PROVIDER, provider_id=material_id, settings=read)
+    atoms = frame.atoms
+    structure = Structure.from_atoms(
+        atoms, provider=PROVIDER, provider_id=material_id, settings=read, notes=frame.notes
+    )
     conventional = standardise(structure.atoms, read.symprec, to_primitive=False)
     space_group = structure.space_group
     known = next(

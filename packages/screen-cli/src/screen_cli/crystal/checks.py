@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_masses, chemical_symbols
 from ase.neighborlist import neighbor_list
 
 from screen_cli.errors import StructureError
 
 VOLUME_PER_ATOM = (2.0, 500.0)
 """Å³: what lies outside was not written in Å."""
+
+MASS_RATIO = (0.4, 3.2)
+"""Of a mass to the standard weight of its element: what lies outside is in another unit (T, the furthest, has 2.99)."""
 
 
 def check_atoms(atoms: Atoms, min_distance: float = 0.5) -> None:
@@ -49,6 +52,13 @@ def check_atoms(atoms: Atoms, min_distance: float = 0.5) -> None:
     masses = atoms.get_masses()
     if not (np.isfinite(masses).all() and (masses > 0).all()):
         raise StructureError("masses hold NaN, infinity, zero or less; expected atomic mass units above zero.")
+    ratios = masses / atomic_masses[atoms.numbers]
+    odd = int(np.argmax(np.abs(np.log(ratios))))
+    if not MASS_RATIO[0] < ratios[odd] < MASS_RATIO[1]:
+        raise StructureError(
+            f"the mass of atom {odd} ({atoms.symbols[odd]}) is {masses[odd]:.4g} u, no isotope's: the element has "
+            f"{atomic_masses[atoms.numbers[odd]]:.4g} u. Give masses in atomic mass units."
+        )
     _check_occupancy(atoms)
     _check_distances(atoms, min_distance)
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import glob
 import itertools
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from screen_cli.config import ReadSettings
 from screen_cli.crystal.checks import check_units
+from screen_cli.crystal.standard_cell import right_handed, space_group_number
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
 from screen_cli.sources.readers.formats import read_frames
 from screen_cli.sources.readers.frame import Frame, Limits, Refused
-from screen_cli.sources.readers.text import COMPRESSED, printable
+from screen_cli.sources.readers.text import plain_name, printable
 from screen_cli.sources.readers.time_limit import time_limit
 
 logger = logging.getLogger(__name__)
 
 _PASSED_OVER = {
     *(".md", ".toml", ".py", ".json", ".log", ".html", ".yaml", ".yml", ".txt", ".csv", ".h5", ".hdf5", ".npz", ".png"),
-    *(".svg", ".pdf", ".born", ".zip", ".tar", ".tgz", ".zst", ".lz4", ".7z", ".sh", ".out~", ".bak", ".swp", ".js"),
+    *(".svg", ".pdf", ".born", ".zip", ".tar", ".tgz", ".zst", ".lz4", ".7z", ".z", ".rar", ".lzma", ".sh", ".bak"),
+    *(".swp", ".js", ".tmp"),
 }
 """Endings that a folder may hold beside its structures; each file passed over is told."""
 _TOLD = 10
@@ -76,34 +79,49 @@ def _expand(pattern: str) -> list[Path]:
             return [path]
     except OSError as error:
         raise ConfigError(f"source 'files': '{printable(pattern)}' cannot be opened: {error.strerror}.") from error
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
     if not found:
         raise ConfigError(f"source 'files': nothing matches '{printable(pattern)}' (looked in {Path.cwd()}).")
-    return found
+    if "**" in pattern:  # its folders are searched by the pattern itself
+        return [item for item in found if item.is_file()]
+    return [file for item in found for file in (_search(item) if item.is_dir() else [item])]
 
 
 def _search(folder: Path) -> list[Path]:
     """Structure files of a folder, deeply, in sorted order; what is passed over is told."""
     taken: list[Path] = []
-    passed: list[Path] = []
-    for item in sorted(folder.rglob("*")):
-        if item.is_dir():
-            continue
-        inner = Path(item.stem) if item.suffix.lower() in COMPRESSED else item
-        odd = item.name.startswith(".") or inner.suffix.lower() in _PASSED_OVER or not item.is_file()
-        (passed if odd else taken).append(item)
+    passed: list[str] = []
+
+    def cannot(error: OSError) -> None:
+        passed.append(f"{_within(Path(error.filename), folder)} (cannot be opened: {error.strerror})")
+
+    for place, inner, names in os.walk(folder, onerror=cannot):
+        inner.sort()
+        links = [item for item in (Path(place, name) for name in inner) if item.is_symlink()]  # may lead in a circle
+        passed += [f"{_within(item, folder)} (a link to a folder)" for item in links]
+        for item in sorted(Path(place, name) for name in names):
+            plain = Path(plain_name(item))
+            odd = item.name.startswith(".") or plain.suffix.lower() in _PASSED_OVER or plain.name.endswith("~")
+            if odd or not item.is_file():
+                passed.append(_within(item, folder))
+            else:
+                taken.append(item)
     if passed:
-        names = ", ".join(printable(str(item.relative_to(folder)), 80) for item in passed[:_TOLD])
         more = f" and {len(passed) - _TOLD} more" if len(passed) > _TOLD else ""
         logger.warning(
             "%s: %d files are passed over, which by their names hold no structure: %s%s. Name one in paths to have it "
             "read.",
             printable(str(folder)),
             len(passed),
-            names,
+            ", ".join(passed[:_TOLD]),
             more,
         )
-    return taken
+    return sorted(taken)
+
+
+def _within(item: Path, folder: Path) -> str:
+    """Name of a file in its folder, for a message."""
+    return printable(str(item.relative_to(folder)), 80)
 
 
 def _read(path: Path, settings: ReadSettings, all_frames: bool) -> Iterator[Structure | RejectedStructure]:
@@ -150,13 +168,23 @@ def _structure(frame: Frame | Refused, name: str, settings: ReadSettings) -> Str
         return RejectedStructure("files", name, frame.reason)
     try:
         check_units(frame.atoms)
-        return Structure.from_atoms(
-            frame.atoms,
-            provider="files",
-            provider_id=name,
-            metadata=frame.metadata,
-            settings=settings,
-            notes=frame.notes,
+        structure = Structure.from_atoms(
+            frame.atoms, provider="files", provider_id=name, metadata=frame.metadata, settings=settings
         )
+        return replace(structure, notes=(*frame.notes, *_rounded(frame, structure.space_group, settings.symprec)))
     except StructureError as error:
         return RejectedStructure("files", name, str(error))
+
+
+def _rounded(frame: Frame, space_group: int, symprec: float) -> tuple[str, ...]:
+    """A note where ten times the tolerance (Å) finds more symmetry: coordinates with few digits in a long cell."""
+    try:
+        higher = space_group_number(right_handed(frame.atoms), 10 * symprec)
+    except StructureError:
+        return ()
+    if higher == space_group:
+        return ()
+    return (
+        f"the space group is {space_group} within {symprec:g} Å and {higher} within {10 * symprec:g} Å: if the file "
+        "rounds its coordinates, raise read.symprec",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -12,11 +12,13 @@ from ase import Atoms
 from screen_cli.crystal.masses import HYDROGEN_ISOTOPES
 from screen_cli.crystal.metadata import Json, plain
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.frame import Frame, Limits, Refused
+from screen_cli.sources.readers.frame import MOMENTS, Frame, Limits, Refused
 from screen_cli.sources.readers.text import printable
 
 _MAX_HEADER = 100_000  # characters
 _MAX_COLUMNS = 200
+_MOMENT = re.compile(r"mag(netic)?_?mom|spins?$|moments?$|magneti[sz]ation", re.IGNORECASE)
+_SAME_MASS = 0.01  # relative
 
 
 def read_extxyz(text: str, limits: Limits) -> Iterator[Frame | Refused]:
@@ -65,14 +67,12 @@ def scalars_of(atoms: Atoms) -> dict[str, Json]:
 
 
 def moments_of(atoms: Atoms) -> tuple[str, ...]:
-    """Give a note where a frame has magnetic moments, which are not used."""
-    found = [atoms.arrays[name] for name in ("initial_magmoms", "magmoms") if name in atoms.arrays]
+    """Give a note where a frame has magnetic moments, which are not used; whatever their column is called."""
     results = getattr(atoms.calc, "results", {}) if atoms.calc is not None else {}
-    found += [results[name] for name in ("magmoms",) if name in results]
-    for values in found:
+    for name, values in (*atoms.arrays.items(), *results.items()):
         array = np.asarray(values)
-        if array.dtype.kind in "fiu" and np.abs(array).max(initial=0.0) > 1e-6:
-            return ("magnetic moments are not used",)
+        if _MOMENT.search(str(name)) and array.dtype.kind in "fiu" and np.abs(array).max(initial=0.0) > 1e-6:
+            return (MOMENTS,)
     return ()
 
 
@@ -93,6 +93,8 @@ def _count(lines: list[str], row: int, limits: Limits) -> int:
         raise StructureError(f"line {row + 1} announces {count} atoms, but the file ends before. Was it cut off?")
     header = lines[row + 1]
     columns = re.search(r"Properties=\"?([^\s\"]+)", header)
+    if columns and not re.search(r"(^|:)pos(itions?)?:R:3(:|$)", columns[1], re.IGNORECASE):
+        raise StructureError(f"line {row + 2} names no column 'pos:R:3': Cartesian positions in Å are expected.")
     if len(header) > _MAX_HEADER or (columns and columns[1].count(":") > 3 * _MAX_COLUMNS):
         raise StructureError(f"line {row + 2} has {len(header)} characters or more than {_MAX_COLUMNS} columns.")
     return count
@@ -121,7 +123,23 @@ def _frame(lines: list[str]) -> Frame:
             except (TypeError, ValueError) as error:
                 raise StructureError(f"the column '{name}' holds no numbers.") from error
             break
-    if any(isotopes) and not atoms.has("masses"):
-        natural = atoms.get_masses()
-        atoms.set_masses([HYDROGEN_ISOTOPES.get(s, m) for s, m in zip(isotopes, natural, strict=True)])
+    if any(isotopes):
+        _set_isotopes(atoms, isotopes)
     return Frame(atoms, scalars_of(atoms), moments_of(atoms))
+
+
+def _set_isotopes(atoms: Atoms, isotopes: Sequence[str]) -> None:
+    """Give D and T their masses.
+
+    Raises
+    ------
+    StructureError
+        A column of masses says otherwise.
+    """
+    masses = atoms.get_masses()
+    for atom, isotope in enumerate(isotopes):
+        mass = HYDROGEN_ISOTOPES.get(isotope)
+        if mass is not None and atoms.has("masses") and abs(masses[atom] / mass - 1) > _SAME_MASS:
+            raise StructureError(f"atom {atom} is {isotope}, of {mass:.4g} u, but its mass is {masses[atom]:.4g} u.")
+        masses[atom] = masses[atom] if mass is None else mass
+    atoms.set_masses(masses)

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import re
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
-
-from ase import Atoms
 
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.cif import read_cif
-from screen_cli.sources.readers.extxyz import moments_of, read_extxyz, scalars_of
+from screen_cli.sources.readers.ase_formats import Frames, read_by_ase, too_large
+from screen_cli.sources.readers.cif.document import read_cif
+from screen_cli.sources.readers.extxyz import moments_of, read_extxyz
 from screen_cli.sources.readers.frame import Frame, Limits, Refused
 from screen_cli.sources.readers.poscar import read_poscar
 from screen_cli.sources.readers.text import COMPRESSED, decode, plain_name, printable, read_bytes
 
-Frames: TypeAlias = "Iterator[Frame | Refused]"
 _POSCAR = re.compile(r"(POSCAR|CONTCAR)([._-].*)?|.*\.(vasp|poscar|contcar)", re.IGNORECASE)
-_COLLECTIONS = {"db", "json", "aselmdb", "mysql", "postgresql"}
 
 
 def read_frames(path: Path, limits: Limits, *, all_frames: bool = False) -> Frames:
@@ -58,7 +52,7 @@ def read_frames(path: Path, limits: Limits, *, all_frames: bool = False) -> Fram
     elif kind in ("extxyz", "xyz"):
         yield from read_extxyz(decode(data), limits)
     else:
-        yield from _read_by_ase(path, data, kind, limits, all_frames)
+        yield from read_by_ase(path, data, kind, limits, all_frames=all_frames)
 
 
 def _kind(name: str, data: bytes) -> str:
@@ -102,49 +96,8 @@ def _read_database(path: Path, limits: Limits) -> Frames:
                     return
                 atoms = row.toatoms()
                 metadata = {"ase_db_id": row.id, **dict(row.key_value_pairs)}
-                yield Frame(atoms, metadata, moments_of(atoms)) if len(atoms) <= limits.max_atoms else _too_large(atoms)
+                yield Frame(atoms, metadata, moments_of(atoms)) if len(atoms) <= limits.max_atoms else too_large(atoms)
     except StructureError:
         raise
     except Exception as error:  # whatever SQLite and ASE say of a damaged file
         raise StructureError(f"is no ASE database: {type(error).__name__}: {printable(str(error), 150)}.") from error
-
-
-def _read_by_ase(path: Path, data: bytes, kind: str, limits: Limits, all_frames: bool) -> Frames:
-    """Frames of a format that ASE reads."""
-    from ase.io import iread
-
-    frames: list[Atoms] = []
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")
-        source = path
-        if path.suffix.lower() in COMPRESSED:
-            source = Path(folder) / plain_name(path)
-            source.write_bytes(data)
-        try:
-            for atoms in iread(str(source), index=":", format=kind):
-                frames.append(atoms)
-                if len(frames) > limits.max_frames:
-                    raise StructureError(f"has more than {limits.max_frames} frames, which are not read.")
-        except StructureError:
-            raise
-        except Exception as error:  # ASE's readers fail in every possible way
-            message = f"cannot be read as {kind}: {type(error).__name__}: {printable(str(error), 150)}."
-            raise StructureError(message) from error
-    note: tuple[str, ...] = ()
-    one_system = len({(len(atoms), str(atoms.symbols)) for atoms in frames}) == 1
-    if len(frames) > 1 and one_system and kind not in _COLLECTIONS and not all_frames:
-        note = (
-            f"the last of {len(frames)} frames was taken, which are steps of one calculation (all_frames = true takes "
-            "every one)",
-        )
-        frames = frames[-1:]
-    for atoms in frames:
-        if len(atoms) > limits.max_atoms:
-            yield _too_large(atoms)
-        else:
-            yield Frame(atoms, scalars_of(atoms), (*note, *moments_of(atoms)))
-
-
-def _too_large(atoms: Atoms) -> Refused:
-    """Refusal of a frame with too many atoms."""
-    return Refused(f"the frame has {len(atoms)} atoms, which are not read. Give the primitive or conventional cell.")

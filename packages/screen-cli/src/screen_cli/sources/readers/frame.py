@@ -9,6 +9,9 @@ from ase import Atoms
 from screen_cli.crystal.metadata import Json
 from screen_cli.errors import StructureError
 
+MOMENTS = "magnetic moments are not used"
+"""Note of a frame that has them: forces and phonons are those of the force field, which knows none."""
+
 
 @dataclass(frozen=True)
 class Frame:

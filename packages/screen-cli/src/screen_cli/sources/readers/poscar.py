@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from screen_cli.crystal.masses import HYDROGEN_ISOTOPES
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.frame import Frame, Limits
+from screen_cli.sources.readers.frame import MOMENTS, Frame, Limits
 from screen_cli.sources.readers.text import printable
 
 _ELEMENTS = {*chemical_symbols[1:], *HYDROGEN_ISOTOPES}
@@ -51,6 +51,9 @@ def read_poscar(text: str, limits: Limits) -> Frame:
         raise StructureError(f"line {row + 1} is '{_shown(lines, row)}', expected 'Direct' or 'Cartesian'.")
     positions = np.array([_numbers(lines, row + 1 + atom, 3) for atom in range(total)])
     names = [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]
+    _check_names(lines[row + 1 : row + 1 + total], names, row + 2)
+    if re.search(r"\bmagmom\b", lines[0], re.IGNORECASE):
+        notes.append(MOMENTS)
     atoms = Atoms(["H" if name in HYDROGEN_ISOTOPES else name for name in names], cell=cell, pbc=True)
     if mode == "d":
         atoms.set_scaled_positions(positions)
@@ -62,13 +65,29 @@ def read_poscar(text: str, limits: Limits) -> Frame:
     return Frame(atoms, notes=tuple(notes))
 
 
+def _check_names(lines: Sequence[str], names: Sequence[str], first: int) -> None:
+    """Refuse symbols behind the coordinates that contradict those above the counts.
+
+    Raises
+    ------
+    StructureError
+    """
+    for number, (line, name) in enumerate(zip(lines, names, strict=True), start=first):
+        words = line.split()[3:]
+        if len(words) == 1 and words[0] in _ELEMENTS and words[0] not in (name, "T", "F"):
+            raise StructureError(
+                f"line {number} says {words[0]} where the counts say {name}. Correct the symbols or the counts."
+            )
+
+
 def _scale(lines: Sequence[str], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Factors of the three Cartesian directions; a negative number is the volume, Å³."""
     words = _leading_numbers(lines[1])
-    if len(words) not in (1, 3):
-        words = words[:1]
-    if not words or any(word == 0 for word in words):
-        raise StructureError(f"line 2 is '{_shown(lines, 1)}', expected a scale factor that is not zero.")
+    if len(words) not in (1, 3) or any(word == 0 for word in words) or (len(words) == 3 and min(words) < 0):
+        raise StructureError(
+            f"line 2 is '{_shown(lines, 1)}', expected one scale factor that is not zero (negative: the volume), or "
+            "three positive ones."
+        )
     if words[0] < 0:
         volume = abs(float(np.linalg.det(vectors)))
         if volume == 0:
@@ -86,8 +105,8 @@ def _species(lines: Sequence[str]) -> tuple[list[str], list[int], int]:
         symbols = symbols[: len(counts)] if len(words) > len(counts) and "!" in lines[5] else symbols
     else:
         counts, row = _counts(lines, 5), 6
-        symbols = [word for word in lines[0].split() if word in _ELEMENTS]
-        if len(symbols) != len(counts) or len(lines[0].split()) < len(counts):
+        symbols = lines[0].split()[: len(counts)]
+        if len(symbols) != len(counts) or not set(symbols) <= _ELEMENTS:
             raise StructureError(
                 f"names no elements (VASP 4): line 6 gives {len(counts)} counts and line 1 is "
                 f"'{_shown(lines, 0)}'. Add a line with the symbols above the counts."

@@ -29,6 +29,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _CHUNK = 2**20
+_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz"}
+_NOT_READ = (".zst", ".lz4", ".z", ".zip", ".7z", ".rar", ".tar", ".tgz", ".lzma")
 
 
 def plain_name(path: Path) -> str:
@@ -37,14 +39,18 @@ def plain_name(path: Path) -> str:
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """Read a file, decompressed by its ending, and stop at a limit.
+    """Read a file, decompressed by its ending or its first bytes, and stop at a limit.
 
     Raises
     ------
     StructureError
         More bytes than ``max_bytes``, or the file cannot be read or decompressed.
     """
-    opener: Callable[[Path], IO[bytes]] = COMPRESSED.get(path.suffix.lower(), lambda file: file.open("rb"))
+    if path.exists() and not path.is_file():
+        raise StructureError("is no regular file.")
+    if path.suffix.lower() in _NOT_READ:
+        raise StructureError(f"is packed as {path.suffix}, which is not read. Unpack it, or use .gz, .bz2 or .xz.")
+    opener = _opener(path)
     parts: list[bytes] = []
     size = 0
     try:
@@ -54,13 +60,31 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
                 if size > max_bytes:
                     raise StructureError(
                         f"holds more than {max_bytes / 2**20:.0f} MB"
-                        f"{' after decompression' if path.suffix.lower() in COMPRESSED else ''}; a crystal needs less. "
+                        f"{' after decompression' if opener in COMPRESSED.values() else ''}; a crystal needs less. "
                         "Split the file."
                     )
                 parts.append(chunk)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise StructureError(f"cannot be read: {type(error).__name__}: {error}.") from error
     return b"".join(parts)
+
+
+def _opener(path: Path) -> Callable[[Path], IO[bytes]]:
+    """What opens a file, by its ending or its first bytes."""
+    ending = path.suffix.lower()
+    if ending not in COMPRESSED:
+        try:
+            with path.open("rb") as file:
+                head = file.read(6)
+        except OSError as error:
+            raise StructureError(f"cannot be read: {type(error).__name__}: {error}.") from error
+        ending = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
+    return COMPRESSED.get(ending, _plain)
+
+
+def _plain(path: Path) -> IO[bytes]:
+    """Open a file that is not compressed."""
+    return path.open("rb")
 
 
 def decode(data: bytes) -> str:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from screen_cli.crystal.masses import HYDROGEN_ISOTOPES
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.cif_sites import Site
-from screen_cli.sources.readers.cif_symmetry import Setting
+from screen_cli.sources.readers.cif.sites import Site
+from screen_cli.sources.readers.cif.symmetry import Setting
 
 SNAP = 0.1
 """Å: a site this close to one of its images lies on the special position between them."""

@@ -13,9 +13,9 @@ from ase.units import _amu
 
 from screen_cli.crystal.masses import HYDROGEN_ISOTOPES
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.cif_elements import formula_of
-from screen_cli.sources.readers.cif_expand import Expansion
-from screen_cli.sources.readers.cif_sites import Site
+from screen_cli.sources.readers.cif.elements import formula_of
+from screen_cli.sources.readers.cif.expand import Expansion
+from screen_cli.sources.readers.cif.sites import Site
 
 _DENSITY = 0.05  # relative
 _MEASURED = 0.15  # relative, of a density that was weighed

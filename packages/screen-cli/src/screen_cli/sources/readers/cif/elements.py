@@ -57,7 +57,13 @@ def element_of(type_symbol: str, label: str, formula: Mapping[str, float]) -> st
         No element, or more than one that is possible.
     """
     if type_symbol:
-        return _of_type_symbol(type_symbol)
+        symbol = _of_type_symbol(type_symbol)
+        if symbol == "H" and re.fullmatch(r"[DT]\d*", label):
+            raise StructureError(
+                f"the site '{printable(label, 20)}' has the type symbol H: deuterium and tritium are D and T in "
+                "_atom_site_type_symbol. Correct the type symbol or the label."
+            )
+        return symbol
     if label:
         return _of_label(label, formula)
     raise StructureError("a site has neither a type symbol nor a label.")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.cif_elements import element_of
+from screen_cli.sources.readers.cif.elements import element_of
 from screen_cli.sources.readers.text import printable
 
 _FULL = 1e-3

@@ -17,10 +17,10 @@ from screen_cli.crystal.checks import check_atoms
 from screen_cli.crystal.identity import crystal_id
 from screen_cli.crystal.metadata import Json
 from screen_cli.errors import StructureError
-from screen_cli.sources.readers.cif_claims import check_claims, claims_of
-from screen_cli.sources.readers.cif_expand import Expansion, expand
-from screen_cli.sources.readers.cif_sites import Site, number, sites_of
-from screen_cli.sources.readers.cif_symmetry import Setting, settings_of
+from screen_cli.sources.readers.cif.claims import check_claims, claims_of
+from screen_cli.sources.readers.cif.expand import Expansion, expand
+from screen_cli.sources.readers.cif.sites import Site, number, sites_of
+from screen_cli.sources.readers.cif.symmetry import Setting, settings_of
 from screen_cli.sources.readers.frame import Frame, Limits, Refused
 from screen_cli.sources.readers.text import printable
 

@@ -1,0 +1,1 @@
+"""CIF: symmetry, sites, claims, and the crystal they leave possible."""
