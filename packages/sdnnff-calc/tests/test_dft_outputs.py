@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms, FixCartesian
+from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -209,11 +209,47 @@ def test_constraints_stay_out_of_labels(constraint: object, tmp_path: Path) -> N
     assert kept.get_forces()[0, 0] == 0.3  # ASE applies constraints here
     assert not kept.constraints
     assert frames[0].constraints
-    assert "1 atoms are fixed and their forces are exactly zero" in report.rejected[0]
+    assert "3 force components of constrained atoms are exactly zero" in report.rejected[0]
     ase.io.write(tmp_path / "a.extxyz", frames[0])
     (read,) = check_labels(iterate_structures([tmp_path / "a.extxyz"]), 100.0, DataReport())
     assert not read.constraints
     assert np.allclose(read.calc.results["forces"], results[0]["forces"])
+
+
+@given(
+    st.sampled_from([FixAtoms, FixCartesian, FixScaled]),
+    st.lists(st.booleans(), min_size=3, max_size=3).filter(any),
+    st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_constraint_in_any_direction_is_found_in_the_forces(
+    kind: type, mask: list[bool], fixed: list[int], seed: int
+) -> None:
+    """Selective dynamics along axes of a skew cell, if_pos and move masks: all force components held, or no fault."""
+    random = np.random.default_rng(seed)
+    cell = 5 * np.eye(3) + random.normal(scale=0.4, size=(3, 3))
+    atoms = Atoms("Cu4", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], cell=cell, pbc=True)
+    constraint = FixAtoms(fixed) if kind is FixAtoms else kind(fixed, mask)
+    atoms.set_constraint(constraint)
+    free = random.normal(size=(4, 3))
+    held = free.copy()
+    constraint.adjust_forces(atoms, held)
+    report = DataReport()
+    frames = []
+    for forces in (free, held):
+        frame = atoms.copy()
+        frame.calc = SinglePointCalculator(frame, forces=forces)
+        frames.append(frame)
+    (kept,) = check_labels(frames, 100.0, report)
+    assert np.array_equal(kept.calc.results["forces"], free)
+    assert "a constraint has reached the label" in report.rejected[0]
+
+
+def test_pwscf_that_says_nothing_of_its_electrons_is_not_learned_from() -> None:
+    silent = ESPRESSO.replace("convergence has been achieved", "....")
+    assert "does not say that its electrons converged" in judge_pwscf(silent.splitlines())[0]
+    twice = (ESPRESSO + silent).splitlines()
+    assert [bool(reason) for reason in judge_pwscf(twice)] == [False, True]
 
 
 @pytest.mark.parametrize("key", ["REF_energy", "dft_stress", "virial", "MACE_forces"])

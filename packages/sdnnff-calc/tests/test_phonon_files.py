@@ -18,6 +18,15 @@ from sdnnff_calc.errors import DataError
 Labels = tuple[np.ndarray, np.ndarray]
 
 
+def programs() -> tuple[str, ...]:
+    """Programs that phonopy works with; none without phonopy."""
+    try:
+        from phonopy.interface.calculator import calculator_info
+    except ImportError:
+        return ()
+    return tuple(calculator_info)
+
+
 def copper() -> Any:
     atoms = pytest.importorskip("phonopy.structure.atoms")
     return atoms.PhonopyAtoms(symbols=["Cu"], scaled_positions=[[0, 0, 0]], cell=1.8 * (1 - np.eye(3)))
@@ -137,6 +146,34 @@ def test_pairs_in_bohr_and_rydberg_are_converted(tmp_path: Path) -> None:
         atoms.calc.results["energy"] /= units.Rydberg
     check_equal(read[: len(fc3[0])], phonon.supercells_with_displacements, fc3)
     check_equal(read[len(fc3[0]) :], phonon.phonon_supercells_with_displacements, fc2)
+
+
+@pytest.mark.parametrize("program", programs())
+def test_files_of_every_program_of_phonopy_hold_the_same_labels(program: str, tmp_path: Path) -> None:
+    """Lengths, forces and energies in the units of the program: one and the same displaced copper in Å and eV."""
+    from phonopy.interface.calculator import get_calculator_physical_units
+
+    phono3py = pytest.importorskip("phono3py")
+    units = get_calculator_physical_units(program)
+    cell = copper()
+    cell.cell = cell.cell / units.distance_to_A
+    phonon = phono3py.Phono3py(cell, np.diag([2, 2, 2]), primitive_matrix=np.eye(3), calculator=program, log_level=0)
+    phonon.generate_displacements(distance=0.04 / units.distance_to_A, number_of_snapshots=2, random_seed=1)
+    ideal = [cell.copy() for cell in phonon.supercells_with_displacements]
+    for supercell in ideal:
+        scaled = supercell.scaled_positions
+        supercell.cell = supercell.cell * units.distance_to_A
+        supercell.scaled_positions = scaled
+    forces, energies = emt_labels(ideal)
+    phonon.forces, phonon.supercell_energies = forces / units.force_to_eVperA, energies / units.energy_to_eV
+    phonon.save(tmp_path / "phono3py_params.yaml")
+    for atoms, supercell, force, energy in zip(
+        iterate_structures([tmp_path / "phono3py_params.yaml"]), ideal, forces, energies, strict=True
+    ):
+        assert np.allclose(atoms.cell, supercell.cell, rtol=0.0, atol=1e-9)
+        assert np.allclose(atoms.positions, supercell.positions, rtol=0.0, atol=1e-9)
+        assert np.allclose(atoms.get_forces(), force, rtol=0.0, atol=1e-9)
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-6)
 
 
 @pytest.mark.parametrize("fc3_type", [1, 2])

@@ -28,6 +28,7 @@ _DEFAULT_NELM = 60
 _END_OF_STEP = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
 FROM_NO_ELECTRONS = "no electronic step: from VASP's machine-learned force field, not from DFT."
 """Verdict on a step without electrons."""
+_NOT_SAID = "pw.x does not say that its electrons converged."
 
 
 def _not_in(nelm: int) -> str:
@@ -37,7 +38,7 @@ def _not_in(nelm: int) -> str:
 def judge_pwscf(lines: Iterable[str]) -> list[str]:
     """Judge each block of forces of pw.x: the self-consistency before it must not have ended unconverged."""
     verdicts: list[str] = []
-    reason = ""
+    reason = _NOT_SAID
     for line in lines:
         if "convergence NOT achieved" in line:
             reason = "electrons not converged. Raise electron_maxstep or lower mixing_beta."
@@ -45,8 +46,8 @@ def judge_pwscf(lines: Iterable[str]) -> list[str]:
             reason = ""
         elif "Forces acting on atoms" in line:
             verdicts.append(reason)
-            reason = ""
-    return verdicts if verdicts or not reason else [reason]
+            reason = _NOT_SAID
+    return verdicts if verdicts or reason in ("", _NOT_SAID) else [reason]
 
 
 @dataclass

@@ -18,7 +18,7 @@ import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian
+from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from numpy.typing import NDArray
 
 from sdnnff_calc.data.compressed import DAMAGED, open_text
@@ -232,6 +232,8 @@ class DataReport:
 
 _LARGEST_STRESS = 10.0
 """eV/Å³, 1600 GPa: a larger one is in another unit."""
+_HELD = 1e-7
+"""eV/Å: outputs print eight digits."""
 _LABEL_LIKE = re.compile(r"(energy|energies|force|forces|stress|virial|virials)s?$", re.IGNORECASE)
 
 
@@ -310,20 +312,32 @@ def _fault(atoms: Atoms, results: Mapping[str, Any], max_force: float) -> str:
         return f"stress of {np.abs(stress).max():.3g} eV/Å³: in another unit? ASE's is eV/Å³, positive under tension"
     if stress.size == 9 and not np.allclose(stress.reshape(3, 3), stress.reshape(3, 3).T, atol=1e-3):
         return "the stress is not a symmetric matrix"
-    fixed = _fixed_atoms(atoms)
-    if len(fixed) and largest > 0.0 and not forces[fixed].any():
+    held = _held_components(atoms, forces)
+    if len(held) and largest > _HELD and np.abs(held).max() < _HELD:
         return (
-            f"{len(fixed)} atoms are fixed and their forces are exactly zero: a constraint has reached the label. "
-            "Label it again without"
+            f"{len(held)} force components of constrained atoms are exactly zero: a constraint has reached the "
+            "label. Label it again without"
         )
     return ""
 
 
-def _fixed_atoms(atoms: Atoms) -> NDArray[np.int64]:
-    """Give the atoms that the constraints hold in every direction."""
-    held = [np.asarray(c.get_indices()) for c in atoms.constraints if isinstance(c, FixAtoms)]
-    held += [np.asarray(c.get_indices()) for c in atoms.constraints if isinstance(c, FixCartesian) and np.all(c.mask)]
-    return np.unique(np.concatenate(held)).astype(np.int64) if held else np.zeros(0, dtype=np.int64)
+def _held_components(atoms: Atoms, forces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the force components, eV/Å, that constraints hold: of fixed atoms all, else along the fixed directions.
+
+    Directions may be Cartesian (``if_pos``, a move mask) or those of the cell (selective dynamics).
+    """
+    held = []
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            held.append(forces[constraint.get_indices()].ravel())
+        elif isinstance(constraint, FixScaled):
+            of_atoms, cell = forces[constraint.get_indices()], atoms.cell.array
+            mask = np.asarray(constraint.mask, dtype=bool)
+            either = ((of_atoms @ matrix)[:, mask].ravel() for matrix in (np.linalg.inv(cell), cell))  # VASP's, ASE's
+            held.append(min(either, key=lambda values: float(np.abs(values).max(initial=0.0))))
+        elif isinstance(constraint, FixCartesian):
+            held.append(forces[constraint.get_indices()][:, np.asarray(constraint.mask, dtype=bool)].ravel())
+    return np.concatenate(held) if held else np.zeros(0)
 
 
 def _without_constraints(atoms: Atoms) -> Atoms:
