@@ -118,7 +118,16 @@ def test_show_and_export_say_the_temperature(run, tmp_path, capsys):
     assert main(["show", str(run.root), "-c", "formula,kappa_total_300k_w_mk,max_msd"]) == 0
     assert "450 K" in capsys.readouterr().out
     assert main(["show", str(run.root), "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["max_msd"] == 0.05
+    shown = json.loads(capsys.readouterr().out)[0]
+    assert (shown["max_msd_450k_angstrom2"], shown["kappa_total_w_mk"], shown["kappa_temperature_k"]) == (
+        0.05,
+        2.0,
+        300,
+    )
+    for name in ("out.json", "out.jsonl"):
+        assert main(["export", str(run.root), str(tmp_path / name)]) == 0
+        (row,) = [json.loads(line.strip("[],\n")) for line in (tmp_path / name).open() if "{" in line]
+        assert {key: row[key] for key in shown} == shown
 
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"

@@ -17,7 +17,7 @@ from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import FilterError
-from screen_cli.report.tables.columns import short_name
+from screen_cli.report.tables.columns import full_names, short_name
 from screen_cli.report.tables.exporters import (
     write_csv,
     write_database,
@@ -128,10 +128,11 @@ values = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.fl
 def test_rows_come_back_from_json_and_csv(rows, tmp_path):
     """Whatever a plugin calls its columns and puts in them; infinity is no JSON of others, but it comes back here."""
     write_json(rows, tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == rows
+    written = [{full_names([name], {})[name]: value for name, value in row.items()} for row in rows]
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == written
     write_json_lines(rows, tmp_path / "out.jsonl")
     with (tmp_path / "out.jsonl").open(encoding="utf-8", newline="\n") as file:
-        assert [json.loads(line) for line in file] == rows
+        assert [json.loads(line) for line in file] == written
     write_csv(rows, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         heading, *lines = list(csv.reader(file))

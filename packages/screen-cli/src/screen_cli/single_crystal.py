@@ -29,6 +29,7 @@ from screen_cli.crystal.born import BornTensors
 from screen_cli.crystal.standard_cell import standard_cell
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, PhysicsError, RecordError
+from screen_cli.report.tables.columns import keys_of
 from screen_cli.run.driver import resolve
 from screen_cli.run.force_field import GivenForceField, RegisteredForceField
 from screen_cli.run.in_memory import run_in_memory
@@ -65,7 +66,7 @@ class CrystalResult:
     records : mapping of str to record
         Typed records by stage, in order; those of plugins' properties are named ``property_<name>``.
     row : dict
-        Columns, named and in the units of the results table of a run.
+        Columns of the results table of a run, named as in its JSON: ``max_msd_300k_angstrom2``.
     seconds : dict of str to float
         Wall time of each stage.
     reason : str
@@ -275,7 +276,9 @@ def compute(
         passage = run_in_memory(
             structure, resolved, _force_field(atoms, calculator, resolved), born=tensors, starts=starts
         )
-    row = {"formula": structure.formula, "id": structure.id, **passage.scalars}
+    kelvin = {"harmonic": float(resolved.harmonic.temperatures[0])}
+    scalars = {key: passage.scalars[name] for name, key in keys_of(passage.scalars, kelvin).items()}
+    row = {"formula": structure.formula, "id": structure.id, **scalars}
     return CrystalResult(structure, resolved, passage.records, row, passage.seconds, passage.reason, tensors)
 
 

@@ -77,10 +77,22 @@ def command(
             raise FilterError(f"nothing to plot: {error}.") from error
         click.echo(f"wrote {plot}", err=True)
     if as_json:
-        names = {"a": _name(first), "b": _name(second)}
-        click.echo(json.dumps({"runs": names, "settings_differ": others, **comparison.to_dict()}, indent=1))
+        click.echo(json.dumps({"settings_differ": others, **_as_json(comparison, first, second)}, indent=1))
         return
     _print(comparison, _name(first), _name(second), order, limit)
+
+
+def _as_json(comparison: Comparison, first: RunDirectory, second: RunDirectory) -> dict[str, Any]:
+    """The comparison of two runs, its rows with unit and temperature in their keys (that of κ is a column)."""
+    from screen_cli.report.tables.columns import temperatures_of
+
+    known = {
+        side: {stage: kelvin for stage, kelvin in temperatures_of(run).items() if stage != "conductivity"}
+        for side, run in (("a", first), ("b", second))
+    }
+    keys = _headings(comparison.rows[0], known) if comparison.rows else {}
+    rows = [{keys[name]: value for name, value in row.items()} for row in comparison.rows]
+    return {"runs": {"a": _name(first), "b": _name(second)}, **comparison.to_dict(), "rows": rows}
 
 
 def _headings(names: Iterable[str], temperatures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:

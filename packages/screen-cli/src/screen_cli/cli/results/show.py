@@ -28,7 +28,14 @@ def command(
     Example: screen-cli show demo-run -f "max_msd > 0.02" -S kappa_total_w_mk -n 20
     """
     from screen_cli.errors import FilterError, unknown_name
-    from screen_cli.report.tables.columns import full_names, in_short_names, quantity_of, short_name, temperatures_of
+    from screen_cli.report.tables.columns import (
+        full_names,
+        in_short_names,
+        keys_of,
+        quantity_of,
+        short_name,
+        temperatures_of,
+    )
     from screen_cli.report.tables.terminal import MAIN_COLUMNS, columns_named, print_table
     from screen_cli.store.run_directory import RunDirectory
 
@@ -56,7 +63,8 @@ def command(
     if form == "table":
         print_table(rows, columns_named(names, temperatures) if names else MAIN_COLUMNS, temperatures=temperatures)
     elif form == "json":
-        click.echo(json.dumps([{name: row.get(name) for name in names} for row in rows], indent=1))
+        keys = keys_of(names, temperatures)
+        click.echo(json.dumps([{key: row.get(name) for name, key in keys.items()} for row in rows], indent=1))
     else:
         _print_csv(rows, full_names(names, temperatures))
 

@@ -1,8 +1,8 @@
-"""Names of columns: short ones for filters and JSON, full ones with temperature and unit for tables.
+"""Names of columns: short ones in filters, full ones with temperature and unit in everything that is written.
 
-A filter, a gate and a JSON object say ``max_msd``; the heading of a CSV or Parquet column says
-``max_msd_300k_angstrom2``, with the temperature that this run had. Both forms are understood where a column is asked
-for.
+A filter and a gate may say ``max_msd``; the heading of a CSV or Parquet column and the key of a JSON object say
+``max_msd_300k_angstrom2``, with the temperature that this run had. In JSON and ``info`` κ is ``kappa_total_w_mk``: its
+temperature stands beside it, as ``kappa_temperature_k``. Every form is understood where a column is asked for.
 """
 
 from __future__ import annotations
@@ -77,6 +77,11 @@ def full_names(names: Iterable[str], temperatures: Mapping[str, float]) -> dict[
     return {name: quantity_of(name).full_name(temperatures) for name in names}
 
 
+def keys_of(names: Iterable[str], temperatures: Mapping[str, float]) -> dict[str, str]:
+    """Key of each column, by its short name, in an object that also has ``kappa_temperature_k``."""
+    return full_names(names, {stage: kelvin for stage, kelvin in temperatures.items() if stage != "conductivity"})
+
+
 def temperatures_of(run: RunDirectory) -> dict[str, float]:
     """Temperatures (K) of the columns of a run, by stage: the first of the harmonic settings, and that of κ."""
     found = {"harmonic": float(run.settings.harmonic.temperatures[0])}
@@ -109,8 +114,8 @@ def in_short_names(expression: str) -> str:
 
 
 def reference_table() -> str:
-    """Markdown table of every known column: name, heading at 300 K, meaning."""
-    lines = ["| name in filters and JSON | heading in CSV and Parquet | meaning |", "|---|---|---|"]
+    """Markdown table of every known column: short name, full name at 300 K, meaning."""
+    lines = ["| name in filters | written as, at 300 K | meaning |", "|---|---|---|"]
     at_room = {"harmonic": 300.0, "conductivity": 300.0}
     for name, quantity in known_quantities().items():
         heading = quantity.full_name(at_room)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from screen_cli.errors import MissingExtraError
-from screen_cli.report.tables.columns import full_names, temperatures_of
+from screen_cli.report.tables.columns import full_names, keys_of, temperatures_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,19 +55,21 @@ def _harmless(value: Any) -> Any:
 
 
 def write_json(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
-    """Write a JSON list of objects, with the names that filters use."""
+    """Write a JSON list of objects, with unit and temperature in their keys."""
+    temperatures = {} if run is None else temperatures_of(run)
     with Path(path).open("w", encoding="utf-8") as file:
         file.write("[")
         for number, row in enumerate(rows):
-            file.write(("," if number else "") + "\n" + json.dumps(_without_bookkeeping(row)))
+            file.write(("," if number else "") + "\n" + json.dumps(_with_keys(row, temperatures)))
         file.write("\n]\n")
 
 
 def write_json_lines(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
-    """Write one JSON object per line."""
+    """Write one JSON object per line, keys as in :func:`write_json`."""
+    temperatures = {} if run is None else temperatures_of(run)
     with Path(path).open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(_without_bookkeeping(row)) + "\n")
+            file.write(json.dumps(_with_keys(row, temperatures)) + "\n")
 
 
 def write_parquet(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
@@ -154,9 +156,10 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return [name for name in names if name not in _BOOKKEEPING]
 
 
-def _without_bookkeeping(row: Row) -> dict[str, Any]:
-    """Leave out what only the store needs."""
-    return {name: value for name, value in row.items() if name not in _BOOKKEEPING}
+def _with_keys(row: Row, temperatures: Mapping[str, float]) -> dict[str, Any]:
+    """Name the values by unit and temperature; what only the store needs is left out."""
+    keys = keys_of((name for name in row if name not in _BOOKKEEPING), temperatures)
+    return {key: row[name] for name, key in keys.items()}
 
 
 def _kinds(rows: Iterable[Row]) -> dict[str, type]:
@@ -180,12 +183,13 @@ def _as_kind(value: Any, kind: type) -> Any:
 
 def _crystals(rows: Iterable[Row], run: RunDirectory | None) -> Iterator[Atoms]:
     """Crystals of the rows; those that could not be read or were filtered have none."""
+    temperatures = {} if run is None else temperatures_of(run)
     for row in rows:
         if run is not None and (run.store.folder(row["id"]) / "structure.json").is_file():
-            yield _atoms_with_info(row, run)
+            yield _atoms_with_info(row, run, temperatures)
 
 
-def _atoms_with_info(row: Row, run: RunDirectory) -> Atoms:
+def _atoms_with_info(row: Row, run: RunDirectory, temperatures: Mapping[str, float]) -> Atoms:
     """Crystal of a row, relaxed when possible, with the row's scalars in ``info``."""
     from screen_cli.crystal.structure import Structure
 
@@ -197,5 +201,5 @@ def _atoms_with_info(row: Row, run: RunDirectory) -> Atoms:
         record = run.store.read(row["id"], "relax", keys["relax"])
         atoms = atoms if record is None else Relaxed.from_storage(record).atoms
     atoms.calc = None
-    atoms.info = {name: value for name, value in row.items() if value is not None and name != "keys"}
+    atoms.info = {key: value for key, value in _with_keys(row, temperatures).items() if value is not None}
     return atoms
