@@ -177,7 +177,7 @@ def _structure(frame: Frame | Refused, name: str, settings: ReadSettings) -> Str
 
 
 def _rounded(frame: Frame, space_group: int, symprec: float) -> tuple[str, ...]:
-    """A note where ten times the tolerance (Å) finds more symmetry: coordinates with few digits in a long cell."""
+    """Note where ten times the tolerance (Å) finds more symmetry: coordinates with few digits in a long cell."""
     try:
         higher = space_group_number(right_handed(frame.atoms), 10 * symprec)
     except StructureError:

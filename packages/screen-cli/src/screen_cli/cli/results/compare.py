@@ -83,7 +83,7 @@ def command(
 
 
 def _as_json(comparison: Comparison, first: RunDirectory, second: RunDirectory) -> dict[str, Any]:
-    """The comparison of two runs, its rows with unit and temperature in their keys (that of κ is a column)."""
+    """Write the comparison of two runs with unit and temperature in the keys of its rows (that of κ is a column)."""
     from screen_cli.report.tables.columns import temperatures_of
 
     known = {

@@ -132,7 +132,7 @@ def _frames(path: Path, data: bytes, kind: str, limits: Limits) -> list[Atoms]:
 
 
 def _system(atoms: Atoms) -> tuple[str, tuple[float, ...]]:
-    """What the steps of one calculation share: atoms and masses."""
+    """Give what the steps of one calculation share: atoms and masses."""
     return str(atoms.symbols), tuple(atoms.get_masses().round(3).tolist())
 
 

@@ -70,7 +70,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def _opener(path: Path) -> Callable[[Path], IO[bytes]]:
-    """What opens a file, by its ending or its first bytes."""
+    """Choose what opens a file, by its ending or its first bytes."""
     ending = path.suffix.lower()
     if ending not in COMPRESSED:
         try:
