@@ -34,6 +34,11 @@ class CalculatorSettings:
 
     name: str = setting("sevennet", "Registered calculator (see 'screen-cli plugins') or 'ase:package.module.Class'.")
     options: dict[str, object] = setting({}, 'Keyword options of the calculator, e.g. model = "l3i5".')
+    environment: str = setting(
+        "",
+        "Python environment of the force field: a name of 'screen-cli env list', a folder, or an interpreter; 'here' "
+        "for this one. Empty: this one where its library is installed, else what 'screen-cli env create' made for it.",
+    )
 
 
 @settings_record

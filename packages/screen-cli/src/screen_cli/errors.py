@@ -54,6 +54,10 @@ class PluginError(ScreenError):
     """A plugin cannot be loaded, used, or found."""
 
 
+class ModelEnvironmentError(PluginError):
+    """The environment of a force field cannot be made or used, or its server does not start."""
+
+
 class UnknownNameError(PluginError, KeyError):
     """No plugin or option of that name."""
 

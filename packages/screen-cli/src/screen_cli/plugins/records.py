@@ -93,6 +93,51 @@ class PluginRecord(Generic[Factory]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnvironmentRecipe:
+    """How to make a Python environment in which a force field runs, for ``screen-cli env create``.
+
+    Requirements are pip's, pinned to what was tried.
+
+    Parameters
+    ----------
+    requirements : tuple of str
+        Installed with their dependencies, in one step.
+    before : tuple of str
+        Installed in a step before: what the others need to build, or what decides which build they take.
+    without_dependencies : tuple of str
+        Installed last and without dependencies, where a package asks for what it does not need.
+    python : ((int, int), (int, int))
+        Lowest and highest version of Python.
+    gigabytes : float
+        On disk, about, with a torch for CPUs.
+    weights : str
+        ``"inside"`` where they come with a package, else what must be given, in a phrase.
+    note : str
+        What else a user should know.
+    tested : str
+        ``"forces"`` where forces were computed in it, ``"installed"`` where it was made and its modules imported,
+        empty where only names and keywords were compared with the package.
+    """
+
+    requirements: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    without_dependencies: tuple[str, ...] = ()
+    python: tuple[tuple[int, int], tuple[int, int]] = ((3, 11), (3, 14))
+    gigabytes: float = 2.0
+    weights: str = "inside"
+    note: str = ""
+    tested: str = ""
+
+    def groups(self) -> list[tuple[str, ...]]:
+        """Requirements by step, those without dependencies apart."""
+        return [group for group in (self.before, self.requirements) if group]
+
+    def all_requirements(self) -> tuple[str, ...]:
+        """Every requirement."""
+        return (*self.before, *self.requirements, *self.without_dependencies)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalculatorPlugin(PluginRecord[CalculatorFactory]):
     """A force field: ``factory(**options) -> ase.calculators.calculator.BaseCalculator``.
 
@@ -108,6 +153,8 @@ class CalculatorPlugin(PluginRecord[CalculatorFactory]):
         Whether the cell can be relaxed.
     requires : tuple of str
         Importable modules without which the factory cannot work, for ``plugins check``.
+    environment : EnvironmentRecipe, optional
+        How to make an environment for it, where it may not get on with others in one.
     """
 
     licence: str = ""
@@ -116,6 +163,7 @@ class CalculatorPlugin(PluginRecord[CalculatorFactory]):
     downloads: str = ""
     provides_stress: bool = True
     requires: tuple[str, ...] = ()
+    environment: EnvironmentRecipe | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

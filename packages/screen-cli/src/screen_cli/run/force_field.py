@@ -38,11 +38,15 @@ class RegisteredForceField:
     @property
     def calculator(self) -> BaseCalculator:
         """The calculator, as if it were new; model files load once per process."""
-        return _as_new(_calculator(self.settings.name, json.dumps(self.settings.options, sort_keys=True)))
+        return _as_new(_calculator(*self._told()))
 
     def identity(self) -> Json:
         """Name, options with files replaced by their checksums, versions."""
-        return _identity(self.settings.name, json.dumps(self.settings.options, sort_keys=True))
+        return _identity(*self._told())
+
+    def _told(self) -> tuple[str, str, str]:
+        """Name, options as JSON, environment."""
+        return self.settings.name, json.dumps(self.settings.options, sort_keys=True), self.settings.environment
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,13 @@ def _as_new(calculator: BaseCalculator) -> BaseCalculator:
 
 
 @functools.lru_cache(maxsize=1)
-def _calculator(name: str, options: str) -> BaseCalculator:
+def _calculator(name: str, options: str, environment: str) -> BaseCalculator:
     """Make a calculator once per process."""
     with starting(f"the calculator '{name}'"):
-        return make_calculator(name, json.loads(options))
+        return make_calculator(name, json.loads(options), environment=environment)
 
 
 @functools.lru_cache(maxsize=1)
-def _identity(name: str, options: str) -> Json:
+def _identity(name: str, options: str, environment: str) -> Json:
     """Identify a calculator once per process."""
-    return calculator_identity(name, json.loads(options))
+    return calculator_identity(name, json.loads(options), environment=environment)

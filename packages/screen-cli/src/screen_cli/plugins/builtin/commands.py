@@ -29,6 +29,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("run_directory.verify", "Read a whole run directory and name what is damaged"),
         ("run_directory.rebuild", "Make the index anew from the records"),
         ("kinds", "What crystals of one symmetry share: list, warm, clear"),
+        ("env", "Environments of force fields that cannot live together: create, list, check, remove"),
         ("plugins", "List and check plugins"),
     ):
         yield CommandPlugin(name=module.rpartition(".")[2], summary=summary, factory=f"screen_cli.cli.{module}:main")
