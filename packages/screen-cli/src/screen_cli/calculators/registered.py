@@ -121,7 +121,7 @@ def calculator_environment(
 
     Parameters
     ----------
-    name, environment, registry
+    name, environment, registry : str, str, PluginRegistry
         As for :func:`make_calculator`.
 
     Raises
@@ -150,18 +150,7 @@ def calculator_identity(
 
     Parameters
     ----------
-        The calculator does not accept the options, or there is no such environment.
-    PluginError
-        It cannot be made, or its environment cannot be used: that is no crystal's fault.
-    """
-    options = dict(options or {})
-    place = calculator_environment(name, environment, registry)
-    try:
-        if place is not None:
-            return serve(name, options, place, registry)
-        return _factory(name, registry)(**options)
-    except ScreenError:
-        raise
+    name, options, registry, environment : str, mapping, PluginRegistry, str
         As for :func:`make_calculator`.
 
     Returns
@@ -240,18 +229,7 @@ def _missing(name: str, error: ImportError, registry: PluginRegistry | None) -> 
 
 
 def _with_file_hashes(value: object) -> Json:
-        The calculator does not accept the options, or there is no such environment.
-    PluginError
-        It cannot be made, or its environment cannot be used: that is no crystal's fault.
-    """
-    options = dict(options or {})
-    place = calculator_environment(name, environment, registry)
-    try:
-        if place is not None:
-            return serve(name, options, place, registry)
-        return _factory(name, registry)(**options)
-    except ScreenError:
-        raise
+    """Give an option with every name of a file or folder in it, also inside lists and tables, replaced by its hash."""
     if isinstance(value, Mapping):
         return {key: _with_file_hashes(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -129,11 +129,11 @@ class EnvironmentRecipe:
     tested: str = ""
 
     def groups(self) -> list[tuple[str, ...]]:
-        """Requirements by step, those without dependencies apart."""
+        """Give the requirements by step, those without dependencies apart."""
         return [group for group in (self.before, self.requirements) if group]
 
     def all_requirements(self) -> tuple[str, ...]:
-        """Every requirement."""
+        """Give every requirement."""
         return (*self.before, *self.requirements, *self.without_dependencies)
 
 
