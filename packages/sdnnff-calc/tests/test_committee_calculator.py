@@ -113,6 +113,13 @@ def test_it_knows_the_elements_that_all_members_know(salt: Atoms) -> None:
         SDNNFFCommittee(models).predict([salt])
 
 
+def test_a_committee_is_not_fused_into_another_as_if_it_were_its_first_member() -> None:
+    models = models_of("conservative-1")
+    single, committee = SDNNFF(models[0]), SDNNFFCommittee(models)
+    assert single.batched_committee([single, committee]) is None
+    assert committee.batched_committee([committee, committee]) is None
+
+
 def test_what_is_no_committee_is_refused() -> None:
     with pytest.raises(EmptyInputError, match="two models, got 1"):
         SDNNFFCommittee([toy_model("conservative-1")])

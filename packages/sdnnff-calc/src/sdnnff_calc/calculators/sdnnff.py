@@ -331,7 +331,7 @@ class SDNNFF(Calculator):
         Committee or None
             None when some member is of another kind or architecture.
         """
-        if not all(isinstance(m, SDNNFF) and m.model.config == self.model.config for m in members):
+        if not all(type(m) is SDNNFF and m.model.config == self.model.config for m in members):
             return None
         committee = Committee([m.model for m in members], str(self.device))
         return committee if committee.shares_architecture else None
