@@ -16,6 +16,8 @@ from phon_wigner.phono3py_variant.variant import NAME
 if TYPE_CHECKING:
     from phono3py import Phono3py
 
+    from phon_wigner.conductivity.result import WignerResult
+
 
 class WignerArrays(TypedDict):
     """What the solver gives, with n_irr irreducible q points and components xx yy zz yz xz xy.
@@ -109,35 +111,47 @@ class WignerSolver:
             self.scattering == "auto" and not lbte and _fits(phono3py) and _is_symmetric(phono3py)
         ):
             return _by_products(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
-        from phon_wigner.phonons.mass_variance import natural_mass_variances
+        return _by_phono3py(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
 
-        require_variant()
-        phono3py.init_phph_interaction()
-        phono3py.run_thermal_conductivity(
-            is_LBTE=lbte,
-            temperatures=np.asarray(temperatures, dtype=np.float64),
-            is_isotope=isotope,
-            mass_variances=natural_mass_variances(phono3py.primitive) if isotope else None,
-            boundary_mfp=boundary_mfp,
-            transport_type=NAME,
-        )
-        run = phono3py.thermal_conductivity
-        frequencies = np.asarray(run.frequencies)
-        gamma = effective_linewidth(run._build_grid_point_aggregates(), boundary_mfp, frequencies)[0]
-        return {
-            "temperatures": np.asarray(run.temperatures),
-            "kappa_p": np.asarray(run.kappa_P)[0],
-            "kappa_c": np.asarray(run.kappa_C)[0],
-            "kappa_total": np.asarray(run.kappa_total)[0],
-            "frequency": np.asarray(run.frequencies),
-            "gamma": gamma,
-            "mode_kappa_p": np.asarray(run.mode_kappa)[0],
-            "mode_kappa_c": np.asarray(run.mode_kappa_C)[0],
-            "weights": np.asarray(run.grid_weights),
-            "qpoints": np.asarray(run.qpoints),
-            "group_velocity": np.asarray(run.group_velocities),
-            "heat_capacity": np.asarray(run.mode_heat_capacities),
-        }
+
+def _by_phono3py(
+    phono3py: Phono3py,
+    temperatures: Sequence[float] | NDArray[np.float64],
+    *,
+    lbte: bool,
+    isotope: bool,
+    boundary_mfp: float | None,
+) -> WignerArrays:
+    """Let phono3py sum the scattering, and its variant ``wigner`` the conductivity."""
+    from phon_wigner.phonons.mass_variance import natural_mass_variances
+
+    require_variant()
+    phono3py.init_phph_interaction()
+    phono3py.run_thermal_conductivity(
+        is_LBTE=lbte,
+        temperatures=np.asarray(temperatures, dtype=np.float64),
+        is_isotope=isotope,
+        mass_variances=natural_mass_variances(phono3py.primitive) if isotope else None,
+        boundary_mfp=boundary_mfp,
+        transport_type=NAME,
+    )
+    run = phono3py.thermal_conductivity
+    frequencies = np.asarray(run.frequencies)
+    gamma = effective_linewidth(run._build_grid_point_aggregates(), boundary_mfp, frequencies)[0]
+    return {
+        "temperatures": np.asarray(run.temperatures),
+        "kappa_p": np.asarray(run.kappa_P)[0],
+        "kappa_c": np.asarray(run.kappa_C)[0],
+        "kappa_total": np.asarray(run.kappa_total)[0],
+        "frequency": np.asarray(run.frequencies),
+        "gamma": gamma,
+        "mode_kappa_p": np.asarray(run.mode_kappa)[0],
+        "mode_kappa_c": np.asarray(run.mode_kappa_C)[0],
+        "weights": np.asarray(run.grid_weights),
+        "qpoints": np.asarray(run.qpoints),
+        "group_velocity": np.asarray(run.group_velocities),
+        "heat_capacity": np.asarray(run.mode_heat_capacities),
+    }
 
 
 def _fits(phono3py: Phono3py) -> bool:
@@ -197,6 +211,11 @@ def _by_products(
         Linewidths(values, qpoints, np.asarray(weights, dtype=np.int64), gamma, isotopes, source="this crystal"),
         settings=AnalysisSettings(keep_modes=True, imaginary_tolerance=np.inf, boundary_mfp=boundary_mfp),
     )
+    return _arrays_of(result)
+
+
+def _arrays_of(result: WignerResult) -> WignerArrays:
+    """Give what a host keeps of a result with its modes."""
     return {
         "temperatures": result.temperatures,
         "kappa_p": result.kappa_p,

@@ -35,6 +35,7 @@ from screen_cli.stages.relax import optimise
 if TYPE_CHECKING:
     from ase import Atoms
     from phonopy import Phonopy
+    from phonopy.qha.qha import QHAResult
     from spglib import SpglibDataset
 
 logger = logging.getLogger(__name__)
@@ -127,10 +128,7 @@ def scan_volumes(
     CalculatorError
         The calculator failed.
     """
-    try:
-        from phonopy import run_qha
-    except ImportError as error:
-        raise PluginError("the volume scan needs phonopy 4.4 or newer: pip install -U phonopy.") from error
+    _require_qha()
     ratios = np.sort(np.array(volumes, dtype=np.float64))
     if len(ratios) < _FEWEST or ratios.min() < 0.5 or ratios.max() > 2:
         raise ConfigError(f"volumes are {list(volumes)}, expected at least {_FEWEST} ratios near 1, e.g. 0.97 to 1.06.")
@@ -144,16 +142,7 @@ def scan_volumes(
         )
     phonopys, energies = [volume[0] for volume in stable], [volume[1] for volume in stable]
     logarithms = [volume[2] for volume in stable]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # angles of monoclinic cells; temperatures without a minimum
-        try:
-            result = run_qha(
-                phonopys, temperatures, energies, mesh=mesh, eos=eos, exclude_gamma_acoustic=True, lattice_fit_degree=2
-            )
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise PhysicsError(
-                f"the free energy has no minimum in the volumes scanned ({error}). Scan more."
-            ) from error
+    result = _minimise(phonopys, energies, temperatures, mesh, eos)
     inside = _inside(result.equilibrium_volumes, result.volumes)
     if inside < 2:
         first = result.equilibrium_volumes[0] / phonopy.primitive.volume
@@ -176,6 +165,32 @@ def scan_volumes(
         n_unstable,
         _warning(scan_gamma, np.array(result.volumes) / phonopy.primitive.volume),
     )
+
+
+def _require_qha() -> None:
+    """Refuse a phonopy without its volume scan before anything is computed."""
+    try:
+        from phonopy import run_qha  # noqa: F401
+    except ImportError as error:
+        raise PluginError("the volume scan needs phonopy 4.4 or newer: pip install -U phonopy.") from error
+
+
+def _minimise(
+    phonopys: list[Phonopy], energies: list[float], temperatures: Sequence[float], mesh: list[int], eos: str
+) -> QHAResult:
+    """Minimise the free energy over the volumes at each temperature."""
+    from phonopy import run_qha
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # angles of monoclinic cells; temperatures without a minimum
+        try:
+            return run_qha(
+                phonopys, temperatures, energies, mesh=mesh, eos=eos, exclude_gamma_acoustic=True, lattice_fit_degree=2
+            )
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise PhysicsError(
+                f"the free energy has no minimum in the volumes scanned ({error}). Scan more."
+            ) from error
 
 
 def _phonons_at(
