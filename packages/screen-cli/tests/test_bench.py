@@ -316,6 +316,42 @@ def test_comparisons_that_mean_less_are_told():
         compare_results(a, b)
 
 
+def test_league_ranks_over_the_materials_that_all_count():
+    from screen_cli.bench.league import league_csv, league_page, make_league
+
+    rng = np.random.default_rng(3)
+    difficulty = rng.uniform(0.2, 1.5, 20)
+    noise = rng.standard_normal(20)
+    good, bad = result("good", difficulty), result("bad", np.append(difficulty + 0.3, 0.0))
+    equal = result("equal <b>", difficulty + 0.05 * (noise - noise.mean() + 0.01))
+    rows, problems = make_league([bad, equal, good])
+    assert [row.label for row in rows][-1] == "bad"
+    assert [row.n_materials for row in rows] == [20, 20, 20]  # the easy one that 'bad' alone has does not help it
+    assert rows[-1].is_clearly_behind
+    np.testing.assert_allclose([rows[-1].behind, rows[-1].behind_low], 0.3, rtol=1e-9)
+    assert not rows[1].is_clearly_behind
+    assert rows[0].behind == rows[0].behind_low == 0.0
+    assert any("1 materials of 'bad'" in sentence for sentence in problems)
+    page = league_page(rows, [bad, equal, good], problems)
+    assert "equal &lt;b&gt;" in page
+    assert "<script" not in page
+    assert league_csv(rows).count("\n") == 4
+
+
+def test_a_league_of_what_cannot_be_compared_is_refused():
+    from screen_cli.bench.league import make_league
+
+    a, other = result("a", [0.1, 0.2]), result("b", [0.1, 0.2], sha="2")
+    for results, sentence in (
+        ([a], "at least two"),
+        ([a, a], "both called 'a'"),
+        ([a, other], "other references"),
+        ([a, dataclasses.replace(result("b", [0.1]), materials=())], "no material is scored in all"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            make_league(results)
+
+
 def test_error_of_the_fast_protocol():
     exact = [
         MaterialScore("1", "a", "x", kappa=10.0, srme=0.5, n_force_calls=150, seconds=300.0),

@@ -1,0 +1,272 @@
+"""Any number of benchmark results in one table: ranked, with intervals and paired differences from the best.
+
+All rows are means over the same materials, those that every result counts; a model is not ranked by what another one
+left out. Intervals are bootstrap intervals over the materials (:mod:`screen_cli.bench.comparison`).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from screen_cli.bench.comparison import FEW, bootstrap_interval
+from screen_cli.bench.results import BenchResult
+from screen_cli.bench.score import MaterialScore
+from screen_cli.errors import ConfigError
+
+_COUNTED = ("scored", "failed")
+
+
+@dataclass(frozen=True)
+class LeagueRow:
+    """One model in the league.
+
+    Parameters
+    ----------
+    rank : int
+        By SRME, 1 the best.
+    label : str
+    n_materials, n_failed : int
+        Common materials, and those of them where the model failed (SRME 2).
+    srme : float
+        Mean over the common materials; 0 perfect, 2 nothing in common.
+    srme_low, srme_high : float
+        95 % bootstrap interval of it.
+    behind : float
+        Mean of this model's SRME minus the best one's, on the same materials.
+    behind_low, behind_high : float
+        95 % bootstrap interval of that difference.
+    is_clearly_behind : bool
+        Whether that interval lies above zero, over enough materials for an interval.
+    srd, sre : float
+        Means of the symmetric relative difference (negative: κ too low) and error.
+    frequency_error_percent, spectrum_distance_thz : float or None
+        Means over the materials that have them.
+    n_force_calls, seconds : float or None
+        Means per material: evaluations of the model, and wall time of all stages.
+    """
+
+    rank: int
+    label: str
+    n_materials: int
+    n_failed: int
+    srme: float
+    srme_low: float
+    srme_high: float
+    behind: float
+    behind_low: float
+    behind_high: float
+    is_clearly_behind: bool
+    srd: float
+    sre: float
+    frequency_error_percent: float | None
+    spectrum_distance_thz: float | None
+    n_force_calls: float | None
+    seconds: float | None
+
+
+def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[LeagueRow], list[str]]:
+    """Rank results by their mean SRME over the materials that all of them count.
+
+    Parameters
+    ----------
+    results : sequence of BenchResult
+        Each with another label.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    rows : list of LeagueRow
+        The best first.
+    problems : list of str
+        What weakens the comparison, a sentence each.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than two results, two of one label, other references, or no common material.
+    """
+    _check(results)
+    counted = [_counted(result) for result in results]
+    common = sorted(set.intersection(*(set(scores) for scores in counted)))
+    if not common:
+        raise ConfigError(
+            f"no material is scored in all of {', '.join(repr(result.label) for result in results)}. Run all of them "
+            "on one list, against one reference."
+        )
+    problems = [
+        f"{len(scores) - len(common)} materials of '{result.label}' are not in all others and left out."
+        for result, scores in zip(results, counted, strict=True)
+        if len(scores) > len(common)
+    ]
+    if len({result.protocol for result in results}) > 1:
+        problems.append("the protocols differ; 'fast' has an error of its own.")
+    if len(common) < FEW:
+        problems.append(f"only {len(common)} common materials: intervals need at least {FEW} to mean anything.")
+    values = np.array([[scores[key].srme for key in common] for scores in counted], dtype=np.float64)
+    order = np.argsort(values.mean(axis=1), kind="stable")
+    rows = [
+        _row(
+            rank, results[index].label, [counted[index][key] for key in common], values[index] - values[order[0]], seed
+        )
+        for rank, index in enumerate(order, 1)
+    ]
+    return rows, problems
+
+
+def league_csv(rows: Sequence[LeagueRow]) -> str:
+    """Write the league as CSV, one row per model."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(LeagueRow)])
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def league_page(rows: Sequence[LeagueRow], results: Sequence[BenchResult], problems: Sequence[str]) -> str:
+    """Write the league as a page that needs nothing else: the table, and SRME of every model on every material."""
+    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in _HEADINGS)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in _cells(row)) + "</tr>" for row in rows)
+    notes = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in problems)
+    return _PAGE.format(
+        head=head,
+        body=body,
+        notes=f"<ul>{notes}</ul>" if notes else "",
+        materials=_material_table(rows, {result.label: result for result in results}),
+        reference=html.escape(str(results[0].reference.get("file", "none"))),
+        temperature=f"{results[0].temperature_k:g}",
+    )
+
+
+# -- parts ----------------------------------------------------------------------------------------------------
+
+
+def _check(results: Sequence[BenchResult]) -> None:
+    """Refuse results that cannot stand in one table."""
+    labels = [result.label for result in results]
+    if len(labels) < 2:
+        raise ConfigError("a league needs at least two results.")
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ConfigError(f"two results are both called {twice[0]!r}. Give each model once.")
+    if len({result.reference.get("sha256") for result in results}) > 1:
+        files = ", ".join(sorted({str(result.reference.get("file")) for result in results}))
+        raise ConfigError(f"the results were scored against other references ({files}): scores do not compare.")
+    if len({result.temperature_k for result in results}) > 1:
+        raise ConfigError("the results are of different temperatures.")
+
+
+def _counted(result: BenchResult) -> dict[str, MaterialScore]:
+    """Materials of a result that count, by id."""
+    return {key: score for key, score in result.scores.items() if score.verdict in _COUNTED and score.srme is not None}
+
+
+def _row(rank: int, label: str, scores: Sequence[MaterialScore], behind: np.ndarray, seed: int) -> LeagueRow:
+    """Average one model."""
+    srme = np.array([score.srme for score in scores], dtype=np.float64)
+    (low, high), _ = bootstrap_interval(srme, seed)
+    (behind_low, behind_high), _ = bootstrap_interval(behind, seed)
+    return LeagueRow(
+        rank=rank,
+        label=label,
+        n_materials=len(scores),
+        n_failed=sum(score.verdict == "failed" for score in scores),
+        srme=float(srme.mean()),
+        srme_low=low,
+        srme_high=high,
+        behind=float(behind.mean()),
+        behind_low=behind_low,
+        behind_high=behind_high,
+        is_clearly_behind=len(scores) >= FEW and behind_low > 0,
+        srd=_mean([score.srd for score in scores]) or 0.0,
+        sre=_mean([score.sre for score in scores]) or 0.0,
+        frequency_error_percent=_mean([score.frequency_error_percent for score in scores]),
+        spectrum_distance_thz=_mean([score.spectrum_distance_thz for score in scores]),
+        n_force_calls=_mean([score.n_force_calls for score in scores]),
+        seconds=_mean([score.seconds for score in scores]),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Mean of those that are there."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+_HEADINGS = (
+    "rank", "model", "materials", "failed", "SRME [95 %]", "behind the best [95 %]", "SRD", "SRE", "frequency error, %",
+    "force calls", "s per material",
+)  # fmt: skip
+
+
+def _cells(row: LeagueRow) -> list[str]:
+    """Texts of one row of the page."""
+    behind = "" if row.rank == 1 else f"{row.behind:+.3f} [{row.behind_low:+.3f}, {row.behind_high:+.3f}]"
+    return [
+        str(row.rank),
+        row.label,
+        str(row.n_materials),
+        str(row.n_failed),
+        f"{row.srme:.3f} [{row.srme_low:.3f}, {row.srme_high:.3f}]",
+        behind + (" *" if row.is_clearly_behind else ""),
+        f"{row.srd:+.3f}",
+        f"{row.sre:.3f}",
+        _number(row.frequency_error_percent, ".1f"),
+        _number(row.n_force_calls, ".0f"),
+        _number(row.seconds, ".0f"),
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    """Format a number; nothing where there is none."""
+    return "" if value is None else format(value, form)
+
+
+def _material_table(rows: Sequence[LeagueRow], results: dict[str, BenchResult]) -> str:
+    """SRME of every model on every material."""
+    scores = [results[row.label].scores for row in rows]
+    head = "".join(f"<th scope='col'>{html.escape(row.label)}</th>" for row in rows)
+    lines = []
+    for key in sorted(set.union(*(set(side) for side in scores)), key=lambda key: _name(scores, key)):
+        cells = []
+        for side in scores:
+            score = side.get(key)
+            text = "" if score is None else _number(score.srme, ".3f")
+            cells.append(f"<td>{'failed' if score is not None and score.verdict == 'failed' else text}</td>")
+        lines.append(f"<tr><th scope='row'>{html.escape(_name(scores, key))}</th>{''.join(cells)}</tr>")
+    return f"<table><thead><tr><th scope='col'>material</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _name(scores: Sequence[dict[str, MaterialScore]], key: str) -> str:
+    """Name and prototype of a material."""
+    score = next(side[key] for side in scores if key in side)
+    return f"{score.name} {score.prototype}".strip()
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Force fields on thermal conductivity</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
+div {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #8886; white-space: nowrap; }}
+th:first-child, td:nth-child(2) {{ text-align: left; }}
+</style></head><body>
+<h1>Force fields on thermal conductivity</h1>
+<p>Mean SRME of κ at {temperature} K over the same materials, against {reference}: 0 is perfect, 2 is nothing in common.
+Intervals are bootstrap intervals over the materials; * marks a model whose distance from the best leaves out zero.</p>
+<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
+{notes}
+<h2>SRME of every material</h2>
+<div>{materials}</div>
+</body></html>
+"""
