@@ -49,3 +49,33 @@ def test_another_cell_counts_the_standard_axes(tmp_path):
     made = displace(structure.atoms, DisplaceSettings(dim=[2, 2, 1]), third_order=False)
     assert made.supercell_axes == "standard"
     assert made.supercell_dim == (2, 2, 1)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+def test_meshes_count_the_axes_of_the_file(order):
+    """One crystal, its axes named otherwise, the mesh with them: the same irreducible points and the same physics."""
+    from screen_cli import compute
+
+    mesh = [1, 3, 5]  # along EDGES
+    quick = {"relax": False, "conductivity": False, "progress": False, "displace": {"dim": [2, 2, 2]}}
+    atoms = Atoms("CuAu", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=sorted(EDGES), pbc=True)
+    wanted = [mesh[EDGES.index(edge)] for edge in sorted(EDGES)]
+    harmonic = {"mesh": wanted, "phase_space": False}
+    straight = compute(atoms, "emt", harmonic=harmonic, **quick).harmonic
+    turned = Atoms("CuAu", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=np.take(EDGES, order), pbc=True)
+    harmonic = {"mesh": [mesh[axis] for axis in order], "phase_space": False}
+    found = compute(turned, "emt", harmonic=harmonic, **quick).harmonic
+    assert (straight.mesh_axes, found.mesh_axes) == ("standard", "file")
+    assert found.mesh == straight.mesh == tuple(wanted)
+    np.testing.assert_allclose(np.sort(found.frequencies.ravel()), np.sort(straight.frequencies.ravel()), atol=1e-4)
+
+
+def test_a_mesh_of_a_centred_crystal_counts_the_primitive_axes():
+    from screen_cli.crystal.supercell import mesh_along_primitive_axes
+
+    given = np.diag([4.0, 5.0, 6.0])[[2, 0, 1]]
+    centred = np.array([[2.0, 2.5, 0], [-2.0, 2.5, 0], [0, 0, 6.0]])
+    assert mesh_along_primitive_axes([9, 5, 7], given, np.eye(3), centred) == ([9, 5, 7], "standard")
+    assert mesh_along_primitive_axes([9, 5, 7], given, np.eye(3), np.diag([4.0, 5.0, 6.0])) == ([5, 7, 9], "file")
+    assert mesh_along_primitive_axes([], given, np.eye(3), np.diag([4.0, 5.0, 6.0]))[0] == []
+    assert mesh_along_primitive_axes([9, 5, 7], None, np.eye(3), centred) == ([9, 5, 7], "standard")

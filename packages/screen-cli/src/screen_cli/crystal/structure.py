@@ -237,6 +237,12 @@ class Structure:
             ) from error
 
 
+def given_axes(structure: Structure) -> list[Json]:
+    """Give what multiples and meshes of the axes of a file depend on: its cell, where its axes are in another order."""
+    given = structure.given
+    return [] if given is None or given.cell is None else [plain(given.cell.round(3))]
+
+
 def _remember_axes(atoms: Atoms, given: Given | None) -> None:
     """Leave the vectors of the source's cell with the atoms, for :mod:`screen_cli.crystal.supercell`."""
     if given is not None and given.cell is not None:

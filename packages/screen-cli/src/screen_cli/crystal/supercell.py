@@ -95,6 +95,37 @@ def axes_of_file(atoms: Atoms, symprec: float = 1e-3) -> NDArray[np.int64] | Non
     return axes_along(np.array(atoms.info["given_cell"]) @ standard.rotation.T, standard.conventional)
 
 
+def mesh_along_primitive_axes(
+    mesh: Sequence[int],
+    given_cell: NDArray[np.float64] | None,
+    rotation: NDArray[np.float64] | None,
+    primitive: NDArray[np.float64],
+) -> tuple[list[int], Literal["standard", "file"]]:
+    """Bring a mesh of the axes of a file into the order of the axes of the primitive cell, and say which it counted.
+
+    Parameters
+    ----------
+    mesh : sequence of int
+        One number for each axis; empty: there is none.
+    given_cell : ndarray or None
+        Vectors of the file's cell where its axes are in another order, float64 (3, 3), rows, Å, as in ``Given.cell``.
+    rotation : ndarray or None
+        float64 (3, 3): a vector of the frame of ``given_cell`` is ``rotation @ v`` in that of ``primitive``.
+    primitive : ndarray
+        Vectors of the primitive cell that is computed with, float64 (3, 3), rows, Å.
+
+    Returns
+    -------
+    mesh : list of int
+    axes : {"standard", "file"}
+        ``"file"`` where the file's cell is the primitive cell with its axes in another order.
+    """
+    if given_cell is None or len(mesh) != 3:
+        return list(mesh), "standard"
+    axes = axes_along(given_cell if rotation is None else given_cell @ rotation.T, primitive)
+    return along_standard_axes(mesh, axes), "standard" if axes is None else "file"
+
+
 def checked_multiples(dim: Sequence[int], name: str) -> Multiples:
     """Validate three positive whole numbers.
 

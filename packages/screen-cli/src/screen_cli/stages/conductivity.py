@@ -8,12 +8,14 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.config import ConductivitySettings
+from screen_cli.crystal.structure import given_axes
+from screen_cli.crystal.supercell import mesh_along_primitive_axes
 from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.physics.mesh_ladder import mesh_error, rungs
 from screen_cli.plugins.manager import installed_plugins
@@ -104,6 +106,9 @@ class Conductivity(TypedRecord):
     kappa_on_final_mesh : bool
     kappa_mesh_error : float, optional
         Estimated relative error of the mesh (:mod:`screen_cli.physics.mesh_ladder`), from three meshes on.
+    kappa_mesh_axes : {"standard", "file"}
+        Axes that ``conductivity.mesh`` counted: of the standardised primitive cell, or of the file; ``mesh`` itself
+        always counts the former.
     """
 
     temperatures: NDArray[np.float64] = array(np.float64, "n_temps", copies=("temperature",))
@@ -129,6 +134,7 @@ class Conductivity(TypedRecord):
     kappa_final_mesh: Mesh
     kappa_on_final_mesh: bool
     kappa_mesh_error: float | None = None
+    kappa_mesh_axes: Literal["standard", "file"] = "standard"
 
     @column
     def kappa_temperature_k(self) -> float:
@@ -185,7 +191,8 @@ class ComputeConductivity(Stage[Conductivity]):
         """Give the settings, solver and Born charges."""
         settings = inputs.settings.conductivity
         plugin = installed_plugins().get("conductivity_solvers", settings.solver)
-        return [settings_to_dict(settings), plugin_identity(plugin), inputs.born_dependence()]
+        counted = given_axes(inputs.structure) if settings.mesh else []
+        return [settings_to_dict(settings), plugin_identity(plugin), inputs.born_dependence(), *counted]
 
     def run(self, inputs: Inputs) -> Conductivity:
         """Compute κ."""
@@ -197,6 +204,7 @@ class ComputeConductivity(Stage[Conductivity]):
             make_conductivity_solver(settings.solver, settings.options),
             born=inputs.born,
             nac_method=inputs.settings.nac.method,
+            given_cell=None if inputs.structure.given is None else inputs.structure.given.cell,
         )
 
 
@@ -208,6 +216,7 @@ def compute_conductivity(
     *,
     born: BornTensors | None = None,
     nac_method: str = "gonze",
+    given_cell: NDArray[np.float64] | None = None,
 ) -> Conductivity:
     """Compute κ at every temperature.
 
@@ -221,6 +230,8 @@ def compute_conductivity(
     born : BornTensors, optional
         In the frame and order of the relaxed crystal.
     nac_method : {"gonze", "wang"}
+    given_cell : ndarray, optional
+        Cell of the file, where its axes are in another order (``Given.cell``): those that ``settings.mesh`` counts.
 
     Raises
     ------
@@ -238,7 +249,11 @@ def compute_conductivity(
         )
     temperatures = _checked_temperatures(settings.temperatures)
     phono3py = load_phono3py(displaced, force_constants=force_constants, born=born, nac_method=nac_method)
-    final = choose_mesh(settings, np.asarray(phono3py.primitive.cell))
+    primitive = np.asarray(phono3py.primitive.cell)
+    final = choose_mesh(settings, primitive)
+    axes: Literal["standard", "file"] = "standard"
+    if settings.mesh:
+        final, axes = mesh_along_primitive_axes(final, given_cell, displaced.unitcell_rotation, primitive)
     meshes: list[list[int]] = []
     kappas: list[NDArray[np.float64]] = []
     for mesh in rungs(final, settings.ladder):
@@ -261,6 +276,7 @@ def compute_conductivity(
         kappa_final_mesh=_triple(final),
         kappa_on_final_mesh=mesh == final,
         kappa_mesh_error=error if math.isfinite(error) else None,
+        kappa_mesh_axes=axes,
     )
 
 

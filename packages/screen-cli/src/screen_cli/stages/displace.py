@@ -18,9 +18,9 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.config import DisplaceSettings
-from screen_cli.crystal.metadata import plain
 from screen_cli.crystal.phonopy_cells import known_action
 from screen_cli.crystal.standard_cell import standard_cell
+from screen_cli.crystal.structure import given_axes
 from screen_cli.crystal.supercell import (
     Multiples,
     axes_of_file,
@@ -212,9 +212,8 @@ class Displace(Stage[Displaced]):
         own = settings_to_dict(settings.displace)
         if plugin.displacements != "random":  # nothing is drawn
             own = {name: value for name, value in own.items() if name not in _OF_RANDOM_SETS}
-        given = inputs.structure.given
-        if given is not None and given.cell is not None and (settings.displace.dim or settings.displace.dim_fc2):
-            counted.append(plain(given.cell.round(3)))  # the multiples count the axes of the file
+        if settings.displace.dim or settings.displace.dim_fc2:
+            counted += given_axes(inputs.structure)
         return [own, plugin.displacements, third_order, inputs.structure.id, *counted]
 
     def run(self, inputs: Inputs) -> Displaced:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from ase import units
@@ -11,6 +11,8 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from screen_cli.config import HarmonicSettings
+from screen_cli.crystal.structure import given_axes
+from screen_cli.crystal.supercell import mesh_along_primitive_axes
 from screen_cli.errors import ConfigError
 from screen_cli.physics.harmonic.bands import BandStructure, Solver, follow_bands
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
@@ -94,6 +96,9 @@ class Harmonic(TypedRecord):
     p3 : float, optional
         Three-phonon phase space, ps/rad (:mod:`screen_cli.physics.harmonic.phase_space`).
     p3_mesh : tuple of int, optional
+    mesh_axes : {"standard", "file"}
+        Axes that ``harmonic.mesh`` counted: of the standardised primitive cell, or of the file. ``mesh`` itself always
+        counts the former.
     """
 
     qpoints: NDArray[np.float64] = array(np.float64, "n_irr", 3)
@@ -122,6 +127,7 @@ class Harmonic(TypedRecord):
     debye_temperature_k: float | None = None
     p3: float | None = None
     p3_mesh: tuple[int, int, int] | None = None
+    mesh_axes: Literal["standard", "file"] = "standard"
 
     @property
     def bands(self) -> BandStructure:
@@ -200,7 +206,9 @@ class ComputeHarmonic(Stage[Harmonic]):
 
     def depends(self, inputs: Inputs) -> Json:
         """Give the settings and Born charges."""
-        return [settings_to_dict(inputs.settings.harmonic), inputs.born_dependence()]
+        settings = inputs.settings.harmonic
+        counted = given_axes(inputs.structure) if settings.mesh or settings.phase_space_mesh else []
+        return [settings_to_dict(settings), inputs.born_dependence(), *counted]
 
     def run(self, inputs: Inputs) -> Harmonic:
         """Compute."""
@@ -210,6 +218,7 @@ class ComputeHarmonic(Stage[Harmonic]):
             inputs.settings.harmonic,
             born=inputs.born,
             nac_method=inputs.settings.nac.method,
+            given_cell=None if inputs.structure.given is None else inputs.structure.given.cell,
         )
 
 
@@ -220,6 +229,7 @@ def compute_harmonic(
     *,
     born: BornTensors | None = None,
     nac_method: str = "gonze",
+    given_cell: NDArray[np.float64] | None = None,
 ) -> Harmonic:
     """Compute every harmonic property of one crystal.
 
@@ -231,6 +241,8 @@ def compute_harmonic(
     born : BornTensors, optional
         In the frame and order of the relaxed crystal.
     nac_method : {"gonze", "wang"}
+    given_cell : ndarray, optional
+        Cell of the file, where its axes are in another order (``Given.cell``): those that given meshes count.
 
     Raises
     ------
@@ -241,9 +253,12 @@ def compute_harmonic(
 
     phonopy = load_phonopy(displaced, force_constants, born=born, nac_method=nac_method)
     temperatures = np.array(settings.temperatures, dtype=np.float64)
-    mesh = harmonic_mesh(settings.mesh, settings.mesh_length, phonopy.primitive.cell)
+    primitive = np.asarray(phonopy.primitive.cell)
+    own, axes = mesh_along_primitive_axes(settings.mesh, given_cell, displaced.unitcell_rotation, primitive)
+    mesh = harmonic_mesh(own, settings.mesh_length, primitive)
     fields: dict[str, Any] = {
         "mesh": tuple(mesh),
+        "mesh_axes": axes if settings.mesh else "standard",
         "temperatures": temperatures,
         "numbers": np.array(phonopy.primitive.numbers, dtype=np.int64),
     }
@@ -251,7 +266,10 @@ def compute_harmonic(
     fields |= _sound_fields(phonopy)
     fields |= _trace_bands(phonopy, settings.band_points)
     if settings.phase_space:
-        p3_mesh = settings.phase_space_mesh or phase_space_mesh(phonopy.primitive.cell, len(phonopy.primitive))
+        p3_mesh, _ = mesh_along_primitive_axes(
+            settings.phase_space_mesh, given_cell, displaced.unitcell_rotation, primitive
+        )
+        p3_mesh = p3_mesh or phase_space_mesh(primitive, len(phonopy.primitive))
         fields["p3"] = compute_phase_space(phonopy, _checked_mesh(p3_mesh)).total
         fields["p3_mesh"] = tuple(p3_mesh)
     return Harmonic(**fields)
