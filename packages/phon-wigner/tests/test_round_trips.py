@@ -125,7 +125,7 @@ def test_tables_and_spectra_hold_the_same_and_name_unit_and_temperature(tmp_path
     with h5py.File(folder / "s.hdf5") as handle:
         for row, temperature in enumerate(result.temperatures):
             group = handle[f"T{temperature:g}K"]
-            rows = list(csv.DictReader((folder / "tables" / f"spectrum_{temperature:g}K.csv").open()))
+            rows = list(csv.DictReader((folder / "tables" / f"spectrum_{temperature:g}K.csv").read_text().splitlines()))
             column = [float(r[at("kappa_p", temperature, "w_mk_thz")]) for r in rows]
             np.testing.assert_allclose(column, group["kappa_p"], rtol=1e-7)
             step = np.diff(group["edges"])
@@ -230,7 +230,7 @@ def test_scans_come_back_from_tables(tmp_path_factory, kappa, spacing):
     folder = tmp_path_factory.mktemp("g")
     scan.to_csv(folder / "scan.csv")
     scan.to_hdf5(folder / "scan.hdf5")
-    rows = list(csv.DictReader((folder / "scan.csv").open()))
+    rows = list(csv.DictReader((folder / "scan.csv").read_text().splitlines()))
     got = [[float(r[f"kappa_{c}_w_mk"]) for c in ("xx", "yy", "zz", "yz", "xz", "xy")] for r in rows]
     np.testing.assert_allclose(got, kappa.reshape(-1, 6), rtol=1e-7)
     with h5py.File(folder / "scan.hdf5") as handle:
@@ -258,7 +258,7 @@ def test_regimes_come_back_from_tables(tmp_path):
         kappa_of_regime=dict.fromkeys(REGIMES, (1.0, 1.0)),
     )
     diagnosis.to_csv(tmp_path / "m.csv")
-    rows = list(csv.DictReader((tmp_path / "m.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "m.csv").read_text().splitlines()))
     assert [r["regime_300k"] for r in rows] == ["particle", "overdamped", "none"]
     assert {r["lifetime_300k_ps"] for r in rows} == {"2"}
     assert {r["mean_free_path_300k_nm"] for r in rows} == {"nan"}

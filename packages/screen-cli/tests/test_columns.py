@@ -126,7 +126,7 @@ def test_show_and_export_say_the_temperature(run, tmp_path, capsys):
     )
     for name in ("out.json", "out.jsonl"):
         assert main(["export", str(run.root), str(tmp_path / name)]) == 0
-        (row,) = [json.loads(line.strip("[],\n")) for line in (tmp_path / name).open() if "{" in line]
+        (row,) = [json.loads(line.strip("[],\n")) for line in (tmp_path / name).read_text().splitlines() if "{" in line]
         assert {key: row[key] for key in shown} == shown
 
 

@@ -221,6 +221,7 @@ def test_nothing_outlives_a_client_that_is_killed_while_the_model_computes(odd_m
     time.sleep(0.5)
     client.kill()
     client.wait()
+    client.stdout.close()
     assert gone(pid)
 
 

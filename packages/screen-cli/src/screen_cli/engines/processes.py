@@ -113,6 +113,7 @@ class Household:
         """Let the guard watch over the process group of a new worker."""
         self._leaders.add(leader)
         if self._guard is None or self._guard.poll() is not None:
+            self._dismiss_guard()
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, self._mark],
                 stdin=subprocess.PIPE,
@@ -137,6 +138,10 @@ class Household:
         for leader in self._leaders:
             guard.kill_group(leader)
         guard.kill_marked(self._mark)
+        self._dismiss_guard()
+
+    def _dismiss_guard(self) -> None:
+        """End the guard, if there is one, and close the pipe to it."""
         if self._guard is not None:
             self._guard.kill()
             self._guard.wait()

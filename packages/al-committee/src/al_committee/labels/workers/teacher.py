@@ -227,6 +227,7 @@ class TeacherProcess:
                 bufsize=0,
             )
         except OSError as error:
+            self.close()
             raise LabelSourceError(
                 f"the interpreter {wanted.python or sys.executable} of the labels' source cannot be started: {error}."
             ) from error
