@@ -1,58 +1,63 @@
-"""Drawn and damaged files for every reader of screen-cli: ``python tests/soak/readers.py --minutes 10``.
+"""Drawn and damaged files for every reader: ``python tests/soak/readers.py --minutes 10``.
 
-A reader may refuse a file with an error of ours; anything else (a trace, a hang, a gigabyte) is a fault. Structures,
-configurations, records, manifests, indices and filters are drawn by hypothesis, whole ones with bytes changed.
+A reader may take a file, or refuse it with an error of its package. Anything else is a fault: another exception, more
+than thirty seconds, a gigabyte. What is damaged is drawn by hypothesis: bytes replaced, cut out or put in; values of
+JSON replaced by hostile ones, with a checksum that fits, as a forger would make it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
+import json
 import logging
+import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from seeds import Reader, all_readers
 
-from screen_cli.config import load_settings
-from screen_cli.errors import ScreenError
-from screen_cli.sources.files import iterate_files
-from screen_cli.store.expression import evaluate, to_sql
-from screen_cli.store.record import Record
-from screen_cli.store.records import RecordStore
-from screen_cli.store.run_directory import RunDirectory
+SLOWEST = 30
+WORDS = [
+    b"nan", b"inf", b"1e999", b"999999999999", b"-1", b"0", b"\xff\xfe", b"'", b'"', b"\0", b"loop_\n", b"[" * 500,
+    b"0.0", b"{" * 2000, b"\n", b"\x1b[31m", b"&a *a", b"!!python/object/apply:os.system ['true']", b"=1+1",
+    b"../../x", b"<!ENTITY",
+]  # fmt: skip
+HOSTILE = st.sampled_from(
+    [
+        None,
+        True,
+        -1,
+        0,
+        10**30,
+        1e308,
+        "",
+        "x" * 3000,
+        "../../../etc/passwd",
+        "\x1b[31m",
+        [],
+        {},
+        [[]],
+        [None],
+        {"a": {}},
+    ]
+)
 
-SLOWEST = 30.0
-CIF = """data_x
-_cell_length_a 4.05
-_cell_length_b 4.05
-_cell_length_c 4.05
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_space_group_name_H-M_alt 'F m -3 m'
-loop_
-_atom_site_label
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Al1 0 0 0
-"""
-POSCAR = "Al\n1.0\n0 2.0 2.0\n2.0 0 2.0\n2.0 2.0 0\nAl\n1\ndirect\n0 0 0\n"
-XYZ = '1\nLattice="0 2 2 2 0 2 2 2 0" Properties=species:S:1:pos:R:3 pbc="T T T"\nAl 0 0 0\n'
-TOML = '[source]\nname = "files"\noptions = { paths = ["x.cif"] }\n[relax]\nfmax = 1e-3\n[displace]\ndim = [2, 2, 2]\n'
-SEEDS = {"a.cif": CIF, "POSCAR": POSCAR, "a.xyz": XYZ}
-ID = "ab12cd34ef56"
+
+class SlowError(BaseException):
+    """A reader took too long; no Exception, so that no reader catches it."""
 
 
 def damaged(content: bytes) -> st.SearchStrategy[bytes]:
@@ -71,105 +76,131 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(edit, min_size=1, max_size=4).map(apply)
 
 
-WORDS = [b"nan", b"inf", b"1e999", b"999999999999", b"-1", b"\xff\xfe", b"'", b"\0", b"loop_\n", b"[" * 500, b"0.0"]
+def forged(content: bytes) -> st.SearchStrategy[bytes]:
+    """Some values of JSON replaced or taken out, with the checksum that fits."""
+    from screen_cli.store.sealed import CHECKSUM, seal
+
+    def apply(edits: list[tuple[int, object, bool]]) -> bytes:
+        table = json.loads(content)
+        table.pop(CHECKSUM, None)
+        for number, value, remove in edits:
+            places = list(_places(table))
+            if not places:
+                break
+            owner, key = places[number % len(places)]
+            if remove:
+                del owner[key]
+            else:
+                owner[key] = copy.deepcopy(value)  # what was drawn stays as it is
+        return seal(table, finite=False).encode()
+
+    return st.lists(st.tuples(st.integers(0, 10**6), HOSTILE, st.booleans()), min_size=1, max_size=3).map(apply)
 
 
-def read_structure(name: str, content: bytes, folder: Path) -> None:
-    """Read a structure file as the source ``files`` does."""
-    path = folder / name
-    path.write_bytes(content)
-    list(iterate_files([str(path)]))
+def _places(value: object) -> Iterator[tuple[object, object]]:
+    """Every place in JSON that something else could stand in."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield value, key
+        yield from _places(inner)
 
 
-def read_settings(content: bytes, folder: Path) -> None:
-    """Read a configuration."""
-    (folder / "c.toml").write_bytes(content)
-    load_settings(folder / "c.toml")
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Base classes of the four packages' errors."""
+    from al_committee.errors import CommitteeError
+    from phon_wigner.errors import WignerError
+    from screen_cli.errors import ScreenError
+    from sdnnff_calc.errors import SdnnffError
+
+    return ScreenError, WignerError, CommitteeError, SdnnffError
 
 
-def read_record(suffix: str, content: bytes, folder: Path) -> None:
-    """Read a record of which one part was changed."""
-    store = RecordStore(folder)
-    store.write(ID, "relax", "k1", Record({"a": 1.0}, {"x": np.arange(9.0)}, {"yaml": "a: 1\n"}), seconds=0.0)
-    store.path(ID, "relax", "k1", suffix).write_bytes(content)
-    store.read(ID, "relax", "k1")
-    store.find(ID, "relax", "k1")
-    store.damage(ID, "relax", "k1")
-
-
-def read_manifest(content: bytes, folder: Path) -> None:
-    """Open a run directory."""
-    (folder / "manifest.json").write_bytes(content)
-    RunDirectory.open(folder)
-
-
-def read_filter(text: str) -> None:
-    """Translate and evaluate an expression."""
-    to_sql(text, ["a", "b"])
-    evaluate(text, {"a": 1.0, "b": "x"})
-
-
-def try_reader(reader: Callable[[], None], found: Counter[str]) -> None:
+def try_reader(
+    name: str, read: Callable[[], object], expected: tuple[type[Exception], ...], found: Counter[str]
+) -> None:
     """Run a reader; count what was read, refused, or at fault."""
-    start = time.monotonic()
+    signal.alarm(SLOWEST)
     try:
-        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
-            reader()
+            read()
         found["read"] += 1
-    except ScreenError:
+    except expected:
         found["refused"] += 1
-    except Exception as error:
-        found[f"FAULT {type(error).__name__}: {str(error)[:80]}"] += 1
-    if time.monotonic() - start > SLOWEST:
-        found["FAULT hung"] += 1
+    except SlowError:
+        found[f"FAULT {name}: slower than {SLOWEST} s"] += 1
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+        found[f"FAULT {name}: {type(error).__name__}: {str(error)[:80]} ({where})"] += 1
+    finally:
+        signal.alarm(0)
 
 
-def feed(strategy: st.SearchStrategy[object], reader: Callable[..., None], found: Counter[str], seed_: int) -> None:
+def feed(reader: Reader, found: Counter[str], seed_: int, n_inputs: int) -> None:
     """Draw some inputs for one reader."""
+    expected = expected_errors()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     @seed(seed_)
     @settings(
-        max_examples=20,
+        max_examples=n_inputs,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(strategy)
-    def once(content: object) -> None:
-        try_reader(lambda: reader(content), found)
+    @given((forged if reader.reseal else damaged)(reader.whole))
+    def once(content: bytes) -> None:
+        try_reader(reader.name, lambda: reader.read(content), expected, found)
 
     once()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    if grown > 1.0:
+        found[f"FAULT {reader.name}: took {grown:.1f} GiB"] += 1
 
 
-def fuzz(minutes: float, first_seed: int) -> Counter[str]:
-    """Feed every reader in turn until the time is up."""
+def fuzz(minutes: float, first_seed: int, *, n_inputs: int = 20, only: str = "") -> Counter[str]:
+    """Feed every reader in turn until the time is up, each at least once."""
     found: Counter[str] = Counter()
     chance, deadline = random.Random(first_seed), time.monotonic() + 60 * minutes
-    filters = st.text("ab01.()<>=!+-*/ '\"inotrd,[]", max_size=40) | st.text(max_size=20)
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        store = RecordStore(root / "whole")
-        store.write(ID, "relax", "k1", Record({"a": 1.0}, {"x": np.arange(9.0)}, {"yaml": "a: 1\n"}), seconds=0.0)
-        parts = {suffix: store.path(ID, "relax", "k1", suffix).read_bytes() for suffix in ("json", "hdf5", "yaml")}
-        manifest = b'{"format": 2, "settings": {"relax": {"fmax": 0.001}}, "shard": null}'
-        readers: list[tuple[st.SearchStrategy[object], Callable[..., None]]] = [
-            *((damaged(text.encode()), lambda c, n=n: read_structure(n, c, root)) for n, text in SEEDS.items()),
-            (damaged(TOML.encode()), lambda c: read_settings(c, root)),
-            *((damaged(content), lambda c, s=s: read_record(s, c, root)) for s, content in parts.items()),
-            (damaged(manifest), lambda c: read_manifest(c, root)),
-            (filters, read_filter),
-        ]
-        while time.monotonic() < deadline:
-            for strategy, reader in readers:
-                feed(strategy, reader, found, chance.getrandbits(32))
+
+    def stop(number: int, frame: object) -> None:
+        raise SlowError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            readers = [reader for reader in all_readers(Path(name)) if only in reader.name]
+            for reader in readers:
+                try_reader(f"whole {reader.name}", lambda r=reader: whole_is_read(r), (), found)
+            while True:
+                for reader in readers:
+                    feed(reader, found, chance.getrandbits(32), n_inputs)
                 if time.monotonic() > deadline:
-                    break
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    if peak > 1.0:
-        found[f"FAULT {peak:.1f} GiB of memory"] += 1
-    return found
+                    return found
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def whole_is_read(reader: Reader) -> None:
+    """Read a file that nobody damaged: a reader that refuses it would learn nothing from its damages."""
+    content = reader.whole
+    if reader.reseal:
+        from screen_cli.store.sealed import seal
+
+        table = json.loads(content)
+        table.pop("checksum", None)
+        content = seal(table, finite=False).encode()
+    reader.read(content)
 
 
 def main() -> int:
@@ -177,9 +208,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="readers with this in their name")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    found = fuzz(arguments.minutes, arguments.seed)
+    found = fuzz(arguments.minutes, arguments.seed, only=arguments.only)
     for what, n in found.most_common():
         print(f"{n:8d} {what}")
     return 1 if any(what.startswith("FAULT") for what in found) else 0

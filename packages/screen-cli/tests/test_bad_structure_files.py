@@ -228,6 +228,26 @@ def test_frames_have_numbers_where_there_are_several_and_the_last_of_a_relaxatio
         list(iterate_files([str(tmp_path)], all_frames="yes"))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_pipes_devices_and_circles_of_links_hold_nothing_up(tmp_path, caplog):
+    folder = tmp_path / "crystals"
+    folder.mkdir()
+    (folder / "good.vasp").write_text(POSCAR)
+    os.mkfifo(folder / "pipe.cif")
+    for name, target in {"zero.cif": "/dev/zero", "self.cif": "self.cif", "gone.cif": "nowhere", "up": ".."}.items():
+        (folder / name).symlink_to(target)
+    with caplog.at_level(logging.WARNING):
+        (found,) = iterate_files([str(folder)])
+    assert isinstance(found, Structure)
+    for name in ("pipe.cif", "zero.cif", "self.cif", "gone.cif"):
+        assert name in caplog.text
+    settings = ReadSettings(seconds_per_file=0.5, max_megabytes=1.0)
+    (pipe,) = iterate_files([str(folder / "pipe.cif")], settings)
+    assert pipe.reason.startswith("was not read within 0.5 s")
+    (zero,) = iterate_files([str(folder / "zero.cif")], settings)
+    assert zero.reason.startswith("holds more than 1 MB")
+
+
 @given(st.text())
 def test_what_is_shown_of_a_stranger_is_printable_and_short(text):
     shown = printable(text, 50)

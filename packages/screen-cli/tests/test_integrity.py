@@ -14,11 +14,13 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from ase.build import bulk
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
+from screen_cli.crystal.structure import Structure
 from screen_cli.errors import NoRunError, RunLockedError, StoreError, StructureError
 from screen_cli.run.merge import merge_runs
 from screen_cli.run.rebuild import audit, open_index, rebuild_index
@@ -328,6 +330,20 @@ HOSTILE_HDF5 = {
     "a group": (lambda file: file.create_group("x"), "is no array"),
     "a type": (lambda file: file.__setitem__("x", np.dtype("f8")), "is no array"),
 }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cell": "x"}, {"numbers": None}, {"positions": [[0, 0]]}, {"provider": []}, {"given": {"rotation": [1, [2]]}},
+     {"settings": {"relax": {"fmax": -1}}}, {"metadata": [1]}, {"id": 3}, {"formula": {}}],
+)  # fmt: skip
+def test_a_forged_crystal_is_left_out_of_the_index_with_a_warning(tmp_path, changes, caplog):
+    run = make_run(tmp_path / "run")
+    whole = Structure.from_atoms(bulk("Al", a=4.05), provider="files", provider_id="Al.cif").to_dict()
+    for identity, more in (("0b12cd34ef56", {}), ("1b12cd34ef56", changes)):
+        run.store.write_structure(identity, {**whole, "id": identity, **more})
+    assert rebuild_index(run) == {"pending": 1}
+    assert "1b12cd34ef56" in caplog.text
 
 
 @pytest.mark.parametrize("what", HOSTILE_HDF5)

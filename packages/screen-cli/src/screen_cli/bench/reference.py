@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import gzip
+import io
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,8 @@ _COLUMNS = {
     "frequencies": ("frequencies", "ph_freqs"),
 }
 _TEMPERATURE_TOLERANCE = 1e-6
+_MOST_RATIO, _ALWAYS_READ = 200, 64 << 20
+"""Numbers as text grow tenfold by decompression, not two-hundredfold; so many bytes are read in any case."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def read_references(path: Path | str, temperature: float) -> tuple[dict[str, Ref
             continue
         try:
             references[material_id] = read()
-        except (KeyError, ValueError, TypeError, IndexError, OSError) as error:
+        except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError, OSError) as error:
             problems.append(f"{path.name}: {material_id} cannot be used: {_sentence(error)}")
     if not references:
         raise ConfigError(f"{path} holds no usable reference: {' '.join(problems) or 'it has no rows'}")
@@ -148,10 +152,9 @@ def pick_reference(references: Mapping[str, Reference], material_id: str, name: 
 
 def _rows_of_table(path: Path, temperature: float) -> list[tuple[str, Callable[[], Reference]]]:
     """Ids of a table and what reads each row."""
-    raw = path.read_bytes()
     try:
-        table = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except (ValueError, OSError, EOFError) as error:
+        table = json.loads(_unpacked(path))
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON table: {error}. Give a kappas_*.json.gz as published.") from error
     column = next((name for name in _COLUMNS["id"] if isinstance(table, dict) and name in table), None)
     if column is None:
@@ -159,10 +162,25 @@ def _rows_of_table(path: Path, temperature: float) -> list[tuple[str, Callable[[
             f"{path} has no column of ids ({', '.join(_COLUMNS['id'])}); expected a pandas table as JSON."
         )
     rows: list[tuple[str, Callable[[], Reference]]] = []
+    if not isinstance(table[column], dict):
+        raise ConfigError(f"{path}: {column} is no column of a pandas table as JSON.")
     for key in table[column]:
         row = {name: values.get(key) for name, values in table.items() if isinstance(values, dict)}
         rows.append((str(row[column]), functools.partial(_from_row, row, temperature)))
     return rows
+
+
+def _unpacked(path: Path) -> bytes:
+    """Bytes of a file, gunzipped where it is gzip; ValueError when it grows as no table of numbers does."""
+    raw = path.read_bytes()
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    most = max(_ALWAYS_READ, _MOST_RATIO * len(raw))
+    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it unpacks to more than {most >> 20} MiB")
+    return content
 
 
 def _from_row(row: Mapping[str, Any], temperature: float) -> Reference:

@@ -208,7 +208,7 @@ class Structure:
         Raises
         ------
         StructureError
-            A field is missing.
+            A field is missing, or not what :meth:`to_dict` writes.
         """
         try:
             atoms = Atoms(
@@ -227,6 +227,8 @@ class Structure:
                 settings=dict(fields.get("settings", {})),
                 notes=tuple(fields.get("notes", ())),
             )
+            if not all(isinstance(fields[name], str) for name in ("id", "provider", "provider_id")):
+                raise TypeError("its id and provider are no text")
             _remember_axes(atoms, structure.given)
             structure.__dict__["id"] = fields["id"]  # the cached property; else spglib is asked in every process
             return structure
@@ -235,6 +237,8 @@ class Structure:
                 f"stored structure has no field {error}. It was not written by Structure.to_dict; read the "
                 "source again."
             ) from error
+        except (ValueError, TypeError, AttributeError, OverflowError, IndexError) as error:
+            raise StructureError(f"stored structure cannot be used: {error}. Read the source again.") from error
 
 
 def given_axes(structure: Structure) -> list[Json]:

@@ -14,7 +14,7 @@ from typing import Any
 from screen_cli.config import RunSettings
 from screen_cli.crystal.metadata import source_columns
 from screen_cli.crystal.structure import RejectedStructure
-from screen_cli.errors import ConfigError, StoreError
+from screen_cli.errors import ConfigError, StoreError, StructureError
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.sources.filters import FilteredStructure, Kept, apply_filters
 from screen_cli.store.atomic_write import flush_all, write_text
@@ -104,11 +104,21 @@ def filtered_rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
 
 
 def structure_row(description: dict[str, Any]) -> dict[str, Any]:
-    """Index row of a crystal, from the fields of ``Structure.to_dict``."""
+    """Index row of a crystal, from the fields of ``Structure.to_dict``.
+
+    Raises
+    ------
+    StructureError
+        They are not what that writes.
+    """
     names = ("id", "formula", "space_group", "provider", "provider_id")
+    row = {name: description.get(name) for name in names}
+    numbers = description.get("numbers")
+    if not isinstance(numbers, list) or not all(isinstance(value, (str, int, type(None))) for value in row.values()):
+        raise StructureError("the stored structure is none that was written here. Read the source again.")
     return {
-        **{name: description.get(name) for name in names},
-        "n_atoms": len(description["numbers"]),
+        **row,
+        "n_atoms": len(numbers),
         "state": "pending",
         **source_columns(description),
     }

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from screen_cli.errors import StoreError
+from screen_cli.errors import ScreenError, StoreError
 from screen_cli.run.crystal import take_through
 from screen_cli.run.pipeline import stages_for
 from screen_cli.run.reading import filtered_rows, rejected_row, structure_row
@@ -105,13 +105,13 @@ def _index_structures_on_disk(run: RunDirectory, index: Index) -> bool:
     failed = {report["id"]: report for report in run.store.quarantined()}
     for structure_id in run.store.structure_ids():
         try:
-            description = run.store.read_structure(structure_id)
-        except StoreError as error:
-            logger.warning("%s", error)
+            row = structure_row(run.store.read_structure(structure_id))
+            outcome = take_through(run, structure_id, compute_missing=False)
+        except ScreenError as error:
+            logger.warning("%s of %s: %s", structure_id, run.root, error)
             whole = False
             continue
-        index.add_structures([structure_row(description)])
-        outcome = take_through(run, structure_id, compute_missing=False)
+        index.add_structures([row])
         report = failed.pop(structure_id, None)
         if report and outcome.state != "pending":  # it came to its end later, or elsewhere
             run.store.release(structure_id)

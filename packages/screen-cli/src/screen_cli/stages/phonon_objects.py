@@ -151,7 +151,7 @@ def _read_yaml(displaced: Displaced) -> Phono3pyYamlData:
         if document.unitcell is None or document.supercell_matrix is None:
             raise ValueError("it has no unit cell, or no supercell of it")
         return document
-    except (yaml.YAMLError, RecursionError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # phonopy's reader raises what it likes
         raise StructureError(
             f"the YAML of this displacement record cannot be read ({type(error).__name__}: {error}). Displace again."
         ) from error

@@ -64,6 +64,8 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
                         "Split the file."
                     )
                 parts.append(chunk)
+    except StructureError:
+        raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise StructureError(f"cannot be read: {type(error).__name__}: {error}.") from error
     return b"".join(parts)
