@@ -17,11 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from al_committee.atomic_write import read_json, write_json
 from al_committee.cli import main
 from al_committee.cli.objects import build_loop
 from al_committee.cli.session import EXIT_ERROR, EXIT_INPUT, EXIT_MORE_TO_DO, EXIT_OK
-from al_committee.errors import ConfigChangedError, RunLockedError, TooManyFailedLabelsError
+from al_committee.errors import ConfigChangedError, RunLockedError, RunStateError, TooManyFailedLabelsError
 from al_committee.labels.identity import structure_key
 from al_committee.loop.campaign import derive_seed
 from al_committee.loop.interruption import PausedError, StopWatch, parse_walltime
@@ -266,6 +269,43 @@ def test_too_many_failures_stop_with_a_message(tmp_path):
     loop.parts.labeller.calculator = Broken()
     with pytest.raises(TooManyFailedLabelsError, match=r"3 of 3 labels failed.*licence server is down"):
         loop.drive()
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_flipped_bit_of_a_record_of_the_loop_is_told(tmp_path, data):
+    path = tmp_path / "record.json"
+    content = {"round": 1, "seconds": 0.1 + 0.2, "selected": ["aé", "b"], "nested": {"1": None, "x": [1e-9, True]}}
+    write_json(path, content)
+    assert read_json(path) == content
+    raw = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(raw)
+    try:
+        found = read_json(path)
+    except RunStateError:
+        return
+    assert found == content or "checksum" not in json.loads(raw)  # between words; or the word itself
+
+
+def test_litter_of_killed_processes_goes_and_that_of_living_ones_stays(tmp_path):
+    run = make_loop(tmp_path).run
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    left, alive, folder = (
+        run.path / "rounds" / f".labels.json.{dead.pid}.tmp",
+        run.path / f".finished.json.{os.getpid()}.tmp",
+        run.path / f".published.{dead.pid}.tmp",
+    )
+    folder.mkdir()
+    left.parent.mkdir(exist_ok=True)
+    left.write_text("{")
+    alive.write_text("{")
+    with run.locked():
+        assert not left.exists()
+        assert not folder.exists()
+        assert alive.exists()
 
 
 def test_two_drivers_on_one_run(tmp_path):

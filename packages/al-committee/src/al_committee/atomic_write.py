@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from al_committee.errors import RunStateError
 
-__all__ = ["read_json", "sync_directory", "write_atomically", "write_json"]
+__all__ = ["read_json", "sweep", "sync_directory", "write_atomically", "write_json"]
+
+CHECKSUM = "checksum"
 
 
 def sync_directory(path: Path) -> None:
@@ -25,7 +30,7 @@ def sync_directory(path: Path) -> None:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file next to `path`, fsync it and rename it into place.
 
-    A process killed on the way leaves ``.<name>.<pid>.tmp`` behind, which nothing ever reads.
+    A process killed on the way leaves ``.<name>.<pid>.tmp`` behind, which nothing ever reads and :func:`sweep` removes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -40,20 +45,41 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     sync_directory(path.parent)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON record atomically; NaN is refused.
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written below a folder; nobody else may write there meanwhile."""
+    for path in folder.rglob(".*.tmp"):
+        process = path.name.split(".")[-2]
+        if process.isdigit() and not _is_alive(int(process)):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write a JSON record atomically, with a checksum; NaN is refused.
 
     Raises
     ------
     ValueError
         When the record holds NaN or infinity.
     """
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    content = json.loads(json.dumps(value, allow_nan=False))
+    text = json.dumps({**content, CHECKSUM: _sum(content)}, indent=1, sort_keys=True) + "\n"
     write_atomically(path, lambda handle: handle.write(text.encode()))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON record.
+    """Read a JSON record; one without a checksum is taken as it is.
 
     Raises
     ------
@@ -61,12 +87,20 @@ def read_json(path: Path) -> dict[str, Any]:
         When the file is damaged; the message names it.
     """
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}, expected an object")
+        expected = value.pop(CHECKSUM, None)
+        if expected is not None and expected != _sum(value):
+            raise ValueError("its checksum does not fit")
         return value
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunStateError(
             f"{path} is no valid JSON ({error}). It was changed by hand or by a broken disk; "
             "move it away and resume: the step that wrote it runs again."
         ) from error
+
+
+def _sum(content: Mapping[str, object]) -> str:
+    """Checksum of a JSON object."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

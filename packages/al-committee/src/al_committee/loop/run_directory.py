@@ -33,7 +33,7 @@ from typing import Any
 from ase import Atoms
 from filelock import FileLock, Timeout
 
-from al_committee.atomic_write import read_json, sync_directory, write_atomically, write_json
+from al_committee.atomic_write import read_json, sweep, sync_directory, write_atomically, write_json
 from al_committee.config import SAFE_CHANGES, LoopConfig, config_differences, config_from_dict, read_config
 from al_committee.errors import ConfigChangedError, ConfigError, RunLockedError, RunStateError
 from al_committee.labels.identity import decode_structure, encode_structure
@@ -307,6 +307,7 @@ class RunDirectory:
             with FileLock(self.path / "lock", timeout=0):
                 self._failed = None
                 self.rounds.forget()  # what another driver wrote before we came
+                sweep(self.path)
                 holder.write_text(f"process {os.getpid()} on host {socket.gethostname()}\n")
                 yield
         except Timeout:

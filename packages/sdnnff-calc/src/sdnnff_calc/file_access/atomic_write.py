@@ -13,7 +13,8 @@ __all__ = ["write_atomically"]
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file next to `path`, flush it to the disk and rename it into place.
 
-    A process killed on the way leaves ``.<name>.<pid>.tmp`` behind, which nothing ever reads.
+    A process killed on the way leaves ``.<name>.<pid>.tmp`` behind, which nothing ever reads; in a training's folder it
+    is gone with the next start.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

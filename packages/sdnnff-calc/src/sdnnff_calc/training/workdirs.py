@@ -49,6 +49,8 @@ def held(workdir: Path, stages: Sequence[str]) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:
         _log.warning("%s cannot be locked (%s): nothing keeps a second training out of it.", workdir, error)
     try:
+        for litter in workdir.glob(".*.tmp"):  # of a training that was killed while it wrote
+            litter.unlink(missing_ok=True)
         found = {path.name for path in workdir.glob("resume-*.pt")}
         strange = sorted(found - {f"resume-{stage}.pt" for stage in stages})
         if (workdir / "model.pt").exists() and f"resume-{stages[-1]}.pt" not in found:
