@@ -26,6 +26,8 @@ from screen_cli.settings_file import (
 
 Kelvin = Annotated[float, Strict(), Field(gt=0)]
 """A temperature, K."""
+WholeKelvin = Annotated[int, Strict(), Field(ge=0)]
+"""A temperature that is part of a name, K."""
 
 
 @settings_record
@@ -212,6 +214,40 @@ class GateSettings:
 
 
 @settings_record
+class RenormaliseSettings:
+    """Force constants at a temperature, for crystals that only warmth holds together."""
+
+    enabled: bool = setting(False, "Search for self-consistent force constants, and go on with them.")
+    temperatures: list[WholeKelvin] = setting([300], "Temperatures, whole K; each has stages of its own.", min_length=1)
+    select: str = setting(
+        "unstable", 'Which crystals: "unstable", "all", or an expression on earlier columns, e.g. "n_atoms <= 5".'
+    )
+    dim: list[int] = setting(
+        [],
+        "Supercell as multiples of the conventional cell; empty: that of the fit at 0 K. Even ones hold the edge of "
+        "the zone, where many modes are soft.",
+    )
+    third_order: bool = setting(True, "Fit fc3 to the same samples, for κ at the temperature.")
+    n_pairs: int | None = setting(None, "± pairs of a population; empty: from the number of parameters.", ge=2)
+    max_iterations: int = setting(15, "Populations before the search counts as not converged.", ge=1)
+    max_supercells: int = setting(600, "Supercells, of all populations of one temperature.", ge=4)
+    damping: float = setting(0.5, "Share of the first step of the fixed point that is taken.", gt=0, le=1)
+    error_thz: float = setting(0.05, "Standard error of every commensurate frequency to be reached, THz.", gt=0)
+    third_order_error: float = setting(0.3, "Standard error of fc3 to be reached, as a share of its norm.", gt=0)
+    classical: bool = setting(False, "Sample without zero-point motion.")
+    melting_share: float = setting(
+        0.25, "Root mean square displacement over the shortest bond at which a crystal counts as molten.", gt=0
+    )
+    max_disagreement: float = setting(
+        0.5,
+        "Spread of a committee's forces over their size beyond which the force field does not know the crystal.",
+        gt=0,
+    )
+    compare: bool = setting(False, "κ also with fc2 at the temperature and fc3 of 0 K, beside the one with both.")
+    seed: int = setting(0, "Seed of the samples (combined with the structure's id).", ge=0)
+
+
+@settings_record
 class ConductivitySettings:
     """Lattice thermal conductivity."""
 
@@ -285,6 +321,7 @@ class RunSettings:
     nac: NacSettings = setting(NacSettings, "Born charges.")
     harmonic: HarmonicSettings = setting(HarmonicSettings, "Harmonic properties.")
     gate: GateSettings = setting(GateSettings, "Gate before the conductivity.")
+    renormalise: RenormaliseSettings = setting(RenormaliseSettings, "Force constants at a temperature.")
     conductivity: ConductivitySettings = setting(ConductivitySettings, "Conductivity.")
     properties: PropertiesSettings = setting(PropertiesSettings, "Plugin properties.")
     engine: EngineSettings = setting(EngineSettings, "Engine.")

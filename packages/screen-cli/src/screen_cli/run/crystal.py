@@ -21,7 +21,7 @@ from screen_cli.run.force_field import RegisteredForceField
 from screen_cli.run.memory import keep_freed_memory, release_freed_memory
 from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.born_files import find_born
-from screen_cli.stages.stage import AnyRecord, Inputs, Stage
+from screen_cli.stages.stage import AnyRecord, Inputs, Stage, Stops
 from screen_cli.store.keys import content_key
 from screen_cli.store.records import StoredRecord
 from screen_cli.store.run_directory import RunDirectory
@@ -172,8 +172,10 @@ class _Passage:
 
     def go(self, *, compute_missing: bool) -> Outcome:
         """Find or make the record of each stage, until the end or until one fails or stops the crystal."""
-        outcome = self.outcome
+        outcome, stops = self.outcome, Stops(tuple(self._stages.values()))
         for stage in self._stages.values():
+            if stops.passes_by(stage):
+                continue
             outcome.stage = stage.name
             try:
                 stored = self._find(stage)
@@ -193,10 +195,10 @@ class _Passage:
                 return outcome
             merge_scalars(outcome.scalars, stage, stored.data)
             outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
-            if reason := stage.reason_to_stop(stored.data):
-                outcome.state, outcome.reason = "skipped", reason
-                return outcome
-        outcome.stage = ""
+            stops.look(stage, stored.data)
+        outcome.stage, outcome.reason = stops.verdict()
+        if outcome.reason:
+            outcome.state = "skipped"
         return outcome
 
     def _find(self, stage: Stage[Any]) -> StoredRecord | None:

@@ -14,7 +14,7 @@ from screen_cli.crystal.structure import Structure
 from screen_cli.errors import PluginError
 from screen_cli.run.crystal import Records, merge_scalars
 from screen_cli.run.pipeline import stages_for
-from screen_cli.stages.stage import AnyRecord, ForceField, Inputs
+from screen_cli.stages.stage import AnyRecord, ForceField, Inputs, Stops
 
 
 @dataclass
@@ -66,7 +66,11 @@ def run_in_memory(
         With the sentence that a run would quarantine the crystal with; the stage stands in a note.
     """
     passage = Passage(scalars=source_columns(structure.to_dict()))
-    for stage in stages_for(settings):
+    stages = stages_for(settings)
+    stops = Stops(stages)
+    for stage in stages:
+        if stops.passes_by(stage):
+            continue
         starts(stage.name)
         inputs = Inputs(
             structure=structure,
@@ -89,7 +93,6 @@ def run_in_memory(
         passage.seconds[stage.name] = time.perf_counter() - start
         passage.records[stage.name] = record
         merge_scalars(passage.scalars, stage, stored.data)
-        passage.reason = stage.reason_to_stop(stored.data)
-        if passage.reason:
-            break
+        stops.look(stage, stored.data)
+    passage.reason = stops.verdict()[1]
     return passage

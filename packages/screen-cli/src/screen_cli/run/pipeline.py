@@ -7,10 +7,15 @@ never cost a third-order force:
 
 ``relax -> [displace -> forces -> force constants of fc2 alone] -> harmonic -> gate -> displace -> forces
 -> force constants -> conductivity -> properties``
+
+With ``renormalise.enabled`` branches spring from the trunk, one for each temperature, whatever the gate says of 0 K:
+
+``harmonic -> renormalise (which crystals) -> renormalise_300k -> harmonic_300k -> gate_300k -> conductivity_300k``
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from screen_cli.config import RunSettings
@@ -23,9 +28,13 @@ from screen_cli.stages.gate import Gate
 from screen_cli.stages.harmonic import ComputeHarmonic
 from screen_cli.stages.property import property_stages
 from screen_cli.stages.relax import Relax
-from screen_cli.stages.stage import Stage
+from screen_cli.stages.renormalise import Renormalise, SelectWarm
+from screen_cli.stages.stage import Stage, Variant
 
 Stages = tuple[Stage[Any], ...]
+
+SELECTED = "renormalise"
+"""Branch of the crystals whose force constants are sought at temperatures."""
 
 FIT: Stages = (Displace(), ComputeForces(), FitForceConstants())
 """From the relaxed crystal to its force constants."""
@@ -80,9 +89,58 @@ def stages_for(settings: RunSettings) -> Stages:
 
 def _up_to_conductivity(settings: RunSettings) -> Stages:
     """List the stages before the properties."""
+    trunk = _trunk(settings)
+    if not settings.renormalise.enabled:
+        return trunk
+    return (*trunk, *_warm_branches(settings, {stage.name for stage in trunk}))
+
+
+def _trunk(settings: RunSettings) -> Stages:
+    """List the stages of 0 K."""
     if not (settings.conductivity.enabled and settings.force_constants.third_order):
         return (Relax(), *FIT, ComputeHarmonic())
     if not settings.gate.before_third_order:
         return (Relax(), *FIT, ComputeHarmonic(), Gate(), ComputeConductivity())
     behind_the_gate = FIT_WITH_KNOWN_FC2 if settings.displace.dim_fc2 else FIT
     return (Relax(), *FC2_ALONE, *GATE_ON_FC2_ALONE, *behind_the_gate, ComputeConductivity())
+
+
+def _warm_branches(settings: RunSettings, trunk: set[str]) -> Stages:
+    """List the stages at temperatures: the selection, a supercell where another is asked for, a branch for each."""
+    front = "harmonic_" if "harmonic_displace" in trunk else ""
+    sees = ("relax", f"{front}displace", f"{front}force_constants", "harmonic")
+    own = bool(settings.renormalise.dim or (settings.displace.dim_fc2 and not front))
+    stages: list[Stage[Any]] = [SelectWarm(sees=sees)]
+    displaced, start = f"{front}displace", f"{front}force_constants"
+    if own:
+        displaced, start = "renormalise_displace", "renormalise_force_constants"
+        dim = {"displace": {"dim": list(settings.renormalise.dim or settings.displace.dim_fc2), "dim_fc2": []}}
+        fit: Stages = (
+            Displace(displaced, only_fc2=True, version=2),
+            ComputeForces("renormalise_forces", displaced=displaced),
+            FitForceConstants(start, displaced=displaced, forces="renormalise_forces", only_fc2=True),
+        )
+        stages += [Variant(stage, dim, branch=SELECTED) for stage in fit]
+    for temperature in settings.renormalise.temperatures:
+        fc3 = "force_constants" if settings.renormalise.compare and not (front or own) else ""
+        stages += _at(temperature, settings, (sees[0], displaced), start, fc3)
+    return tuple(stages)
+
+
+def _at(kelvin: int, settings: RunSettings, sees: tuple[str, str], start: str, fc3_of: str) -> list[Stage[Any]]:
+    """List the stages at one temperature."""
+    branch, displaced = f"{SELECTED}/{kelvin}k", sees[1]
+    warm = Renormalise(f"renormalise_{kelvin}k", kelvin, displaced=displaced, start=start, branch=branch)
+    harmonic = ComputeHarmonic(f"harmonic_{kelvin}k", displaced=displaced, force_constants=warm.name)
+    at = {"temperatures": [float(max(kelvin, 1))]}
+    stages: list[Stage[Any]] = [warm, Variant(harmonic, {"harmonic": at}, branch=branch)]
+    if not (settings.conductivity.enabled and settings.renormalise.third_order):
+        return stages
+    gate = Gate(f"gate_{kelvin}k", sees=(*sees, warm.name, harmonic.name), plain=(warm.name, harmonic.name))
+    stages.append(Variant(gate, {}, branch=branch))
+    kappa = ComputeConductivity(f"conductivity_{kelvin}k", displaced=displaced, force_constants=warm.name)
+    stages.append(Variant(kappa, {"conductivity": at}, branch=branch))
+    if fc3_of:
+        mixed = replace(kappa, name=f"conductivity_{kelvin}k_fc3_0k", fc3_of=fc3_of)
+        stages.append(Variant(mixed, {"conductivity": at}, branch=branch))
+    return stages

@@ -180,12 +180,28 @@ class Conductivity(TypedRecord):
 
 @dataclass(frozen=True)
 class ComputeConductivity(Stage[Conductivity]):
-    """The stage: force constants in, κ out."""
+    """The stage: force constants in, κ out.
+
+    Parameters
+    ----------
+    displaced, force_constants : str
+        Stages that displaced the supercells and fitted fc2 and fc3.
+    fc3_of : str
+        Stage whose fc3 is taken instead, in the same supercell; empty: none.
+    """
 
     name: str = "conductivity"
-    needs: tuple[str, ...] = ("displace", "force_constants")
+    displaced: str = "displace"
+    force_constants: str = "force_constants"
+    fc3_of: str = ""
     version: int = 2  # scattering = "products" averages all three origins
+    prefixes_columns: bool = False
     record_class: ClassVar[type[Conductivity]] = Conductivity
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Supercells and force constants."""
+        return (self.displaced, self.force_constants, *([self.fc3_of] if self.fc3_of else []))
 
     def depends(self, inputs: Inputs) -> Json:
         """Give the settings, solver and Born charges."""
@@ -197,9 +213,12 @@ class ComputeConductivity(Stage[Conductivity]):
     def run(self, inputs: Inputs) -> Conductivity:
         """Compute κ."""
         settings = inputs.settings.conductivity
+        force_constants = inputs.record(self.force_constants, ForceConstants)
+        if self.fc3_of:
+            force_constants = replace(force_constants, fc3=inputs.record(self.fc3_of, ForceConstants).fc3)
         return compute_conductivity(
-            inputs.record("displace", Displaced),
-            inputs.record("force_constants", ForceConstants),
+            inputs.record(self.displaced, Displaced),
+            force_constants,
             settings,
             make_conductivity_solver(settings.solver, settings.options),
             born=inputs.born,

@@ -41,10 +41,14 @@ class Gate(Stage[GateDecision]):
     ----------
     sees : tuple of str
         Stages whose columns its expression may name.
+    plain : tuple of str
+        Those of them whose columns it knows without their name in front.
     """
 
     name: str = "gate"
     sees: tuple[str, ...] = ("relax", "displace", "force_constants", "harmonic")
+    plain: tuple[str, ...] = ()
+    prefixes_columns: bool = False
     record_class: ClassVar[type[GateDecision]] = GateDecision
 
     @property
@@ -62,7 +66,11 @@ class Gate(Stage[GateDecision]):
 
     def run(self, inputs: Inputs) -> GateDecision:
         """Decide."""
-        return decide(inputs.settings.gate, inputs.scalars, inputs.structure.id)
+        scalars = dict(inputs.scalars)
+        for stage in self.plain:
+            front = f"{stage}_"
+            scalars |= {name.removeprefix(front): value for name, value in scalars.items() if name.startswith(front)}
+        return decide(inputs.settings.gate, scalars, inputs.structure.id)
 
     def reason_to_stop(self, data: Mapping[str, Json]) -> str:
         """Why the crystal is held back."""

@@ -197,6 +197,7 @@ class ComputeHarmonic(Stage[Harmonic]):
     displaced: str = "displace"
     force_constants: str = "force_constants"
     version: int = 2  # the heat capacity is without the translations at Γ
+    prefixes_columns: bool = False
     record_class: ClassVar[type[Harmonic]] = Harmonic
 
     @property

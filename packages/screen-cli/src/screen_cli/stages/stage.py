@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
+from screen_cli.config import RunSettings, override_settings
 from screen_cli.errors import RecordError
 from screen_cli.plugins.records import PluginRecord
 from screen_cli.store.record import Json, Record, Scalar, TypedRecord
@@ -14,7 +15,6 @@ from screen_cli.store.record import Json, Record, Scalar, TypedRecord
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
 
-    from screen_cli.config import RunSettings
     from screen_cli.crystal.born import BornTensors
     from screen_cli.crystal.structure import Structure
 
@@ -91,12 +91,16 @@ class Stage(ABC, Generic[RecordT]):
         Part of the key; raised when the code changes the numbers.
     prefixes_columns : bool
         Its columns carry its name, as another stage has the plain ones.
+    branch : str
+        Branch of the pipeline it stands on, empty for the trunk: what stops a crystal on a branch stops it there, and
+        on the branches of that branch (``renormalise/300k`` of ``renormalise``), and nowhere else.
     """
 
     name: str
     record_class: ClassVar[type[AnyRecord]]
     version: int = 1
     prefixes_columns: bool = False
+    branch: str = ""
 
     @property
     @abstractmethod
@@ -118,6 +122,102 @@ class Stage(ABC, Generic[RecordT]):
     def keeps_arrays(self, settings: RunSettings) -> bool:
         """Whether the store keeps the arrays of the record."""
         return True
+
+
+@dataclass(frozen=True)
+class Variant(Stage[RecordT]):
+    """A stage on another branch, with some settings replaced.
+
+    Parameters
+    ----------
+    of : Stage
+        It has a name of its own.
+    overrides : mapping of str to mapping
+        Settings by table and key, e.g. ``{"harmonic": {"temperatures": [600.0]}}``.
+    branch : str
+    """
+
+    of: Stage[RecordT]
+    overrides: Mapping[str, Mapping[str, Json]]
+    branch: str = ""
+    prefixes_columns: bool = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """That of the stage."""
+        return self.of.name
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        """That of the stage."""
+        return self.of.version
+
+    @property
+    def record_class(self) -> type[AnyRecord]:  # type: ignore[override]
+        """Of the stage's result."""
+        return self.of.record_class
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Of the stage."""
+        return self.of.needs
+
+    def depends(self, inputs: Inputs) -> Json:
+        """What the stage depends on, with these settings."""
+        return self.of.depends(self._inputs(inputs))
+
+    def run(self, inputs: Inputs) -> RecordT:
+        """Run the stage with these settings."""
+        return self.of.run(self._inputs(inputs))
+
+    def reason_to_stop(self, data: Mapping[str, Json]) -> str:
+        """As the stage says."""
+        return self.of.reason_to_stop(data)
+
+    def keeps_arrays(self, settings: RunSettings) -> bool:
+        """As the stage says."""
+        return self.of.keeps_arrays(settings)
+
+    def _inputs(self, inputs: Inputs) -> Inputs:
+        """Inputs with these settings."""
+        settings = override_settings(inputs.settings, self.overrides, f"settings of the stage {self.name}")
+        return replace(inputs, settings=settings)
+
+
+@dataclass
+class Stops:
+    """Where a crystal was stopped, branch by branch.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        The pipeline.
+    """
+
+    stages: Sequence[Stage[Any]]
+    reasons: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def passes_by(self, stage: Stage[Any]) -> bool:
+        """Whether a stage does not run, as its branch, or the one it springs from, was stopped."""
+        return any(_is_on(stage.branch, stopped) for stopped in self.reasons)
+
+    def look(self, stage: Stage[Any], data: Mapping[str, Json]) -> None:
+        """Note that a stage stops its branch, from the values of its record."""
+        if reason := stage.reason_to_stop(data):
+            self.reasons[stage.branch] = stage.name, reason
+
+    def verdict(self) -> tuple[str, str]:
+        """Stage and reason that stopped the crystal; empty where it came to the end of the trunk or of a branch."""
+        branches = {stage.branch for stage in self.stages}
+        ends = {end for end in branches if not any(other != end and _is_on(other, end) for other in branches)} | {""}
+        if any(not any(_is_on(end, stopped) for stopped in self.reasons) for end in ends):
+            return "", ""
+        return self.reasons.get("") or next(iter(self.reasons.values()))
+
+
+def _is_on(branch: str, stopped: str) -> bool:
+    """Whether a branch is the stopped one or springs from it; what stops the trunk stops no branch."""
+    return branch == stopped or (stopped != "" and branch.startswith(f"{stopped}/"))
 
 
 def plugin_identity(plugin: PluginRecord[object]) -> list[str]:

@@ -27,7 +27,7 @@ from screen_cli.kinds.least_squares import design_matrix
 if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
 
-_PAIRS_AT_ONCE = 4
+_PAIRS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
