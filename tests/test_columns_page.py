@@ -17,11 +17,22 @@ from screen_cli.stages.forces import Forces
 from screen_cli.stages.gate import GateDecision
 from screen_cli.stages.harmonic import Harmonic
 from screen_cli.stages.relax import Relaxed
+from screen_cli.stages.renormalise import Renormalised, Selection
 from screen_cli.store.index import BASE_COLUMNS
 from screen_cli.store.record import TypedRecord, column
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "columns.md"
-RECORDS = (Relaxed, Displaced, Forces, ForceConstants, Harmonic, GateDecision, Conductivity)
+RECORDS = (
+    Relaxed,
+    Displaced,
+    Forces,
+    ForceConstants,
+    Harmonic,
+    GateDecision,
+    Conductivity,
+    Selection,
+    Renormalised,
+)
 
 
 def scalars(record: type[TypedRecord]) -> set[str]:

@@ -110,12 +110,30 @@ NO_MATTER: dict[str, dict[str, Any]] = {
     "filter": {"max_atoms": 3, "expression": "n_atoms < 3", "elements": ["Al"]},
     "forces": {"batch_size": 1},
     "gate": {"audit_target": "kappa_total_w_mk < 3"},
+    "renormalise": {  # nothing, as long as it is off (test_renormalise: once it is on)
+        "temperatures": [77],
+        "select": "all",
+        "dim": [2, 2, 2],
+        "third_order": False,
+        "n_pairs": 30,
+        "max_iterations": 3,
+        "max_supercells": 50,
+        "damping": 0.3,
+        "error_thz": 0.2,
+        "third_order_error": 0.1,
+        "classical": True,
+        "melting_share": 0.1,
+        "max_disagreement": 0.1,
+        "compare": True,
+        "seed": 3,
+    },
     "engine": {"name": "serial", "workers": 3, "task_time_limit": 5.0, "options": {"a": 1}},
 }
 OTHER_STAGES = {  # these change which stages there are
     ("force_constants", "third_order"),
     ("conductivity", "enabled"),
     ("gate", "before_third_order"),
+    ("renormalise", "enabled"),
     ("properties", "names"),
 }
 BORN = BornTensors(2 * np.eye(3), np.zeros((2, 3, 3)))

@@ -138,3 +138,44 @@ def evaluator(calculator):
         return SampledForces(np.array([calculator.potential(vectors)[1] for vectors in displacements]))
 
     return evaluate
+
+
+class WarmSalt(Calculator):
+    """Cations and anions on two simple cubic lattices; a d²/2 + b d⁴/4 + c d_x d_y d_z (1 + e d²) between neighbours.
+
+    d is how far a neighbour, one of eight at (±2, ±2, ±2) Å, is from where it should be; c has the sign of the bond.
+    With a < 0 every mode is imaginary at 0 K, and the fourth order holds the crystal together when it is warm.
+    """
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, a=-0.3, b=20.0, c=1.0, e=0.0):
+        super().__init__()
+        self.a, self.b, self.c, self.e = a, b, c, e
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        numbers, cell = self.atoms.numbers, self.atoms.cell.array
+        cations, anions = np.flatnonzero(numbers == numbers.max()), np.flatnonzero(numbers == numbers.min())
+        between = self.atoms.positions[anions][None] - self.atoms.positions[cations][:, None]
+        forces, energy = np.zeros((len(numbers), 3)), 0.0
+        for signs in np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T:
+            d = between - 2.0 * signs
+            shift = d @ np.linalg.inv(cell)
+            d = (shift - np.rint(shift)) @ cell
+            first, second = np.nonzero(np.linalg.norm(d, axis=2) < 1.2)
+            d, sign = d[first, second], self.c * signs.prod()
+            square = (d**2).sum(axis=1)
+            product, more = d.prod(axis=1), 1 + self.e * square
+            energy += (self.a * square / 2 + self.b * square**2 / 4 + sign * product * more).sum()
+            others = np.stack([d[:, 1] * d[:, 2], d[:, 0] * d[:, 2], d[:, 0] * d[:, 1]], axis=1)
+            slope = (self.a + self.b * square + 2 * self.e * sign * product)[:, None] * d
+            slope += sign * others * more[:, None]
+            np.add.at(forces, anions[second], -slope)
+            np.add.at(forces, cations[first], slope)
+        self.results = {"energy": energy, "forces": forces}
+
+
+def warm_salt():
+    """The crystal of :class:`WarmSalt`."""
+    return Atoms("CsCl", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[4.0] * 3, pbc=True)

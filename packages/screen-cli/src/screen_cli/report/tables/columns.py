@@ -58,6 +58,10 @@ def known_quantities() -> dict[str, Quantity]:
     }
 
 
+_WARM = re.compile(
+    r"(?P<front>(?:renormalise|harmonic|gate|conductivity)_(?P<kelvin>[0-9]+)k_(?:fc3_0k_)?)(?P<column>.+)"
+)
+"""Columns of the stages at a temperature: the name of the stage, then the column's own."""
 _KAPPA = re.compile(r"(kappa_[a-z_]+?)(_[0-9.]+k)?_w_mk")
 
 
@@ -66,8 +70,12 @@ def quantity_of(name: str) -> Quantity:
     known = known_quantities()
     if name in known:
         return known[name]
+    warm = _WARM.fullmatch(name)
+    if warm and warm["column"] in known:
+        plain = known[warm["column"]]
+        return Quantity(f"{warm['front']}{plain.stem}", plain.unit, "", f"{plain.meaning}, at {warm['kelvin']} K")
     kappa = _KAPPA.fullmatch(name)
-    if kappa:
+    if kappa and not warm:
         return Quantity(kappa[1], "w_mk", "conductivity")
     return Quantity(name)
 
@@ -97,6 +105,8 @@ def temperatures_of(run: RunDirectory) -> dict[str, float]:
 
 def short_name(name: str) -> str:
     """Return the short name of a full one, whatever its temperature; other names are returned as they are."""
+    if warm := _WARM.fullmatch(name):
+        return f"{warm['front']}{short_name(warm['column'])}"
     kappa = _KAPPA.fullmatch(name)
     if kappa:
         return f"{kappa[1]}_w_mk"
