@@ -77,7 +77,7 @@ class SelectWarm(Stage[Selection]):
         return self.sees
 
     def depends(self, inputs: Inputs) -> Json:
-        """The choice."""
+        """Give the choice."""
         return inputs.settings.renormalise.select
 
     def run(self, inputs: Inputs) -> Selection:
@@ -173,14 +173,13 @@ class Renormalise(Stage[Renormalised]):
         return ("renormalise", self.displaced, self.start)
 
     def depends(self, inputs: Inputs) -> Json:
-        """Settings, force field, and what the samples are drawn with."""
+        """Give settings, force field, and what the samples are drawn with."""
         settings = settings_to_dict(inputs.settings.renormalise)
         for name in ("enabled", "temperatures", "select", "dim", "compare"):  # they say which stages there are
             settings.pop(name)
         forces = settings_to_dict(inputs.settings.forces)
         forces.pop("batch_size")
-        cutoff = inputs.settings.force_constants.options.get("cutoff")
-        return [settings, forces, cutoff, self.temperature, inputs.force_field.identity()]
+        return [settings, forces, third_order_cutoff(inputs), self.temperature, inputs.force_field.identity()]
 
     def run(self, inputs: Inputs) -> Renormalised:
         """Search."""
@@ -216,7 +215,7 @@ class _Warm:
         self.bond = shortest_bond(self.perfect.perfect)
         self.evaluate = self._evaluator(inputs)
         self.rng = seeded_generator(self.settings.seed, f"{inputs.structure.id}/{temperature}")
-        self.cutoff = inputs.settings.force_constants.options.get("cutoff")
+        self.cutoff = third_order_cutoff(inputs)
 
     def search(self) -> Renormalised:
         """Find fc2, then fc3 from its samples."""
@@ -289,7 +288,7 @@ class _Warm:
         )
 
     def _warning(self, third: ThirdOrder | None, curvature: float | None) -> str:
-        """What weakens the result."""
+        """Say what weakens the result."""
         reasons = []
         if third is not None and third.fit.relative_error > self.settings.third_order_error:
             reasons.append(
@@ -308,7 +307,7 @@ class _Warm:
         return max(_LEAST_PAIRS, math.ceil(_EQUATIONS_PER_PARAMETER * n_parameters / (3 * len(self.masses))))
 
     def _evaluator(self, inputs: Inputs) -> Evaluate:
-        """Forces of the run's force field."""
+        """Give a function that computes forces with the run's force field."""
 
         def evaluate(displacements: NDArray[np.float64]) -> SampledForces:
             supercells = SupercellSet.of(self.phonopy.supercell, displacements)
@@ -319,6 +318,12 @@ class _Warm:
             return SampledForces(found.forces, spread / max(found.force_rms, np.finfo(float).tiny))
 
         return evaluate
+
+
+def third_order_cutoff(inputs: Inputs) -> float | None:
+    """Give the pair distance beyond which fc3 vanishes, Å, where the fit at 0 K has one."""
+    cutoff = inputs.settings.force_constants.options.get("cutoff")
+    return float(cutoff) if isinstance(cutoff, (int, float)) else None
 
 
 def shortest_bond(atoms: Atoms) -> float:

@@ -163,7 +163,7 @@ class Variant(Stage[RecordT]):
         return self.of.needs
 
     def depends(self, inputs: Inputs) -> Json:
-        """What the stage depends on, with these settings."""
+        """Give what the stage depends on, with these settings."""
         return self.of.depends(self._inputs(inputs))
 
     def run(self, inputs: Inputs) -> RecordT:
@@ -179,7 +179,7 @@ class Variant(Stage[RecordT]):
         return self.of.keeps_arrays(settings)
 
     def _inputs(self, inputs: Inputs) -> Inputs:
-        """Inputs with these settings."""
+        """Give inputs with these settings."""
         settings = override_settings(inputs.settings, self.overrides, f"settings of the stage {self.name}")
         return replace(inputs, settings=settings)
 
