@@ -46,7 +46,7 @@ CRYSTALS = {
     "fluorite": "ZrO HfO TiO SnO PbO GeO SiO BaCl SrBr",
     "zincblende": "AgI CuBr LiCl NaF MgO AgF",
     "cu3au": "SnNi AlTi TiAl NbAl VSi TaIr WRe",
-    "bif3": "BiF BiLi LaF AlNi YF BiNa SbK",
+    "bif3": "BiF BiLi LaCl AlNi YF BiNa SbK",
     "full-heusler": "",
     "half-heusler": "",
 }
