@@ -112,6 +112,20 @@ def test_warnings_and_refusals(aluminium: tuple[Displaced, ForceConstants], monk
         compute_conductivity(*aluminium, ConductivitySettings(mesh=[5, 5, 5]), Broken())
 
 
+@pytest.mark.parametrize("name", ["kappa_p", "kappa_c", "kappa_total"])
+@pytest.mark.parametrize("tensor", [[-5.0, -5, -5, 0, 0, 0], [5, 5, 5, 0, 0, 7], [9, 9, -1, 0, 0, 0]])
+def test_a_conductivity_that_is_negative_along_some_direction_is_an_error(
+    aluminium: tuple[Displaced, ForceConstants], name: str, tensor: list[float]
+) -> None:
+    class Wrong(StandardSolver):
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            sound = {key: np.array([[9.0, 9, 9, 0, 0, 0]]) for key in ("kappa_p", "kappa_c", "kappa_total")}
+            return {"temperatures": np.array([300.0]), **sound, name: np.array([tensor])}
+
+    with pytest.raises(PhysicsError, match=f"{name} is -.* along some direction"):
+        compute_conductivity(*aluminium, ConductivitySettings(mesh=[5, 5, 5]), Wrong())
+
+
 @pytest.mark.slow
 @pytest.mark.reference
 def test_sodium_chloride_by_dft() -> None:

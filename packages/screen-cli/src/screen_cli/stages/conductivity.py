@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REFERENCE_TEMPERATURE = 300.0
+_ROUNDING = 1e-3  # relative to the largest value: symmetry of the mesh holds to this
 HIGHEST_KAPPA = 1e4
 """W/(m K): diamond has 2 to 3 thousand; more comes from modes that hardly anything scatters on the mesh."""
 _IMAGINARY_THZ = -0.01
@@ -372,6 +373,8 @@ def _judged(result: ConductivityArrays, mesh: list[int], settings: ConductivityS
                 f"finite, expected {(n_temps, 6)} finite ones. Imaginary modes or empty linewidths are "
                 "the usual cause; look at min_frequency_thz."
             )
+        if tensor is not None:
+            _refuse_negative(name, tensor)
     imaginary = _count_imaginary(fields)
     if not settings.keep_modes:
         fields = {name: values for name, values in fields.items() if name not in _OF_MODES}
@@ -416,6 +419,22 @@ def _taken(name: str, values: NDArray[Any]) -> NDArray[Any]:
     return copy.astype(wanted, copy=False)
 
 
+def _refuse_negative(name: str, tensors: NDArray[np.float64]) -> None:
+    """Refuse a conductivity (n_temps, 6) that is negative along some direction: heat would flow to the hotter side.
+
+    Raises
+    ------
+    PhysicsError
+    """
+    values = np.linalg.eigvalsh(tensors[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]])
+    lowest, largest = float(values.min()), float(np.abs(values).max())
+    if lowest < -_ROUNDING * max(largest, 1e-3):
+        raise PhysicsError(
+            f"{name} is {lowest:.4g} W/(m K) along some direction, expected zero or more. A mesh that breaks the "
+            "symmetry, a left-handed cell or a direct solution that did not converge are the usual causes."
+        )
+
+
 def _count_imaginary(fields: dict[str, NDArray[Any]]) -> int:
     """Imaginary modes of the full mesh."""
     if "frequency" not in fields:
@@ -441,7 +460,7 @@ def _warnings(found: Conductivity, settings: ConductivitySettings) -> Iterator[s
 def _impossibilities(found: Conductivity) -> Iterator[str]:
     """Yield sentences about a κ that no crystal has."""
     if found.kappa_p[:, :3].min() <= 0:
-        yield f"κ_P is not positive ({found.kappa_p[:, :3].min():.3g} W/(m K))."
+        yield "κ_P is zero along an axis: no heat flows there."
     if found.kappa_total_w_mk > HIGHEST_KAPPA:
         yield f"κ = {found.kappa_total_w_mk:.3g} W/(m K) is beyond any crystal: is the fit of fc3 determined?"
 
