@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import screen_cli
 from screen_cli import CrystalResult, compute
-from screen_cli.errors import CalculatorError, ConfigError, PhysicsError, UnsupportedElementError
+from screen_cli.errors import CalculatorError, ConfigError, PhysicsError, StructureError, UnsupportedElementError
 
 SMALL: dict[str, Any] = {
     "progress": False,
@@ -185,3 +185,11 @@ def test_public_names_are_there_and_light() -> None:
     assert set(dir(screen_cli)) >= set(screen_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'computes'"):
         _ = screen_cli.computes
+
+
+def test_magnetic_moments_are_said_not_to_be_used(caplog: pytest.LogCaptureFixture) -> None:
+    magnetic = gold_copper()
+    magnetic.set_initial_magnetic_moments([1.0] * len(magnetic))
+    with caplog.at_level("WARNING"), pytest.raises(StructureError, match="at most 1"):
+        compute(magnetic, "emt", read={"max_atoms": 1})
+    assert "magnetic moments are not used" in caplog.text

@@ -177,7 +177,7 @@ class ForceConstantsSettings:
 class HarmonicSettings:
     """Harmonic properties."""
 
-    mesh: list[int] = setting([], "q mesh; empty: from mesh_length.")
+    mesh: list[int] = setting([], "q mesh along primitive axes (formats page); empty: from mesh_length.")
     mesh_length: float = setting(60.0, "Length that fixes the mesh when none is given, Å.", gt=0)
     temperatures: list[Kelvin] = setting([300.0], "Temperatures of c_v and MSD, K.", min_length=1)
     gamma_tolerance_thz: float = setting(0.01, "Acoustic modes at Γ may be imaginary by this much, THz.", ge=0)
@@ -256,7 +256,7 @@ class ConductivitySettings:
         "auto", "Registered solver: auto (wigner when installed, else standard), standard, wigner, ..."
     )
     method: Literal["rta", "lbte"] = setting("rta", "Relaxation-time approximation or direct solution of the LBTE.")
-    mesh: list[int] = setting([], "q mesh; empty: from q_spacing.")
+    mesh: list[int] = setting([], "q mesh along primitive axes (formats page); empty: from q_spacing.")
     q_spacing: float = setting(0.15, "Largest distance of neighbouring q points, 1/Å (2π included).", gt=0)
     ladder: list[float] = setting(
         [],

@@ -14,6 +14,7 @@ Example
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from screen_cli.run.force_field import GivenForceField, RegisteredForceField
 from screen_cli.run.in_memory import run_in_memory
 from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.born_files import read_born
+from screen_cli.sources.readers.extxyz import moments_of
 from screen_cli.stages.conductivity import Conductivity
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
@@ -47,6 +49,8 @@ from screen_cli.store.record import Json, Record, Scalar
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 _OF_A_RUN = ("title", "source", "filter", "engine")
 _COMPONENTS = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])  # of xx yy zz yz xz xy
@@ -264,11 +268,11 @@ def compute(
     True
     """
     resolved = _settings(settings, temperatures, mesh, calculator, calculator_options)
+    name, notes = atoms.get_chemical_formula(), moments_of(atoms)
+    for note in notes:
+        logger.warning("%s: %s", name, note)
     structure = Structure.from_atoms(
-        _without_constraints(atoms),
-        provider="python",
-        provider_id=atoms.get_chemical_formula(),
-        settings=resolved.read,
+        _without_constraints(atoms), provider="python", provider_id=name, settings=resolved.read, notes=notes
     )
     tensors = None if born is None else read_born(Path(born), structure)
     names = [stage.name for stage in stages_for(resolved)]
