@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import logging
 import lzma
 import os
@@ -106,6 +107,18 @@ def test_an_isotope_and_its_column_of_masses_agree(tmp_path):
     assert "atom 1 is D" in light.reason
     (fractional,) = read(tmp_path, "x.xyz", xyz().replace("pos:R:3", "frac_pos:R:3"))
     assert "no column 'pos:R:3'" in fractional.reason
+
+
+def test_masses_and_notes_are_columns_of_the_results(tmp_path):
+    """So they stand in tables, in exports and on the page of the crystal."""
+    from screen_cli.run.reading import structure_row
+
+    text = xyz(":masses:R:1:magmoms:R:1", "22.5 1", "35.45 0")
+    (found,) = read(tmp_path, "x.xyz", text)
+    row = structure_row(json.loads(json.dumps(found.to_dict())))
+    assert (row["masses_u"], row["reading_notes"]) == ("Cl 35.45, Na 22.5", MOMENTS)
+    (plain,) = read(tmp_path, "x.xyz", xyz())
+    assert not {"masses_u", "reading_notes"} & structure_row(plain.to_dict()).keys()
 
 
 PWX = """&system

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from ase.data import chemical_symbols
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 """What JSON can say."""
@@ -60,7 +61,7 @@ def source_columns(description: Mapping[str, object]) -> dict[str, Json]:
     Returns
     -------
     dict
-        Those of ``prototype`` and :data:`SOURCE_COLUMNS` that have a value.
+        Those of ``prototype``, ``masses_u``, ``reading_notes`` and :data:`SOURCE_COLUMNS` that have a value.
     """
     metadata = description.get("metadata", {})
     columns: dict[str, Json] = {}
@@ -68,5 +69,26 @@ def source_columns(description: Mapping[str, object]) -> dict[str, Json]:
         number = number_of(metadata.get(name)) if isinstance(metadata, Mapping) else None
         if number is not None:
             columns[name] = number
-    prototype = description.get("prototype")
-    return columns | ({"prototype": str(prototype)} if prototype else {})
+    words = {
+        "prototype": str(description.get("prototype") or ""),
+        "masses_u": _own_masses(description),
+        "reading_notes": "; ".join(map(str, _listed(description, "notes"))),
+    }
+    return columns | {name: text for name, text in words.items() if text}
+
+
+def _own_masses(description: Mapping[str, object]) -> str:
+    """Give the masses of a crystal that has its own, by element: ``"H 2.014, Li 6.94"``."""
+    pairs = zip(_listed(description, "numbers"), _listed(description, "masses"), strict=False)
+    known = [
+        (number, mass)
+        for number, mass in pairs
+        if isinstance(number, int) and 0 < number < len(chemical_symbols) and isinstance(mass, (int, float))
+    ]
+    return ", ".join(sorted({f"{chemical_symbols[number]} {mass:.5g}" for number, mass in known}))
+
+
+def _listed(description: Mapping[str, object], name: str) -> list[Any]:
+    """Give a list of a description; empty where there is none."""
+    found = description.get(name)
+    return list(found) if isinstance(found, (list, tuple)) else []
