@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from screen_cli.errors import FilterError, StoreError
 from screen_cli.store.index import Index
@@ -57,3 +62,19 @@ def test_a_broken_file_is_told(tmp_path):
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreError, match="screen-cli rebuild"):
         Index(path)
+
+
+@settings(deadline=None, max_examples=25)
+@given(crystals=st.lists(st.tuples(st.sampled_from([216, 225, 227]), st.integers(2, 4)), max_size=12))
+def test_crystals_of_one_space_group_and_size_stand_together(crystals):
+    index = Index(Path(":memory:"))
+    index.add_structures(
+        [{"id": f"id{n}", "space_group": group, "n_atoms": size} for n, (group, size) in enumerate(crystals)]
+    )
+    order = index.ids(("pending",))
+    assert sorted(order) == sorted(f"id{n}" for n in range(len(crystals)))
+    kinds = [crystals[int(identity[2:])] for identity in order]
+    assert len(list(itertools.groupby(kinds))) == len(set(crystals))
+    for _, same in itertools.groupby(order, key=lambda identity: crystals[int(identity[2:])]):
+        numbers = [int(identity[2:]) for identity in same]
+        assert numbers == sorted(numbers)

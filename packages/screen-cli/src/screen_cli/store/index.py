@@ -263,12 +263,13 @@ class Index:
         ]
 
     def ids(self, states: Iterable[str]) -> list[str]:
-        """Sorted ids of the structures in the given states."""
+        """Ids of the structures in the given states: those of one space group and size together, else as they came."""
         states = tuple(states)
         return [
             row[0]
             for row in self._select(
-                f"SELECT id FROM structures WHERE state IN ({', '.join('?' * len(states))}) ORDER BY rowid",
+                f"SELECT id FROM structures WHERE state IN ({', '.join('?' * len(states))}) "
+                "ORDER BY space_group, n_atoms, rowid",
                 states,
             )
         ]
