@@ -255,7 +255,7 @@ def table(result):
     lines = [
         "# What a campaign costs",
         "",
-        f"`python benchmarks/scripts/campaign_cost.py`, {result['date']}, {result['n_crystals']} crystals, one process. "
+        f"`python benchmarks/scripts/campaign_cost.py`, {result['date']}, {result['n_crystals']} crystals; "
         f"CPU seconds of one core; load of the machine when it ended: {result['machine']['load'][0]:.1f}.",
         "",
         "| prototype | pool | crystals (with κ) | supercell, displaced | candidate | + fc3 and κ | kind, once |",
@@ -264,10 +264,9 @@ def table(result):
     for name, row in result["prototypes"].items():
         kappa = "" if row["kappa_s"] is None else f"{row['kappa_s']:.1f}"
         cells = f"{row['n_atoms_supercell'] or ''}, {row['n_supercells'] or ''}"
-        lines.append(
-            f"| {name} | {row['pool']} | {row['n']} ({row['n_kappa']}) | {cells} | {row['candidate_s']:.2f} | {kappa} | "
-            f"{row['kind_s']:.0f} |"
-        )
+        counts, candidate = f"{row['n']} ({row['n_kappa']})", f"{row['candidate_s']:.2f}"
+        columns = (name, str(row["pool"]), counts, cells, candidate, kappa, f"{row['kind_s']:.0f}")
+        lines.append(f"| {' | '.join(columns)} |")
     found = result["extrapolated"]
     lines += [
         "",
