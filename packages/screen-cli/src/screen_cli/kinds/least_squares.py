@@ -117,46 +117,37 @@ def factor_orders(symfc: Any, directions: NDArray[np.float64], orders: tuple[int
 
 
 def _factor(basis: Any, directions: NDArray[np.float64], order: int) -> FactoredOrder:
-    """Solve one order."""
+    """Solve one order, pair by pair: beside the design matrix and its factor, only the solution is as large."""
     n_pairs, n_atoms = directions.shape[:2]
-    design = design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_compressed
-    flat = design.reshape(n_pairs * 3 * n_atoms, -1)
     blocks = basis.blocked_basis_set
-    in_basis = np.ascontiguousarray((blocks.T @ flat.T).T)
-    del design, flat
+    design = _design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_parameters
+    n_parameters = design.shape[2]
+    flat = design.reshape(-1, n_parameters)
     try:
-        factor = cho_factor(in_basis.T @ in_basis, lower=True, overwrite_a=True, check_finite=False)
+        factor = cho_factor(flat.T @ flat, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError as error:
         raise UnderdeterminedFitError(
-            f"{n_pairs} pairs of displacements of {n_atoms} atoms do not determine the {in_basis.shape[1]} free "
+            f"{n_pairs} pairs of displacements of {n_atoms} atoms do not determine the {n_parameters} free "
             f"parameters of fc{order}. Raise displace.n_supercells or leave it empty."
         ) from error
-    inverse = cho_solve(factor, in_basis.T, check_finite=False)  # n_parameters, n_pairs 3 n_atoms
-    per_pair = in_basis.reshape(n_pairs, 3 * n_atoms, -1)
-    leverage = np.stack([per_pair[s] @ inverse[:, _rows(s, n_atoms)] for s in range(n_pairs)])
-    solution = (blocks @ inverse).reshape(-1, n_pairs, 3 * n_atoms)
-    return FactoredOrder(
-        order,
-        solution,
-        leverage,
-        csr_array(basis.compact_compression_matrix),
-        np.asarray(basis.p2s_map, dtype=np.int64),
-        in_basis.shape[1],
-    )
+    compression = basis.compact_compression_matrix
+    solution = np.empty((compression.shape[1], n_pairs, 3 * n_atoms))
+    leverage = np.empty((n_pairs, 3 * n_atoms, 3 * n_atoms))
+    for pair, rows in enumerate(design):
+        inverse = cho_solve(factor, rows.T, check_finite=False)  # n_parameters, 3 n_atoms
+        leverage[pair] = rows @ inverse
+        solution[:, pair] = blocks @ inverse
+    atoms = np.asarray(basis.p2s_map, dtype=np.int64)
+    return FactoredOrder(order, solution, leverage, csr_array(compression), atoms, n_parameters)
 
 
-def _rows(pair: int, n_atoms: int) -> slice:
-    """Rows of one pair in the design matrix."""
-    return slice(pair * 3 * n_atoms, (pair + 1) * 3 * n_atoms)
-
-
-def design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
-    """Write the forces of unit displacements as a matrix on symfc's compressed force constants.
+def _design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+    """Write the forces of unit displacements as a matrix on symfc's basis of the force constants.
 
     Returns
     -------
     ndarray
-        float64 (n_pairs, 3 n_atoms, n_compressed).
+        float64 (n_pairs, 3 n_atoms, n_parameters).
     """
     from symfc.utils.solver_utils_O2 import reshape_compr_mat_O2
     from symfc.utils.solver_utils_O3 import reshape_compr_mat_O3, set_disps_N3N3
@@ -164,13 +155,13 @@ def design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> ND
     n_pairs, n_atoms = directions.shape[:2]
     flat = directions.reshape(n_pairs, -1)
     monomials = -flat if order == 2 else -0.5 * set_disps_N3N3(flat)
-    compression = basis.compact_compression_matrix
+    compression, blocks = basis.compact_compression_matrix, basis.blocked_basis_set
     reshape = reshape_compr_mat_O2 if order == 2 else reshape_compr_mat_O3
-    design = np.empty((n_pairs, 3 * n_atoms, compression.shape[1]))
+    design = np.empty((n_pairs, 3 * n_atoms, blocks.shape[1]))
     step = max(1, n_atoms // 8)
     for begin in range(0, n_atoms, step):
         end = min(begin + step, n_atoms)
         matrix = reshape(compression, basis.atomic_decompr_idx, n_atoms, begin, end)
-        part = np.asarray(monomials @ matrix)
-        design[:, 3 * begin : 3 * end] = part.reshape(n_pairs, 3 * (end - begin), -1)
+        compressed = np.asarray(monomials @ matrix).reshape(n_pairs * 3 * (end - begin), -1)
+        design[:, 3 * begin : 3 * end] = (blocks.T @ compressed.T).T.reshape(n_pairs, 3 * (end - begin), -1)
     return design
