@@ -120,7 +120,7 @@ def _factor(basis: Any, directions: NDArray[np.float64], order: int) -> Factored
     """Solve one order, pair by pair: beside the design matrix and its factor, only the solution is as large."""
     n_pairs, n_atoms = directions.shape[:2]
     blocks = basis.blocked_basis_set
-    design = _design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_parameters
+    design = design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_parameters
     n_parameters = design.shape[2]
     flat = design.reshape(-1, n_parameters)
     try:
@@ -141,7 +141,7 @@ def _factor(basis: Any, directions: NDArray[np.float64], order: int) -> Factored
     return FactoredOrder(order, solution, leverage, csr_array(compression), atoms, n_parameters)
 
 
-def _design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+def design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
     """Write the forces of unit displacements as a matrix on symfc's basis of the force constants.
 
     Returns

@@ -91,10 +91,7 @@ class OrderBasis:
         ndarray
             float64 (n_samples, 3 n_atoms, n_parameters).
         """
-        compressed = design_matrix(self.basis, displacements, self.order)
-        n_samples, n_components, width = compressed.shape
-        flat = compressed.reshape(-1, width)
-        return np.ascontiguousarray((self.basis.blocked_basis_set.T @ flat.T).T).reshape(n_samples, n_components, -1)
+        return design_matrix(self.basis, displacements, self.order)
 
     def expand(self, parameters: NDArray[np.float64], atoms: NDArray[np.int64]) -> NDArray[np.float64]:
         """Force constants whose first atom is one of ``atoms``.
