@@ -118,8 +118,9 @@ def test_nothing_changes_where_no_pair_is_inside(name: str, salt: Atoms) -> None
 
 
 def test_the_reach_is_what_was_learned_from_in_contact_and_spares_bonds_that_were_not() -> None:
-    """Al–N was learned from at 2.03 Å only, and zincblende AlN has bonds of 1.89 Å; Na–Cl from 2.29 Å."""
-    outer = RepulsiveCore({(7, 13): 2.03, (11, 17): 2.29}).outer
+    """Al–N was learned from at 2.03 Å only, Cl–O at 1.65; AlN has bonds of 1.89 Å, perchlorates of 1.44."""
+    outer = RepulsiveCore({(7, 13): 2.03, (8, 17): 1.65, (11, 17): 2.29}).outer
+    assert outer[8, 17] == pytest.approx(0.75 * (0.66 + 1.02))
     assert outer[11, 17] == outer[17, 11] == 2.29
     assert outer[7, 13] == outer[13, 7] == pytest.approx(0.75 * (0.71 + 1.21))
     assert outer[6, 7] == pytest.approx(0.75 * (0.76 + 0.71))  # never learned from; the bond of a cyanide is 1.16 Å
