@@ -191,6 +191,7 @@ class _Life:
         self.names: list[str] = []
         self.progress: Hashable = None
         self.struck_at: Hashable = None
+        self.fruitless = 0
         self.since = time.monotonic()
         self.driver: Driver
 
@@ -228,7 +229,8 @@ class _Life:
 
     def strike(self) -> None:
         """Kill one process, several, the driver, or all."""
-        if self.progress == self.struck_at and self.chance.random() < 0.7:
+        self.fruitless = self.fruitless + 1 if self.progress == self.struck_at else 0
+        if self.chance.random() > 0.6**self.fruitless:
             return  # on a busy machine nothing would ever get beyond its start
         self.struck_at = self.progress
         helpers = [pid for pid in marked(self.names[-1]) if pid != self.driver.pid]
