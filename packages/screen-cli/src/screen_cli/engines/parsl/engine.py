@@ -83,7 +83,10 @@ class ParslEngine:
         config = make_config(self._settings, self._options, self._workdir)
         executor = config.executors[0]
         self._walltime = walltime_of(executor, self._options)
+        log = logging.getLogger("parsl")
+        before = set(log.handlers)
         kernel = DataFlowKernel(config)
+        opened = set(log.handlers) - before
         _limit_questions(executor)
         try:
             pool = ParslPoolExecutor(dfk=kernel)
@@ -111,6 +114,8 @@ class ParslEngine:
         finally:
             self._drain_file.touch()  # nodes that outlive this line begin no further crystal
             kernel.cleanup()
+            for handler in opened:  # Parsl lets go of its log and leaves it open
+                handler.close()
 
     def stop(self) -> None:
         """Start no further task, here and on the nodes."""
