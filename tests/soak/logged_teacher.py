@@ -17,19 +17,19 @@ class LoggedTeacher(PairTeacher):
 
     Parameters
     ----------
-    log, cache : str
-        File to append to, and folder of the labels.
+    folder : str
+        Of ``labels.log``, to which it appends, and of ``labels``, where they are kept.
     """
 
-    def __init__(self, log: str, cache: str) -> None:
+    def __init__(self, folder: str) -> None:
         super().__init__()
-        self.log, self.cache = log, cache
+        self.folder = folder
 
     def calculate(self, atoms: Atoms | None = None, *args: object, **options: object) -> None:
         """Write a line, wait, and calculate."""
         key = structure_key(atoms)
-        stored = any(Path(self.cache).glob(f"*/{key[:2]}/{key}.npz"))
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        stored = any(Path(self.folder, "labels").glob(f"*/{key[:2]}/{key}.npz"))
+        descriptor = os.open(Path(self.folder, "labels.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.write(descriptor, f"{key} {os.getpid()} {'stored' if stored else 'new'}\n".encode())
         os.close(descriptor)
         time.sleep(0.05)

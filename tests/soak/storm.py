@@ -211,7 +211,7 @@ class _Life:
         if not self.victims["driver"] and not self.scene.excuses(self.victims):
             self.count.stopped += 1
             lines = self.scene.log.read_text(errors="replace").splitlines()[-3:]
-            self.count.notes.append(f"driver left with {code} after {dict(self.victims)}: {' | '.join(lines)}")
+            self.count.notes.append(f"driver left with {code} after {dict(self.victims)}: {' | '.join(lines)[:500]}")
         if self.chance.random() < 0.5:
             self.bury(self.names.pop())
 

@@ -283,7 +283,7 @@ def test_nothing_outlives_a_killed_driver(tmp_path):
     script = tmp_path / "driver.py"
     script.write_text(DRIVER.format(tests=os.path.dirname(__file__), folder=str(tmp_path)))
     driver = subprocess.Popen([sys.executable, str(script)])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(alive_with(str(tmp_path))) < 2:
         assert time.monotonic() < deadline
         assert driver.poll() is None
@@ -291,7 +291,7 @@ def test_nothing_outlives_a_killed_driver(tmp_path):
     children = psutil.Process(driver.pid).children(recursive=True) + alive_with(str(tmp_path))
     driver.kill()
     driver.wait()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=600)
     for process in alive:
         process.kill()
     assert alive == []

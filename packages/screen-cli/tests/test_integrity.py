@@ -470,3 +470,71 @@ def test_merges_commute_and_repeat_without_effect(tmp_path_factory, records, spl
     assert one == other
     assert one.keys() == set(records)
     assert merge_runs([left.root, right.root], folder / "one").n_copied == 0
+
+
+# -- death at every step of a write ----------------------------------------------------------------
+
+
+def die_at(n, action):
+    """Run an action in a fork that dies before its n-th call to the file system; whether it got to its end."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status) == 0
+    calls = iter(range(1, 10_000))
+
+    def deadly(call):
+        def wrapped(*arguments, **options):
+            if next(calls) == n:
+                os._exit(9)
+            return call(*arguments, **options)
+
+        return wrapped
+
+    try:
+        for name in ("open", "write", "fsync", "replace", "mkdir", "unlink", "rename", "close"):
+            setattr(os, name, deadly(getattr(os, name)))
+        action()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def write_a_record(run):
+    run.store.write("ab12cd34ef56", "relax", "k1", record(), seconds=1.0)
+
+
+def change_the_settings(run):
+    RunDirectory.create(run.root, settings_from_dict({**PLAIN, "relax": {"fmax": 0.02}}), accept_changes=True)
+
+
+def set_a_crystal_apart(run):
+    run.store.quarantine("ab12cd34ef56", {"id": "ab12cd34ef56", "stage": "relax", "reason": "it broke"})
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="dies in a fork")
+@pytest.mark.parametrize("action", [write_a_record, change_the_settings, set_a_crystal_apart])
+def test_whoever_dies_at_whatever_step_of_a_write_leaves_the_old_or_the_new(action, tmp_path):
+    for n in range(1, 200):
+        run = make_run(tmp_path / f"run-{n}")
+        run.store.write_structure("ab12cd34ef56", structure("ab12cd34ef56"))
+        with contextlib.closing(run.index()) as index:
+            index.add_structures([{"id": "ab12cd34ef56", "formula": "Al"}])
+        ended = die_at(n, lambda run=run: action(run))
+        again = RunDirectory.open(run.root)
+        assert again.settings.relax.fmax in (run.settings.relax.fmax, 0.02)
+        found = again.store.read("ab12cd34ef56", "relax", "k1")
+        assert found is None or (found.data == record().data and np.array_equal(found.arrays["fc2"], np.arange(12.0)))
+        assert [report["reason"] for report in again.store.quarantined()] in ([], ["it broke"])
+        assert verify(again).damaged == []
+        action(again)  # whoever comes next is not held up
+        if action is write_a_record:
+            assert again.store.read("ab12cd34ef56", "relax", "k1").documents == {"yaml": "a: 1\n"}
+        again.tidy()
+        again.store.sweep("ab12cd34ef56")
+        assert verify(RunDirectory.open(run.root)).litter == []
+        if ended:
+            assert n > 4
+            return
+    pytest.fail("it never came to its end")
