@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from phonopy import Phonopy
 from phonopy.phonon.random_displacements import RandomDisplacements
-from warm_crystals import Bonds, Pair, cscl_pair, evaluator, phonopy_atoms, simple_cubic
+from warm_crystals import Bonds, Pair, WarmSalt, cscl_pair, evaluator, phonopy_atoms, simple_cubic, warm_salt
 
 from screen_cli.errors import PhysicsError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.anharmonic.anharmonicity import anharmonicity, anharmonicity_error
@@ -376,3 +377,56 @@ def test_a_supercell_without_third_order_is_refused():
     atoms, _ = cscl_pair(Pair(1.0, 1.0))
     with pytest.raises(StructureError, match="order 3"):
         OrderBasis.of(phonopy_atoms(atoms), np.array([[0, 1]]), 3)
+
+
+def test_phonopys_sscha_finds_the_same_frequencies():
+    """MLPSSCHA on our polynomial potential; it tells no error of its frequencies, so its iterations' scatter does."""
+    from phonopy.harmonic.force_constants import compact_fc_to_full_fc
+    from phonopy.sscha.core import MLPSSCHA
+
+    calculator, cell = WarmSalt(a=1.0, b=10.0), warm_salt()
+    phonopy = Phonopy(phonopy_atoms(cell), supercell_matrix=2 * np.eye(3), primitive_matrix=np.eye(3), log_level=0)
+    supercell = phonopy.supercell
+    masses = np.asarray(supercell.masses)
+    perfect = Atoms(numbers=supercell.numbers, positions=supercell.positions, cell=supercell.cell, pbc=True)
+
+    class Polynomial:
+        """As much of phonopy's interface to potentials as its SSCHA asks for."""
+
+        def evaluate(self, cells):
+            results = []
+            for item in cells:
+                atoms = perfect.copy()
+                atoms.positions = item.positions
+                calculator.calculate(atoms)
+                results.append((calculator.results["energy"], calculator.results["forces"]))
+            energies, forces = zip(*results, strict=True)
+            return np.array(energies), np.array(forces), np.zeros((len(cells), 6))
+
+    theirs = MLPSSCHA(
+        phonopy, Polynomial(), temperature=300, number_of_snapshots=80, max_iterations=7, mesh=10.0, random_seed=1
+    )
+    found = []
+    for iteration in theirs:
+        fc2 = np.asarray(theirs.force_constants)
+        if iteration > 2:
+            found.append(normal_modes(fc2, masses).frequencies_thz)
+
+    def evaluate(displacements):
+        forces = []
+        for vectors in displacements:
+            atoms = perfect.copy()
+            atoms.positions += vectors
+            calculator.calculate(atoms)
+            forces.append(calculator.results["forces"])
+        return SampledForces(np.array(forces))
+
+    basis = OrderBasis.of(supercell, np.asarray(phonopy.primitive.atomic_permutations), 2)
+    start = np.asarray(compact_fc_to_full_fc(phonopy.primitive, theirs.force_constants[phonopy.primitive.p2s_map]))
+    options = SearchOptions(temperature=300.0, n_pairs=20, error_thz=0.05)
+    ours = Search(basis, masses, evaluate, options, np.random.default_rng(0)).run(0.7 * start)
+    assert ours.state == "converged"
+    scatter = np.std(found, axis=0) / np.sqrt(len(found) - 1)
+    difference = ours.modes.frequencies_thz - np.mean(found, axis=0)
+    assert np.abs(difference).max() < 4 * np.hypot(scatter, ours.errors_thz).max()
+    assert np.sqrt(np.mean(difference**2)) < 2 * np.sqrt(np.mean(scatter**2 + ours.errors_thz**2))

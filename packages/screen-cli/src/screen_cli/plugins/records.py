@@ -259,6 +259,9 @@ class PropertyPlugin(PluginRecord[PropertyFactory]):
     fingerprint : str
         Lazy ``"module:function"``; ``function(structure, **options)`` returns JSON that becomes part of the content
         key, e.g. checksums of files the property reads. Empty: the records and options are all it depends on.
+    before_gate : bool
+        It runs before the gate, which may name its columns, and for unstable crystals too; ``needs`` must name nothing
+        behind it. With ``gate.before_third_order`` it reads the fit of fc2 alone.
     """
 
     needs: tuple[str, ...] = ()
@@ -267,6 +270,7 @@ class PropertyPlugin(PluginRecord[PropertyFactory]):
     recomputes: bool = False
     uses_structure: bool = False
     fingerprint: str = ""
+    before_gate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from screen_cli.config import RunSettings
-from screen_cli.plugins.manager import installed_plugins
+from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.stages.conductivity import ComputeConductivity
 from screen_cli.stages.displace import Displace
 from screen_cli.stages.force_constants import FitForceConstants
@@ -80,19 +80,28 @@ def stages_for(settings: RunSettings) -> Stages:
     """
     registry = installed_plugins()
     registry.get("force_constant_solvers", settings.force_constants.solver)
-    stages = _up_to_conductivity(settings)
+    names = settings.properties.names
+    early = [name for name in names if registry.get("properties", name).before_gate]
+    trunk, known_to_gate = _with_early_properties(_trunk(settings), early, registry)
+    stages = (*trunk, *_warm_branches(settings, trunk, known_to_gate))
     if any(isinstance(stage, ComputeConductivity) for stage in stages):
         registry.get("conductivity_solvers", settings.conductivity.solver)
     known = {stage.name for stage in stages}
-    return (*stages, *property_stages(settings.properties.names, registry, known))
+    return (*stages, *property_stages([name for name in names if name not in early], registry, known))
 
 
-def _up_to_conductivity(settings: RunSettings) -> Stages:
-    """List the stages before the properties."""
-    trunk = _trunk(settings)
-    if not settings.renormalise.enabled:
-        return trunk
-    return (*trunk, *_warm_branches(settings, {stage.name for stage in trunk}))
+def _with_early_properties(trunk: Stages, names: list[str], registry: PluginRegistry) -> tuple[Stages, tuple[str, ...]]:
+    """Put properties that the gate may know before it; give the trunk, and their stages."""
+    place = next((number for number, stage in enumerate(trunk) if isinstance(stage, Gate)), len(trunk))
+    known = {stage.name for stage in trunk[:place]}
+    alone = "displace" not in known
+    instead = {name: f"harmonic_{name}" for name in ("displace", "forces", "force_constants")} if alone else {}
+    early = property_stages(names, registry, known, instead)
+    found = tuple(stage.name for stage in early)
+    behind = [
+        replace(stage, sees=(*stage.sees, *found)) if isinstance(stage, Gate) else stage for stage in trunk[place:]
+    ]
+    return (*trunk[:place], *early, *behind), found
 
 
 def _trunk(settings: RunSettings) -> Stages:
@@ -105,10 +114,12 @@ def _trunk(settings: RunSettings) -> Stages:
     return (Relax(), *FC2_ALONE, *GATE_ON_FC2_ALONE, *behind_the_gate, ComputeConductivity())
 
 
-def _warm_branches(settings: RunSettings, trunk: set[str]) -> Stages:
+def _warm_branches(settings: RunSettings, trunk: Stages, known: tuple[str, ...]) -> Stages:
     """List the stages at temperatures: the selection, a supercell where another is asked for, a branch for each."""
-    front = "harmonic_" if "harmonic_displace" in trunk else ""
-    sees = ("relax", f"{front}displace", f"{front}force_constants", "harmonic")
+    if not settings.renormalise.enabled:
+        return ()
+    front = "harmonic_" if any(stage.name == "harmonic_displace" for stage in trunk) else ""
+    sees = ("relax", f"{front}displace", f"{front}force_constants", "harmonic", *known)
     own = bool(settings.renormalise.dim or (settings.displace.dim_fc2 and not front))
     stages: list[Stage[Any]] = [SelectWarm(sees=sees)]
     displaced, start = f"{front}displace", f"{front}force_constants"
@@ -123,11 +134,11 @@ def _warm_branches(settings: RunSettings, trunk: set[str]) -> Stages:
         stages += [Variant(stage, dim, branch=SELECTED) for stage in fit]
     for temperature in settings.renormalise.temperatures:
         fc3 = "force_constants" if settings.renormalise.compare and not (front or own) else ""
-        stages += _at(temperature, settings, (sees[0], displaced), start, fc3)
+        stages += _at(temperature, settings, ("relax", displaced, *known), start, fc3)
     return tuple(stages)
 
 
-def _at(kelvin: int, settings: RunSettings, sees: tuple[str, str], start: str, fc3_of: str) -> list[Stage[Any]]:
+def _at(kelvin: int, settings: RunSettings, sees: tuple[str, ...], start: str, fc3_of: str) -> list[Stage[Any]]:
     """List the stages at one temperature."""
     branch, displaced = f"{SELECTED}/{kelvin}k", sees[1]
     warm = Renormalise(f"renormalise_{kelvin}k", kelvin, displaced=displaced, start=start, branch=branch)

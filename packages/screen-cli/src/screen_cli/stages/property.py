@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -50,9 +50,12 @@ class Property(Stage[Record]):
     Parameters
     ----------
     plugin : PropertyPlugin
+    instead : mapping of str to str
+        Stages that it reads in place of those that the plugin declares.
     """
 
     plugin: PropertyPlugin
+    instead: Mapping[str, str] = field(default_factory=dict)
     record_class: ClassVar[type[Record]] = Record
 
     @property
@@ -63,7 +66,7 @@ class Property(Stage[Record]):
     @property
     def needs(self) -> tuple[str, ...]:
         """As the plugin declares."""
-        return tuple(self.plugin.needs)
+        return tuple(self.instead.get(name, name) for name in self.plugin.needs)
 
     def depends(self, inputs: Inputs) -> Json:
         """Plugin, options, and what it declares to read besides records."""
@@ -78,6 +81,7 @@ class Property(Stage[Record]):
 
     def run(self, inputs: Inputs) -> Record:
         """Call the plugin's function."""
+        records = {name: inputs.records[self.instead.get(name, name)] for name in self.plugin.needs}
         options: dict[str, object] = dict(inputs.settings.properties.options.get(self.plugin.name, {}))
         if self.plugin.uses_calculator:
             options["calculator"] = inputs.force_field.calculator
@@ -85,7 +89,7 @@ class Property(Stage[Record]):
             options["recompute"] = Recomputation(inputs)
         if self.plugin.uses_structure:
             options["structure"] = inputs.structure
-        values = self.plugin.load()(dict(inputs.records), **options)
+        values = self.plugin.load()(records, **options)
         if isinstance(values, (Record, TypedRecord)):
             return values.to_storage()
         if not isinstance(values, dict):
@@ -129,7 +133,9 @@ class Recomputation:
         return records
 
 
-def property_stages(names: Sequence[str], registry: PluginRegistry, known: set[str]) -> list[Property]:
+def property_stages(
+    names: Sequence[str], registry: PluginRegistry, known: set[str], instead: Mapping[str, str] | None = None
+) -> list[Property]:
     """List the stages of properties: those asked for, each after the properties it reads.
 
     Parameters
@@ -139,6 +145,8 @@ def property_stages(names: Sequence[str], registry: PluginRegistry, known: set[s
     registry : PluginRegistry
     known : set of str
         Names of the stages before them.
+    instead : mapping of str to str, optional
+        Stages that they read in place of those that the plugins declare.
 
     Raises
     ------
@@ -160,10 +168,10 @@ def property_stages(names: Sequence[str], registry: PluginRegistry, known: set[s
         for stage in plugin.needs:
             if stage.startswith(_PREFIX):
                 visit(stage.removeprefix(_PREFIX), (*within, name))
-        missing = set(plugin.needs) - known - ordered.keys()
+        missing = {(instead or {}).get(stage, stage) for stage in plugin.needs} - known - ordered.keys()
         if missing:
             raise ConfigError(f"property '{name}' needs the stages {sorted(missing)}, which these settings switch off.")
-        ordered[stage_name(name)] = Property(plugin)
+        ordered[stage_name(name)] = Property(plugin, instead or {})
 
     for name in names:
         visit(name)

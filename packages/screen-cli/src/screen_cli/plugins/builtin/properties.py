@@ -46,6 +46,60 @@ def screen_properties() -> Iterator[PropertyPlugin]:
         fingerprint="screen_cli.properties.cohp:fingerprint",
     )
     yield from _expansion()
+    yield from _warm()
+
+
+def _warm() -> Iterator[PropertyPlugin]:
+    """Register what tells of crystals at a temperature."""
+    module = "screen_cli.properties.warm"
+    yield PropertyPlugin(
+        name="anharmonicity",
+        summary="σ^A: share of the forces at temperatures that harmonic force constants do not explain",
+        needs=("displace", "force_constants"),
+        columns=(
+            ("sigma_a_300k", "σ^A at 300 K (one for each temperature of the options)"),
+            ("sigma_a_300k_error", "its standard error"),
+        ),
+        factory=f"{module}.anharmonicity:anharmonicity",
+        uses_calculator=True,
+        before_gate=True,
+    )
+    yield PropertyPlugin(
+        name="soft_mode",
+        summary="Follow the worst imaginary mode: energy curves, and what the crystal becomes",
+        needs=("displace", "force_constants"),
+        columns=(
+            ("soft_mode", "whether a commensurate mode is imaginary"),
+            ("soft_mode_thz", "lowest commensurate frequency, THz, imaginary ones negative"),
+            ("soft_mode_qpoint", "its wave vector, in units of the reciprocal primitive cell"),
+            ("soft_mode_directions", "directions that symmetry singles out"),
+            ("soft_mode_depth_mev", "how far the energy falls along the best of them, meV per atom"),
+            ("parent_id", "id of the undistorted crystal"),
+            ("parent_space_group", "its space group"),
+            ("child_id", "id of the relaxed child"),
+            ("child_space_group", "its space group"),
+            ("child_n_atoms", "atoms of its primitive cell"),
+            ("child_energy_gain_mev", "how far it lies below the parent, meV per atom"),
+            ("child_reason", "why there is no child"),
+        ),
+        factory=f"{module}.soft_mode:soft_mode",
+        uses_calculator=True,
+        uses_structure=True,
+        before_gate=True,
+    )
+    yield PropertyPlugin(
+        name="loop",
+        summary="First-order shift of the frequencies by fourth-order force constants within a cutoff",
+        needs=("displace", "force_constants"),
+        columns=(
+            ("loop_300k_min_thz", "lowest commensurate frequency with the loop at 300 K, THz"),
+            ("loop_300k_bare_min_thz", "the same without it"),
+            ("n_params_fc4", "free parameters of fc4"),
+        ),
+        factory=f"{module}.fourth_order:loop",
+        uses_calculator=True,
+        before_gate=True,
+    )
 
 
 def _expansion() -> Iterator[PropertyPlugin]:

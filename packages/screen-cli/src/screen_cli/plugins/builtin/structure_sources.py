@@ -33,6 +33,11 @@ def screen_structure_sources() -> Iterator[StructureSourcePlugin]:
         factory="screen_cli.sources.prototypes:iterate_demo",
     )
     yield StructureSourcePlugin(
+        name="children",
+        summary="What the unstable crystals of a run become along their softest modes (property 'soft_mode')",
+        factory="screen_cli.sources.children:iterate_children",
+    )
+    yield StructureSourcePlugin(
         name="benchmark",
         summary="Materials of a κ benchmark with their own supercells and meshes (used by 'bench kappa')",
         factory="screen_cli.bench.materials:iterate_materials",

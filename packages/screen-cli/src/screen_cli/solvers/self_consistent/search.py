@@ -47,6 +47,9 @@ State = Literal["converged", "not_converged", "melts", "unstable", "force_field"
 _GROUPS = 8  # of the jackknife
 _INNER = 40
 _LEAST_DAMPING = 0.05
+_RELATIVE = 0.02  # of a frequency: an error that is small enough whatever error_thz says
+_PATIENCE = 4  # populations, after which they grow
+_GROWTH = 1.3
 _FLOOR = 0.1  # of the highest frequency: how soft an imaginary mode is sampled at most
 _AGREES = 2.0  # root mean square deviation of a fresh population, in its standard errors
 _AT_REST = 0.1  # of the standard error, root mean square: the fixed point of a pool is found
@@ -71,7 +74,7 @@ class SearchOptions:
     damping : float
         α, above 0, at most 1.
     error_thz : float
-        Largest standard error of a frequency that is small enough, THz.
+        Standard error of a frequency that is small enough, THz; 2 % of the frequency where that is more.
     least_share : float
         What the latest population is worth for other force constants, as a share, below which new forces are needed.
     largest_displacement : float
@@ -105,7 +108,8 @@ class Step:
         How far the population's own fit is from the force constants it was drawn from: root mean square over the
         frequencies, in standard errors.
     error_thz : float
-        Largest standard error of a frequency, all samples together, THz.
+        Largest standard error of a frequency, all samples together, in units of what is small enough for it times
+        ``error_thz``: THz for all but the highest frequencies.
     effective_pairs : float
         What all samples are worth for the latest force constants.
     """
@@ -204,7 +208,7 @@ class Search:
         """Pairs of the next population: more where only the error is too large."""
         options, total = self.options, sum(len(population) for population in self.populations)
         left = (options.max_supercells - self._n_supercells) // 2
-        wanted = options.n_pairs
+        wanted = math.ceil(options.n_pairs * _GROWTH ** max(len(self.steps) - _PATIENCE, 0))
         if self.at_rest and deviation <= 2 * _AGREES and error > options.error_thz:
             wanted = max(wanted, min(math.ceil(total * ((error / options.error_thz) ** 2 - 1)), 2 * total))
         return max(min(wanted, left), options.n_pairs)
@@ -244,7 +248,9 @@ class Search:
             worth = effective_sample_size(weights)
             fit = fit_with_replicas(designs, odd, weights, self._n_groups(len(weights)))
             change, errors = self._compare(parameters, fit)
-            self.errors, error = errors, float(errors.max())
+            self.errors = errors
+            tolerated = np.maximum(self.options.error_thz, _RELATIVE * np.abs(self.frequencies_of(fit)))
+            error = self.options.error_thz * float((errors / tolerated).max())
             residual = fit.parameters - parameters
             if before is not None:
                 damping = _damping(parameters - before[0], residual - before[1], damping)
@@ -275,6 +281,10 @@ class Search:
         tiny = 1e-6 * float(np.abs(modes.frequencies_thz).max())
         errors = np.maximum(fit.standard_errors(replicas) / scale, tiny)
         return (squares - modes.eigenvalues) / scale, errors
+
+    def frequencies_of(self, fit: LinearFit) -> NDArray[np.float64]:
+        """Frequencies of a fit, float64 (n_modes,), THz, ascending, imaginary ones negative."""
+        return normal_modes(self._expand(fit.parameters), self.masses).frequencies_thz
 
     def _end(self, state: State, parameters: NDArray[np.float64], reason: str = "") -> SelfConsistent:
         """Collect the result, and look whether it is a crystal."""

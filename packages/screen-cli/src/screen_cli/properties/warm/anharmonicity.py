@@ -1,0 +1,99 @@
+"""The property ``anharmonicity``: σ^A at temperatures, which crystals need more than force constants of 0 K."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from screen_cli.config import ForcesSettings
+from screen_cli.errors import ConfigError
+from screen_cli.physics.anharmonic.anharmonicity import anharmonicity as share_of_forces
+from screen_cli.physics.anharmonic.anharmonicity import (
+    anharmonicity_error,
+    anharmonicity_of_groups,
+)
+from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_ensemble
+from screen_cli.physics.random_displacements import seeded_generator
+from screen_cli.stages.displace import Displaced, SupercellSet
+from screen_cli.stages.force_constants import ForceConstants
+from screen_cli.stages.forces import compute_force_set
+from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.stages.renormalise import shortest_bond
+from screen_cli.store.record import Record
+
+FLOOR = 0.1  # of the highest frequency, for imaginary modes
+MELTING_SHARE = 0.25
+
+
+def anharmonicity(
+    records: Mapping[str, Any],
+    *,
+    calculator: Calculator,
+    temperatures: Sequence[int] = (300,),
+    n_supercells: int = 10,
+    seed: int = 0,
+) -> Record:
+    """Sample the harmonic ensemble of the force constants at 0 K and compare forces.
+
+    Imaginary modes are sampled with |ω|, at least a tenth of the highest frequency, and no wider than a crystal that
+    melts: the number is then a lower bound that says the crystal needs self-consistent force constants.
+
+    Parameters
+    ----------
+    records : mapping of str to typed record
+        ``displace`` and ``force_constants``.
+    calculator : ase.calculators.calculator.Calculator
+    temperatures : sequence of int
+        K.
+    n_supercells : int
+        Samples at each temperature.
+    seed : int
+
+    Returns
+    -------
+    Record
+        data: ``sigma_a_<T>k``, its standard error ``sigma_a_<T>k_error``, and ``sigma_a_<T>k_by_element``.
+
+    Raises
+    ------
+    ConfigError
+        A temperature is no whole number of kelvins, or there are fewer than two supercells.
+    """
+    if n_supercells < 2 or any(int(kelvin) != kelvin or kelvin < 0 for kelvin in temperatures):
+        raise ConfigError(
+            f"property 'anharmonicity' has temperatures = {list(temperatures)} and n_supercells = {n_supercells}, "
+            "expected whole kelvins from 0 on and at least 2 supercells."
+        )
+    displaced: Displaced = records["displace"]
+    force_constants: ForceConstants = records["force_constants"]
+    phonopy = load_phonopy(displaced, force_constants)
+    fc2 = full_force_constants(phonopy)
+    masses = np.asarray(phonopy.supercell.masses, dtype=np.float64)
+    modes = normal_modes(fc2, masses)
+    floor = FLOOR * float(np.abs(modes.frequencies_thz).max())
+    elements = np.asarray(phonopy.supercell.numbers, dtype=np.int64)
+    data: dict[str, Any] = {}
+    for kelvin in temperatures:
+        ensemble = thermal_ensemble(modes, float(kelvin), floor_thz=floor)
+        supercells = SupercellSet.of(phonopy.supercell, np.zeros((0, len(masses), 3)))
+        ensemble = ensemble.limited(MELTING_SHARE * shortest_bond(supercells.perfect))
+        displacements = ensemble.draw(n_supercells, seeded_generator(seed, f"anharmonicity/{kelvin}"))
+        found, _ = compute_force_set(SupercellSet.of(phonopy.supercell, displacements), calculator, ForcesSettings())
+        harmonic = -np.einsum("ijab,sjb->sia", fc2, displacements)
+        groups = anharmonicity_of_groups(found.forces, harmonic, elements)
+        data[f"sigma_a_{kelvin}k"] = share_of_forces(found.forces, harmonic)
+        data[f"sigma_a_{kelvin}k_error"] = anharmonicity_error(found.forces, harmonic)
+        data[f"sigma_a_{kelvin}k_by_element"] = {chemical_symbols[number]: share for number, share in groups.items()}
+    return Record(data)
+
+
+def full_force_constants(phonopy: Any) -> NDArray[np.float64]:
+    """fc2 of a Phonopy object between all atoms of its supercell, float64 (n_atoms, n_atoms, 3, 3), eV/Å²."""
+    from phonopy.harmonic.force_constants import compact_fc_to_full_fc
+
+    return np.asarray(compact_fc_to_full_fc(phonopy.primitive, np.asarray(phonopy.force_constants)))

@@ -1,0 +1,205 @@
+"""The property ``soft_mode``: where a crystal goes that an imaginary mode distorts, and what it becomes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from numpy.typing import NDArray
+
+from screen_cli.calculators.model_errors import translate_calculator_errors
+from screen_cli.config import ReadSettings, RelaxSettings
+from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.standard_cell import space_group_number, standardise
+from screen_cli.crystal.structure import Structure
+from screen_cli.errors import ConfigError, ScreenError
+from screen_cli.physics.anharmonic.density_matrix import NormalModes, normal_modes
+from screen_cli.physics.anharmonic.isotropy import order_parameters, representation
+from screen_cli.properties.warm.anharmonicity import full_force_constants
+from screen_cli.stages.displace import Displaced, SupercellSet
+from screen_cli.stages.force_constants import ForceConstants
+from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.stages.relax import optimise
+from screen_cli.store.record import Record
+
+logger = logging.getLogger(__name__)
+
+AMPLITUDES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+"""Displacement of the atom that moves most, Å."""
+_IMAGINARY_THZ = 0.05
+_DEGENERATE = 0.01  # of ω², relative
+_SYMPREC = 0.01
+_MOST_DIRECTIONS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Energy along one direction.
+
+    Parameters
+    ----------
+    pattern : ndarray
+        float64 (n_atoms, 3): displacements of the supercell, the largest of length 1.
+    energies : ndarray
+        float64 (n_amplitudes,), eV per supercell, against the undistorted crystal.
+    """
+
+    pattern: NDArray[np.float64]
+    energies: NDArray[np.float64]
+
+
+def soft_mode(
+    records: Mapping[str, Any],
+    *,
+    calculator: Calculator,
+    structure: Structure,
+    amplitudes: Sequence[float] = AMPLITUDES,
+    fmax: float = 1e-3,
+    max_steps: int = 300,
+) -> Record:
+    """Distort a crystal along its worst imaginary mode, follow the energy down, and relax what it becomes.
+
+    The mode is the lowest of the wave vectors of the supercell at 0 K. Of degenerate modes the directions that symmetry
+    singles out are tried, and the lowest in energy taken.
+
+    Parameters
+    ----------
+    records : mapping of str to typed record
+        ``displace`` and ``force_constants``.
+    calculator : ase.calculators.calculator.Calculator
+        With energy.
+    structure : Structure
+        The parent.
+    amplitudes : sequence of float
+        Displacements of the atom that moves most, Å, ascending from 0.
+    fmax : float
+        Convergence of the child's relaxation, eV/Å.
+    max_steps : int
+        Of that relaxation.
+
+    Returns
+    -------
+    Record
+        data: ``soft_mode`` (whether there is an imaginary mode), its frequency and wave vector, and where the energy
+        falls ``child_id``, ``child_space_group``, ``child_n_atoms`` and ``child_energy_gain_mev`` per atom; arrays: the
+        energy curves, and cell, positions and numbers of the child.
+
+    Raises
+    ------
+    ConfigError
+        Amplitudes do not ascend from 0.
+    CalculatorError
+        The force field failed, or gives no energy.
+    """
+    steps = np.asarray(amplitudes, dtype=np.float64)
+    if len(steps) < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
+        raise ConfigError(f"soft_mode has amplitudes = {list(amplitudes)}, expected numbers that ascend from 0, in Å.")
+    displaced: Displaced = records["displace"]
+    force_constants: ForceConstants = records["force_constants"]
+    phonopy = load_phonopy(displaced, force_constants)
+    modes = normal_modes(full_force_constants(phonopy), np.asarray(phonopy.supercell.masses, dtype=np.float64))
+    lowest = float(modes.frequencies_thz[0])
+    if lowest > -_IMAGINARY_THZ:
+        return Record({"soft_mode": False, "soft_mode_thz": lowest})
+    perfect = SupercellSet.of(phonopy.supercell, np.zeros((0, len(modes.masses), 3))).perfect
+    descents = [_descend(pattern, perfect, calculator, steps) for pattern in _patterns(modes, phonopy.supercell)]
+    best = min(descents, key=lambda descent: float(descent.energies.min()))
+    data: dict[str, Any] = {
+        "soft_mode": True,
+        "soft_mode_thz": lowest,
+        "soft_mode_qpoint": _wave_vector(phonopy),
+        "soft_mode_directions": len(descents),
+        "soft_mode_depth_mev": -1e3 * float(best.energies.min()) / len(perfect),
+        "parent_id": structure.id,
+        "parent_space_group": structure.space_group,
+    }
+    arrays = {
+        "amplitudes": steps,
+        "energies": np.array([descent.energies for descent in descents]),
+        "pattern": best.pattern,
+    }
+    amplitude = float(steps[int(best.energies.argmin())])
+    if amplitude == 0:
+        return Record({**data, "child_reason": "the energy falls nowhere along the mode"}, arrays)
+    distorted = perfect.copy()
+    distorted.positions += amplitude * best.pattern
+    try:
+        child = _relaxed(standardise(distorted, _SYMPREC), calculator, fmax, max_steps)
+    except ScreenError as error:
+        return Record({**data, "child_reason": str(error)}, arrays)
+    energy = _energy(perfect, calculator) / len(perfect)
+    found = Structure.from_atoms(child, provider="soft_mode", provider_id=structure.id, settings=ReadSettings())
+    data |= {
+        "child_id": found.id,
+        "child_space_group": space_group_number(child, _SYMPREC),
+        "child_n_atoms": len(found.atoms),
+        "child_energy_gain_mev": 1e3 * (energy - _energy(child, calculator) / len(child)),
+    }
+    arrays |= {
+        "child_cell": child.cell.array.copy(),
+        "child_positions": child.positions.copy(),
+        "child_numbers": np.array(child.numbers, dtype=np.int64),
+    }
+    return Record(data, arrays)
+
+
+def _patterns(modes: NormalModes, supercell: Any) -> list[NDArray[np.float64]]:
+    """Displacement patterns of the lowest mode and those degenerate with it, one for each kind of direction."""
+    values = modes.eigenvalues
+    n_modes = int((values < values[0] + _DEGENERATE * abs(values[0])).sum())
+    vectors = modes.vectors[:, :n_modes]
+    directions = order_parameters(representation(vectors, *symmetry_action(supercell)))
+    patterns = []
+    for direction in directions[:_MOST_DIRECTIONS]:
+        pattern = (vectors @ direction).reshape(-1, 3) / np.sqrt(modes.masses)[:, None]
+        patterns.append(pattern / np.linalg.norm(pattern, axis=1).max())
+    return patterns
+
+
+def _descend(
+    pattern: NDArray[np.float64], perfect: Atoms, calculator: Calculator, amplitudes: NDArray[np.float64]
+) -> Descent:
+    """Energies along a pattern."""
+    energies = []
+    for amplitude in amplitudes:
+        moved = perfect.copy()
+        moved.positions += amplitude * pattern
+        energies.append(_energy(moved, calculator))
+    return Descent(pattern, np.array(energies) - energies[0])
+
+
+def _energy(atoms: Atoms, calculator: Calculator) -> float:
+    """Potential energy, eV."""
+    copy = atoms.copy()
+    copy.calc = calculator
+    with translate_calculator_errors(copy):
+        return float(copy.get_potential_energy())
+
+
+def _relaxed(atoms: Atoms, calculator: Calculator, fmax: float, max_steps: int) -> Atoms:
+    """Relax cell and ions within the space group that the distortion left."""
+    child = atoms.copy()
+    child.calc = calculator
+    try:
+        optimise(child, RelaxSettings(fmax=fmax, max_steps=max_steps), _SYMPREC, keep_symmetry=True)
+    finally:
+        child.calc = None
+    return child
+
+
+def _wave_vector(phonopy: Any) -> str:
+    """Commensurate wave vector with the lowest frequency, in units of the reciprocal primitive cell."""
+    from fractions import Fraction
+
+    from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
+
+    matrix = np.rint(np.linalg.inv(phonopy.primitive.primitive_matrix) @ phonopy.supercell.supercell_matrix)
+    qpoints = get_commensurate_points(matrix.astype(int))
+    phonopy.run_qpoints(qpoints)
+    worst = qpoints[int(np.asarray(phonopy.qpoints.frequencies)[:, 0].argmin())]
+    return " ".join(str(Fraction(float(number)).limit_denominator(24)) for number in worst)
