@@ -16,8 +16,8 @@ from screen_cli.crystal.masses import has_own_masses
 from screen_cli.crystal.standard_cell import space_group_number
 from screen_cli.errors import CalculatorError, ConfigError, SymmetryLostError
 from screen_cli.settings_file import settings_to_dict
+from screen_cli.solvers.symmetric_relaxation import FIRST_CUBIC, relax_symmetrically
 from screen_cli.stages.stage import Inputs, Stage
-from screen_cli.stages.symmetric_relaxation import FIRST_CUBIC, relax_symmetrically
 from screen_cli.store.record import Json, TypedRecord, array
 
 if TYPE_CHECKING:
