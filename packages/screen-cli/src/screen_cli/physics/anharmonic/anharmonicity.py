@@ -2,8 +2,9 @@ r"""The anharmonicity σ^A: which share of the forces at a temperature harmonic 
 
 .. math:: \sigma^A(T) = \frac{\mathrm{std}[F - F^{(2)}]_T}{\mathrm{std}[F]_T}, \qquad F^{(2)} = -\Phi u,
 
-over samples of the harmonic ensemble (:math:`\sigma^A_{\mathrm{OS}}` of the reference, which needs no dynamics). With
-the bundled weights Si has 0.16 at 300 K and NaCl 0.42; the larger it is, the less perturbation theory is to be relied on.
+over samples of the harmonic ensemble (:math:`\sigma^A_{\mathrm{OS}}` of the reference, which needs no dynamics).
+With the bundled weights Si has 0.16 at 300 K and NaCl 0.42; the larger it is, the less perturbation theory is to be
+relied on.
 
 References
 ----------
