@@ -242,10 +242,9 @@ def test_pipes_devices_and_circles_of_links_hold_nothing_up(tmp_path, caplog):
     for name in ("pipe.cif", "zero.cif", "self.cif", "gone.cif"):
         assert name in caplog.text
     settings = ReadSettings(seconds_per_file=0.5, max_megabytes=1.0)
-    (pipe,) = iterate_files([str(folder / "pipe.cif")], settings)
-    assert pipe.reason.startswith("was not read within 0.5 s")
-    (zero,) = iterate_files([str(folder / "zero.cif")], settings)
-    assert zero.reason.startswith("holds more than 1 MB")
+    for name in ("pipe.cif", "zero.cif"):
+        (refused,) = iterate_files([str(folder / name)], settings)
+        assert refused.reason == "is no regular file."
 
 
 @given(st.text())

@@ -190,6 +190,13 @@ def test_a_label_of_an_isotope_with_the_type_symbol_of_hydrogen_is_refused():
         _read(rocksalt(sites="Li1 Li 0 0 0 1\nD1 H 0.5 0.5 0.5 1"))
 
 
+@pytest.mark.parametrize("formula", ["", "\n_chemical_formula_sum 'Cl Si'"])
+def test_a_tetrahedral_site_is_not_tritium(formula):
+    text = rocksalt("_space_group_name_H-M_alt 'F m -3 m'" + formula, sites="T1 ? 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 1")
+    with pytest.raises(StructureError, match="'T1' may be tritium or a tetrahedral site"):
+        _read(text)
+
+
 @pytest.mark.parametrize("label", ["OH1", "Ow1", "Wat", "Va1", "Sio1", "CL1", "HO2"])
 def test_a_label_with_more_letters_needs_a_formula(label):
     with pytest.raises(StructureError, match="no formula decides"):

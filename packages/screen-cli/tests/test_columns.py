@@ -119,11 +119,8 @@ def test_show_and_export_say_the_temperature(run, tmp_path, capsys):
     assert "450 K" in capsys.readouterr().out
     assert main(["show", str(run.root), "--format", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)[0]
-    assert (shown["max_msd_450k_angstrom2"], shown["kappa_total_w_mk"], shown["kappa_temperature_k"]) == (
-        0.05,
-        2.0,
-        300,
-    )
+    assert (shown["max_msd_angstrom2"], shown["harmonic_temperature_k"]) == (0.05, 450)
+    assert (shown["kappa_total_w_mk"], shown["kappa_temperature_k"]) == (2.0, 300)
     for name in ("out.json", "out.jsonl"):
         assert main(["export", str(run.root), str(tmp_path / name)]) == 0
         (row,) = [json.loads(line.strip("[],\n")) for line in (tmp_path / name).read_text().splitlines() if "{" in line]

@@ -76,13 +76,12 @@ def test_heat_capacity_and_displacements_are_phonopys(
     phonopy = Phonopy(ours.unitcell, supercell_matrix=ours.supercell_matrix, primitive_matrix="F")
     phonopy.force_constants = records[1].fc2
     phonopy.run_mesh([11, 11, 11], with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
-    thermal = phonopy.run_thermal_properties(temperatures=[300.0])
-    gamma = np.asarray(phonopy.mesh.frequencies)[0]  # phonopy counts a translation when rounding makes it positive
+    thermal = phonopy.run_thermal_properties(temperatures=[300.0], exclude_gamma_acoustic=True)
     from phonopy.physical_units import get_physical_units
     from scipy.constants import R
 
     phonopys_r = get_physical_units().KB_J * get_physical_units().Avogadro  # constants of 2006
-    expected = float(thermal.heat_capacity[0]) / phonopys_r - np.count_nonzero(gamma > 0) / 11**3
+    expected = float(thermal.heat_capacity[0]) / phonopys_r
     assert harmonic.cv_j_mol_k / R == pytest.approx(expected, rel=1e-6)
     matrices = phonopy.run_thermal_displacement_matrices(temperatures=[300.0], freq_min=1e-2)
     trace = np.trace(np.asarray(matrices.thermal_displacement_matrices)[0, 0]).real

@@ -137,7 +137,10 @@ OTHER_STAGES = {  # these change which stages there are
     ("properties", "names"),
 }
 BORN = BornTensors(2 * np.eye(3), np.zeros((2, 3, 3)))
-OF_FILES = {("nac", "born")}  # enters as the text of the crystal's file
+OF_FILES = {
+    ("nac", "born"),  # enters as the text of the crystal's file
+    ("calculator", "environment"),  # enters as what is installed there
+}
 
 
 class NamedForceField:

@@ -30,7 +30,7 @@ from screen_cli.crystal.born import BornTensors
 from screen_cli.crystal.standard_cell import standard_cell
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, PhysicsError, RecordError
-from screen_cli.report.tables.columns import keys_of
+from screen_cli.report.tables.columns import keyed
 from screen_cli.run.driver import resolve
 from screen_cli.run.force_field import GivenForceField, RegisteredForceField
 from screen_cli.run.in_memory import run_in_memory
@@ -70,7 +70,7 @@ class CrystalResult:
     records : mapping of str to record
         Typed records by stage, in order; those of plugins' properties are named ``property_<name>``.
     row : dict
-        Columns of the results table of a run, named as in its JSON: ``max_msd_300k_angstrom2``.
+        Columns of the results table of a run, named as in its JSON: ``max_msd_angstrom2``.
     seconds : dict of str to float
         Wall time of each stage.
     reason : str
@@ -281,8 +281,7 @@ def compute(
             structure, resolved, _force_field(atoms, calculator, resolved), born=tensors, starts=starts
         )
     kelvin = {"harmonic": float(resolved.harmonic.temperatures[0])}
-    scalars = {key: passage.scalars[name] for name, key in keys_of(passage.scalars, kelvin).items()}
-    row = {"formula": structure.formula, "id": structure.id, **scalars}
+    row = keyed({"formula": structure.formula, "id": structure.id, **passage.scalars}, kelvin)
     return CrystalResult(structure, resolved, passage.records, row, passage.seconds, passage.reason, tensors)
 
 

@@ -83,16 +83,14 @@ def command(
 
 
 def _as_json(comparison: Comparison, first: RunDirectory, second: RunDirectory) -> dict[str, Any]:
-    """Write the comparison of two runs with unit and temperature in the keys of its rows (that of κ is a column)."""
+    """Write the comparison of two runs with units in the keys of its rows, and the temperatures of both beside them."""
     from screen_cli.report.tables.columns import temperatures_of
 
-    known = {
-        side: {stage: kelvin for stage, kelvin in temperatures_of(run).items() if stage != "conductivity"}
-        for side, run in (("a", first), ("b", second))
-    }
-    keys = _headings(comparison.rows[0], known) if comparison.rows else {}
+    keys = _headings(comparison.rows[0], {"a": {}, "b": {}}) if comparison.rows else {}
     rows = [{keys[name]: value for name, value in row.items()} for row in comparison.rows]
-    return {"runs": {"a": _name(first), "b": _name(second)}, **comparison.to_dict(), "rows": rows}
+    kelvin = {side: temperatures_of(run) for side, run in (("a", first), ("b", second))}
+    names = {"a": _name(first), "b": _name(second)}
+    return {"runs": names, "temperatures_k": kelvin, **comparison.to_dict(), "rows": rows}
 
 
 def _headings(names: Iterable[str], temperatures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:

@@ -31,7 +31,7 @@ def command(
     from screen_cli.report.tables.columns import (
         full_names,
         in_short_names,
-        keys_of,
+        keyed,
         quantity_of,
         short_name,
         temperatures_of,
@@ -63,8 +63,8 @@ def command(
     if form == "table":
         print_table(rows, columns_named(names, temperatures) if names else MAIN_COLUMNS, temperatures=temperatures)
     elif form == "json":
-        keys = keys_of(names, temperatures)
-        click.echo(json.dumps([{key: row.get(name) for name, key in keys.items()} for row in rows], indent=1))
+        found = [keyed({name: row.get(name) for name in names}, temperatures) for row in rows]
+        click.echo(json.dumps(found, indent=1))
     else:
         _print_csv(rows, full_names(names, temperatures))
 

@@ -1,8 +1,9 @@
 """Names of columns: short ones in filters, full ones with temperature and unit in everything that is written.
 
-A filter and a gate may say ``max_msd``; the heading of a CSV or Parquet column and the key of a JSON object say
-``max_msd_300k_angstrom2``, with the temperature that this run had. In JSON and ``info`` κ is ``kappa_total_w_mk``: its
-temperature stands beside it, as ``kappa_temperature_k``. Every form is understood where a column is asked for.
+A filter and a gate may say ``max_msd``; the heading of a CSV or Parquet column says ``max_msd_300k_angstrom2``, with
+the temperature that this run had. The key of a JSON object or of ``info`` says ``max_msd_angstrom2``, since the
+temperatures stand beside it: ``harmonic_temperature_k`` and ``kappa_temperature_k``. Every form is understood where a
+column is asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from screen_cli.store.run_directory import RunDirectory
@@ -85,9 +86,20 @@ def full_names(names: Iterable[str], temperatures: Mapping[str, float]) -> dict[
     return {name: quantity_of(name).full_name(temperatures) for name in names}
 
 
-def keys_of(names: Iterable[str], temperatures: Mapping[str, float]) -> dict[str, str]:
-    """Key of each column, by its short name, in an object that also has ``kappa_temperature_k``."""
-    return full_names(names, {stage: kelvin for stage, kelvin in temperatures.items() if stage != "conductivity"})
+def keyed(row: Mapping[str, Any], temperatures: Mapping[str, float]) -> dict[str, Any]:
+    """Name the values of a row by what they are and their unit, their temperatures beside them, for JSON and ``info``.
+
+    Parameters
+    ----------
+    row : mapping
+        Values by short name.
+    temperatures : mapping of str to float
+        K, by stage, as :func:`temperatures_of` gives them.
+    """
+    keys = full_names(row, {})
+    found = {key: row[name] for name, key in keys.items()}
+    kelvin = temperatures.get("harmonic")
+    return found if kelvin is None else found | {"harmonic_temperature_k": kelvin}
 
 
 def temperatures_of(run: RunDirectory) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from screen_cli.errors import MissingExtraError
-from screen_cli.report.tables.columns import full_names, keys_of, temperatures_of
+from screen_cli.report.tables.columns import full_names, keyed, temperatures_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,7 +55,7 @@ def _harmless(value: Any) -> Any:
 
 
 def write_json(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = None) -> None:
-    """Write a JSON list of objects, with unit and temperature in their keys."""
+    """Write a JSON list of objects, with units in their keys and the temperatures beside them."""
     temperatures = {} if run is None else temperatures_of(run)
     with Path(path).open("w", encoding="utf-8") as file:
         file.write("[")
@@ -157,9 +157,8 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
 
 
 def _with_keys(row: Row, temperatures: Mapping[str, float]) -> dict[str, Any]:
-    """Name the values by unit and temperature; what only the store needs is left out."""
-    keys = keys_of((name for name in row if name not in _BOOKKEEPING), temperatures)
-    return {key: row[name] for name, key in keys.items()}
+    """Name the values as JSON does; what only the store needs is left out."""
+    return keyed({name: value for name, value in row.items() if name not in _BOOKKEEPING}, temperatures)
 
 
 def _kinds(rows: Iterable[Row]) -> dict[str, type]:

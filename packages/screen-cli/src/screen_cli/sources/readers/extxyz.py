@@ -93,10 +93,10 @@ def _count(lines: list[str], row: int, limits: Limits) -> int:
         raise StructureError(f"line {row + 1} announces {count} atoms, but the file ends before. Was it cut off?")
     header = lines[row + 1]
     columns = re.search(r"Properties=\"?([^\s\"]+)", header)
-    if columns and not re.search(r"(^|:)pos(itions?)?:R:3(:|$)", columns[1], re.IGNORECASE):
-        raise StructureError(f"line {row + 2} names no column 'pos:R:3': Cartesian positions in Å are expected.")
     if len(header) > _MAX_HEADER or (columns and columns[1].count(":") > 3 * _MAX_COLUMNS):
         raise StructureError(f"line {row + 2} has {len(header)} characters or more than {_MAX_COLUMNS} columns.")
+    if columns and not re.search(r"(^|:)pos(itions?)?:R:3(:|$)", columns[1], re.IGNORECASE):
+        raise StructureError(f"line {row + 2} names no column 'pos:R:3': Cartesian positions in Å are expected.")
     return count
 
 

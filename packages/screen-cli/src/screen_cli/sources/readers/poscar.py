@@ -85,7 +85,7 @@ def _scale(lines: Sequence[str], vectors: NDArray[np.float64]) -> NDArray[np.flo
     words = _leading_numbers(lines[1])
     if len(words) not in (1, 3) or any(word == 0 for word in words) or (len(words) == 3 and min(words) < 0):
         raise StructureError(
-            f"line 2 is '{_shown(lines, 1)}', expected one scale factor that is not zero (negative: the volume), or "
+            f"line 2 is '{_shown(lines, 1)}', expected a scale factor that is not zero (negative: the volume), or "
             "three positive ones."
         )
     if words[0] < 0:

@@ -95,6 +95,11 @@ def _of_label(text: str, formula: Mapping[str, float]) -> str:
     candidates = _candidates(letters[1])
     if not candidates:
         raise StructureError(f"the label '{printable(text, 20)}' names no element. Give _atom_site_type_symbol.")
+    if candidates == ["T"] and "T" not in formula:
+        raise StructureError(
+            f"the label '{printable(text, 20)}' may be tritium or a tetrahedral site, and no formula names T. Give "
+            "_atom_site_type_symbol."
+        )
     if formula:
         candidates = [symbol for symbol in candidates if symbol in formula] or candidates
     elif candidates[0] != letters[1] and (len(candidates) > 1 or len(candidates[0]) < len(letters[1])):
