@@ -358,7 +358,8 @@ def test_expansion_tensor_turns_with_the_crystal() -> None:
     for rotation in (np.eye(3), TILT):
         atoms = relaxed("AuCu").copy()
         atoms.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
-        phonopy = Phonopy(phonopy_cell(atoms), supercell_matrix=np.diag([3, 3, 2]), log_level=0)
+        cell = phonopy_cell(atoms)
+        phonopy = Phonopy(cell, supercell_matrix=np.diag([3, 3, 2]), primitive_matrix="P", log_level=0)
         phonopy = deformed_phonopy(ase_cell(phonopy.unitcell), phonopy, EMT(), 0.01)
         rotations = cartesian_rotations(phonopy.primitive)
         modes = gruneisen_from_strains(phonopy, EMT(), [4, 4, 3], invariant_strains(rotations))
