@@ -84,6 +84,20 @@ def test_every_member_gets_the_kappa_of_its_own_run(run):
     assert row["force_deviation_max"] == pytest.approx(FACTORS.std() / FACTORS.mean() * largest, rel=1e-3)
 
 
+def test_the_bundled_committee_gives_intervals_without_options(run):
+    row, directory = run(
+        "bundled",
+        'calculator.name="sdnnff-committee"',
+        'properties.names=["frequency_interval"]',
+        "conductivity.enabled=false",
+        "force_constants.third_order=false",
+    )
+    assert row["state"] == "done", row["reason"]
+    assert record(directory, row, "forces").arrays["forces_committee"].shape[0] == 5
+    assert row["force_deviation_max"] > 0.0
+    assert row["frequency_sigma_thz"] > 0.0
+
+
 def test_clones_have_no_spread_and_the_deviation_gates(run):
     harmonic_only = ("conductivity.enabled=false", "force_constants.third_order=false")
     same, _ = run("clones", *committee("plain", "plain", properties=("frequency_interval",)), *harmonic_only)

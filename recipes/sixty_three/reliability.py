@@ -54,9 +54,7 @@ def summary(rows: list[dict[str, Any]], scale: float) -> dict[str, Any]:
         "true_rmse": round(1e3 * float(np.sqrt(np.mean(error**2))), 1),
         "expected_median": round(1e3 * float(np.median(expected)), 1),
         "true_median": round(1e3 * float(np.median(true)), 1),
-        "rank_correlation_of_structures": round(float(spearmanr(expected, true).statistic), 3)
-        if len(rows) > 4
-        else None,
+        "rank_correlation": round(float(spearmanr(expected, true).statistic), 3) if len(rows) > 4 else None,
         "within_one_sigma": round(float(np.mean(z < 1.0)), 3),
         "within_two_sigma": round(float(np.mean(z < 2.0)), 3),
         "area": round(miscalibration_area(standardised_errors(deviation, error), scale), 3),

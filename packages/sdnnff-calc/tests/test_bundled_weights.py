@@ -29,6 +29,27 @@ def test_the_earlier_weights_go_by_their_name() -> None:
     assert sum(path.stat().st_size for path in bundled_models().values()) < 12_000_000
 
 
+def test_the_committee_is_five_models_the_first_of_them_the_default() -> None:
+    committee = SDNNFF.committee()
+    assert committee.n_models == 5
+    assert committee.members[0].checksum == load_model(None).checksum
+    assert len({member.checksum for member in committee.members}) == 5
+    assert committee.model.elements == load_model(None).elements
+    assert committee.scale is not None
+    assert "force_error_bar" in committee.implemented_properties
+
+
+def test_the_committee_is_sure_of_a_salt_and_doubts_what_no_chemist_has_seen() -> None:
+    """Potassium bromide, and tungsten monofluoride as rock salt, all atoms 0.03 Å off."""
+    crystals = [bulk("KBr", "rocksalt", a=6.7, cubic=True), bulk("WF", "rocksalt", a=4.6, cubic=True)]
+    for crystal in crystals:
+        crystal.rattle(0.03, seed=1)
+    known, unknown = SDNNFF.committee().predict(crystals)
+    assert np.linalg.norm(known["force_error_bar"]) < 0.3 * np.linalg.norm(known["forces"])
+    assert not known["outside"]
+    assert unknown["outside"]
+
+
 @pytest.mark.parametrize(
     ("symbols", "lattice", "start", "measured"),
     [("NaCl", "rocksalt", 5.4, 5.64), ("CaF2", "fluorite", 5.6, 5.46), ("ZnS", "zincblende", 5.6, 5.41)],

@@ -15,11 +15,20 @@ _CITATION = "Rodriguez et al., Commun. Mater. (2023), doi:10.1038/s43246-023-003
 
 @hookimpl
 def screen_calculators() -> Iterator[CalculatorPlugin]:
-    """Offer the force field by the name ``sdnnff``; the option ``path`` names a checkpoint."""
+    """Offer ``sdnnff``, whose option ``path`` names a checkpoint, and the committee of the bundled weights."""
     yield CalculatorPlugin(
         name="sdnnff",
         summary="Spatial-density neural-network force field, grid or equivariant; path = a checkpoint",
         factory="sdnnff_calc.calculators.sdnnff:SDNNFF",
+        licence="BSD-3-Clause",
+        citation=_CITATION,
+        pip="sdnnff-calc",
+        requires=("torch", "e3nn", "vesin"),
+    )
+    yield CalculatorPlugin(
+        name="sdnnff-committee",
+        summary="The five bundled force fields, or models = [checkpoints]: their mean and disagreement",
+        factory="sdnnff_calc.calculators.committee_calculator:SDNNFFCommittee",
         licence="BSD-3-Clause",
         citation=_CITATION,
         pip="sdnnff-calc",

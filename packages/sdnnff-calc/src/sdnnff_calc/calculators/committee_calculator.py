@@ -161,8 +161,8 @@ class SDNNFFCommittee(SDNNFF):
         result["outside"] = error > _DOUBTFUL_SHARE * max(force, _LEAST_FORCE)
         if result["outside"] and not self._says_outside:
             _log.warning(
-                "outside what it knows: the members differ by %.2f eV/Å where the force is %.2f eV/Å. Nothing that "
-                "follows from these forces is to be trusted; label this crystal and fine-tune on it.",
+                "outside what it knows: the members' disagreement lets expect an error of %.2f eV/Å where the force is "
+                "%.2f eV/Å. Do not trust what follows from these forces; label this crystal and fine-tune on it.",
                 error,
                 force,
             )

@@ -13,10 +13,11 @@ derivatives. The network sees each such pair no closer than half-way: at the dis
 .. math:: E = E_{network}(\{D_e ρ(r_e)/r_e\}) + \frac12 Σ_e s(r_e) V(r_e)
 
 is smooth, purely repulsive where the network falls silent, and the same as without a core where no pair is closer than
-r_o: the shortest distance learned from, for pairs learned from in contact. These are the pairs seen closer than nine
-tenths of the sum of their covalent radii, where strained cells of crystals with such a bond go. Other pairs may have
-bonds that no training structure shows, such as the C≡N of a cyanide, so for these r_o is three quarters of that sum.
-Training sets hold no pair closer than r_o, so a core changes nothing in training.
+r_o: nine tenths of the shortest distance learned from, for pairs learned from in contact, since a crystal with fewer
+neighbours has shorter bonds. In contact are pairs seen closer than nine tenths of the sum of their covalent radii,
+where strained cells of crystals with such a bond go. Other pairs may have bonds that no training structure shows, such
+as the C≡N of a cyanide, so for these r_o is three quarters of that sum. Training sets hold no pair closer than r_o, so
+a core changes nothing in training.
 
 References
 ----------
@@ -46,6 +47,8 @@ _DECAYS = (3.19980, 0.94229, 0.40290, 0.20162)
 _LENGTH, _POWER = 0.8854 * Bohr, 0.23
 _CONTACT = 0.9
 """Of the sum of covalent radii: strains of 5 % and displacements of 0.1 Å take a bond of that length to here."""
+_MARGIN = 0.9
+"""Of the shortest distance learned from: four neighbours instead of six shorten a bond by 5 %."""
 
 
 def screened_repulsion(distance: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +138,7 @@ class RepulsiveCore:
         self.outer: NDArray[np.float64] = LEAST_SHARE * bonds
         for (a, b), distance in (closest or {}).items():
             if distance < _CONTACT * bonds[a, b]:
-                self.outer[a, b] = self.outer[b, a] = distance
+                self.outer[a, b] = self.outer[b, a] = _MARGIN * distance
         self._table = torch.from_numpy(self.outer.reshape(-1))
 
     def nearest(self, edges: EdgeArrays) -> int | None:
