@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
-from sdnnff_calc.data.compressed import DAMAGED, MAX_BYTES, open_text
+from sdnnff_calc.data.compressed import DAMAGED, open_text
 from sdnnff_calc.errors import DataError, MissingExtraError, nearest_hint
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def load_yaml(path: Path) -> dict[str, object]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         with open_text(path) as stream:
-            text = stream.read(MAX_BYTES)
+            text = stream.read()
         if _ANCHOR.search(text) and any(
             isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
             for event in yaml.parse(text, Loader=loader)
