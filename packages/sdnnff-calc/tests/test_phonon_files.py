@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,11 @@ SINGLE = {"atom": 1, "displacement": [0.0, 0.0, 0.1], "forces": [[0.0, 0.0, -1.0
 MIXED = {**CELL, "points": [{**CELL["points"][0], "weight": 0.5}]}  # type: ignore[dict-item]
 
 
+def write_plainly(content: dict[str, Any], path: Path) -> None:
+    """Write YAML without the anchors by which PyYAML refers to an object that comes twice; they are refused."""
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(content))))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -260,14 +266,14 @@ MIXED = {**CELL, "points": [{**CELL["points"][0], "weight": 0.5}]}  # type: igno
     ],
 )
 def test_a_set_that_cannot_be_read_is_an_error(content: dict[str, Any], message: str, tmp_path: Path) -> None:
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"supercell": CELL, **content}))
+    write_plainly({"supercell": CELL, **content}, tmp_path / "p.yaml")
     with pytest.raises(DataError, match=message):
         list(iterate_structures([tmp_path / "p.yaml"]))
 
 
 def test_a_set_of_an_unknown_name_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = {"supercell": CELL, "displacements": [SINGLE], "displacement_triplets": [SINGLE]}
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content))
+    write_plainly(content, tmp_path / "p.yaml")
     with caplog.at_level(logging.WARNING):
         assert len(list(iterate_structures([tmp_path / "p.yaml"]))) == 1
     assert "'displacement_triplets' is not a known set of displacements" in caplog.text
