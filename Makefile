@@ -32,7 +32,7 @@ soak: $(STAMP)
 
 check: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy packages/phon-wigner/src packages/al-committee/src packages/screen-cli/src packages/sdnnff-calc/src
+	$(BIN)/mypy packages/phon-wigner/src packages/al-committee/src packages/screen-cli/src packages/sdnnff-calc/src examples/screen-morse/src
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 

@@ -157,10 +157,10 @@ def test_structure_view_is_the_conventional_cell():
         atoms = crystal(symbols, positions, spacegroup=group, cellpar=[5.6] * 3 + [90] * 3)
         view = structure_view(standardise(atoms), group)
         conventional = standardise(atoms, to_primitive=False)
-        np.testing.assert_allclose(view["c"], conventional.cell.array, atol=1e-4)
-        assert sorted(view["n"]) == sorted(conventional.numbers.tolist())
+        np.testing.assert_allclose(view.cell, conventional.cell.array, atol=1e-4)
+        assert sorted(view.numbers) == sorted(conventional.numbers.tolist())
         there = {tuple(np.round(place % 1, 3) % 1) for place in conventional.get_scaled_positions()}
-        assert len({tuple(np.round(np.array(place) % 1, 3) % 1) for place in view["p"]} & there) in (len(there), 0)
+        assert len({tuple(np.round(np.array(place) % 1, 3) % 1) for place in view.positions} & there) in (len(there), 0)
 
 
 def test_bands_modes_and_kappa_survive_packing(made_up_run):
@@ -171,18 +171,18 @@ def test_bands_modes_and_kappa_survive_packing(made_up_run):
     )
     bands = band_view(harmonic)
     top = harmonic.arrays["band_frequencies"].max()
-    lowest = np.cumsum(bands["f"][0]) * bands["step"]
-    where = [int(np.argmin(abs(harmonic.arrays["band_distances"] - x))) for x in bands["x"][1:20]]
+    lowest = np.cumsum(bands.branches[0]) * bands.step
+    where = [int(np.argmin(abs(harmonic.arrays["band_distances"] - x))) for x in bands.distances[1:20]]
     np.testing.assert_allclose(lowest[1:20], harmonic.arrays["band_frequencies"][where, 0], atol=0.004 * top)
-    assert bands["starts"] == [0, 26, 52, 78, 104, 130, 156]
-    assert [label for _, label in bands["ticks"]][1] == r"$\mathrm{X}$|$\mathrm{U}$" or len(bands["ticks"]) == 7
-    assert conductivity_view(conductivity)["total"][2] == pytest.approx(row["kappa_total_w_mk"], rel=1e-3)
+    assert bands.starts == [0, 26, 52, 78, 104, 130, 156]
+    assert [label for _, label in bands.ticks][1] == r"$\mathrm{X}$|$\mathrm{U}$" or len(bands.ticks) == 7
+    assert conductivity_view(conductivity).total[2] == pytest.approx(row["kappa_total_w_mk"], rel=1e-3)
     modes = mode_view(conductivity)
-    assert modes["kelvin"] == 300
+    assert modes.kelvin == 300
     lifetimes = 1 / (4 * np.pi * conductivity.arrays["gamma"][2])
-    assert np.isin(np.array(modes["tau"]), np.rint(100 * np.log10(lifetimes)).astype(int)).all()
-    assert max(modes["size"]) == 100
-    assert len(modes["f"]) == min(400, modes["of"])
+    assert np.isin(np.array(modes.lifetimes), np.rint(100 * np.log10(lifetimes)).astype(int)).all()
+    assert max(modes.sizes) == 100
+    assert len(modes.frequencies) == min(400, modes.n_modes)
 
 
 # -- references and descriptors --------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_descriptor_of_a_crystal_is_the_mean_over_its_atoms():
             return np.array([[float(number), 1.0] for number in atoms.numbers])
 
     made = descriptor({"relax": relax}, calculator=Seeing())
-    np.testing.assert_allclose(descriptor_of(made), [14.0, 1.0])
+    np.testing.assert_allclose(descriptor_of(made.to_storage()), [14.0, 1.0])
     with pytest.raises(ConfigError, match="--descriptors FILE"):
         descriptor({"relax": relax}, calculator=object())
 

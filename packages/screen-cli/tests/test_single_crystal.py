@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,8 @@ def test_refusals_are_sentences() -> None:
 
 
 def test_public_names_are_there_and_light() -> None:
-    assert {"compute", "CrystalResult", "hookimpl", "HOOK_API"} <= set(screen_cli.__all__)
     assert set(dir(screen_cli)) >= set(screen_cli.__all__)
+    assert all(getattr(screen_cli, name) is not None for name in screen_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'computes'"):
         _ = screen_cli.computes
 
@@ -193,3 +194,11 @@ def test_magnetic_moments_are_said_not_to_be_used(caplog: pytest.LogCaptureFixtu
     with caplog.at_level("WARNING"), pytest.raises(StructureError, match="at most 1"):
         compute(magnetic, "emt", read={"max_atoms": 1})
     assert "magnetic moments are not used" in caplog.text
+
+
+def test_the_reference_page_lists_what_is_exported() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "screen-cli-api.md"
+    if not page.is_file():
+        pytest.skip("the documentation is not beside this package")
+    listed = re.findall(r"^   screen_cli\.(\w+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(set(screen_cli.__all__) - {"__version__", "HOOK_API", "hookimpl"})

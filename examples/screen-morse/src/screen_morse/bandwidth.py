@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from screen_cli import Harmonic, record_from
 
 
-def bandwidth(records: Mapping[str, Any]) -> dict[str, float]:
+def bandwidth(records: Mapping[str, object]) -> dict[str, float]:
     """Return highest minus lowest frequency on the mesh, THz."""
-    frequencies = records["harmonic"].frequencies
+    frequencies = record_from(records, "harmonic", Harmonic).frequencies
     return {"bandwidth_thz": float(frequencies.max() - frequencies.min())}

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from al_committee.errors import RunStateError
 
@@ -78,7 +78,7 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     write_atomically(path, lambda handle: handle.write(text.encode()))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, object]:
     """Read a JSON record; one without a checksum is taken as it is.
 
     Raises

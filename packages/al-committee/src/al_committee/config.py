@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from al_committee.settings_file import (
+    Plain,
     commented_file,
     make_settings,
     read_settings_file,
@@ -252,7 +253,7 @@ class LoopConfig:
         section, _, key = dotted.partition(".")
         return getattr(getattr(self, section), key)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Plain]:
         """Give the resolved configuration, JSON-like, defaults included."""
         return settings_to_dict(self)
 

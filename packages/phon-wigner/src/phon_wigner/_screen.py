@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from screen_cli.plugins.hookspecs import hookimpl
 from screen_cli.plugins.records import CommandPlugin, ConductivitySolverPlugin, MetricPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phon_wigner.screening.metric import score_modes
+    from phon_wigner.screening.solver import WignerSolver
+    from screen_cli.plugins.protocols import ConductivitySolver, Metric
+
+    # mypy holds them to the host's protocols
+    _SOLVER: Callable[..., ConductivitySolver] = WignerSolver
+    _METRIC: Metric = score_modes
 
 
 @hookimpl

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ase import Atoms
 
@@ -241,7 +241,7 @@ def pinned_cache(run: RunDirectory) -> LabelCache:
     settings = run.manifest.get("label_settings")
     if settings is None:
         raise RunStateError(f"{run.path} has no labels yet: run it first.")
-    return LabelCache(_cache_folder(run), settings)
+    return LabelCache(_cache_folder(run), cast("Mapping[str, object]", settings))
 
 
 def build_trainer(config: LoopConfig, names: HostNames | None = None) -> Trainer:

@@ -11,22 +11,27 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
 from al_committee.committee.disagreement import committee_mean, force_deviation, scalar_spread, tensor_spread
-from al_committee.committee.member import FusedMembers, SingleMember, check_declarations, check_scales
-from al_committee.committee.protocols import BatchedCommittee, OffersBatchedCommittee
+from al_committee.committee.member import Block, FusedMembers, SingleMember, check_declarations, check_scales
+from al_committee.committee.protocols import BatchedCommittee, CommitteeResults, OffersBatchedCommittee
 from al_committee.errors import CommitteeMemberError, StructureError
 
 __all__ = ["CommitteeCalculator", "CommitteePrediction"]
 
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
+Member: TypeAlias = "GetPropertiesMixin | BatchedCommittee"
+"""An ASE calculator, or several models evaluated in one pass."""
+Results: TypeAlias = "dict[str, FloatArray | float]"
+"""What ASE's ``results`` hold."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class CommitteeCalculator(Calculator):
 
     def __init__(
         self,
-        members: Sequence[Any],
+        members: Sequence[Member],
         *,
         names: Sequence[str] | None = None,
         calibration_scale: float | None = None,
@@ -152,8 +157,9 @@ class CommitteeCalculator(Calculator):
         self.has_stress = all(source.has_stress for source in self.sources)
         self.implemented_properties = self._list_properties()
         for member in members:  # what a map of crystals is drawn from; members' spaces differ, so one must do
-            if callable(getattr(member, "descriptors", None)):
-                self.descriptors = member.descriptors
+            describe = getattr(member, "descriptors", None)
+            if callable(describe):
+                self.descriptors = describe
                 break
 
     def _list_properties(self) -> list[str]:
@@ -216,7 +222,7 @@ class CommitteeCalculator(Calculator):
             predictions.append(CommitteePrediction(forces, energies, stresses))
         return predictions
 
-    def predict_committee(self, structures: Sequence[Atoms]) -> dict[str, Any]:
+    def predict_committee(self, structures: Sequence[Atoms]) -> CommitteeResults:
         """Offer the members' predictions as a :class:`~al_committee.committee.protocols.BatchedCommittee` does."""
         predictions = self.evaluate(structures)
         energies = None
@@ -237,7 +243,7 @@ class CommitteeCalculator(Calculator):
         stress = any(name.startswith("stress") for name in properties)
         self.results = self._to_results(self.evaluate([self.atoms], stress=stress)[0])
 
-    def predict(self, structures: Iterable[Atoms], *, stress: bool = False) -> list[dict[str, Any]]:
+    def predict(self, structures: Iterable[Atoms], *, stress: bool = False) -> list[Results]:
         """Evaluate many structures at once; a host that calls this gets batched passes and the members' forces.
 
         Parameters
@@ -255,9 +261,9 @@ class CommitteeCalculator(Calculator):
         """
         return [self._to_results(found) for found in self.evaluate(list(structures), stress=stress)]
 
-    def _to_results(self, prediction: CommitteePrediction) -> dict[str, Any]:
+    def _to_results(self, prediction: CommitteePrediction) -> Results:
         """ASE's results of one prediction."""
-        results: dict[str, Any] = {
+        results: Results = {
             "forces": prediction.mean_forces,
             "force_deviation": prediction.force_deviation,
             "forces_committee": prediction.forces,
@@ -285,7 +291,7 @@ class CommitteeCalculator(Calculator):
                 f"knows; the members share {len(self.elements)} elements. Drop the structure or the member."
             )
 
-    def _member_labels(self, parts: Sequence[tuple[Any, ...]]) -> list[str]:
+    def _member_labels(self, parts: Sequence[Block]) -> list[str]:
         """One label per model, also inside batched committees."""
         labels = []
         for source, part in zip(self.sources, parts, strict=True):
@@ -294,7 +300,7 @@ class CommitteeCalculator(Calculator):
         return labels
 
 
-def _build_sources(members: Sequence[Any], labels: Sequence[str], batch: bool) -> list[SingleMember | FusedMembers]:
+def _build_sources(members: Sequence[Member], labels: Sequence[str], batch: bool) -> list[SingleMember | FusedMembers]:
     """Wrap the members; fuse all of them when the first offers to."""
     first = members[0]
     if batch and len(members) > 1 and isinstance(first, OffersBatchedCommittee):

@@ -14,7 +14,6 @@ References
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,7 +61,7 @@ class Calibration:
     area_scaled: float
     rank_correlation: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float]:
         """JSON-like record."""
         return asdict(self)
 

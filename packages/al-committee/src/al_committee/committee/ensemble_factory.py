@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
-from al_committee.committee.calculator import CommitteeCalculator
+from al_committee.committee.calculator import CommitteeCalculator, Member
 from al_committee.committee.references import load_attribute
 from al_committee.errors import ConfigError
 
@@ -13,12 +13,12 @@ __all__ = ["make_committee"]
 
 
 def make_committee(
-    members: Sequence[Any] | None = None,
+    members: Sequence[Member | str] | None = None,
     *,
     models: Sequence[str] | None = None,
     factory: str = "",
     argument: str = "model",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     calibration_scale: float | None = None,
 ) -> CommitteeCalculator:
     """Make a committee.
@@ -47,9 +47,9 @@ def make_committee(
         if not factory:
             raise ConfigError("models need factory='module:attr', the calculator that loads one of them.")
         make = load_attribute(factory)
-        made = [make(**{argument: model}, **dict(options or {})) for model in models]
+        made = [cast("Member", make(**{argument: model}, **dict(options or {}))) for model in models]
     elif members is not None and models is None:
-        made = [load_attribute(member)() if isinstance(member, str) else member for member in members]
+        made = [cast("Member", load_attribute(member)()) if isinstance(member, str) else member for member in members]
     else:
         raise ConfigError("give either members=[calculators] or models=[files] with factory='module:attr'.")
     return CommitteeCalculator(made, calibration_scale=calibration_scale)

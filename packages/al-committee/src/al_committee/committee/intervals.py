@@ -10,10 +10,10 @@ These are properties of the pipeline: functions of records, in which nothing of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from al_committee.committee.propagation import PropagatedValue, propagate
 from al_committee.errors import CommitteeMemberError
@@ -21,11 +21,100 @@ from al_committee.errors import CommitteeMemberError
 __all__ = ["frequency_interval", "kappa_interval"]
 
 FloatArray = NDArray[np.float64]
-Recompute = Callable[[Mapping[str, FloatArray], str], Mapping[str, Any]]
+Recompute = Callable[[Mapping[str, FloatArray], str], Mapping[str, object]]
+Interval = dict[str, "float | str | list[float] | None"]
+
+
+class ForceSet(Protocol):
+    """Forces on the supercells of one size."""
+
+    @property
+    def forces_committee(self) -> FloatArray | None:
+        """float64 (n_models, n_supercells, n_atoms, 3), eV/Å; None of a single force field."""
+        ...
+
+
+class ForceRecord(Protocol):
+    """Forces of a crystal, of the fc3 and of the fc2 supercells."""
+
+    @property
+    def supercells(self) -> ForceSet | None:
+        """Of fc3."""
+        ...
+
+    @property
+    def supercells_fc2(self) -> ForceSet | None:
+        """Of fc2, where they are others."""
+        ...
+
+
+class ConductivityRecord(Protocol):
+    """κ of a crystal, W/(m K)."""
+
+    @property
+    def n_imaginary_modes_ignored(self) -> int:
+        """On the full mesh."""
+        ...
+
+    @property
+    def kappa_p_w_mk(self) -> float:
+        """Of the populations."""
+        ...
+
+    @property
+    def kappa_c_w_mk(self) -> float | None:
+        """Of the coherences; None where the solver has none."""
+        ...
+
+    @property
+    def kappa_total_w_mk(self) -> float:
+        """Of both."""
+        ...
+
+    @property
+    def kappa_by_temperature(self) -> Mapping[str, list[float]]:
+        """At every temperature, ``kappa_total`` among them."""
+        ...
+
+
+class HarmonicRecord(Protocol):
+    """Harmonic properties of a crystal."""
+
+    @property
+    def weights(self) -> NDArray[np.int64]:
+        """int64 (n_irr,)."""
+        ...
+
+    @property
+    def frequencies(self) -> FloatArray:
+        """float64 (n_irr, n_bands), THz."""
+        ...
+
+    @property
+    def min_frequency_thz(self) -> float:
+        """Lowest frequency, THz."""
+        ...
+
+    @property
+    def max_msd(self) -> float:
+        """Largest mean square displacement, Å²."""
+        ...
+
+    @property
+    def cv_j_mol_k(self) -> float:
+        """Heat capacity, J/(mol K)."""
+        ...
+
+    @property
+    def stable(self) -> bool:
+        """Whether no mode is imaginary."""
+        ...
+
+
 """``recompute(arrays, last_stage)`` gives the records of the stages from the fit to the last one named."""
 
 
-def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[str, Any]:
+def kappa_interval(records: Mapping[str, object], *, recompute: Recompute) -> Interval:
     """Give κ an interval.
 
     Parameters
@@ -51,16 +140,17 @@ def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[
         The run's calculator is no committee, or fewer than two members give a κ.
     """
 
-    def evaluate(forces: Mapping[str, FloatArray]) -> dict[str, Any]:
+    def evaluate(forces: Mapping[str, FloatArray]) -> dict[str, ArrayLike]:
         """Compute κ of one member; imaginary modes make its κ meaningless."""
-        conductivity = recompute(forces, "conductivity")["conductivity"]
+        conductivity = cast("ConductivityRecord", recompute(forces, "conductivity")["conductivity"])
         if conductivity.n_imaginary_modes_ignored:
             raise ValueError(f"{conductivity.n_imaginary_modes_ignored} imaginary modes")
         return _kappas(conductivity)
 
-    values = propagate(_members(records), evaluate, nominal=_kappas(records["conductivity"]))
+    of_mean = cast("ConductivityRecord", records["conductivity"])
+    values = propagate(_members(records), evaluate, nominal=_kappas(of_mean))
     total = values["kappa_total_w_mk"]
-    found: dict[str, Any] = {"kappa_c_sigma_w_mk": None}
+    found: Interval = {"kappa_c_sigma_w_mk": None}
     for name in ("kappa_p", "kappa_c", "kappa_total"):
         if f"{name}_w_mk" in values:
             found[f"{name}_sigma_w_mk"] = float(values[f"{name}_w_mk"].std)
@@ -71,7 +161,7 @@ def kappa_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[
     return found | {"n_kappa_members": len(total.members), "kappa_interval_warning": _reasons(total)}
 
 
-def frequency_interval(records: Mapping[str, Any], *, recompute: Recompute) -> dict[str, Any]:
+def frequency_interval(records: Mapping[str, object], *, recompute: Recompute) -> Interval:
     """Give the harmonic properties an interval.
 
     Parameters
@@ -94,11 +184,11 @@ def frequency_interval(records: Mapping[str, Any], *, recompute: Recompute) -> d
         The run's calculator is no committee, or fewer than two members give frequencies.
     """
 
-    def evaluate(forces: Mapping[str, FloatArray]) -> dict[str, Any]:
+    def evaluate(forces: Mapping[str, FloatArray]) -> dict[str, ArrayLike]:
         """Harmonic properties of one member."""
-        return _harmonic(recompute(forces, "harmonic")["harmonic"])
+        return _harmonic(cast("HarmonicRecord", recompute(forces, "harmonic")["harmonic"]))
 
-    harmonic = records["harmonic"]
+    harmonic = cast("HarmonicRecord", records["harmonic"])
     values = propagate(_members(records), evaluate, nominal=_harmonic(harmonic))
     weights = np.asarray(harmonic.weights, dtype=np.float64)
     square = (values["frequencies"].std ** 2).mean(axis=1)
@@ -112,9 +202,10 @@ def frequency_interval(records: Mapping[str, Any], *, recompute: Recompute) -> d
     }
 
 
-def _members(records: Mapping[str, Any]) -> dict[str, FloatArray]:
+def _members(records: Mapping[str, object]) -> Mapping[str, FloatArray]:
     """Members' forces under the names that the stages read."""
-    sets = {"forces": records["forces"].supercells, "forces_fc2": records["forces"].supercells_fc2}
+    record = cast("ForceRecord", records["forces"])
+    sets = {"forces": record.supercells, "forces_fc2": record.supercells_fc2}
     found = {
         name: forces.forces_committee
         for name, forces in sets.items()
@@ -128,7 +219,7 @@ def _members(records: Mapping[str, Any]) -> dict[str, FloatArray]:
     return found
 
 
-def _kappas(conductivity: Any) -> dict[str, Any]:
+def _kappas(conductivity: ConductivityRecord) -> dict[str, ArrayLike]:
     """κ of a conductivity record, W/(m K)."""
     found = {name: getattr(conductivity, name) for name in ("kappa_p_w_mk", "kappa_c_w_mk", "kappa_total_w_mk")}
     return {
@@ -137,7 +228,7 @@ def _kappas(conductivity: Any) -> dict[str, Any]:
     }
 
 
-def _harmonic(record: Any) -> dict[str, Any]:
+def _harmonic(record: HarmonicRecord) -> dict[str, ArrayLike]:
     """Scalars and frequencies of a harmonic record."""
     names = ("min_frequency_thz", "max_msd", "cv_j_mol_k", "stable", "frequencies")
     return {name: getattr(record, name) for name in names}

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.abc import GetPropertiesMixin
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from al_committee.committee.protocols import BatchedCommittee
 from al_committee.errors import CommitteeMemberError
 
-__all__ = ["FusedMembers", "SingleMember", "check_declarations", "check_scales"]
+__all__ = ["Block", "FusedMembers", "SingleMember", "check_declarations", "check_scales"]
 
 FloatArray = NDArray[np.float64]
 Block = tuple[FloatArray, FloatArray | None, FloatArray | None]
@@ -26,7 +25,7 @@ UNIT_COSINE = 0.9
 UNIT_FLOOR = 0.02  # eV/Å, rms: below it the ratio of two noises says nothing
 
 
-def _checked(values: Any, shape: tuple[int, ...], what: str, label: str) -> FloatArray:
+def _checked(values: ArrayLike, shape: tuple[int, ...], what: str, label: str) -> FloatArray:
     """Convert to float64, refuse another shape and anything not finite."""
     array = np.array(values, dtype=np.float64)
     if array.shape != shape:
@@ -121,12 +120,13 @@ class FusedMembers:
         n_models = self.n_expected or len(forces_list[0])
         n_structures = len(structures)
         energies = stresses = None
-        if energy and raw.get("energies") is not None:
-            energies = _checked(raw["energies"], (n_models, n_structures), "energies", self.label)
+        given_energies, given_stresses = raw.get("energies"), raw.get("stresses")
+        if energy and given_energies is not None:
+            energies = _checked(given_energies, (n_models, n_structures), "energies", self.label)
         if stress:
-            if raw.get("stresses") is None:
+            if given_stresses is None:
                 raise CommitteeMemberError(f"{self.label} declares has_stress but returned no stresses.")
-            stresses = _checked(raw["stresses"], (n_models, n_structures, 6), "stresses", self.label)
+            stresses = _checked(given_stresses, (n_models, n_structures, 6), "stresses", self.label)
         blocks: list[Block] = []
         for index, structure in enumerate(structures):
             shape = (n_models, len(structure), 3)
@@ -140,7 +140,7 @@ class FusedMembers:
         return blocks
 
 
-def check_declarations(members: Sequence[Any], labels: Sequence[str]) -> frozenset[str] | None:
+def check_declarations(members: Sequence[object], labels: Sequence[str]) -> frozenset[str] | None:
     """Compare what the members declare about themselves.
 
     Members may carry ``elements`` (chemical symbols or atomic numbers) and ``units`` (a mapping such as
@@ -221,7 +221,7 @@ def check_scales(forces: FloatArray, labels: Sequence[str]) -> None:
             )
 
 
-def _symbol(element: Any) -> str:
+def _symbol(element: str | int) -> str:
     """Chemical symbol, also from an atomic number."""
     return element if isinstance(element, str) else str(chemical_symbols[int(element)])
 
@@ -232,7 +232,7 @@ def _listed(symbols: frozenset[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _voigt(stress: Any) -> FloatArray:
+def _voigt(stress: ArrayLike) -> FloatArray:
     """Stress in Voigt order, also from a 3×3 tensor."""
     array = np.asarray(stress, dtype=np.float64)
     if array.shape == (3, 3):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.disagreement import committee_mean
@@ -23,6 +23,7 @@ __all__ = ["PropagatedValue", "member_forces", "propagate"]
 
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
+ForcesT = TypeVar("ForcesT", FloatArray, Mapping[str, FloatArray])
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,11 @@ def member_forces(committee: CommitteeCalculator, supercells: Sequence[Atoms]) -
 
 
 def propagate(
-    forces: FloatArray | Mapping[str, FloatArray],
-    evaluate: Callable[[Any], Mapping[str, Any]],
+    forces: ForcesT,
+    evaluate: Callable[[ForcesT], Mapping[str, ArrayLike]],
     *,
     least_members: int = 2,
-    nominal: Mapping[str, Any] | None = None,
+    nominal: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, PropagatedValue]:
     """Send every member's forces, and their mean, through one function.
 
@@ -132,7 +133,7 @@ def propagate(
         When fewer than `least_members` members succeed.
     """
     own_forces, mean_forces = _split_members(forces)
-    results: list[Mapping[str, Any]] = []
+    results: list[Mapping[str, ArrayLike]] = []
     failures: dict[int, str] = {}
     for index, own in enumerate(own_forces):
         try:
@@ -159,9 +160,9 @@ def propagate(
     return values
 
 
-def _split_members(forces: FloatArray | Mapping[str, FloatArray]) -> tuple[list[Any], Any]:
+def _split_members(forces: ForcesT) -> tuple[list[ForcesT], ForcesT]:
     """Give the forces of each member, and their mean, in the form given: an array or arrays by name."""
-    named = {"": forces} if not isinstance(forces, Mapping) else forces
+    named: Mapping[str, FloatArray] = forces if isinstance(forces, Mapping) else {"": forces}
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
     for array in arrays.values():
         if array.ndim != 4 or array.shape[3] != 3:
@@ -171,4 +172,5 @@ def _split_members(forces: FloatArray | Mapping[str, FloatArray]) -> tuple[list[
         raise ValueError(f"forces come from {sorted(counts)} members, expected one number of them under every name.")
     each = [{name: array[k] for name, array in arrays.items()} for k in range(counts.pop())]
     mean = {name: committee_mean(array) for name, array in arrays.items()}
-    return (each, mean) if isinstance(forces, Mapping) else ([own[""] for own in each], mean[""])
+    split = (each, mean) if isinstance(forces, Mapping) else ([own[""] for own in each], mean[""])
+    return cast("tuple[list[ForcesT], ForcesT]", split)

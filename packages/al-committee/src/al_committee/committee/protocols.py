@@ -4,30 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, runtime_checkable
 
-__all__ = ["BatchedCommittee", "OffersBatchedCommittee", "Trainer"]
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["BatchedCommittee", "CommitteeResults", "OffersBatchedCommittee", "Trainer"]
+
+
+class CommitteeResults(TypedDict):
+    """What all models say about some structures.
+
+    Attributes
+    ----------
+    forces : list of NDArray[np.float64]
+        One per structure, shape ``(n_models, n_atoms, 3)``, eV/Å.
+    energies : NDArray[np.float64] or None
+        Shape ``(n_models, n_structures)``, eV; None for models without energy.
+    stresses : NDArray[np.float64] or None
+        Shape ``(n_models, n_structures, 6)``, eV/Å³, ASE's Voigt order; None, or not there, without.
+    """
+
+    forces: list[NDArray[np.float64]]
+    energies: NDArray[np.float64] | None
+    stresses: NotRequired[NDArray[np.float64] | None]
 
 
 @runtime_checkable
 class BatchedCommittee(Protocol):
     """Several models evaluated in one pass."""
 
-    def predict_committee(self, structures: Sequence[Any]) -> dict[str, Any]:
+    def predict_committee(self, structures: Sequence[Atoms]) -> CommitteeResults:
         """Predict all structures with all models.
 
         Parameters
         ----------
         structures : sequence of object
             ASE ``Atoms``; their calculators are ignored.
-
-        Returns
-        -------
-        dict
-            ``forces``: one array of shape ``(n_models, n_atoms, 3)`` per structure, eV/Å.
-            ``energies``: shape ``(n_models, n_structures)``, eV, or None for models without energy.
-            ``stresses`` (optional key): shape ``(n_models, n_structures, 6)``, eV/Å³, ASE's Voigt order, or
-            None.
         """
         ...
 
@@ -36,7 +52,7 @@ class BatchedCommittee(Protocol):
 class OffersBatchedCommittee(Protocol):
     """An ASE calculator that can fuse itself and its like into one batched pass."""
 
-    def batched_committee(self, members: Sequence[Any]) -> BatchedCommittee | None:
+    def batched_committee(self, members: Sequence[object]) -> BatchedCommittee | None:
         """Give a batched evaluator of exactly these calculators, in this order; None when they differ."""
         ...
 
@@ -47,8 +63,8 @@ class Trainer(Protocol):
 
     def train(
         self,
-        train_atoms: Sequence[Any],
-        validation_atoms: Sequence[Any],
+        train_atoms: Sequence[Atoms],
+        validation_atoms: Sequence[Atoms],
         *,
         workdir: Path,
         seed: int,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 from al_committee.errors import FactoryError, suggest_names
 
 __all__ = ["load_attribute"]
 
 
-def load_attribute(reference: str) -> Callable[..., Any]:
+def load_attribute(reference: str) -> Callable[..., object]:
     """Import what a ``module:attr`` reference names.
 
     Parameters
@@ -28,7 +28,7 @@ def load_attribute(reference: str) -> Callable[..., Any]:
     if not module_name or not attribute:
         raise FactoryError(f"{reference!r} is no factory reference. Write it as 'module:attr'.")
     try:
-        value: Any = importlib.import_module(module_name)
+        value: object = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise FactoryError(
             f"module {module_name!r} of {reference!r} cannot be imported ({type(error).__name__}: {error}). "
@@ -40,4 +40,4 @@ def load_attribute(reference: str) -> Callable[..., Any]:
                 suggest_names(f"attribute of {module_name}", part, (n for n in dir(value) if n[0] != "_"))
             )
         value = getattr(value, part)
-    return value
+    return cast("Callable[..., object]", value)

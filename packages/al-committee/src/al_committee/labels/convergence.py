@@ -15,7 +15,7 @@ from al_committee.errors import LabelFailedError
 
 __all__ = ["VaspStatement", "check_espresso", "check_vasp", "find_output", "open_output"]
 
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def find_output(folder: Path, name: str) -> Path | None:
@@ -28,13 +28,13 @@ def find_output(folder: Path, name: str) -> Path | None:
     name : str
         Without the suffix of compression.
     """
-    found = [path for suffix in ("", *OPENERS) if (path := folder / f"{name}{suffix}").exists()]
+    found = [path for suffix in ("", *_OPENERS) if (path := folder / f"{name}{suffix}").exists()]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def open_output(path: Path) -> IO[bytes]:
     """Open an output for reading, compressed or not."""
-    opener = OPENERS.get(path.suffix)
+    opener = _OPENERS.get(path.suffix)
     return open(path, "rb") if opener is None else opener(path, "rb")
 
 

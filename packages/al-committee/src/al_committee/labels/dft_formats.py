@@ -150,7 +150,7 @@ class EspressoFormat:
 
     def __init__(
         self,
-        input_data: Mapping[str, Any],
+        input_data: Mapping[str, Mapping[str, object]],
         pseudopotentials: Mapping[str, str],
         kpts: Sequence[int] | None = None,
         kspacing: float | None = None,
@@ -243,7 +243,7 @@ def _refuse_fixed_atoms(path: Path) -> None:
         )
 
 
-def make_dft_format(name: str, options: Mapping[str, Any]) -> DftFormat:
+def make_dft_format(name: str, options: Mapping[str, object]) -> DftFormat:
     """Make a format by name.
 
     Parameters
@@ -261,5 +261,5 @@ def make_dft_format(name: str, options: Mapping[str, Any]) -> DftFormat:
     if name == "vasp":
         return VaspFormat(options)
     if name == "espresso":
-        return EspressoFormat(**options)
+        return EspressoFormat(**cast("dict[str, Any]", options))  # it checks them
     raise UnknownNameError(suggest_names("DFT format", name, ("vasp", "espresso")))

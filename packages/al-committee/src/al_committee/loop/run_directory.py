@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ase import Atoms
 from filelock import FileLock, Timeout
@@ -67,7 +67,7 @@ class RunDirectory:
             raise RunStateError(
                 f"{path} is no run directory (no manifest.json). Make one: al-committee init CONFIG {path}"
             )
-        self.manifest = read_json(manifest)
+        self.manifest: dict[str, object] = read_json(manifest)
         found = self.manifest.get("format")
         if found != FORMAT:
             older = isinstance(found, int) and found < FORMAT
@@ -81,12 +81,17 @@ class RunDirectory:
                 )
             )
         try:
-            self.config: LoopConfig = config_from_dict(self.manifest["config"], str(manifest))
-            self.base = Path(self.manifest["base"])
+            self.config: LoopConfig = config_from_dict(self.stored_config, str(manifest))
+            self.base = Path(str(self.manifest["base"]))
         except (KeyError, TypeError) as error:
             raise RunStateError(f"{manifest} is damaged: {error} is missing. Bring the file back.") from error
         self.rounds = Rounds(path / "rounds")
         self._failed: dict[str, FailedLabel] | None = None
+
+    @property
+    def stored_config(self) -> dict[str, object]:
+        """The configuration that the run was made with, as nested tables."""
+        return cast("dict[str, object]", self.manifest["config"])
 
     @classmethod
     def create(cls, path: Path, config_file: Path) -> RunDirectory:
@@ -139,7 +144,7 @@ class RunDirectory:
             what was already done.
         """
         now = config or read_config(self.path / "config.toml")
-        differences = config_differences(self.manifest["config"], now.to_dict())
+        differences = config_differences(self.stored_config, now.to_dict())
         if not differences:
             return
         lines = "\n".join(f"  {key}: {old!r} -> {new!r}" for key, (old, new) in differences.items())
@@ -152,7 +157,8 @@ class RunDirectory:
                 else "Put the old values back, or accept the new: al-committee resume --accept-changes"
             )
             raise ConfigChangedError(f"the config differs from the one {self.path} was made with:\n{lines}\n{fix}")
-        changes = [*self.manifest["changes"], {key: list(pair) for key, pair in differences.items()}]
+        before = cast("list[object]", self.manifest["changes"])
+        changes = [*before, {key: list(pair) for key, pair in differences.items()}]
         self._update_manifest(config=now.to_dict(), changes=changes)
         self.config = now
         if any(key.startswith("stop.") for key in differences):

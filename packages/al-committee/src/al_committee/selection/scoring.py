@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from ase import Atoms
@@ -122,7 +122,7 @@ def score_pool(
         if not path.exists():
             pause()
             write_json(path, _score_chunk(pool, names, committee, how))
-        record = read_json(path)
+        record = cast("_Chunk", read_json(path))
         advance(len(names))
         supercells += [_supercell_of(row) for row in record["rows"]]
         histogram += np.asarray(record["histogram"], dtype=int)
@@ -157,14 +157,22 @@ def rest_of(folder: Path, structure_ids: Sequence[str], wanted: Sequence[str]) -
     places = {name: k // CHUNK for k, name in enumerate(structure_ids)}
     found: dict[str, Atoms] = {}
     for number in sorted({places[name] for name in wanted if name in places}):
-        rest = read_json(chunk_path(folder, number))["rest"]
+        rest = cast("_Chunk", read_json(chunk_path(folder, number)))["rest"]
         found.update({name: decode_structure(rest[name]) for name in wanted if name in rest})
     return found
 
 
-def _score_chunk(
-    pool: Pool, structure_ids: Sequence[str], committee: CommitteeCalculator, how: Scoring
-) -> dict[str, Any]:
+class _Chunk(TypedDict):
+    """What is written of some crystals: rows of :func:`_supercell_of`, and crystals by how they fared."""
+
+    rows: list[list[Any]]
+    histogram: list[int]
+    unscorable: dict[str, str]
+    rest: dict[str, str]
+    not_at_rest: dict[str, str]
+
+
+def _score_chunk(pool: Pool, structure_ids: Sequence[str], committee: CommitteeCalculator, how: Scoring) -> _Chunk:
     """Score some crystals; one that cannot be evaluated is left out with its reason."""
     rows: list[list[Any]] = []
     unscorable: dict[str, str] = {}

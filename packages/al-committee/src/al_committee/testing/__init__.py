@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from ase import Atoms
@@ -20,6 +20,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
+
+from al_committee.committee.protocols import CommitteeResults
+from al_committee.testing.pair_model import PairModel
 
 __all__ = [
     "BATCH_TOLERANCE",
@@ -273,17 +276,17 @@ class PairCommittee:
         What the trainer wrote, one mapping per member.
     """
 
-    def __init__(self, models: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, models: Sequence[PairModel]) -> None:
         self.models = list(models)
 
-    def _coefficients(self, model: Mapping[str, Any], name: str) -> FloatArray:
+    def _coefficients(self, model: PairModel, name: str) -> FloatArray:
         """Fitted coefficients, or this member's random prior for a pair it never saw."""
         if name in model["pairs"]:
             return np.asarray(model["pairs"][name], dtype=float)
         seed = [*model["seed"], *name.encode()]
         return np.random.default_rng(seed).normal(scale=model["prior"], size=len(model["powers"]))
 
-    def predict_committee(self, structures: Sequence[Atoms]) -> dict[str, Any]:
+    def predict_committee(self, structures: Sequence[Atoms]) -> CommitteeResults:
         """Give the forces and energies of all members on all structures."""
         all_forces, all_energies = [], []
         for atoms in structures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, TypedDict
+from typing import TYPE_CHECKING, ClassVar, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class WignerArrays(TypedDict):
     qpoints : NDArray[np.float64], shape (n_irr, 3), fractional
     group_velocity : NDArray[np.float64], shape (n_irr, n_bands, 3), Å·THz
     heat_capacity : NDArray[np.float64], shape (n_temps, n_irr, n_bands), eV/K
+    kappa_rta, gamma_isotope : NDArray[np.float64]
+        Not given: ``gamma`` holds all scattering, and the populations are those asked for.
     """
 
     temperatures: NDArray[np.float64]
@@ -50,6 +52,8 @@ class WignerArrays(TypedDict):
     qpoints: NDArray[np.float64]
     group_velocity: NDArray[np.float64]
     heat_capacity: NDArray[np.float64]
+    kappa_rta: NotRequired[NDArray[np.float64]]
+    gamma_isotope: NotRequired[NDArray[np.float64]]
 
 
 class WignerSolver:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Row = Mapping[str, Any]
-"""A row of the index: column to value."""
+from screen_cli.store.record import Json
+from screen_cli.store.row import Row, number, text
 
 _KAPPA = "kappa_total_w_mk"
 COMPARED = (
@@ -71,7 +70,7 @@ class PairedCrystal:
     @property
     def kappas(self) -> tuple[float, float]:
         """κ_total of both runs, W/(m K); 0 where there is none."""
-        return float(self.a.get(_KAPPA) or 0.0), float(self.b.get(_KAPPA) or 0.0)
+        return float(number(self.a, _KAPPA) or 0.0), float(number(self.b, _KAPPA) or 0.0)
 
     @property
     def log10_ratio(self) -> float | None:
@@ -111,7 +110,7 @@ class PairedCrystal:
             elif kappa > 0 and row.get("kappa_trusted") in (False, 0):
                 yield f"κ not trusted in {name}"
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> Row:
         """Flat row: ``id formula space_group prototype``, the columns of both with ``_a`` and ``_b``, and of κ."""
         row = {name: self.a.get(name) for name in ("id", "formula", "space_group", "prototype")}
         for name in ("state", "stable", "trusted", "kappa_trusted", *COMPARED):
@@ -141,7 +140,7 @@ class Comparison:
     only_b: int
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """Flat row of each crystal."""
         return [crystal.as_row() for crystal in self.crystals]
 
@@ -176,11 +175,11 @@ class Comparison:
 
     def pairs_of(self, column: str) -> NDArray[np.float64]:
         """Positive values of a column in both runs, float64 (n, 2)."""
-        values = [(crystal.a.get(column), crystal.b.get(column)) for crystal in self.crystals]
+        values = [(number(crystal.a, column), number(crystal.b, column)) for crystal in self.crystals]
         positive = [(a, b) for a, b in values if a is not None and b is not None and a > 0 and b > 0]
         return np.array(positive, dtype=np.float64).reshape(-1, 2)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """JSON-ready fields."""
         sound = self.without_warnings
         return {
@@ -203,8 +202,8 @@ def compare_rows(rows_a: Iterable[Row], rows_b: Iterable[Row]) -> Comparison:
     rows_a, rows_b : iterable of dict
         Rows of the index; those that a filter dropped or that could not be read do not take part.
     """
-    first = {row["id"]: row for row in rows_a if _is_crystal(row)}
-    second = {row["id"]: row for row in rows_b if _is_crystal(row)}
+    first = {text(row, "id"): row for row in rows_a if _is_crystal(row)}
+    second = {text(row, "id"): row for row in rows_b if _is_crystal(row)}
     joint = tuple(PairedCrystal(first[name], row) for name, row in second.items() if name in first)
     return Comparison(joint, len(first) - len(joint), len(second) - len(joint))
 

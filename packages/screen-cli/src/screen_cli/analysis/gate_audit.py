@@ -8,12 +8,12 @@ interval of m/a through to the crystals that were not drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from screen_cli.errors import MissingValueError
 from screen_cli.store.expression import evaluate
+from screen_cli.store.row import Row
 
 CONFIDENCE = 0.95
 
@@ -70,7 +70,7 @@ class GateAudit:
 
 
 def audit_gate(
-    rows: Iterable[Mapping[str, Any]], target: str, *, expression: str = "", seconds_per_crystal: float | None = None
+    rows: Iterable[Row], target: str, *, expression: str = "", seconds_per_crystal: float | None = None
 ) -> GateAudit:
     """Count what a gate keeps and estimate what it misses.
 
@@ -191,7 +191,7 @@ def _wilson(hits: int, n: int) -> Share:
     return Share(hits / n, float(interval.low), float(interval.high))
 
 
-def _meets(row: Mapping[str, Any], condition: str) -> bool | None:
+def _meets(row: Row, condition: str) -> bool | None:
     """Whether a row meets a condition; None when it has no value for it."""
     try:
         return evaluate(condition, row)

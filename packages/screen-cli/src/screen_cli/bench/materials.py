@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -183,18 +182,19 @@ def _structure(
             structure = replace(structure, given=replace(structure.given, cell=None))
         dim, dim_fc2 = dim or list(default.dim), dim_fc2 or list(default.dim_fc2)
         own = default.mesh if own is None else own
-    settings_of_crystal: dict[str, Any] = {}
+    settings_of_crystal: dict[str, object] = {}
     if dim:
         settings_of_crystal["displace"] = {"dim": dim, **({"dim_fc2": dim_fc2} if dim_fc2 else {})}
     if own is not None:
         points = [int(number) for number in np.asarray(own).ravel()]
         settings_of_crystal |= {"harmonic": {"mesh": points}, "conductivity": {"mesh": points}}
-    structure.metadata.update(
-        name=name or structure.formula,
-        prototype=str(atoms.info.get("prototype", "")) or folder or known or f"space group {space_group}",
-        source_space_group=int(atoms.info.get("symm.no", space_group)),
-    )
-    return replace(structure, settings=settings_of_crystal)
+    metadata = {
+        **structure.metadata,
+        "name": name or structure.formula,
+        "prototype": str(atoms.info.get("prototype", "")) or folder or known or f"space group {space_group}",
+        "source_space_group": int(atoms.info.get("symm.no", space_group)),
+    }
+    return replace(structure, metadata=metadata, settings=settings_of_crystal)
 
 
 def _multiples(atoms: Atoms, key: str, n_conventional: int) -> list[int]:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 from screen_cli.errors import ConfigError
 from screen_cli.plugins.protocols import ModeConductivity
 from screen_cli.store.hdf5 import whole_array
+
+if TYPE_CHECKING:
+    import h5py
 
 _COLUMNS = {
     "id": ("mp_id", "material_id", "mat_id", "id"),
@@ -209,33 +212,36 @@ def _from_row(row: Mapping[str, Any], temperature: float) -> Reference:
     )
 
 
+def _floats(file: h5py.Group, name: str) -> NDArray[np.float64]:
+    """Read one dataset as float64."""
+    return np.asarray(whole_array(file, name), dtype=np.float64)
+
+
 def _from_hdf5(path: Path, temperature: float) -> Reference:
     """Give the reference from phono3py's result file; coherences where the run had them."""
     import h5py
 
     with h5py.File(path, "r") as file:
-        index = _row_of_temperature(whole_array(file, "temperature"), temperature)
+        index = _row_of_temperature(_floats(file, "temperature"), temperature)
         populations = next((name for name in ("mode_kappa_P_RTA", "mode_kappa") if name in file), None)
         if populations is None:
             raise KeyError("mode_kappa (run phono3py with --write-kappa and without --bi)")
-        modes = whole_array(file, populations)[index][..., :3].mean(axis=-1)
+        modes = _floats(file, populations)[index][..., :3].mean(axis=-1)
         coherences = "mode_kappa_C" in file
         if coherences:
-            shared = whole_array(file, "mode_kappa_C")[index][..., :3].mean(axis=-1)
-            modes = modes + (
-                shared if shared.ndim == 2 else _share_out(shared, whole_array(file, "heat_capacity")[index])
-            )
+            shared = _floats(file, "mode_kappa_C")[index][..., :3].mean(axis=-1)
+            modes = modes + (shared if shared.ndim == 2 else _share_out(shared, _floats(file, "heat_capacity")[index]))
         weights = whole_array(file, "weight").astype(np.int64)
         return _checked(
             Reference(
                 id=_id_of_file(path),
                 name=path.parent.name,
-                temperature=float(whole_array(file, "temperature")[index]),
+                temperature=float(_floats(file, "temperature")[index]),
                 kappa=float(modes.sum() / weights.sum()),
                 modes=modes,
                 weights=weights,
-                qpoints=whole_array(file, "qpoint"),
-                frequencies=whole_array(file, "frequency"),
+                qpoints=_floats(file, "qpoint"),
+                frequencies=_floats(file, "frequency"),
                 mesh=tuple(int(number) for number in np.ravel(whole_array(file, "mesh"))) if "mesh" in file else None,
                 coherences=coherences,
             )

@@ -20,7 +20,7 @@ from screen_cli.plugins.manager import installed_plugins
 from screen_cli.plugins.protocols import ModeConductivity
 from screen_cli.stages.conductivity import Conductivity
 from screen_cli.stages.harmonic import Harmonic
-from screen_cli.store.row import Row, flag, keys_of, number, text, whole_number
+from screen_cli.store.row import Row, flag, number, stage_keys, text, whole_number
 from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ def _score(run: RunDirectory, row: Row, references: Mapping[str, Reference] | No
             score,
             name=name,
             prototype=prototype,
-            keys=keys_of(row),
+            keys=stage_keys(row),
             kappa_reference=None if reference is None else reference.kappa,
         ),
     )

@@ -92,7 +92,7 @@ def foreign(name: str, *, environment: str = "", shared: bool | None = None, **o
     shared : bool, optional
         One server for all processes of this user that ask for the same, instead of one each; default: where the
         option ``device`` names a GPU.
-    **options
+    **options : object
         Of the calculator.
 
     Returns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from typing import cast
 
 import click
 
@@ -35,7 +36,9 @@ def command(context: click.Context, as_json: bool) -> None:
             click.echo(f"{entry.key[:12]}  damaged; it is made again when needed")
             continue
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
-        unknowns = ", ".join(f"{count} of fc{order}" for order, count in about["n_parameters"].items())
+        unknowns = ", ".join(
+            f"{count} of fc{order}" for order, count in cast("dict[str, int]", about["n_parameters"]).items()
+        )
         click.echo(
             f"{about['kind']}  like {about['example']}: {about['n_atoms']} atoms, {about['n_pairs']} pairs, "
             f"{unknowns}; {entry.n_bytes / 1e6:.0f} MB, last used {used}"

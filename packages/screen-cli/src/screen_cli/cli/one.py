@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,7 @@ from screen_cli.cli import run_command
 
 if TYPE_CHECKING:
     from screen_cli.config import RunSettings
+    from screen_cli.store.row import Row
     from screen_cli.store.run_directory import RunDirectory
 
 
@@ -98,7 +99,7 @@ def _default_folder(file: Path) -> Path:
 def _settings(
     file: Path,
     calculator: str,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     temperatures: tuple[float, ...],
     mesh: tuple[int, int, int] | None,
     overrides: tuple[str, ...],
@@ -108,23 +109,26 @@ def _settings(
     from screen_cli.run.driver import resolve
     from screen_cli.settings_file import apply_override
 
-    tables: dict[str, Any] = {
+    conductivity: dict[str, object] = {}
+    tables: dict[str, object] = {
         "title": file.name,
         "source": {"name": "files", "options": {"paths": [str(file.expanduser().resolve())]}},
         "calculator": {"name": calculator, "options": dict(options)},
         "engine": {"name": "serial"},
     }
     if temperatures:
-        tables["conductivity"] = {"temperatures": list(temperatures)}
+        conductivity["temperatures"] = list(temperatures)
         tables["harmonic"] = {"temperatures": list(temperatures)}
     if mesh:
-        tables.setdefault("conductivity", {})["mesh"] = list(mesh)
+        conductivity["mesh"] = list(mesh)
+    if conductivity:
+        tables["conductivity"] = conductivity
     for override in overrides:
         apply_override(tables, override)
     return resolve(settings_from_dict(tables, "arguments of one"))
 
 
-def _files(run: RunDirectory, row: Mapping[str, Any], form: str, *, phono3py: bool) -> Iterator[Path]:
+def _files(run: RunDirectory, row: Row, form: str, *, phono3py: bool) -> Iterator[Path]:
     """Write the figures of the crystal and, when asked, the files of phono3py; yield each path."""
     from screen_cli.report.figures.conductivity_curve import plot_conductivity
     from screen_cli.report.figures.dispersion import plot_bands
@@ -135,18 +139,19 @@ def _files(run: RunDirectory, row: Mapping[str, Any], form: str, *, phono3py: bo
     from screen_cli.stages.force_constants import ForceConstants
     from screen_cli.stages.forces import Forces
     from screen_cli.stages.harmonic import Harmonic
+    from screen_cli.store.row import text
 
     harmonic, transport = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
     conductivity = None if transport is None else Conductivity.from_storage(transport)
     if harmonic is not None:
         found = Harmonic.from_storage(harmonic)
         path = run.root / f"bands.{form}"
-        plot_bands(found.bands, found.density_of_states, title=row["formula"]).savefig(path, dpi=200)
+        plot_bands(found.bands, found.density_of_states, title=text(row, "formula")).savefig(path, dpi=200)
         yield path
     if conductivity is not None and len(conductivity.temperatures) > 1:
         path = run.root / f"kappa.{form}"
         drawn = plot_conductivity(
-            conductivity.temperatures, conductivity.kappa_p, conductivity.kappa_c, title=row["formula"]
+            conductivity.temperatures, conductivity.kappa_p, conductivity.kappa_c, title=text(row, "formula")
         )
         drawn.savefig(path, dpi=200)
         yield path

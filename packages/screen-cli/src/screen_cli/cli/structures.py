@@ -7,11 +7,20 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from screen_cli.cli import run_command
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from screen_cli.crystal.structure import Structure
+    from screen_cli.sources.filters import Kept
+    from screen_cli.store.row import Row
+
+Cells = tuple[str | int | None, ...]
 
 _COLUMNS = ("id", "formula", "space_group", "prototype", "n_atoms", "provider", "provider_id")
 
@@ -59,6 +68,7 @@ def preview(config: Path, overrides: tuple[str, ...], as_json: bool, download: b
 
     The last column gives the 77,091 structures of the paper's Table 1 for comparison.
     """
+    from screen_cli.crystal.prototypes import prototypes
     from screen_cli.crystal.structure import Structure
 
     groups: Counter[tuple[int, str, str]] = Counter()
@@ -73,7 +83,7 @@ def preview(config: Path, overrides: tuple[str, ...], as_json: bool, download: b
         groups_json = [dict(zip(names, row, strict=True)) for row in rows]
         click.echo(json.dumps({"groups": groups_json, "counts": dict(outcome)}, indent=1))
         return
-    rows.append(("", "", "all", sum(groups.values()), sum(row[4] or 0 for row in rows)))
+    rows.append(("", "", "all", sum(groups.values()), sum(entry.get("pool", 0) for entry in prototypes().values())))
     _print_table(("SG", "type", "prototype", "crystals", "paper"), rows)
     for reason, count in outcome.most_common():
         click.echo(f"{count} {reason if reason in ('kept', 'unreadable') else 'dropped by ' + reason}")
@@ -112,7 +122,7 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
     click.echo(f"wrote {count} crystals to {output}", err=True)
 
 
-def _crystals(config: Path, overrides: tuple[str, ...], download: bool) -> Iterator[Any]:
+def _crystals(config: Path, overrides: tuple[str, ...], download: bool) -> Iterator[Kept]:
     """Give what the source gives, through the filters; offline unless asked."""
     from screen_cli.config import load_settings
     from screen_cli.run.reading import open_source
@@ -120,24 +130,24 @@ def _crystals(config: Path, overrides: tuple[str, ...], download: bool) -> Itera
     return open_source(load_settings(config, overrides), **({} if download else {"offline": True}))
 
 
-def _outcome(crystal: Any) -> str:
+def _outcome(crystal: Kept) -> str:
     """Give what became of a crystal, in one word."""
     from screen_cli.sources.filters import count_reasons
 
     return next(iter(count_reasons([crystal])))
 
 
-def _type_of(crystal: Any) -> str:
+def _type_of(crystal: Structure) -> str:
     """Stoichiometry without elements, as in the paper: ``AB3``, ``ABC2D6``."""
     counts = sorted(crystal.atoms.symbols.formula.reduce()[0].count().values())
     return "".join(f"{letter}{count if count > 1 else ''}" for letter, count in zip("ABCDEFGHIJ", counts, strict=False))
 
 
-def _with_the_papers_counts(groups: Counter[tuple[int, str, str]]) -> list[tuple[Any, ...]]:
+def _with_the_papers_counts(groups: Counter[tuple[int, str, str]]) -> list[Cells]:
     """Rows (space group, type, prototype, count, paper's count); prototypes in the table's order, others behind."""
     from screen_cli.crystal.prototypes import prototypes
 
-    rows: list[tuple[Any, ...]] = []
+    rows: list[Cells] = []
     for name, entry in prototypes().items():
         key = (entry["space_group"], entry["type"], name)
         if groups[key] or "pool" in entry:
@@ -146,7 +156,7 @@ def _with_the_papers_counts(groups: Counter[tuple[int, str, str]]) -> list[tuple
     return rows + [(*key, count, None) for key, count in sorted(groups.items()) if key not in known and count]
 
 
-def _row(crystal: Any) -> dict[str, Any]:
+def _row(crystal: Structure) -> Row:
     """Flat row of a crystal."""
     from screen_cli.crystal.metadata import SOURCE_COLUMNS
 
@@ -154,7 +164,7 @@ def _row(crystal: Any) -> dict[str, Any]:
     return row | {"n_atoms": len(crystal.atoms), **{name: crystal.metadata.get(name) for name in SOURCE_COLUMNS}}
 
 
-def _with_info(crystal: Any) -> Any:
+def _with_info(crystal: Structure) -> Atoms:
     """ASE atoms with the row and the plain metadata in ``info``."""
     atoms = crystal.atoms.copy()
     plain = {key: value for key, value in crystal.metadata.items() if isinstance(value, (str, int, float, bool))}
@@ -162,7 +172,7 @@ def _with_info(crystal: Any) -> Any:
     return atoms
 
 
-def _print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+def _print_table(headings: tuple[str, ...], rows: list[Cells]) -> None:
     """Print a table to stdout."""
     from rich.console import Console
     from rich.table import Table

@@ -55,7 +55,7 @@ def number_of(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def source_columns(description: Mapping[str, object]) -> dict[str, Json]:
+def source_columns(description: Mapping[str, object]) -> dict[str, float | str]:
     """Columns of the results table that a source knows, from the fields of ``Structure.to_dict``.
 
     Returns
@@ -64,7 +64,7 @@ def source_columns(description: Mapping[str, object]) -> dict[str, Json]:
         Those of ``prototype``, ``masses_u``, ``reading_notes`` and :data:`SOURCE_COLUMNS` that have a value.
     """
     metadata = description.get("metadata", {})
-    columns: dict[str, Json] = {}
+    columns: dict[str, float | str] = {}
     for name in SOURCE_COLUMNS:
         number = number_of(metadata.get(name)) if isinstance(metadata, Mapping) else None
         if number is not None:

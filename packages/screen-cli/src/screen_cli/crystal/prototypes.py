@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 from ase import Atoms
@@ -15,13 +15,27 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from screen_cli.errors import StructureError, unknown_name
 
 
-@cache
-def prototypes() -> dict[str, dict[str, Any]]:
-    """Return the table of prototypes by name.
+class PrototypeEntry(TypedDict):
+    """One prototype of the table; the head of ``prototypes.toml`` explains the fields."""
 
-    The head of ``prototypes.toml`` explains the fields.
-    """
-    return tomllib.loads(files("screen_cli.crystal").joinpath("prototypes.toml").read_text(encoding="utf-8"))
+    type: str
+    atoms: int
+    wyckoff: str
+    space_group: int
+    elements: int
+    sites: list[list[float | str]]
+    stated: bool
+    anions: NotRequired[list[int]]
+    pool: NotRequired[int]
+    species: NotRequired[list[int]]
+    parameters: NotRequired[dict[str, float]]
+
+
+@cache
+def prototypes() -> dict[str, PrototypeEntry]:
+    """Return the table of prototypes by name."""
+    text = files("screen_cli.crystal").joinpath("prototypes.toml").read_text(encoding="utf-8")
+    return cast("dict[str, PrototypeEntry]", tomllib.loads(text))
 
 
 def build(name: str, elements: Sequence[str], a: float, **parameters: float) -> Atoms:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from ase import Atoms
@@ -25,6 +25,33 @@ from screen_cli.crystal.wyckoff import prototype_of
 from screen_cli.errors import StructureError
 
 _DEFAULTS = ReadSettings()
+
+
+class GivenFields(TypedDict):
+    """JSON form of :class:`Given`."""
+
+    rotation: list[list[float]]
+    sources: list[int]
+    cell: list[list[float]] | None
+
+
+class StructureFields(TypedDict):
+    """JSON form of :class:`Structure`: cell and positions in Å, masses in u."""
+
+    id: str
+    provider: str
+    provider_id: str
+    formula: str
+    space_group: int
+    prototype: str
+    numbers: list[int]
+    cell: list[list[float]]
+    positions: list[list[float]]
+    metadata: dict[str, Json]
+    masses: NotRequired[list[float]]
+    given: NotRequired[GivenFields]
+    settings: NotRequired[dict[str, Json]]
+    notes: NotRequired[list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +79,13 @@ class Given:
         reordered = cell.axes is not None and cell.axes.tolist() != [0, 1, 2]
         return cls(cell.rotation, cell.sources, cell.given if reordered else None)
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> GivenFields:
         """Return JSON-ready fields."""
-        return {"rotation": plain(self.rotation), "sources": plain(self.sources), "cell": plain(self.cell)}
+        cell = None if self.cell is None else self.cell.tolist()
+        return {"rotation": self.rotation.tolist(), "sources": self.sources.tolist(), "cell": cell}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Given:
+    def from_dict(cls, fields: GivenFields) -> Given:
         """Rebuild what :meth:`to_dict` wrote."""
         cell = fields.get("cell")
         return cls(
@@ -81,13 +109,13 @@ class Structure:
         Who gave it: ``"files"``, ``"prototypes"``, ``"optimade:oqmd"``, ...
     provider_id : str
         The provider's own name for it.
-    metadata : dict
+    metadata : mapping of str to value
         JSON-ready; kept from source to report.
     known_symmetry : Symmetry, optional
         Of ``atoms``, where the source knows it; else spglib is asked when it is needed.
     given : Given, optional
         How the source's own cell goes over into ``atoms``; None where the source gave ``atoms`` themselves.
-    settings : dict
+    settings : mapping
         Settings of this crystal's own (another supercell, another mesh), nested as in the configuration file. Only a
         source may give them: metadata of a file never reach them.
     notes : tuple of str
@@ -97,10 +125,10 @@ class Structure:
     atoms: Atoms
     provider: str
     provider_id: str
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Json] = field(default_factory=dict)
     known_symmetry: Symmetry | None = None
     given: Given | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -110,7 +138,7 @@ class Structure:
         *,
         provider: str,
         provider_id: str,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         settings: ReadSettings = _DEFAULTS,
         notes: Sequence[str] = (),
     ) -> Structure:
@@ -177,9 +205,9 @@ class Structure:
         """Masses of the atoms (float64 (n_atoms,), u) where they are the crystal's own; None where all are natural."""
         return self.atoms.get_masses() if has_own_masses(self.atoms) else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StructureFields:
         """Return JSON-ready fields; floats keep every digit, so the id survives the round trip."""
-        fields: dict[str, Any] = {
+        fields: StructureFields = {
             "id": self.id,
             "provider": self.provider,
             "provider_id": self.provider_id,
@@ -189,20 +217,20 @@ class Structure:
             "numbers": self.atoms.numbers.tolist(),
             "cell": self.atoms.cell.array.tolist(),
             "positions": self.atoms.positions.tolist(),
-            "metadata": plain(self.metadata),
+            "metadata": {name: plain(value) for name, value in self.metadata.items()},
         }
         if self.masses is not None:
             fields["masses"] = self.masses.tolist()
         if self.given is not None:
             fields["given"] = self.given.to_dict()
         if self.settings:
-            fields["settings"] = plain(self.settings)
+            fields["settings"] = {name: plain(value) for name, value in self.settings.items()}
         if self.notes:
             fields["notes"] = list(self.notes)
         return fields
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Structure:
+    def from_dict(cls, fields: StructureFields) -> Structure:
         """Rebuild what :meth:`to_dict` wrote.
 
         Raises

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -47,8 +46,12 @@ class Entry:
     """
 
     key: str
-    about: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
+    about: dict[str, object]
+    arrays: dict[str, NDArray[np.generic]]
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        """Return an array of float64, not copied."""
+        return np.asarray(self.arrays[name], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class EntrySummary:
     """
 
     key: str
-    about: dict[str, Any]
+    about: dict[str, object]
     n_bytes: int
     last_used: float
 
@@ -124,7 +127,9 @@ class KindCache:
         self._known: dict[str, Entry] = {}
         self._off = False
 
-    def get_or_make(self, key: str, make: Callable[[], tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]]) -> Entry:
+    def get_or_make(
+        self, key: str, make: Callable[[], tuple[Mapping[str, object], Mapping[str, NDArray[np.generic]]]]
+    ) -> Entry:
         """Give an entry, made by ``make() -> (about, arrays)`` where there is none; processes wait for one another."""
         if key in self._known:
             return self._known[key]
@@ -177,7 +182,9 @@ class KindCache:
 
     # -- writing ---------------------------------------------------------------------------------------
 
-    def _make_alone(self, key: str, make: Callable[[], tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]]) -> Entry:
+    def _make_alone(
+        self, key: str, make: Callable[[], tuple[Mapping[str, object], Mapping[str, NDArray[np.generic]]]]
+    ) -> Entry:
         """Make an entry while others wait; without a usable folder, for this process alone."""
         if self._off:
             return _in_memory(key, *make())
@@ -203,7 +210,7 @@ class KindCache:
         finally:
             lock.release()
 
-    def _write(self, key: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    def _write(self, key: str, about: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Write an entry beside and rename it into place."""
         aside = Path(tempfile.mkdtemp(prefix=".making-", dir=self.folder))
         try:
@@ -245,7 +252,7 @@ class KindCache:
         self._off = True
 
 
-def _checked_arrays(folder: Path, description: Any, key: str) -> dict[str, NDArray[Any]]:
+def _checked_arrays(folder: Path, description: object, key: str) -> dict[str, NDArray[np.generic]]:
     """Map the arrays of an entry; any fault is an exception."""
     if not isinstance(description, dict):
         raise ValueError("its description cannot be read")
@@ -262,12 +269,12 @@ def _checked_arrays(folder: Path, description: Any, key: str) -> dict[str, NDArr
     return arrays
 
 
-def _in_memory(key: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Entry:
+def _in_memory(key: str, about: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]) -> Entry:
     """Make an entry that lives in this process."""
     return Entry(key, dict(about), dict(arrays))
 
 
-def _checksum(array: NDArray[Any]) -> str:
+def _checksum(array: NDArray[np.generic]) -> str:
     """Hash the bytes of an array, and what they mean."""
     digest = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array).data)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,11 +153,11 @@ def kind_fit(
     directions = (pairs / distance)[:, action.order]
     key = _key(action, directions, orders)
 
-    def make() -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def make() -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
         return _make(supercell, action, directions, orders)
 
     entry = cache.get_or_make(key, make)
-    if np.abs(entry.arrays["directions"] - directions).max() > _SAME:
+    if np.abs(entry.floats("directions") - directions).max() > _SAME:
         return None
     return KindFit(action, {order: _unpack(entry, order) for order in orders}, distance, primitive_atoms)
 
@@ -171,7 +171,7 @@ def _key(action: CanonicalAction, directions: NDArray[np.float64], orders: tuple
 
 def _make(
     supercell: PhonopyAtoms, action: CanonicalAction, directions: NDArray[np.float64], orders: tuple[int, ...]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+) -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
     """Solve the kind with this supercell as its example."""
     from symfc import Symfc
     from symfc.utils.utils import SymfcAtoms
@@ -183,7 +183,7 @@ def _make(
     symfc = Symfc(example, log_level=0)
     symfc.compute_basis_set(orders=list(orders))
     factored = factor_orders(symfc, directions, orders)
-    arrays: dict[str, NDArray[Any]] = {"directions": directions}
+    arrays: dict[str, NDArray[np.generic]] = {"directions": directions}
     for n, part in factored.items():
         arrays |= {
             f"solution_{n}": part.solution,
@@ -193,7 +193,7 @@ def _make(
             f"expansion_{n}_indptr": part.expansion.indptr,
             f"rows_{n}": part.rows,
         }
-    about = {
+    about: dict[str, object] = {
         "kind": action.key[:12],
         "n_atoms": len(order),
         "n_operations": len(action.permutations),
@@ -215,11 +215,11 @@ def _formula(supercell: PhonopyAtoms) -> dict[str, int]:
 def _unpack(entry: Entry, order: int) -> FactoredOrder:
     """Rebuild one order from the arrays of an entry."""
     arrays = entry.arrays
-    solution = arrays[f"solution_{order}"]
+    solution = entry.floats(f"solution_{order}")
     n_atoms = solution.shape[2] // 3
-    rows = np.asarray(arrays[f"rows_{order}"])
+    rows = np.asarray(arrays[f"rows_{order}"], dtype=np.int64)
     parts = (arrays[f"expansion_{order}_{name}"] for name in ("data", "indices", "indptr"))
     shape = (len(rows) * n_atoms ** (order - 1) * 3**order, len(solution))
     expansion = csr_array(tuple(parts), shape=shape)
-    n_parameters = int(entry.about["n_parameters"][str(order)])
-    return FactoredOrder(order, solution, arrays[f"leverage_{order}"], expansion, rows, n_parameters)
+    n_parameters = cast("dict[str, int]", entry.about["n_parameters"])[str(order)]
+    return FactoredOrder(order, solution, entry.floats(f"leverage_{order}"), expansion, rows, n_parameters)

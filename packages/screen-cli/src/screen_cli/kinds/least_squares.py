@@ -25,7 +25,7 @@ A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_array
 
 from screen_cli.errors import UnderdeterminedFitError
+
+if TYPE_CHECKING:
+    from symfc import Symfc
+    from symfc.basis_sets import FCBasisSetBase
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class FactoredOrder:
         return np.asarray(solved, dtype=np.float64).reshape(residuals.shape)
 
 
-def factor_orders(symfc: Any, directions: NDArray[np.float64], orders: tuple[int, ...]) -> dict[int, FactoredOrder]:
+def factor_orders(symfc: Symfc, directions: NDArray[np.float64], orders: tuple[int, ...]) -> dict[int, FactoredOrder]:
     """Solve the least-squares problem of a kind.
 
     Parameters
@@ -116,7 +120,7 @@ def factor_orders(symfc: Any, directions: NDArray[np.float64], orders: tuple[int
     return {order: _factor(symfc.basis_set[order], directions, order) for order in orders}
 
 
-def _factor(basis: Any, directions: NDArray[np.float64], order: int) -> FactoredOrder:
+def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) -> FactoredOrder:
     """Solve one order, pair by pair: beside the design matrix and its factor, only the solution is as large."""
     n_pairs, n_atoms = directions.shape[:2]
     blocks = basis.blocked_basis_set
@@ -141,7 +145,7 @@ def _factor(basis: Any, directions: NDArray[np.float64], order: int) -> Factored
     return FactoredOrder(order, solution, leverage, csr_array(compression), atoms, n_parameters)
 
 
-def design_matrix(basis: Any, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+def design_matrix(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
     """Write the forces of unit displacements as a matrix on symfc's basis of the force constants.
 
     Returns

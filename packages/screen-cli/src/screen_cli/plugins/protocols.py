@@ -1,7 +1,8 @@
 """What the factories of plugins must give, as Protocols: a plugin needs to import none of them to satisfy one.
 
 Capabilities are declared, never guessed: each flag below is a class attribute of the solver. Solvers return a plain
-dict with the keys of a TypedDict below; the host checks dtypes and shapes where it receives it.
+dict with the keys of a TypedDict below (or a TypedDict of their own, in which more of them are required); the host
+checks dtypes and shapes where it receives it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NotRequired, Protocol, TypeAlias, Ty
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import ReadOnly
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
@@ -49,8 +51,8 @@ class ForceConstantArrays(TypedDict):
     """
 
     fc2: NDArray[np.float64]
-    fc3: NotRequired[NDArray[np.float64]]
-    fc2_of_fc3_supercell: NotRequired[NDArray[np.float64]]
+    fc3: ReadOnly[NotRequired[NDArray[np.float64]]]
+    fc2_of_fc3_supercell: ReadOnly[NotRequired[NDArray[np.float64]]]
 
 
 class ForceConstantSolver(Protocol):
@@ -164,18 +166,18 @@ class ConductivityArrays(TypedDict):
 
     temperatures: NDArray[np.float64]
     kappa_p: NDArray[np.float64]
-    kappa_c: NotRequired[NDArray[np.float64]]
-    kappa_total: NotRequired[NDArray[np.float64]]
-    kappa_rta: NotRequired[NDArray[np.float64]]
-    frequency: NotRequired[NDArray[np.float64]]
-    gamma: NotRequired[NDArray[np.float64]]
-    gamma_isotope: NotRequired[NDArray[np.float64]]
-    mode_kappa_p: NotRequired[NDArray[np.float64]]
-    mode_kappa_c: NotRequired[NDArray[np.float64]]
-    weights: NotRequired[NDArray[np.int64]]
-    qpoints: NotRequired[NDArray[np.float64]]
-    group_velocity: NotRequired[NDArray[np.float64]]
-    heat_capacity: NotRequired[NDArray[np.float64]]
+    kappa_c: ReadOnly[NotRequired[NDArray[np.float64]]]
+    kappa_total: ReadOnly[NotRequired[NDArray[np.float64]]]
+    kappa_rta: ReadOnly[NotRequired[NDArray[np.float64]]]
+    frequency: ReadOnly[NotRequired[NDArray[np.float64]]]
+    gamma: ReadOnly[NotRequired[NDArray[np.float64]]]
+    gamma_isotope: ReadOnly[NotRequired[NDArray[np.float64]]]
+    mode_kappa_p: ReadOnly[NotRequired[NDArray[np.float64]]]
+    mode_kappa_c: ReadOnly[NotRequired[NDArray[np.float64]]]
+    weights: ReadOnly[NotRequired[NDArray[np.int64]]]
+    qpoints: ReadOnly[NotRequired[NDArray[np.float64]]]
+    group_velocity: ReadOnly[NotRequired[NDArray[np.float64]]]
+    heat_capacity: ReadOnly[NotRequired[NDArray[np.float64]]]
 
 
 class ConductivitySolver(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -22,7 +22,7 @@ TOLERANCE = 0.05
 """Largest relative difference between B − A and −ICOHP(E_F) of LOBSTER that counts as consistent."""
 
 
-def cohp(records: Mapping[str, Any], *, structure: Structure, folder: str = "") -> dict[str, Any]:
+def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "") -> dict[str, float | bool]:
     """Average bonding and antibonding integrals over the pairs of atoms of a crystal.
 
     Parameters
@@ -52,7 +52,7 @@ def cohp(records: Mapping[str, Any], *, structure: Structure, folder: str = "") 
     files = _files_of(structure, folder)
     if not files:
         return {}
-    values: dict[str, Any] = {}
+    values: dict[str, float | bool] = {}
     try:
         if "COHPCAR.lobster" in files:
             values |= _curves(files["COHPCAR.lobster"])
@@ -91,7 +91,7 @@ def _files_of(structure: Structure, folder: str) -> dict[str, Path]:
     return {}
 
 
-def _curves(path: Path) -> dict[str, Any]:
+def _curves(path: Path) -> dict[str, float]:
     """Mean integrals of the curves of all pairs (the orbital-resolved ones are parts of these)."""
     outputs = _import_pymatgen()
     cohpcar = outputs.Cohpcar(filename=str(path))
@@ -103,7 +103,7 @@ def _curves(path: Path) -> dict[str, Any]:
     return {"cohp_bonding_ev": float(bonding), "cohp_antibonding_ev": float(antibonding), "n_bonds": len(pairs)}
 
 
-def _list(path: Path) -> dict[str, Any]:
+def _list(path: Path) -> dict[str, float]:
     """Mean and strongest ICOHP of the list, spins summed, each pair as often as it occurs."""
     outputs = _import_pymatgen()
     bonds = list(outputs.Icohplist(filename=str(path)).icohplist.values())
@@ -117,7 +117,7 @@ def _list(path: Path) -> dict[str, Any]:
     }
 
 
-def _import_pymatgen() -> Any:
+def _import_pymatgen() -> ModuleType:
     """Import pymatgen's readers."""
     try:
         from pymatgen.io.lobster import outputs

@@ -6,13 +6,14 @@ import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import FilterError, MissingExtraError
 from screen_cli.store.record import Record
+from screen_cli.store.row import Row, text
 
 FEWEST = 8
 """A map of fewer crystals says nothing."""
@@ -26,13 +27,15 @@ def descriptor_of(record: Record) -> NDArray[np.float64] | None:
     ``descriptor`` as a list in the data or a (n_features,) array, or ``descriptors`` (n_atoms, n_features), of
     which the mean is taken.
     """
-    value: Any = record.data.get("descriptor", record.arrays.get("descriptor"))
-    if value is None and "descriptors" in record.arrays:
-        value = np.asarray(record.arrays["descriptors"], dtype=np.float64).mean(axis=0)
-    return None if value is None else np.asarray(value, dtype=np.float64).ravel()
+    listed = record.data.get("descriptor")
+    if listed is not None:
+        return np.asarray(cast("list[float]", listed), dtype=np.float64).ravel()
+    if "descriptor" in record.arrays:
+        return record.floats("descriptor").ravel()
+    return record.floats("descriptors").mean(axis=0).ravel() if "descriptors" in record.arrays else None
 
 
-def read_descriptors(path: Path, rows: Sequence[dict[str, Any]]) -> list[NDArray[np.float64] | None]:
+def read_descriptors(path: Path, rows: Sequence[Row]) -> list[NDArray[np.float64] | None]:
     """Read vectors from a file: one per row, None where the file has none.
 
     Parameters
@@ -40,7 +43,7 @@ def read_descriptors(path: Path, rows: Sequence[dict[str, Any]]) -> list[NDArray
     path : Path
         ``.npz`` with ``ids`` (n,) and ``vectors`` (n, n_features), or CSV without header: id, provider id or formula
         first, then the numbers.
-    rows : sequence of dict
+    rows : sequence of mapping
 
     Raises
     ------
@@ -64,7 +67,7 @@ def read_descriptors(path: Path, rows: Sequence[dict[str, Any]]) -> list[NDArray
     if len({vector.shape for vector in named.values()}) > 1:
         raise FilterError(f"the vectors in {path} differ in length; make them with one model.")
     found = [
-        next((named[row[key]] for key in ("id", "provider_id", "formula") if row.get(key) in named), None)
+        next((named[text(row, key)] for key in ("id", "provider_id", "formula") if text(row, key) in named), None)
         for row in rows
     ]
     if all(vector is None for vector in found):

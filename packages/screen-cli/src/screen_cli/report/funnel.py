@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from screen_cli.report.gate import LOW_KAPPA
-
-Row = dict[str, Any]
+from screen_cli.store.row import Row, number, text
 
 STEPS = ("candidates", "passed the filters", "stable", "with κ", f"κ < {LOW_KAPPA:g} W/mK")
 
@@ -70,7 +68,7 @@ class Step:
 
 def fate(row: Row) -> str:
     """Say where one crystal is in the funnel: a key of the losses, or ``"low"`` at its end."""
-    state, kappa = row["state"], row.get("kappa_total_w_mk")
+    state, kappa = row["state"], number(row, "kappa_total_w_mk")
     if state == "filtered":
         return "filtered"
     if row.get("stable") is None:
@@ -98,14 +96,14 @@ def count_funnel(rows: Sequence[Row]) -> list[Step]:
     with_kappa = f"{stable} !kappa_total_w_mk:none"
     queries = ("", "!state:filtered", stable, with_kappa, f"{stable} kappa_total_w_mk<{LOW_KAPPA:g}")
     steps, remaining = [], len(rows)
-    for number, (label, query) in enumerate(zip(STEPS, queries, strict=True)):
+    for place, (label, query) in enumerate(zip(STEPS, queries, strict=True)):
         losses = [
             Loss(name, wording, len(groups[name]), where, [group[2:] for group in group_reasons(groups[name])[:3]])
             for name, (step, wording, where) in _LOSSES.items()
-            if step == number and name in groups
+            if step == place and name in groups
         ]
         remaining -= sum(loss.count for loss in losses)
-        if number != 1 or losses:
+        if place != 1 or losses:
             steps.append(Step(label, remaining, query, losses))
     return steps
 
@@ -119,8 +117,8 @@ def group_reasons(rows: Sequence[Row]) -> list[tuple[str, str, str, int]]:
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         if row.get("reason"):
-            reason = row["reason"].strip().splitlines()[0]
-            groups.setdefault((row["state"], row.get("stage") or "", _NUMBER.sub("#", reason)), []).append(reason)
+            reason = text(row, "reason").strip().splitlines()[0]
+            groups.setdefault((text(row, "state"), text(row, "stage"), _NUMBER.sub("#", reason)), []).append(reason)
     found = [(state, stage, _common(reasons), len(reasons)) for (state, stage, _), reasons in groups.items()]
     return sorted(found, key=lambda group: -group[3])
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,11 @@ from screen_cli.report.descriptors import descriptor_of, read_descriptors
 from screen_cli.report.page import details
 from screen_cli.report.page.packing import pack
 from screen_cli.report.reference import Reference, read_reference
+from screen_cli.store.record import Json
+from screen_cli.store.row import Row, number, stage_keys, text, whole_number
 from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Crystal:
         Symbols, from the structure.
     msd_by_element : dict of str to float
         Å², at the first temperature of the harmonic stage.
-    metadata : dict
+    metadata : mapping of str to value
         From the source.
     descriptor : ndarray or None
         float64 (n_features,).
@@ -68,7 +68,7 @@ class Crystal:
     packed: str = ""
     elements: list[str] = field(default_factory=list)
     msd_by_element: dict[str, float] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Json] = field(default_factory=dict)
     descriptor: NDArray[np.float64] | None = None
 
 
@@ -79,7 +79,7 @@ class Material:
     Parameters
     ----------
     run : RunDirectory
-    rows : list of dict
+    rows : list of mapping
         Of the index.
     crystals : list of Crystal
         One per row.
@@ -111,22 +111,53 @@ def read_material(run: RunDirectory, options: ReportOptions) -> Material:
     ]
     if options.descriptors is not None:
         vectors = read_descriptors(options.descriptors, rows)
-        crystals = [
-            Crystal(**{**vars(crystal), "descriptor": vector})
-            for crystal, vector in zip(crystals, vectors, strict=True)
-        ]
+        crystals = [replace(crystal, descriptor=vector) for crystal, vector in zip(crystals, vectors, strict=True)]
     reference = None if options.reference is None else read_reference(options.reference, rows)
     return Material(run, rows, crystals, reference)
 
 
-def _most_wanted(rows: list[Row], number: int) -> set[int]:
+def _most_wanted(rows: Sequence[Row], most: int) -> set[int]:
     """Rows whose curves are embedded: lowest κ first, then those with any result."""
 
     def rank(index: int) -> tuple[bool, float, bool]:
-        kappa = rows[index].get("kappa_total_w_mk")
+        kappa = number(rows[index], "kappa_total_w_mk")
         return kappa is None, kappa or 0.0, rows[index].get("stable") is None
 
-    return set(sorted(range(len(rows)), key=rank)[:number])
+    return set(sorted(range(len(rows)), key=rank)[:most])
+
+
+@dataclass(frozen=True)
+class CrystalPage:
+    """What the page of one crystal shows; what a crystal does not have is left out.
+
+    Parameters
+    ----------
+    files : mapping of str to str
+        File of the record of each stage, relative to the run directory.
+    metadata : mapping of str to value
+        From the source.
+    omitted : bool
+        Whether structure and curves are left out, for size.
+    kappa : ConductivityView or None
+    modes : ModeView or None
+    bands : BandView or None
+    structure : StructureView or None
+    """
+
+    files: Mapping[str, str]
+    metadata: Mapping[str, Json]
+    omitted: bool
+    kappa: details.ConductivityView | None = None
+    modes: details.ModeView | None = None
+    bands: details.BandView | None = None
+    structure: details.StructureView | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Fields as the page reads them."""
+        fields: dict[str, Json] = {"files": self.files, "metadata": self.metadata, "omitted": self.omitted}
+        views = {"kappa": self.kappa, "modes": self.modes, "bands": self.bands, "structure": self.structure}
+        fields |= {name: view.to_json() for name, view in views.items() if view is not None}
+        return {name: value for name, value in fields.items() if value}
 
 
 def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal:
@@ -134,8 +165,7 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
     from screen_cli.crystal.structure import Structure
     from screen_cli.stages.relax import Relaxed
 
-    keys: dict[str, str] = json.loads(row.get("keys") or "{}")
-    identity = row["id"]
+    keys, identity = stage_keys(row), text(row, "id")
     try:
         structure = Structure.from_dict(run.store.read_structure(identity))
     except (OSError, StructureError):
@@ -143,17 +173,17 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
     descriptor, msd = None, {}
     atoms = structure.atoms
     paths = {stage: run.store.path(identity, stage, key) for stage, key in keys.items()}
-    view: dict[str, Any] = {
-        "files": {stage: path.relative_to(run.root).as_posix() for stage, path in paths.items()},
-        "metadata": structure.metadata,
-        "omitted": not with_details,
-    }
+    page = CrystalPage(
+        files={stage: path.relative_to(run.root).as_posix() for stage, path in paths.items()},
+        metadata=structure.metadata,
+        omitted=not with_details,
+    )
     for stage, key in keys.items():
         if stage.startswith("property_"):
             record = run.store.read(identity, stage, key)
             descriptor = descriptor_of(record) if record is not None and descriptor is None else descriptor
         elif stage == "harmonic" and (found := run.store.find(identity, stage, key)):
-            msd = found.data.get("msd_by_element", {})
+            msd = cast("dict[str, float]", found.data.get("msd_by_element", {}))
         if not with_details or stage not in ("relax", "harmonic", "conductivity"):
             continue
         record = run.store.read(identity, stage, key)
@@ -163,14 +193,14 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
             with contextlib.suppress(RecordError):  # of another version: the crystal as its source gave it is shown
                 atoms = Relaxed.from_storage(record).atoms
         if stage == "harmonic":
-            view["bands"] = details.band_view(record)
+            page = replace(page, bands=details.band_view(record))
         if stage == "conductivity":
-            kelvin = float(record.data.get("kappa_temperature_k", 300.0))
-            view |= {"kappa": details.conductivity_view(record), "modes": details.mode_view(record, kelvin)}
+            kelvin = float(cast("float", record.data.get("kappa_temperature_k", 300.0)))
+            page = replace(page, kappa=details.conductivity_view(record), modes=details.mode_view(record, kelvin))
     if with_details:
-        view["structure"] = details.structure_view(atoms, row.get("space_group"))
+        page = replace(page, structure=details.structure_view(atoms, whole_number(row, "space_group")))
     return Crystal(
-        packed=pack({name: value for name, value in view.items() if value}),
+        packed=pack(page.to_json()),
         elements=sorted(set(atoms.get_chemical_symbols())),
         msd_by_element=msd,
         metadata=dict(structure.metadata),
@@ -178,7 +208,7 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
     )
 
 
-def _progress(items: list[Any]) -> Any:
+def _progress(items: list[tuple[int, Row]]) -> Iterable[tuple[int, Row]]:
     """Show a bar on stderr while reading many crystals."""
     if len(items) < 200:
         return items

@@ -6,10 +6,9 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase.formula import Formula
@@ -17,8 +16,10 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import FilterError
 from screen_cli.report.tables.columns import short_name
+from screen_cli.store.row import Row
 
-Row = dict[str, Any]
+Entry = Mapping[str, object]
+"""One crystal of the file, by column."""
 
 _KEYS = ("id", "provider_id", "formula")
 _ALIASES = {"kappa": "kappa_total_w_mk", "kappa_w_mk": "kappa_total_w_mk", "kappa_total": "kappa_total_w_mk"}
@@ -93,7 +94,7 @@ def read_reference(path: Path, rows: Sequence[Row]) -> Reference:
     return Reference(path, columns, key, n_unmatched)
 
 
-def _read_entries(path: Path) -> list[Row]:
+def _read_entries(path: Path) -> Sequence[Entry]:
     """List the entries of the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -112,7 +113,7 @@ def _read_entries(path: Path) -> list[Row]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def _entry(value: Any) -> Row:
+def _entry(value: object) -> Entry:
     """Fields of one named entry; a lone number is κ."""
     return value if isinstance(value, dict) else {"kappa": value}
 
@@ -127,14 +128,14 @@ class _Matcher:
         for index, row in enumerate(rows):
             self._table.setdefault(self._normal(row.get(key)), []).append(index)
 
-    def __call__(self, entry: Row) -> list[int]:
+    def __call__(self, entry: Entry) -> list[int]:
         """Row numbers; empty when the entry does not name a crystal of the run."""
         wanted = self._normal(entry.get(self._key))
         group = _number(entry.get("space_group"))
         found = self._table.get(wanted, []) if wanted else []
         return [index for index in found if group is None or self._rows[index].get("space_group") == group]
 
-    def _normal(self, name: Any) -> str:
+    def _normal(self, name: object) -> str:
         """Write formulas in one order (ClNa is NaCl); other keys as they are."""
         if name is None or self._key != "formula":
             return "" if name is None else str(name)
@@ -144,10 +145,10 @@ class _Matcher:
             return str(name)
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """Read a finite number, else None."""
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]  # whatever is no number is the TypeError below
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -12,10 +10,11 @@ from screen_cli.errors import ConfigError, FilterError
 from screen_cli.physics.harmonic.bands import BandStructure
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.store.record import Record
+from screen_cli.store.row import Row, stage_keys, text
 from screen_cli.store.run_directory import RunDirectory
 
 
-def find_crystal(run: RunDirectory, crystal: str) -> dict[str, Any]:
+def find_crystal(run: RunDirectory, crystal: str) -> Row:
     """Row of the one crystal with that formula, or whose id begins so.
 
     Raises
@@ -23,17 +22,17 @@ def find_crystal(run: RunDirectory, crystal: str) -> dict[str, Any]:
     FilterError
         None, or several.
     """
-    rows = [row for row in run.rows() if row["id"].startswith(crystal) or row["formula"] == crystal]
+    rows = [row for row in run.rows() if text(row, "id").startswith(crystal) or row["formula"] == crystal]
     if len(rows) != 1:
         found = ", ".join(f"{row['id']} ({row['formula']})" for row in rows[:10]) or "none"
         raise FilterError(f"'{crystal}' must name one crystal of {run.root}, found: {found}.")
     return rows[0]
 
 
-def record_of(run: RunDirectory, row: Mapping[str, Any], stage: str) -> Record | None:
+def record_of(run: RunDirectory, row: Row, stage: str) -> Record | None:
     """Record of a stage of the crystal of a row; None where it has not got there."""
-    key = json.loads(row.get("keys") or "{}").get(stage)
-    return None if key is None else run.store.read(row["id"], stage, key)
+    key = stage_keys(row).get(stage)
+    return None if key is None else run.store.read(text(row, "id"), stage, key)
 
 
 def band_structure_of(harmonic: Record) -> BandStructure:
@@ -47,12 +46,12 @@ def band_structure_of(harmonic: Record) -> BandStructure:
     _require(harmonic, ("band_qpoints", "band_distances", "band_frequencies", "band_starts", "band_connected"))
     arrays = harmonic.arrays
     return BandStructure(
-        qpoints=arrays["band_qpoints"],
-        distances=arrays["band_distances"],
-        frequencies=arrays["band_frequencies"],
-        starts=arrays["band_starts"],
+        qpoints=harmonic.floats("band_qpoints"),
+        distances=harmonic.floats("band_distances"),
+        frequencies=harmonic.floats("band_frequencies"),
+        starts=arrays["band_starts"].astype(np.int64),
         connected=arrays["band_connected"].astype(bool),
-        labels=tuple(harmonic.data["band_labels"]),
+        labels=tuple(cast("list[str]", harmonic.data["band_labels"])),
     )
 
 
@@ -65,8 +64,8 @@ def density_of_states_of(harmonic: Record) -> DensityOfStates:
         It has none.
     """
     _require(harmonic, ("dos_frequencies", "dos_by_element", "dos_elements"))
-    arrays = harmonic.arrays
-    return DensityOfStates(arrays["dos_frequencies"], arrays["dos_by_element"], arrays["dos_elements"].astype(np.int64))
+    elements = harmonic.arrays["dos_elements"].astype(np.int64)
+    return DensityOfStates(harmonic.floats("dos_frequencies"), harmonic.floats("dos_by_element"), elements)
 
 
 def _require(record: Record, names: tuple[str, ...]) -> None:

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from screen_cli.config import override_settings
 from screen_cli.crystal.metadata import source_columns
@@ -23,6 +22,7 @@ from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.born_files import find_born
 from screen_cli.stages.stage import AnyRecord, Inputs, Stage, Stops
 from screen_cli.store.keys import content_key
+from screen_cli.store.record import Json, Scalar
 from screen_cli.store.records import StoredRecord
 from screen_cli.store.run_directory import RunDirectory
 
@@ -57,7 +57,7 @@ class Outcome:
     stage: str = ""
     reason: str = ""
     keys: dict[str, str] = field(default_factory=dict)
-    scalars: dict[str, Any] = field(default_factory=dict)
+    scalars: dict[str, Scalar | None] = field(default_factory=dict)
     stage_times: dict[str, tuple[float, int]] = field(default_factory=dict)
     traceback: str = ""
     computed: list[str] = field(default_factory=list)
@@ -163,11 +163,11 @@ class _Passage:
     def __init__(self, run: RunDirectory, structure_id: str) -> None:
         description = run.store.read_structure(structure_id)
         self.structure = Structure.from_dict(description)
-        self.outcome = Outcome(scalars=source_columns(description))
+        self.outcome = Outcome(scalars={**source_columns(description)})
         self._run, self._id = run, structure_id
         origin = f"settings of {self.structure.provider_id}"
         self._settings = override_settings(run.settings, self.structure.settings, origin)
-        self._stages: dict[str, Stage[Any]] = {stage.name: stage for stage in stages_for(self._settings)}
+        self._stages: dict[str, Stage[AnyRecord]] = {stage.name: stage for stage in stages_for(self._settings)}
         self._memory: dict[str, AnyRecord] = {}
 
     def go(self, *, compute_missing: bool) -> Outcome:
@@ -201,14 +201,14 @@ class _Passage:
             outcome.state = "skipped"
         return outcome
 
-    def _find(self, stage: Stage[Any]) -> StoredRecord | None:
+    def _find(self, stage: Stage[AnyRecord]) -> StoredRecord | None:
         """Set the key of a stage and look for its record."""
         parents = [self.outcome.keys[name] for name in stage.needs]
         key = content_key(self._id, stage.name, stage.version, stage.depends(self._inputs(stage)), parents)
         self.outcome.keys[stage.name] = key
         return self._run.store.find(self._id, stage.name, key)
 
-    def _compute(self, stage: Stage[Any]) -> StoredRecord:
+    def _compute(self, stage: Stage[AnyRecord]) -> StoredRecord:
         """Run a stage and keep its record."""
         self._run.mark_running(self._id, stage.name)
         stage_begins(stage.name)
@@ -238,7 +238,7 @@ class _Passage:
                 self._memory[name] = self._stages[name].record_class.from_storage(record)
         return self._memory[name]
 
-    def _inputs(self, stage: Stage[Any]) -> Inputs:
+    def _inputs(self, stage: Stage[AnyRecord]) -> Inputs:
         """Give what a stage may look at."""
         return Inputs(
             structure=self.structure,
@@ -250,7 +250,7 @@ class _Passage:
         )
 
 
-def merge_scalars(flat: dict[str, Any], stage: Stage[Any], data: Mapping[str, Any]) -> None:
+def merge_scalars(flat: dict[str, Scalar | None], stage: Stage[AnyRecord], data: Mapping[str, Json]) -> None:
     """Add a stage's scalars to the columns of a crystal; a name already taken gets the stage as prefix."""
     for name, value in data.items():
         if isinstance(value, (bool, int, float, str)):

@@ -215,8 +215,15 @@ def _account(run: RunDirectory, index: Index, result: TaskResult[Outcome]) -> Fi
     if outcome.state == "failed":
         if not (run.root / "manifest.json").exists():
             raise StoreError(f"the run directory {run.root} is gone: it was moved or removed while it was worked on.")
-        report = {"stage": outcome.stage, "reason": outcome.reason, "traceback": outcome.traceback}
-        run.store.quarantine(result.task, {"id": result.task, **report})
+        run.store.quarantine(
+            result.task,
+            {
+                "id": result.task,
+                "stage": outcome.stage,
+                "reason": outcome.reason,
+                "traceback": outcome.traceback,
+            },
+        )
     else:
         run.store.release(result.task)
     index.update(

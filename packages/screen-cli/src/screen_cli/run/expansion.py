@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from screen_cli.config import RunSettings, settings_from_dict
 from screen_cli.run.driver import resolve
@@ -15,13 +14,13 @@ ROUTES = ("expansion", "expansion_strain", "quasi_harmonic")
 
 def expansion_settings(
     calculator: str,
-    calculator_options: Mapping[str, Any],
+    calculator_options: Mapping[str, object],
     structures: Sequence[str],
     *,
     routes: Sequence[str] = ROUTES[:2],
     mesh: Sequence[int] = (),
-    property_options: Mapping[str, Mapping[str, Any]] | None = None,
-    engine: Mapping[str, Any] | None = None,
+    property_options: Mapping[str, Mapping[str, object]] | None = None,
+    engine: Mapping[str, object] | None = None,
     overrides: Sequence[str] = (),
 ) -> RunSettings:
     """Give the settings of a run that ends with thermal expansion.
@@ -52,7 +51,7 @@ def expansion_settings(
     if len(mesh):
         for name in routes:
             options.setdefault(name, {})["mesh"] = [int(number) for number in mesh]
-    tables: dict[str, Any] = {
+    tables: dict[str, object] = {
         "title": f"Thermal expansion with {calculator}",
         "source": {
             "name": "files",

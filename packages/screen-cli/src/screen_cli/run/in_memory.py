@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from screen_cli.config import RunSettings
 from screen_cli.crystal.born import BornTensors
@@ -15,6 +14,7 @@ from screen_cli.errors import PluginError
 from screen_cli.run.crystal import Records, merge_scalars
 from screen_cli.run.pipeline import stages_for
 from screen_cli.stages.stage import AnyRecord, ForceField, Inputs, Stops
+from screen_cli.store.record import Scalar
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Passage:
     """
 
     records: dict[str, AnyRecord] = field(default_factory=dict)
-    scalars: dict[str, Any] = field(default_factory=dict)
+    scalars: dict[str, Scalar | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     reason: str = ""
 
@@ -65,7 +65,7 @@ def run_in_memory(
     ScreenError
         With the sentence that a run would quarantine the crystal with; the stage stands in a note.
     """
-    passage = Passage(scalars=source_columns(structure.to_dict()))
+    passage = Passage(scalars={**source_columns(structure.to_dict())})
     stages = stages_for(settings)
     stops = Stops(stages)
     for stage in stages:

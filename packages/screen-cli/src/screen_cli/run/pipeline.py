@@ -16,7 +16,6 @@ With ``renormalise.enabled`` branches spring from the trunk, one for each temper
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from screen_cli.config import RunSettings
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
@@ -29,9 +28,9 @@ from screen_cli.stages.harmonic import ComputeHarmonic
 from screen_cli.stages.property import property_stages
 from screen_cli.stages.relax import Relax
 from screen_cli.stages.renormalise import Renormalise, SelectWarm
-from screen_cli.stages.stage import Stage, Variant
+from screen_cli.stages.stage import AnyRecord, Stage, Variant
 
-Stages = tuple[Stage[Any], ...]
+Stages = tuple[Stage[AnyRecord], ...]
 
 SELECTED = "renormalise"
 """Branch of the crystals whose force constants are sought at temperatures."""
@@ -121,7 +120,7 @@ def _warm_branches(settings: RunSettings, trunk: Stages, known: tuple[str, ...])
     front = "harmonic_" if any(stage.name == "harmonic_displace" for stage in trunk) else ""
     sees = ("relax", f"{front}displace", f"{front}force_constants", "harmonic", *known)
     own = bool(settings.renormalise.dim or (settings.displace.dim_fc2 and not front))
-    stages: list[Stage[Any]] = [SelectWarm(sees=sees)]
+    stages: list[Stage[AnyRecord]] = [SelectWarm(sees=sees)]
     displaced, start = f"{front}displace", f"{front}force_constants"
     if own:
         displaced, start = "renormalise_displace", "renormalise_force_constants"
@@ -138,13 +137,13 @@ def _warm_branches(settings: RunSettings, trunk: Stages, known: tuple[str, ...])
     return tuple(stages)
 
 
-def _at(kelvin: int, settings: RunSettings, sees: tuple[str, ...], start: str, fc3_of: str) -> list[Stage[Any]]:
+def _at(kelvin: int, settings: RunSettings, sees: tuple[str, ...], start: str, fc3_of: str) -> list[Stage[AnyRecord]]:
     """List the stages at one temperature."""
     branch, displaced = f"{SELECTED}/{kelvin}k", sees[1]
     warm = Renormalise(f"renormalise_{kelvin}k", kelvin, displaced=displaced, start=start, branch=branch)
     harmonic = ComputeHarmonic(f"harmonic_{kelvin}k", displaced=displaced, force_constants=warm.name)
     at = {"temperatures": [float(max(kelvin, 1))]}
-    stages: list[Stage[Any]] = [warm, Variant(harmonic, {"harmonic": at}, branch=branch)]
+    stages: list[Stage[AnyRecord]] = [warm, Variant(harmonic, {"harmonic": at}, branch=branch)]
     if not (settings.conductivity.enabled and settings.renormalise.third_order):
         return stages
     gate = Gate(f"gate_{kelvin}k", sees=(*sees, warm.name, harmonic.name), plain=(warm.name, harmonic.name))

@@ -9,16 +9,18 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from screen_cli.config import RunSettings
 from screen_cli.crystal.metadata import source_columns
-from screen_cli.crystal.structure import RejectedStructure
+from screen_cli.crystal.structure import RejectedStructure, StructureFields
 from screen_cli.errors import ConfigError, StoreError, StructureError
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.sources.filters import FilteredStructure, Kept, apply_filters
 from screen_cli.store.atomic_write import flush_all, write_text
 from screen_cli.store.index import Index
+from screen_cli.store.records import FailureReport
+from screen_cli.store.row import Row
 from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ JOURNAL = "filtered.jsonl"
 _CHUNK = 500
 
 
-def open_source(settings: RunSettings, **more_options: Any) -> Iterator[Kept]:
+def open_source(settings: RunSettings, **more_options: object) -> Iterator[Kept]:
     """Iterate over the crystals of a configuration, each with what the filters make of it.
 
     Parameters
@@ -87,7 +89,7 @@ def read_source(run: RunDirectory, index: Index, report_count: Callable[[int], N
     index.set_meta("source_read", True)
 
 
-def filtered_rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
+def filtered_rows(run: RunDirectory) -> Iterator[Row]:
     """Iterate over the index rows of the crystals that the filters dropped, as the journal has them."""
     path = run.root / JOURNAL
     if path.is_file():
@@ -103,7 +105,7 @@ def filtered_rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def structure_row(description: dict[str, Any]) -> dict[str, Any]:
+def structure_row(description: StructureFields) -> Row:
     """Index row of a crystal, from the fields of ``Structure.to_dict``.
 
     Raises
@@ -111,20 +113,25 @@ def structure_row(description: dict[str, Any]) -> dict[str, Any]:
     StructureError
         They are not what that writes.
     """
-    names = ("id", "formula", "space_group", "provider", "provider_id")
-    row = {name: description.get(name) for name in names}
-    numbers = description.get("numbers")
+    row: dict[str, object] = {
+        "id": description.get("id"),
+        "formula": description.get("formula"),
+        "space_group": description.get("space_group"),
+        "provider": description.get("provider"),
+        "provider_id": description.get("provider_id"),
+    }
+    numbers: object = description.get("numbers")  # whoever wrote the file may have meant something else
     if not isinstance(numbers, list) or not all(isinstance(value, (str, int, type(None))) for value in row.values()):
         raise StructureError("the stored structure is none that was written here. Read the source again.")
     return {
-        **row,
+        **cast("Row", row),
         "n_atoms": len(numbers),
         "state": "pending",
         **source_columns(description),
     }
 
 
-def rejected_row(report: dict[str, Any]) -> dict[str, Any]:
+def rejected_row(report: FailureReport) -> Row:
     """Index row of something that could not be read, from its report in quarantine."""
     return {
         "id": report["id"],
@@ -143,13 +150,13 @@ def _name(crystal: Kept) -> str:
     return f"{crystal.provider}:{crystal.provider_id}" if isinstance(crystal, RejectedStructure) else crystal.id
 
 
-def _take(run: RunDirectory, crystal: Kept) -> dict[str, Any]:
+def _take(run: RunDirectory, crystal: Kept) -> Row:
     """Put one crystal where it belongs and return its index row."""
     if isinstance(crystal, FilteredStructure):
         return crystal.row()
     if isinstance(crystal, RejectedStructure):
         where = f"{crystal.provider}:{crystal.provider_id}"
-        report = {
+        report: FailureReport = {
             "id": "rejected-" + hashlib.sha256(where.encode()).hexdigest()[:12],
             "provider": crystal.provider,
             "provider_id": crystal.provider_id,
@@ -163,7 +170,7 @@ def _take(run: RunDirectory, crystal: Kept) -> dict[str, Any]:
     return structure_row(description)
 
 
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+def _append(path: Path, rows: list[Row]) -> None:
     """Add lines to the journal."""
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -172,7 +179,7 @@ def _append(path: Path, rows: list[dict[str, Any]]) -> None:
         raise StoreError(error.errno, f"cannot write {path}: {error.strerror}. Make room and run again") from error
 
 
-def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
+def _batches(items: Iterator[Kept]) -> Iterator[list[Kept]]:
     """Cut an iterator into lists."""
     while batch := list(itertools.islice(items, _CHUNK)):
         yield batch

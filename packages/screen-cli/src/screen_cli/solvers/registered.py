@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from screen_cli.errors import ConfigError, PluginError
@@ -11,7 +11,20 @@ from screen_cli.plugins.manager import installed_plugins
 from screen_cli.plugins.records import ConductivitySolverPlugin, ForceConstantSolverPlugin
 
 if TYPE_CHECKING:
-    from screen_cli.plugins.protocols import ConductivitySolver, ForceConstantSolver
+    from screen_cli.plugins.protocols import ConductivitySolver, ForceConstantSolver, PredictsLeftOut
+    from screen_cli.solvers.conductivity import StandardSolver
+    from screen_cli.solvers.force_constants.finite_difference import FiniteDifferenceSolver
+    from screen_cli.solvers.force_constants.hiphive import HiphiveSolver
+    from screen_cli.solvers.force_constants.symfc import SymfcSolver
+
+    # mypy holds our own solvers to the protocols that it holds others to
+    _FORCE_CONSTANTS: tuple[Callable[..., ForceConstantSolver], ...] = (
+        SymfcSolver,
+        HiphiveSolver,
+        FiniteDifferenceSolver,
+    )
+    _PREDICT: Callable[..., PredictsLeftOut] = SymfcSolver
+    _CONDUCTIVITY: Callable[..., ConductivitySolver] = StandardSolver
 
 SolverPlugin = ForceConstantSolverPlugin | ConductivitySolverPlugin
 

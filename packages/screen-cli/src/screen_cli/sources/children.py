@@ -48,7 +48,7 @@ def iterate_children(run: str = "", settings: ReadSettings | None = None) -> Ite
         cell, positions, numbers = (record.arrays[f"child_{name}"] for name in ("cell", "positions", "numbers"))
         atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
         about = {"parent_id": row["id"], "parent_formula": row["formula"], "parent_space_group": row["space_group"]}
-        name = f"{row['formula']}-{record.data['soft_mode_qpoint'].replace(' ', ',')}"
+        name = f"{row['formula']}-{str(record.data['soft_mode_qpoint']).replace(' ', ',')}"
         try:
             yield Structure.from_atoms(
                 atoms, provider="soft_mode", provider_id=name, metadata=about, settings=settings or ReadSettings()

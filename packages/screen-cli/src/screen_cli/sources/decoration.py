@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files as package_files
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from screen_cli.crystal.prototypes import build, contacts, prototypes
+from screen_cli.crystal.metadata import Json
+from screen_cli.crystal.prototypes import PrototypeEntry, build, contacts, prototypes
 from screen_cli.crystal.standard_cell import Symmetry
 from screen_cli.crystal.structure import Structure
 from screen_cli.crystal.wyckoff import interchangeable
@@ -56,7 +57,7 @@ class Decoration:
         Pauling units, for the rule "electronegativity".
     """
 
-    elements: tuple[Any, ...]
+    elements: tuple[str | tuple[str, ...], ...]
     prototypes: tuple[str, ...] = ()
     rule: str = "charge-balance"
     limit: int = 0
@@ -94,8 +95,8 @@ class Decoration:
     @property
     def symbols(self) -> list[str]:
         """Every symbol used, once."""
-        flat = itertools.chain.from_iterable(self.elements) if self.per_site else iter(self.elements)
-        return list(dict.fromkeys(flat))
+        lists = [(item,) if isinstance(item, str) else item for item in self.elements]
+        return list(dict.fromkeys(itertools.chain.from_iterable(lists)))
 
     @property
     def names(self) -> list[str]:
@@ -113,7 +114,7 @@ class Decoration:
         return fitting
 
 
-def decoration_from_options(options: Mapping[str, Any]) -> Decoration:
+def decoration_from_options(options: Mapping[str, object]) -> Decoration:
     """Read the options of the source ``prototypes``.
 
     Raises
@@ -130,7 +131,7 @@ def decoration_from_options(options: Mapping[str, Any]) -> Decoration:
     if "elements" not in options:
         raise ConfigError("source 'prototypes': give elements = [...] to decorate with, or entries = [...].")
     lists = options["elements"]
-    if isinstance(lists, str) or isinstance(options.get("prototypes"), str):
+    if not isinstance(lists, Sequence) or isinstance(lists, str) or isinstance(options.get("prototypes"), str):
         raise ConfigError('source \'prototypes\': elements and prototypes are lists, e.g. elements = ["Na", "Cl"].')
     elements = tuple(item if isinstance(item, str) else tuple(item) for item in lists)
     try:
@@ -181,7 +182,7 @@ def decorated_structure(name: str, elements: Sequence[str]) -> Structure:
         template.symmetry.equivalent_atoms,
         template.symmetry.wyckoffs,
     )
-    metadata = {"prototype": name, "elements": list(elements), "lattice_constant_guess": float(a)}
+    metadata: dict[str, Json] = {"prototype": name, "elements": list(elements), "lattice_constant_guess": float(a)}
     return Structure(atoms, "prototypes", f"{name}-{''.join(elements)}", metadata, symmetry)
 
 
@@ -254,7 +255,8 @@ def _elements_of(name: str, decoration: Decoration) -> Iterator[tuple[str, ...]]
     """Elements for one prototype, each chemistry once, in the seed's order."""
     entry = prototypes()[name]
     n = entry["elements"]
-    lists = decoration.elements if decoration.per_site else [decoration.elements] * n
+    flat = tuple(item for item in decoration.elements if isinstance(item, str))
+    lists = [item for item in decoration.elements if not isinstance(item, str)] or [flat] * n
     pools = [np.array(sorted({atomic_numbers[symbol] for symbol in symbols})) for symbols in lists]
     counts = _counts(entry)
     total = math.prod(len(pool) for pool in pools)
@@ -311,7 +313,7 @@ def _shuffled(total: int, seed: str) -> Iterator[NDArray[np.int64]]:
         yield value[value < total]
 
 
-def _counts(entry: dict[str, Any]) -> list[int]:
+def _counts(entry: PrototypeEntry) -> list[int]:
     """Atoms of each element in the formula, from the multiplicities of its sites."""
     multiplicity = [int(site[:-1]) for site in entry["wyckoff"].split()]
     species: Sequence[int] = entry.get("species", range(len(multiplicity)))
@@ -349,10 +351,18 @@ def _template(name: str) -> _Template:
     )
 
 
+class _Element(TypedDict):
+    """Electronegativity (Pauling) and common oxidation states of an element."""
+
+    chi: float
+    states: list[int]
+
+
 @cache
-def _element_data() -> dict[str, dict[str, Any]]:
-    """Electronegativity and oxidation states by symbol."""
-    return tomllib.loads(package_files("screen_cli.sources").joinpath("elements.toml").read_text(encoding="utf-8"))
+def _element_data() -> dict[str, _Element]:
+    """Elements by symbol."""
+    text = package_files("screen_cli.sources").joinpath("elements.toml").read_text(encoding="utf-8")
+    return cast("dict[str, _Element]", tomllib.loads(text))
 
 
 def electronegativity(symbol: str) -> float | None:

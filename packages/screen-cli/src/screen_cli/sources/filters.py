@@ -15,6 +15,7 @@ from screen_cli.crystal.metadata import SOURCE_COLUMNS, source_columns
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, FilterError, MissingExtraError, UnknownColumnError, unknown_name
 from screen_cli.store.expression import evaluate, names_in
+from screen_cli.store.row import Row
 
 if TYPE_CHECKING:
     from screen_cli.config import FilterSettings
@@ -40,7 +41,7 @@ class FilteredStructure:
     criterion: str
     reason: str
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """Row of the index."""
         structure = self.structure
         return {
@@ -209,7 +210,7 @@ def _expression(crystal: Structure, expression: str) -> str:
         return f"not ({expression}): {error}"
 
 
-def _row(crystal: Structure) -> dict[str, Any]:
+def _row(crystal: Structure) -> Row:
     """Names and values that an expression may use."""
     scalars = {key: value for key, value in crystal.metadata.items() if isinstance(value, (int, float, str, bool))}
     return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import Any
 
 from ase.data import atomic_numbers
 from ase.formula import Formula
@@ -19,9 +18,9 @@ from screen_cli.sources.readers.text import printable
 
 
 def iterate_prototypes(
-    entries: Sequence[Mapping[str, Any]] = (),
+    entries: Sequence[Mapping[str, object]] = (),
     settings: ReadSettings | None = None,
-    **decoration: Any,
+    **decoration: object,
 ) -> Iterator[Structure | RejectedStructure]:
     """Iterate over decorated prototypes: those written out in ``entries``, then those made from lists of elements.
 
@@ -48,18 +47,19 @@ def iterate_prototypes(
 
 
 def _from_entries(
-    entries: Sequence[Mapping[str, Any]], settings: ReadSettings
+    entries: Sequence[Mapping[str, object]], settings: ReadSettings
 ) -> Iterator[Structure | RejectedStructure]:
     """Build the crystals that are written out one by one."""
     assigned = [assign_elements(number, entry) for number, entry in enumerate(entries)]  # all, before anything runs
     for entry, elements in zip(entries, assigned, strict=True):
-        name = f"{entry['prototype']}-{''.join(elements)}"
-        free = prototypes().get(entry["prototype"], {}).get("parameters", {})
-        parameters = {key: float(entry[key]) for key in free if key in entry}
-        metadata = {**entry, "elements": elements, "sites": _sites_text(entry["prototype"], elements)}
+        prototype = str(entry["prototype"])
+        name = f"{prototype}-{''.join(elements)}"
+        free = prototypes()[prototype].get("parameters", {})
+        parameters = {key: float(str(entry[key])) for key in free if key in entry}
+        metadata = {**entry, "elements": elements, "sites": _sites_text(prototype, elements)}
         try:
-            a = entry.get("a") or guess_lattice_constant(entry["prototype"], elements, **parameters)
-            atoms = build(entry["prototype"], elements, float(a), **parameters)
+            a = entry.get("a") or guess_lattice_constant(prototype, elements, **parameters)
+            atoms = build(prototype, elements, float(str(a)), **parameters)
             structure = Structure.from_atoms(
                 atoms, provider="prototypes", provider_id=name, metadata=metadata, settings=settings
             )
@@ -69,7 +69,7 @@ def _from_entries(
         yield structure
 
 
-def assign_elements(number: int, entry: Mapping[str, Any]) -> list[str]:
+def assign_elements(number: int, entry: Mapping[str, object]) -> list[str]:
     """Tell which element takes which sites of an entry's prototype.
 
     Parameters
@@ -89,9 +89,9 @@ def assign_elements(number: int, entry: Mapping[str, Any]) -> list[str]:
     missing = {"prototype", "elements"} - entry.keys()
     if missing:
         raise ConfigError(f"{where} lacks {sorted(missing)}.")
-    name, given = entry["prototype"], entry["elements"]
+    name, given = str(entry["prototype"]), entry["elements"]
     if name not in prototypes():
-        raise unknown_name("prototype", str(name), prototypes())
+        raise unknown_name("prototype", name, prototypes())
     sites = element_sites(name)
     shown = ", ".join(f"{site.letter}: {site.wyckoff} ({site.n_atoms} atoms)" for site in sites)
     if isinstance(given, Mapping):
@@ -99,7 +99,7 @@ def assign_elements(number: int, entry: Mapping[str, Any]) -> list[str]:
         if sorted(given) != letters:
             raise ConfigError(f"{where}: elements names the sites {sorted(given)}, {name} has {shown}.")
         given = [given[letter] for letter in letters]
-    if isinstance(given, str) or not all(isinstance(symbol, str) for symbol in given):
+    if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(item, str) for item in given):
         raise ConfigError(f"{where}: elements is {given!r}, expected chemical symbols; {name} has {shown}.")
     elements = list(given)
     fits = len(elements) == len(sites) and all(symbol in atomic_numbers for symbol in elements)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from screen_cli.store.record import Json, Record, TypedRecord
 _PREFIX = "property_"
 
 _FIT = FitForceConstants()
-RECOMPUTED: Mapping[str, tuple[Stage[Any], ...]] = {
+RECOMPUTED: Mapping[str, tuple[Stage[AnyRecord], ...]] = {
     "force_constants": (_FIT,),
     "harmonic": (_FIT, ComputeHarmonic()),
     "conductivity": (_FIT, ComputeConductivity()),

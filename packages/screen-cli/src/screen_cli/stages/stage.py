@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
 from screen_cli.config import RunSettings, override_settings
 from screen_cli.errors import RecordError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AnyRecord = TypedRecord | Record
 RecordT = TypeVar("RecordT", bound=AnyRecord)
+ResultT = TypeVar("ResultT", bound=AnyRecord, covariant=True)
 
 
 class ForceField(Protocol):
@@ -76,7 +77,7 @@ class Inputs:
         return None if self.born is None else [self.born.to_json(), self.settings.nac.method]
 
 
-class Stage(ABC, Generic[RecordT]):
+class Stage(ABC, Generic[ResultT]):
     """One step of the pipeline; its subclasses are frozen dataclasses, whose fields name the stages they read.
 
     Attributes
@@ -112,7 +113,7 @@ class Stage(ABC, Generic[RecordT]):
         """Give the settings and plugin identities its result depends on, besides the records it reads."""
 
     @abstractmethod
-    def run(self, inputs: Inputs) -> RecordT:
+    def run(self, inputs: Inputs) -> ResultT:
         """Compute the record: a pure function of the inputs."""
 
     def reason_to_stop(self, data: Mapping[str, Json]) -> str:
@@ -194,14 +195,14 @@ class Stops:
         The pipeline.
     """
 
-    stages: Sequence[Stage[Any]]
+    stages: Sequence[Stage[AnyRecord]]
     reasons: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    def passes_by(self, stage: Stage[Any]) -> bool:
+    def passes_by(self, stage: Stage[AnyRecord]) -> bool:
         """Whether a stage does not run, as its branch, or the one it springs from, was stopped."""
         return any(_is_on(stage.branch, stopped) for stopped in self.reasons)
 
-    def look(self, stage: Stage[Any], data: Mapping[str, Json]) -> None:
+    def look(self, stage: Stage[AnyRecord], data: Mapping[str, Json]) -> None:
         """Note that a stage stops its branch, from the values of its record."""
         if reason := stage.reason_to_stop(data):
             self.reasons[stage.branch] = stage.name, reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ _MOST_RATIO, _ALWAYS_READ = 2_000, 1 << 20
 """How far compression may go (deflate: 1032), and the bytes that are read whatever is stored."""
 
 
-def whole_array(file: h5py.Group, name: str) -> NDArray[Any]:
+def whole_array(file: h5py.Group, name: str) -> NDArray[np.generic]:
     """Read one dataset.
 
     Parameters

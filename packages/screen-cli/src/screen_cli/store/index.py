@@ -15,6 +15,8 @@ from pathlib import Path
 
 from screen_cli.errors import StoreError
 from screen_cli.store.expression import to_sql, value_to_sql
+from screen_cli.store.record import Scalar
+from screen_cli.store.row import Row
 
 STATES = ("filtered", "pending", "running", "done", "failed", "skipped")
 _BASE = {
@@ -32,11 +34,6 @@ _BASE = {
 }
 BASE_COLUMNS = tuple(_BASE)
 _BOOKKEEPING = {"id", "state", "stage", "reason", "seconds", "keys"}
-
-Scalar = None | bool | int | float | str
-"""What a column of the results can hold."""
-Row = Mapping[str, Scalar]
-"""One structure by column."""
 
 
 class DamagedIndexError(StoreError):
@@ -174,7 +171,7 @@ class Index:
         with self._transaction():
             self._add_columns(scalars)
             stale = [name for name in self.columns if name not in BASE_COLUMNS and name not in scalars]
-            values: dict[str, Scalar] = {"state": state, "stage": stage, "reason": reason, **scalars}
+            values: dict[str, Scalar | None] = {"state": state, "stage": stage, "reason": reason, **scalars}
             values |= dict.fromkeys(stale) if scalars else {}
             if keys is not None:
                 values["keys"] = json.dumps(keys, sort_keys=True)
@@ -200,7 +197,7 @@ class Index:
             )
         return cursor.rowcount
 
-    def set_meta(self, key: str, value: Scalar) -> None:
+    def set_meta(self, key: str, value: Scalar | None) -> None:
         """Keep a small JSON value."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
@@ -234,7 +231,7 @@ class Index:
                 f"screen-cli rebuild {self._path.parent}"
             ) from error
 
-    def meta(self, key: str, default: Scalar = None) -> Scalar:
+    def meta(self, key: str, default: Scalar | None = None) -> Scalar | None:
         """Return a value kept with :meth:`set_meta`."""
         row = next(self._select("SELECT value FROM meta WHERE key = ?", (key,)), None)
         return default if row is None else json.loads(row[0])
@@ -296,7 +293,7 @@ class Index:
         sort: str = "",
         descending: bool = False,
         limit: int | None = None,
-    ) -> Iterator[dict[str, Scalar]]:
+    ) -> Iterator[Row]:
         """Iterate over structures as flat dicts.
 
         Parameters
@@ -326,7 +323,7 @@ class Index:
             yield dict(row)
 
 
-def _sql_value(value: Scalar) -> Scalar:
+def _sql_value(value: Scalar | None) -> Scalar | None:
     """Fit a JSON scalar into SQLite: truth values as 0 and 1, whole numbers beyond 64 bits as floats."""
     if isinstance(value, int):
         return int(value) if abs(value) < 2**63 else float(value)

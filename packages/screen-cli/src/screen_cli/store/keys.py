@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 KEY_LENGTH = 12
 
 
-def content_key(*parts: Any) -> str:
+def content_key(*parts: object) -> str:
     """Hash JSON-ready parts into a short hexadecimal key.
 
     Parameters

@@ -19,10 +19,10 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeAlias, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast, get_type_hints, overload
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from screen_cli.errors import PhysicsError, RecordError
 
@@ -36,19 +36,19 @@ class Record:
 
     Parameters
     ----------
-    data : dict
+    data : mapping of str to value
         Small JSON values (numbers, strings, booleans, short lists, nested dicts). Scalars at the top level
         become columns of the results table.
-    arrays : dict of str to ndarray
+    arrays : mapping of str to ndarray
         Everything larger. Written to one HDF5 file with one dataset per name, so that phono3py's names
         (``fc2``, ``fc3``, ``p2s_map``, ``kappa`` ...) open with phono3py's own tools.
-    documents : dict of str to str
+    documents : mapping of str to str
         Text files by suffix, for instance ``{"yaml": <phono3py_disp.yaml>}``.
     """
 
-    data: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
-    documents: dict[str, str] = field(default_factory=dict)
+    data: Mapping[str, Json] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
 
     def check_finite(self, stage: str) -> None:
         """Refuse NaN and infinity anywhere in the record.
@@ -75,6 +75,18 @@ class Record:
         """Return the stored record as it is."""
         return record
 
+    def floats(self, name: str) -> NDArray[np.float64]:
+        """Return an array as float64; shape and unit are those of its name.
+
+        Raises
+        ------
+        RecordError
+            There is none of that name.
+        """
+        if name not in self.arrays:
+            raise RecordError(f"the record has no array '{name}' (it has {sorted(self.arrays)}).")
+        return np.asarray(self.arrays[name], dtype=np.float64)
+
 
 # -- declaration of fields -------------------------------------------------------------------------
 
@@ -97,31 +109,57 @@ class ArrayField:
     """
 
     name: str
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     shape: tuple[int | str, ...]
     optional: bool = False
     copies: tuple[str, ...] = ()
 
 
+ScalarType = TypeVar("ScalarType", bound=np.generic)
+PartT = TypeVar("PartT", bound="TypedRecord")
+
+
+@overload
 def array(
-    dtype: DTypeLike, *shape: int | str, optional: bool = False, name: str = "", copies: tuple[str, ...] = ()
-) -> Any:
+    dtype: type[ScalarType],
+    *shape: int | str,
+    optional: Literal[False] = False,
+    name: str = "",
+    copies: tuple[str, ...] = (),
+) -> NDArray[ScalarType]: ...
+@overload
+def array(
+    dtype: type[ScalarType],
+    *shape: int | str,
+    optional: Literal[True],
+    name: str = "",
+    copies: tuple[str, ...] = (),
+) -> NDArray[ScalarType] | None: ...
+def array(
+    dtype: type[np.generic], *shape: int | str, optional: bool = False, name: str = "", copies: tuple[str, ...] = ()
+) -> object:
     """Declare an array (see :class:`ArrayField`); its dataset has the name of the field unless ``name`` is given."""
     described = {"array": (name, np.dtype(dtype), shape, optional, copies)}
     return field(default=None, metadata=described) if optional else field(metadata=described)
 
 
-def nullable() -> Any:
+def nullable() -> None:
     """Declare a JSON value that is written as ``null`` where it is None; other optional values are left out."""
-    return field(default=None, metadata={"nullable": True})
+    declared: None = field(default=None, metadata={"nullable": True})
+    return declared
 
 
-def document(suffix: str) -> Any:
+def document(suffix: str) -> str:
     """Declare a text file beside the record, e.g. ``document("yaml")``."""
-    return field(metadata={"document": suffix})
+    declared: str = field(metadata={"document": suffix})
+    return declared
 
 
-def part(record_class: type[TypedRecord], suffix: str = "", *, optional: bool = False) -> Any:
+@overload
+def part(record_class: type[PartT], suffix: str = "", *, optional: Literal[False] = False) -> PartT: ...
+@overload
+def part(record_class: type[PartT], suffix: str = "", *, optional: Literal[True]) -> PartT | None: ...
+def part(record_class: type[TypedRecord], suffix: str = "", *, optional: bool = False) -> object:
     """Declare a typed record inside this one; its names on disk end in ``suffix``."""
     described = {"part": (record_class, suffix, optional)}
     return field(default=None, metadata=described) if optional else field(metadata=described)
@@ -134,10 +172,10 @@ class column(property):
     nullable: bool = False
 
 
-def column_named(name: str = "", *, nullable: bool = False) -> Callable[[Callable[[Any], Json]], column]:
+def column_named(name: str = "", *, nullable: bool = False) -> Callable[[Callable[..., Json]], column]:
     """Declare a :class:`column` whose name on disk is not that of the property, or that is written as ``null``."""
 
-    def declare(function: Callable[[Any], Json]) -> column:
+    def declare(function: Callable[..., Json]) -> column:
         declared = column(function)
         declared.name, declared.nullable = name, nullable
         return declared
@@ -148,7 +186,7 @@ def column_named(name: str = "", *, nullable: bool = False) -> Callable[[Callabl
 class TypedRecord:
     """Base of the typed records: frozen dataclasses that convert to and from :class:`Record`."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
 
     def __post_init__(self) -> None:
         """Refuse arrays of another dtype or shape.
@@ -163,8 +201,8 @@ class TypedRecord:
 
     def to_storage(self) -> Record:
         """Spread the fields over JSON values, arrays and documents."""
-        data: dict[str, Any] = {}
-        arrays: dict[str, NDArray[Any]] = {}
+        data: dict[str, Json] = {}
+        arrays: dict[str, NDArray[np.generic]] = {}
         documents: dict[str, str] = {}
         for name, described in _declared(type(self)).arrays.items():
             values = getattr(self, name)
@@ -230,12 +268,30 @@ class TypedRecord:
         return [described.name for described in _declared(cls).arrays.values() if not described.optional]
 
 
+RecordT = TypeVar("RecordT")
+
+
+def record_from(records: Mapping[str, object], stage: str, record_class: type[RecordT]) -> RecordT:
+    """Return the record of a stage, of the class that its reader expects.
+
+    Raises
+    ------
+    RecordError
+        There is none, or it is of another class.
+    """
+    record = records.get(stage)
+    if not isinstance(record, record_class):
+        found = "nothing" if record is None else f"a {type(record).__name__}"
+        raise RecordError(f"'{stage}' gave {found}, expected a {record_class.__name__}.")
+    return record
+
+
 def declared_arrays(record_class: type[TypedRecord]) -> dict[str, ArrayField]:
     """Arrays that a class of records declares, by field."""
     return _declared(record_class).arrays
 
 
-def check_shape(name: str, values: NDArray[Any], shape: Sequence[int | str], sizes: dict[str, int]) -> None:
+def check_shape(name: str, values: NDArray[np.generic], shape: Sequence[int | str], sizes: dict[str, int]) -> None:
     """Compare a shape with its declaration; sizes by name are learned on the way.
 
     Raises
@@ -255,7 +311,7 @@ def check_shape(name: str, values: NDArray[Any], shape: Sequence[int | str], siz
             sizes.setdefault(size, found)
 
 
-def _check_array(name: str, values: Any, described: ArrayField, sizes: dict[str, int]) -> None:
+def _check_array(name: str, values: object, described: ArrayField, sizes: dict[str, int]) -> None:
     """Compare one array with its declaration."""
     if values is None and described.optional:
         return
@@ -273,7 +329,7 @@ class _Declared:
 
     arrays: dict[str, ArrayField]
     columns: dict[str, column]
-    hints: dict[str, Any]
+    hints: dict[str, object]
     adapters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -300,7 +356,7 @@ def _value(record_class: type[TypedRecord], name: str, value: Any) -> Any:
 
     declared = _declared(record_class)
     if name not in declared.adapters:
-        declared.adapters[name] = TypeAdapter(declared.hints[name])
+        declared.adapters[name] = TypeAdapter(cast("Any", declared.hints[name]))
     try:
         return declared.adapters[name].validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
@@ -310,7 +366,7 @@ def _value(record_class: type[TypedRecord], name: str, value: Any) -> Any:
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Json:
     """Turn tuples, dataclasses and NumPy scalars inside JSON data into plain values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
@@ -320,10 +376,10 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value
+    return cast("Json", value)
 
 
-def _check_json(value: Any, path: str) -> None:
+def _check_json(value: object, path: str) -> None:
     """Walk JSON data and refuse non-finite floats."""
     if isinstance(value, float) and not math.isfinite(value):
         raise PhysicsError(f"{path} is {value}; nothing was written.")

@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,15 +40,56 @@ from screen_cli.store.hdf5 import whole_array
 from screen_cli.store.record import Json, Record
 from screen_cli.store.sealed import seal, unseal
 
+if TYPE_CHECKING:
+    from screen_cli.crystal.structure import StructureFields
+
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
 DROPPED = "arrays_dropped"
 _WORTH_A_FLUSH = 0.1
 """Seconds of work; a flush takes up to 20 ms on a busy disk, and a record has three."""
-Header = dict[str, Any]
-"""The JSON part of a record: ``format structure stage key data parts arrays_dropped meta``."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
+
+
+class Part(TypedDict):
+    """One file beside the JSON of a record."""
+
+    bytes: int
+    sha256: str
+
+
+class Meta(TypedDict):
+    """How a record was made: seconds of wall time, host, process, and time since 1970, s."""
+
+    seconds: float
+    host: str
+    pid: int
+    time: float
+
+
+class Header(TypedDict):
+    """The JSON part of a record."""
+
+    format: int
+    structure: str
+    stage: str
+    key: str
+    data: dict[str, Json]
+    parts: dict[str, Part]
+    arrays_dropped: bool
+    meta: Meta
+
+
+class FailureReport(TypedDict):
+    """Why a crystal is in quarantine: id, stage and reason; traceback, or the provider of what could not be read."""
+
+    id: str
+    stage: str
+    reason: str
+    traceback: NotRequired[str]
+    provider: NotRequired[str]
+    provider_id: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -58,7 +99,7 @@ class StoredRecord:
     Parameters
     ----------
     structure_id, stage, key : str
-    data : dict
+    data : mapping of str to value
         Scalars and small values of the stage.
     seconds : float
         Wall time of the stage.
@@ -69,7 +110,7 @@ class StoredRecord:
     structure_id: str
     stage: str
     key: str
-    data: dict[str, Any]
+    data: Mapping[str, Json]
     seconds: float
     n_bytes: int
 
@@ -104,7 +145,7 @@ class RecordStore:
 
     # -- structures ----------------------------------------------------------------------------
 
-    def write_structure(self, structure_id: str, description: dict[str, Any]) -> None:
+    def write_structure(self, structure_id: str, description: StructureFields) -> None:
         """Keep a crystal as ``structure.json``; the first description of an id stays.
 
         It can be read from its source again, so the disk is not waited for.
@@ -115,7 +156,7 @@ class RecordStore:
         except (FileNotFoundError, ValueError):
             write_text(path, seal(description, finite=False), durable=False)
 
-    def read_structure(self, structure_id: str) -> dict[str, Any]:
+    def read_structure(self, structure_id: str) -> StructureFields:
         """Return what :meth:`write_structure` kept.
 
         Raises
@@ -125,7 +166,7 @@ class RecordStore:
         """
         path = self.folder(structure_id) / "structure.json"
         try:
-            return unseal(_read(path))
+            return cast("StructureFields", unseal(_read(path)))
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path} is missing or damaged ({error}). Read the source anew: screen-cli run CONFIG --reread"
@@ -181,7 +222,7 @@ class RecordStore:
             contents["hdf5"] = _hdf5_bytes(record)
         for suffix, content in contents.items():
             write_bytes(self.path(structure_id, stage, key, suffix), content, durable=seconds > _WORTH_A_FLUSH)
-        parts = {
+        parts: dict[str, Part] = {
             suffix: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for suffix, content in contents.items()
         }
@@ -190,9 +231,9 @@ class RecordStore:
             "structure": structure_id,
             "stage": stage,
             "key": key,
-            "data": record.data,
+            "data": dict(record.data),
             "parts": parts,
-            DROPPED: bool(record.arrays) and drop_arrays,
+            "arrays_dropped": bool(record.arrays) and drop_arrays,
             "meta": {
                 "seconds": round(seconds, 4),
                 "host": platform.node(),
@@ -203,13 +244,13 @@ class RecordStore:
         text = seal(header)
         write_text(self.path(structure_id, stage, key), text, durable=seconds > _WORTH_A_FLUSH)
         n_bytes = len(text.encode()) + sum(len(content) for content in contents.values())
-        data: dict[str, Any] = json.loads(text)["data"]
+        data: dict[str, Json] = json.loads(text)["data"]
         return StoredRecord(structure_id, stage, key, data, header["meta"]["seconds"], n_bytes)
 
     def read(self, structure_id: str, stage: str, key: str) -> Record | None:
         """Return a whole, verified record, or None when it is absent, damaged or was kept without arrays."""
         header = self._header(structure_id, stage, key)
-        if header is None or header[DROPPED]:
+        if header is None or header["arrays_dropped"]:
             return None
         try:
             contents = self._parts(structure_id, stage, key, header)
@@ -323,11 +364,11 @@ class RecordStore:
             raise ValueError(f"record {path} is another one's: it names {told}")
         if not _has_form(header):
             raise ValueError(f"record {path} does not have the form of a record")
-        return header
+        return cast("Header", header)
 
     # -- quarantine ----------------------------------------------------------------------------
 
-    def quarantine(self, structure_id: str, report: dict[str, Any]) -> Path:
+    def quarantine(self, structure_id: str, report: FailureReport) -> Path:
         """Keep stage, reason and traceback of a failed structure; return the file."""
         path = self._quarantine_path(structure_id)
         write_text(path, seal(report, finite=False, readable=True))
@@ -342,7 +383,7 @@ class RecordStore:
         _check_names(structure_id)
         return self.root / "failed" / f"{structure_id}.json"
 
-    def quarantined(self) -> Iterator[dict[str, Any]]:
+    def quarantined(self) -> Iterator[FailureReport]:
         """Iterate over the reports in quarantine."""
         folder = self.root / "failed"
         if folder.is_dir():
@@ -355,7 +396,7 @@ class RecordStore:
                 except (OSError, ValueError) as error:
                     logger.warning("quarantine file %s is damaged and ignored (%s)", path, error)
                     continue
-                yield report
+                yield cast("FailureReport", report)
 
 
 def _check_names(*names: str) -> None:
@@ -414,7 +455,7 @@ def _hdf5_bytes(record: Record) -> bytes:
     return buffer.getvalue()
 
 
-def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+def _arrays(content: bytes) -> dict[str, NDArray[np.generic]]:
     """Read every dataset of an HDF5 file in memory; ValueError when it is none."""
     import h5py
 

@@ -43,7 +43,7 @@ def flag(row: Row, name: str) -> bool | None:
     return None if value is None else bool(value)
 
 
-def keys_of(row: Row) -> dict[str, str]:
+def stage_keys(row: Row) -> dict[str, str]:
     """Content key of each stage that has a record of this crystal."""
     keys: dict[str, str] = json.loads(text(row, "keys") or "{}")
     return keys

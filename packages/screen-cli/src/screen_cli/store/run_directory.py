@@ -13,14 +13,15 @@ import time
 from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from screen_cli.config import RunSettings, settings_from_dict
 from screen_cli.errors import ConfigError, NoRunError, RunLockedError, StoreError
-from screen_cli.settings_file import settings_to_dict
+from screen_cli.settings_file import Plain, settings_to_dict
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.index import Index
 from screen_cli.store.records import RecordStore
+from screen_cli.store.row import Row
 from screen_cli.store.sealed import seal, unseal
 
 FORMAT = 2
@@ -44,7 +45,27 @@ _REPORTED = [
 _FREE_TO_CHANGE = ("engine", "title")
 
 
-class StoredRows(Collection[dict[str, Any]]):
+class Note(TypedDict):
+    """What a worker does: id of the crystal, stage, and since when, s since 1970."""
+
+    id: str
+    stage: str
+    since: float
+
+
+class Manifest(TypedDict):
+    """What stands in ``manifest.json``: the settings of a run, and with what, when and where it was made."""
+
+    format: int
+    created: str
+    settings: dict[str, Plain]
+    shard: tuple[int, int] | None
+    versions: dict[str, str]
+    python: str
+    host: str
+
+
+class StoredRows(Collection[Row]):
     """Rows of a run that are read from the index anew each time they are walked through.
 
     Parameters
@@ -58,7 +79,7 @@ class StoredRows(Collection[dict[str, Any]]):
         self._run = run
         self._where = where
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Row]:
         with contextlib.closing(self._run.index(read_only=True)) as index:
             yield from index.rows(self._where)
 
@@ -159,7 +180,7 @@ class RunDirectory:
             n_old = len(list(root.glob("manifest-*.json")))
             write_bytes(root / f"manifest-{n_old + 1}.json", path.read_bytes())
             cls(root, settings).remove_index()
-        manifest = {
+        manifest: Manifest = {
             "format": FORMAT,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "settings": settings_to_dict(settings),
@@ -203,9 +224,9 @@ class RunDirectory:
             )
         return cls(root, settings_from_dict(settings, origin=str(path)))
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """Return the manifest as written."""
-        return unseal((self.root / "manifest.json").read_bytes())
+        return cast("Manifest", unseal((self.root / "manifest.json").read_bytes()))
 
     @functools.cached_property
     def shard(self) -> tuple[int, int] | None:
@@ -229,7 +250,7 @@ class RunDirectory:
         for suffix in ("", "-wal", "-shm"):
             (self.root / f"index.sqlite{suffix}").unlink(missing_ok=True)
 
-    def rows(self, where: str = "", *, limit: int | None = None) -> list[dict[str, Any]]:
+    def rows(self, where: str = "", *, limit: int | None = None) -> list[Row]:
         """Rows of the index that satisfy an expression (see :meth:`screen_cli.store.index.Index.rows`)."""
         with contextlib.closing(self.index(read_only=True)) as index:
             return list(index.rows(where, limit=limit))
@@ -260,9 +281,9 @@ class RunDirectory:
 
     def clear_running(self) -> None:
         """Note that this worker does nothing."""
-        self._note({})
+        self._note(None)
 
-    def _note(self, note: dict[str, Any]) -> None:
+    def _note(self, note: Note | None) -> None:
         """Write this worker's note in place: a rename over a file makes some file systems flush the disk."""
         folder = self.root / "running"
         with contextlib.suppress(OSError):  # a progress note is not worth a failure
@@ -270,11 +291,11 @@ class RunDirectory:
             flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a stranger's link is not written through
             descriptor = os.open(folder / f"{platform.node()}-{os.getpid()}.json", flags, 0o666)
             with os.fdopen(descriptor, "w") as file:
-                file.write(json.dumps(note).ljust(_NOTE_LENGTH))
+                file.write(json.dumps(note or {}).ljust(_NOTE_LENGTH))
 
-    def running(self) -> list[dict[str, Any]]:
-        """Return the notes of the workers: ``id``, ``stage``, ``since``."""
-        notes = []
+    def running(self) -> list[Note]:
+        """Return the notes of the workers."""
+        notes: list[Note] = []
         for path in sorted((self.root / "running").glob("*.json")):
             with contextlib.suppress(OSError, ValueError, RecursionError):
                 notes.append(json.loads(path.read_text()))
@@ -337,7 +358,7 @@ def setting_differences(before: RunSettings, after: RunSettings) -> list[str]:
     return list(_differences(settings_to_dict(before), settings_to_dict(after)))
 
 
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+def _differences(before: Plain, after: Plain, path: str = "") -> Iterator[str]:
     """Yield one phrase for each setting that changed."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):

@@ -15,27 +15,33 @@ Each class asks for what the host relies on, with named tolerances.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
 
 import numpy as np
 
 from screen_cli.plugins.manager import load_plugins
 
 if TYPE_CHECKING:
+    import pytest
+    from ase import Atoms
+    from ase.calculators.calculator import BaseCalculator
+
+    from screen_cli.crystal.structure import RejectedStructure, Structure
+    from screen_cli.engines import Engine
+    from screen_cli.plugins.protocols import ModeConductivity
+    from screen_cli.plugins.records import ForceConstantSolverPlugin
     from screen_cli.stages.conductivity import Conductivity
     from screen_cli.stages.force_constants import ForceConstants
+    from screen_cli.store.record import Json
+    from screen_cli.store.row import Row
 
 FORCE_TOLERANCE = 1e-3
 """eV/Å: rotation, permutation and net force (single precision models reach about 1e-4)."""
 
 FINITE_DIFFERENCE_TOLERANCE = 5e-3
 """eV/Å: forces against finite differences of the energy."""
-
-
-def _record(kind: str, name: str) -> Any:
-    """Find a record by name, as the host does."""
-    return load_plugins().get(kind, name)
 
 
 class CalculatorContract:
@@ -56,17 +62,17 @@ class CalculatorContract:
     """
 
     name: ClassVar[str] = ""
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, object]] = {}
     elements: ClassVar[tuple[str, ...]] = ("Cu",)
     lattice_constant: ClassVar[float] = 3.6
     conservative: ClassVar[bool] = True
     unknown_element: ClassVar[str | None] = None
 
-    def calculator(self) -> Any:
+    def calculator(self) -> BaseCalculator:
         """Make the calculator from the registered factory."""
-        return _record("calculators", self.name).load()(**self.options)
+        return load_plugins().get("calculators", self.name).load()(**self.options)
 
-    def atoms(self, seed: int = 0) -> Any:
+    def atoms(self, seed: int = 0) -> Atoms:
         """Displaced 2×2×2 supercell."""
         from ase.build import bulk
 
@@ -77,7 +83,7 @@ class CalculatorContract:
 
     def test_record_is_described(self) -> None:
         """The record says what it is and under which licence."""
-        record = _record("calculators", self.name)
+        record = load_plugins().get("calculators", self.name)
         assert record.summary
         assert record.licence
 
@@ -146,11 +152,11 @@ class StructureSourceContract:
     """What a structure source must do: yield valid crystals with unique ids, the same ones each time."""
 
     name: ClassVar[str] = ""
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, object]] = {}
 
-    def crystals(self) -> list[Any]:
+    def crystals(self) -> list[Structure | RejectedStructure]:
         """All crystals of the source."""
-        return list(_record("structure_sources", self.name).load()(**self.options))
+        return list(load_plugins().get("structure_sources", self.name).load()(**self.options))
 
     def test_yields_structures(self) -> None:
         """Every item is a Structure or says why it was rejected."""
@@ -192,18 +198,18 @@ class ForceConstantSolverContract:
     """
 
     name: ClassVar[str] = ""
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, object]] = {}
     tolerance: ClassVar[float] = 0.02
 
     def test_recovers_finite_differences(self) -> None:
         """On aluminium with EMT, fc2 agrees with finite differences."""
-        fitted = self.fit(_record("force_constant_solvers", self.name), self.options)
-        exact = self.fit(_record("force_constant_solvers", "finite-difference"), {})
+        fitted = self.fit(load_plugins().get("force_constant_solvers", self.name), self.options)
+        exact = self.fit(load_plugins().get("force_constant_solvers", "finite-difference"), {})
         difference = np.linalg.norm(fitted.fc2 - exact.fc2) / np.linalg.norm(exact.fc2)
         assert difference < self.tolerance, f"fc2 differs by {difference:.3g}"
 
     @staticmethod
-    def fit(plugin: Any, options: dict[str, Any]) -> ForceConstants:
+    def fit(plugin: ForceConstantSolverPlugin, options: Mapping[str, object]) -> ForceConstants:
         """Force constants of EMT aluminium in 32 atoms through the stages."""
         from ase.build import bulk
         from ase.calculators.emt import EMT
@@ -233,10 +239,10 @@ class ConductivitySolverContract:
     """
 
     name: ClassVar[str] = ""
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, object]] = {}
     tolerance: ClassVar[float] = 1e-6
 
-    def conductivity(self, **settings: Any) -> Conductivity:
+    def conductivity(self, **settings: Json) -> Conductivity:
         """Conductivity of aluminium (EMT, 16 atoms) on a coarse mesh, through the stage."""
         from ase.build import bulk
 
@@ -249,7 +255,7 @@ class ConductivitySolverContract:
             relax=False,
             displace={"dim": [2, 2, 1]},
             harmonic={"mesh": [3, 3, 3], "phase_space": False, "band_points": 3},
-            conductivity={"solver": self.name, "options": self.options, "mesh": [3, 3, 3], **settings},
+            conductivity={"solver": self.name, "options": cast("Json", self.options), "mesh": [3, 3, 3], **settings},
         )
         return result.conductivity
 
@@ -259,14 +265,14 @@ class ConductivitySolverContract:
 
         solver = make_conductivity_solver(self.name, self.options)
         assert isinstance(solver.direct_solution, bool)
-        assert solver.coherences == _record("conductivity_solvers", self.name).coherences
+        assert solver.coherences == load_plugins().get("conductivity_solvers", self.name).coherences
 
     def test_modes_sum_to_kappa(self) -> None:
         """Populations are the sum of their modes over the mesh, positive, and coherences are there when declared."""
         found = self.conductivity(temperatures=[100.0, 300.0])
         assert found.kappa_p.shape == (2, 6)
         assert (found.kappa_p[:, :3] > 0).all()
-        assert (found.kappa_c is not None) == _record("conductivity_solvers", self.name).coherences
+        assert (found.kappa_c is not None) == load_plugins().get("conductivity_solvers", self.name).coherences
         if found.mode_kappa_p is not None and found.weights is not None:
             total = found.mode_kappa_p.sum(axis=(1, 2)) / found.weights.sum()
             np.testing.assert_allclose(total, found.kappa_p, rtol=self.tolerance, atol=self.tolerance)
@@ -285,20 +291,21 @@ class PropertyContract:
     """
 
     name: ClassVar[str] = ""
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, object]] = {}
 
-    def records(self) -> dict[str, Any]:
+    def records(self) -> dict[str, object]:
         """Give the records of one crystal by stage."""
         raise NotImplementedError
 
     def test_returns_what_it_announced(self) -> None:
         """Values are finite and named as in the record's columns."""
-        from screen_cli.store.record import Record
+        from screen_cli.store.record import Record, TypedRecord
 
-        plugin = _record("properties", self.name)
-        values = plugin.load()(self.records(), **self.options)
-        Record(values).check_finite(self.name)
-        scalars = {key for key, value in values.items() if isinstance(value, (bool, int, float, str))}
+        plugin = load_plugins().get("properties", self.name)
+        result = plugin.load()(self.records(), **self.options)
+        stored = result.to_storage() if isinstance(result, (Record, TypedRecord)) else Record(result)
+        stored.check_finite(self.name)
+        scalars = {key for key, value in stored.data.items() if isinstance(value, (bool, int, float, str))}
         assert scalars == {name for name, _ in plugin.columns}
 
 
@@ -308,7 +315,7 @@ class MetricContract:
     name: ClassVar[str] = ""
 
     @staticmethod
-    def conductivity(seed: int = 0, n_qpoints: int = 5) -> dict[str, Any]:
+    def conductivity(seed: int = 0, n_qpoints: int = 5) -> ModeConductivity:
         """Make a consistent mode-resolved conductivity of six bands."""
         random = np.random.default_rng(seed)
         modes = random.uniform(0.1, 1.0, (n_qpoints, 6))
@@ -326,13 +333,13 @@ class MetricContract:
     def test_scores_are_finite(self) -> None:
         """Every score of two different results is a finite number."""
         reference = self.conductivity()
-        scores = _record("metrics", self.name).load()(self.conductivity(1), reference)
+        scores = load_plugins().get("metrics", self.name).load()(self.conductivity(1), reference)
         assert scores
         assert all(np.isfinite(value) for value in scores.values())
 
     def test_other_grids_are_refused(self) -> None:
         """Results of two grids raise ValueError."""
-        function = _record("metrics", self.name).load()
+        function = load_plugins().get("metrics", self.name).load()
         message = ""
         try:
             function(self.conductivity(), self.conductivity(n_qpoints=6))
@@ -347,11 +354,12 @@ class EngineContract:
     name: ClassVar[str] = ""
     workers: ClassVar[int] = 2
 
-    def engine(self) -> Any:
+    def engine(self) -> Engine:
         """Make the engine."""
         from screen_cli.config import EngineSettings
 
-        return _record("engines", self.name).load()(EngineSettings(name=self.name, workers=self.workers))
+        settings = EngineSettings(name=self.name, workers=self.workers)
+        return cast("Engine", load_plugins().get("engines", self.name).load()(settings))
 
     def test_runs_every_task_once(self) -> None:
         """Twenty tasks give twenty results."""
@@ -384,9 +392,9 @@ class ExporterContract:
 
     def test_writes_rows(self, tmp_path: Path) -> None:
         """Rows with different columns and missing values are written."""
-        plugin = _record("exporters", self.name)
+        plugin = load_plugins().get("exporters", self.name)
         path = tmp_path / f"out{plugin.suffix}"
-        rows = [{"id": "a", "kappa": 1.5}, {"id": "b", "state": "failed", "kappa": None}]
+        rows: list[Row] = [{"id": "a", "kappa": 1.5}, {"id": "b", "state": "failed", "kappa": None}]
         plugin.load()(rows, path, run=None)
         assert path.stat().st_size > 0
 
@@ -396,9 +404,10 @@ class CommandContract:
 
     name: ClassVar[str] = ""
 
-    def test_help(self, capsys: Any) -> None:
+    def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         """``--help`` prints something and ends well."""
-        main = _record("commands", self.name).load()
+        main = load_plugins().get("commands", self.name).load()
+        code: object = None
         try:
             code = main(["--help"])
         except SystemExit as stop:
@@ -407,12 +416,12 @@ class CommandContract:
         assert len(capsys.readouterr().out) > 40
 
 
-def echo_task(task: str) -> dict[str, Any]:
+def echo_task(task: str) -> dict[str, str]:
     """Return the task's name (runs in a worker)."""
     return {"task": task}
 
 
-def fail_task(task: str) -> dict[str, Any]:
+def fail_task(task: str) -> NoReturn:
     """Raise a StoreError (runs in a worker)."""
     from screen_cli.errors import StoreError
 

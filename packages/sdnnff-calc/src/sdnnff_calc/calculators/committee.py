@@ -17,7 +17,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -44,10 +44,30 @@ from sdnnff_calc.models.heads import (
 from sdnnff_calc.models.network import module_of
 from sdnnff_calc.models.repulsive_core import CoreTerms, RepulsiveCore
 
-__all__ = ["Committee", "load_committee"]
+__all__ = ["Committee", "CommitteeResults", "load_committee"]
 
 Results = tuple[Tensor, Tensor | None, Tensor | None]
 """Forces (n_models, n_atoms, 3), energies (n_models, n_structures), stresses (n_models, n_structures, 3, 3)."""
+
+
+class CommitteeResults(TypedDict):
+    """What all members say about some structures.
+
+    Attributes
+    ----------
+    forces : list of NDArray[np.float64]
+        One per structure, shape (n_models, n_atoms, 3), eV/Å.
+    energies : NDArray[np.float64] or None
+        Shape (n_models, n_structures), eV; None with direct heads. Where a member was trained on forces alone,
+        they count from an arbitrary zero.
+    stresses : NDArray[np.float64] or None
+        Shape (n_models, n_structures, 6), eV/Å³, Voigt order, NaN without a full periodic cell; None with
+        direct heads and where a member was never trained on stresses.
+    """
+
+    forces: list[NDArray[np.float64]]
+    energies: NDArray[np.float64] | None
+    stresses: NDArray[np.float64] | None
 
 
 class Committee:
@@ -93,22 +113,13 @@ class Committee:
         """Number of members."""
         return len(self.models)
 
-    def predict_committee(self, structures: Sequence[Atoms]) -> dict[str, Any]:
+    def predict_committee(self, structures: Sequence[Atoms]) -> CommitteeResults:
         """Evaluate all members on all structures.
 
         Parameters
         ----------
         structures : sequence of Atoms
             At least one.
-
-        Returns
-        -------
-        dict
-            ``forces``: one float64 array per structure, shape (n_models, n_atoms, 3), eV/Å.
-            ``energies``: float64, shape (n_models, n_structures), eV; None with direct heads. Where a member was
-            trained on forces alone, they count from an arbitrary zero.
-            ``stresses``: float64, shape (n_models, n_structures, 6), eV/Å³, Voigt order, NaN without a full periodic
-            cell; None with direct heads and where a member was never trained on stresses.
 
         Raises
         ------

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from numpy.typing import NDArray
 
-from sdnnff_calc.calculators.results import to_results
+from sdnnff_calc.calculators.results import Results, to_results
 from sdnnff_calc.calculators.sdnnff import SDNNFF
 from sdnnff_calc.errors import ConfigError, EmptyInputError
 from sdnnff_calc.file_access.bundled_weights import bundled_committee
@@ -106,7 +105,7 @@ class SDNNFFCommittee(SDNNFF):
         super().__init__(joined, device, dtype, skin, core=wants_core)
         self.members = [member.model for member in members]
         found = first.card.get(SCALE_TOPIC) if scale is None else scale
-        self.scale = None if found is None else float(found)
+        self.scale = None if found is None else float(str(found))
         shared = [set(member.implemented_properties) for member in members]
         given = [name for name in self.implemented_properties if all(name in s for s in shared)]
         self.implemented_properties = [*given, *_OF_COMMITTEES]
@@ -127,10 +126,10 @@ class SDNNFFCommittee(SDNNFF):
         super().calculate(atoms, properties, system_changes)
         self.results["outside"] = self._is_outside = self._is_outside or bool(self.results["outside"])
 
-    def batched_committee(self, members: Sequence[Any]) -> None:
+    def batched_committee(self, members: Sequence[object]) -> None:
         """Offer no fusion: this is a committee already."""
 
-    def _run(self, structures: Sequence[EdgeArrays]) -> list[dict[str, Any]]:
+    def _run(self, structures: Sequence[EdgeArrays]) -> list[Results]:
         """Batch, evaluate every member, unbatch."""
         env = collate_edges(structures, self.model.dtype, self.device)
         found = self._predictions(env)
@@ -149,7 +148,7 @@ class SDNNFFCommittee(SDNNFF):
             return evaluate_together(networks, env, statistics, head, core=self._core)
         return [evaluate(n, env, s, head, core=self._core) for n, s in zip(networks, statistics, strict=True)]
 
-    def _add_deviation(self, result: dict[str, Any], forces: NDArray[np.float64]) -> None:
+    def _add_deviation(self, result: Results, forces: NDArray[np.float64]) -> None:
         """Add what the members' forces, shape (n_models, n_atoms, 3), say of one structure."""
         spread = forces - forces.mean(axis=0)
         deviation = np.sqrt(np.einsum("max,max->a", spread, spread) / len(forces))
@@ -166,7 +165,7 @@ class SDNNFFCommittee(SDNNFF):
                 error,
                 force,
             )
-        self._says_outside = result["outside"]
+        self._says_outside = bool(result["outside"])
 
 
 def _mean(found: Sequence[Prediction]) -> Prediction:

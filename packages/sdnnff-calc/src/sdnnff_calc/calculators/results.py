@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,11 @@ from sdnnff_calc.errors import NonFiniteError
 from sdnnff_calc.geometry.environments import Environments
 from sdnnff_calc.models.heads import Prediction
 
-__all__ = ["to_results", "voigt"]
+__all__ = ["Result", "Results", "to_results", "voigt"]
+
+Result: TypeAlias = "NDArray[np.float64] | float"
+Results: TypeAlias = "dict[str, Result]"
+"""What ASE's ``results`` hold, by name."""
 
 
 def voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -20,7 +24,7 @@ def voigt(stress: NDArray[np.float64]) -> NDArray[np.float64]:
     return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
-def to_results(prediction: Prediction, env: Environments) -> list[dict[str, Any]]:
+def to_results(prediction: Prediction, env: Environments) -> list[Results]:
     """Split a batch's results by structure, as float64 arrays in ASE's conventions."""
     forces = prediction.forces.detach().double().cpu().numpy()
     if not np.isfinite(forces).all():
@@ -29,7 +33,7 @@ def to_results(prediction: Prediction, env: Environments) -> list[dict[str, Any]
             "the weights are damaged."
         )
     bounds = np.cumsum((0, *env.n_atoms_each))
-    results: list[dict[str, Any]] = [{"forces": forces[lo:hi]} for lo, hi in pairwise(bounds)]
+    results: list[Results] = [{"forces": forces[lo:hi]} for lo, hi in pairwise(bounds)]
     if prediction.energies is None or prediction.atomic_energies is None or prediction.stresses is None:
         return results
     energies = prediction.energies.detach().cpu().numpy()

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from sdnnff_calc.calculators.committee import Committee
-from sdnnff_calc.calculators.results import to_results
+from sdnnff_calc.calculators.results import Result, Results, to_results
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.errors import ConfigError, EmptyInputError
 from sdnnff_calc.geometry.closest_pairs import check_pairs, limits_of
@@ -115,7 +115,7 @@ class SDNNFF(Calculator):
         self._limits = limits_of(self.model.statistics.closest_pairs)
         self._core = RepulsiveCore(self.model.statistics.closest_pairs) if self._wants_core(core) else None
         self._is_outside = self._told_of_energy = False
-        self._untrained: dict[str, Any] = {}
+        self._untrained: Results = {}
         self.implemented_properties = ["forces"]
         if self.model.config.head == "conservative":
             trained = self.model.trained
@@ -156,7 +156,7 @@ class SDNNFF(Calculator):
         """The neighbour list kept between calls."""
         return self._verlet
 
-    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Result | None:
         """Give one result, as ASE asks for it; see :meth:`calculate`."""
         if name in _ENERGIES and name not in self.implemented_properties and self.model.config.head == "conservative":
             super().get_property("forces", atoms, allow_calculation)
@@ -245,7 +245,7 @@ class SDNNFF(Calculator):
             np.linalg.norm(edges.vector[nearest]),
         )
 
-    def predict(self, structures: Iterable[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+    def predict(self, structures: Iterable[Atoms], *, memory_gb: float = 1.0) -> list[Results]:
         """Evaluate many structures in batches.
 
         Parameters
@@ -275,7 +275,7 @@ class SDNNFF(Calculator):
             raise ConfigError(f"memory_gb is {memory_gb!r}, expected above 0 GB.")
         if isinstance(structures, Atoms):
             raise ConfigError("predict takes a list of structures, got one structure: give [atoms].")
-        results: list[dict[str, Any]] = []
+        results: list[Results] = []
         batch: list[EdgeArrays] = []
         used, size = 0.0, self.model.dtype.itemsize
         per_atom, per_edge = peak_numbers(self.model.config)
@@ -318,7 +318,7 @@ class SDNNFF(Calculator):
         result: NDArray[np.float64] = values.double().cpu().numpy()
         return result
 
-    def batched_committee(self, members: Sequence[Any]) -> Committee | None:
+    def batched_committee(self, members: Sequence[object]) -> Committee | None:
         """Fuse calculators of one architecture into a batched evaluator.
 
         Parameters
@@ -331,12 +331,13 @@ class SDNNFF(Calculator):
         Committee or None
             None when some member is of another kind or architecture.
         """
-        if not all(type(m) is SDNNFF and m.model.config == self.model.config for m in members):
+        alike = [m for m in members if type(m) is SDNNFF and m.model.config == self.model.config]
+        if len(alike) < len(members):
             return None
-        committee = Committee([m.model for m in members], str(self.device))
+        committee = Committee([m.model for m in alike], str(self.device))
         return committee if committee.shares_architecture else None
 
-    def _run(self, structures: Sequence[EdgeArrays]) -> list[dict[str, Any]]:
+    def _run(self, structures: Sequence[EdgeArrays]) -> list[Results]:
         """Batch, evaluate, unbatch."""
         env = collate_edges(structures, self.model.dtype, self.device)
         head = self.model.config.head

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 __all__ = ["card_lines"]
 
 _FORCE_UNIT = "_ev_per_angstrom"
 
 
-def card_lines(card: Mapping[str, Any]) -> list[str]:
+def card_lines(card: Mapping[str, object]) -> list[str]:
     """Say a card, one line per topic and one per row of a table.
 
     Parameters
@@ -42,7 +41,7 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _show(value: Any, are_forces: bool) -> str:
+def _show(value: object, are_forces: bool) -> str:
     """Spell one entry."""
     if are_forces and isinstance(value, (int, float)):
         return f"{1000.0 * value:.1f}"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sdnnff_calc.data.structures import crystal_of, energy_label
@@ -24,7 +23,7 @@ _LEAST_WINDOWS = 8
 """Such draws that an epoch must hold: a small data set is batched at random."""
 
 
-def stress_matrix(stress: Any) -> NDArray[np.float64]:
+def stress_matrix(stress: ArrayLike) -> NDArray[np.float64]:
     """Give a stress, six components in ASE's order or a matrix, as a matrix, shape (3, 3)."""
     given = np.asarray(stress, dtype=float).ravel()
     return voigt_6_to_full_3x3_stress(given) if given.size == 6 else given.reshape(3, 3)
@@ -48,9 +47,9 @@ class Sample:
     """
 
     edges: EdgeArrays
-    forces: NDArray[Any]
+    forces: NDArray[np.floating]
     energy: float
-    stress: NDArray[Any]
+    stress: NDArray[np.floating]
     crystal: str = ""
 
     @property

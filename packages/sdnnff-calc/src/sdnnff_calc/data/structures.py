@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ase.db
 import ase.io
@@ -135,14 +135,14 @@ def crystal_of(atoms: Atoms) -> str:
     return "".join(f"{symbol}{n // divisor}" for symbol, n in sorted(counts.items()))
 
 
-def energy_label(results: Mapping[str, Any]) -> float:
+def energy_label(results: Mapping[str, object]) -> float:
     """Give the energy, eV, of which the forces are the derivative; NaN without one.
 
     ASE calls it ``free_energy``, where it tells it from ``energy``: VASP's smeared electrons have F (TOTEN) and E at
     zero smearing.
     """
-    free = float(results.get("free_energy", np.nan))
-    return free if np.isfinite(free) else float(results.get("energy", np.nan))
+    free, energy = (float(cast("float", results.get(name, np.nan))) for name in ("free_energy", "energy"))
+    return free if np.isfinite(free) else energy
 
 
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:

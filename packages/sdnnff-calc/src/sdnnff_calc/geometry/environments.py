@@ -39,10 +39,10 @@ class EdgeArrays:
         NaN without a full periodic cell.
     """
 
-    numbers: NDArray[Any]
-    centre: NDArray[Any]
-    neighbour: NDArray[Any]
-    vector: NDArray[Any]
+    numbers: NDArray[np.integer]
+    centre: NDArray[np.integer]
+    neighbour: NDArray[np.integer]
+    vector: NDArray[np.floating]
     volume: float
 
     @classmethod

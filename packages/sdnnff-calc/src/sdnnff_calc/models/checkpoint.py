@@ -93,7 +93,7 @@ class Model:
     trained: TrainedLabels | None = None
     repulsive_core: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
-    card: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, object] = field(default_factory=dict)
     checksum: str = ""
 
     @property

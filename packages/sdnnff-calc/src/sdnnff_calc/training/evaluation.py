@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.abc import GetPropertiesMixin
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 from numpy.typing import NDArray
 
+from sdnnff_calc.calculators.results import Result
 from sdnnff_calc.calculators.sdnnff import SDNNFF
 from sdnnff_calc.data.samples import stress_matrix
 from sdnnff_calc.data.structure_label import in_structure
@@ -26,7 +28,7 @@ __all__ = ["ForceReport", "OneByOne", "Predictor", "check_picture", "embed", "ev
 class Predictor(Protocol):
     """What predicts many structures in one call, as :meth:`SDNNFF.predict <sdnnff_calc.SDNNFF.predict>`."""
 
-    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> Sequence[Mapping[str, Result]]:
         """Give ``forces`` (n_atoms, 3), eV/Å, and perhaps ``energy``, eV, of each structure."""
         ...
 
@@ -40,12 +42,12 @@ class OneByOne:
         Gives forces.
     """
 
-    def __init__(self, calculator: Any) -> None:
+    def __init__(self, calculator: GetPropertiesMixin) -> None:
         self.calculator = calculator
 
-    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> list[dict[str, Any]]:
+    def predict(self, structures: list[Atoms], *, memory_gb: float = 1.0) -> Sequence[Mapping[str, Result]]:
         """Call the calculator for each structure."""
-        return [{"forces": self.calculator.get_forces(atoms.copy())} for atoms in structures]
+        return [{"forces": np.asarray(self.calculator.get_forces(atoms.copy()))} for atoms in structures]
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def evaluate_forces(calculator: Predictor, structures: Sequence[Atoms], memory_g
     errors = [p["forces"] - f for p, f in zip(predicted, labels, strict=True)]
     error, numbers = np.concatenate(errors), np.concatenate([a.numbers for a in structures])
     energy = [
-        abs(p["energy"] - label) / len(a)
+        abs(float(p["energy"]) - label) / len(a)
         for p, a in zip(predicted, structures, strict=True)
         if "energy" in p and np.isfinite(label := energy_label(a.calc.results))
     ]

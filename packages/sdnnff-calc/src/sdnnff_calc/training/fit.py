@@ -284,7 +284,7 @@ class Fit:
             epoch=state.epoch,
             step=state.step,
             seconds=round(state.seconds, 2),
-            learning_rate=float(self.optimiser.param_groups[0]["lr"]),
+            learning_rate=float(cast("float", self.optimiser.param_groups[0]["lr"])),
             loss=state.loss_sum / n_done,
             train_force_rmse=math.sqrt(state.square_sum / max(state.component_sum, 1)),
             validation_loss=loss,

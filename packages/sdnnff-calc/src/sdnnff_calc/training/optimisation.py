@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class Muon:
             self._parts.append(torch.optim.AdamW(others, lr=learning_rate, weight_decay=weight_decay))
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[dict[str, object]]:
         """The groups of both optimisers."""
         return [group for part in self._parts for group in part.param_groups]
 
@@ -82,14 +82,14 @@ class Muon:
         for part in self._parts:
             part.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Give the state of both."""
         return {str(k): part.state_dict() for k, part in enumerate(self._parts)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Take up the state of both."""
         for k, part in enumerate(self._parts):
-            part.load_state_dict(state[str(k)])
+            part.load_state_dict(cast("dict[str, Any]", state[str(k)]))
 
 
 def _matrices(weight: Tensor) -> Tensor:

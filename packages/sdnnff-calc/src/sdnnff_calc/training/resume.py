@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ class ResumeFile:
     path: Path
     identity: str
 
-    def save(self, state: FitState, **content: dict[str, Any]) -> None:
+    def save(self, state: FitState, **content: Mapping[str, object]) -> None:
         """Write weights, optimiser, averages and counters, all or nothing."""
         everything = {"identity": self.identity, **content, "state": dataclasses.asdict(state)}
         write_atomically(self.path, lambda stream: torch.save(everything, stream))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ase import Atoms
 
@@ -48,7 +47,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: ModelConfig | dict[str, Any] | None = None, device: str = "auto", **training: Any
+        self, model: ModelConfig | dict[str, object] | None = None, device: str = "auto", **training: object
     ) -> None:
         if not isinstance(model, EquivariantConfig | GridConfig | dict | None):
             raise ConfigError(f"model is {model!r}, expected a table of settings, such as {{'kind': 'sdnnff'}}.")

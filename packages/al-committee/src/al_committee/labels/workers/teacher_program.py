@@ -35,19 +35,22 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from numpy.typing import NDArray
 
 __all__ = ["call_factory", "compute_results", "identify", "read_message", "write_message"]
 
 _ARRAYS = ("forces", "stress")
+Label: TypeAlias = "dict[str, NDArray[np.float64] | float | str]"
+"""Forces, energy and stress of a structure, or the reason why there are none."""
 
 
-def write_message(stream: IO[bytes], header: Mapping[str, object], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def write_message(stream: IO[bytes], header: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]) -> None:
     """Write one message.
 
     Parameters
@@ -70,7 +73,7 @@ def write_message(stream: IO[bytes], header: Mapping[str, object], arrays: Mappi
 
 def read_message(
     read_line: Callable[[], bytes], read_bytes: Callable[[int], bytes]
-) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]] | None:
+) -> tuple[dict[str, object], dict[str, NDArray[np.generic]]] | None:
     """Read one message; None at the end of the stream.
 
     Parameters
@@ -101,17 +104,17 @@ def call_factory(reference: str, options: Mapping[str, object]) -> object:
     return value(**options)
 
 
-def identify(source: object, reference: str) -> dict[str, Any]:
+def identify(source: object, reference: str) -> dict[str, object]:
     """Say what a source of labels is: the version of its package, and what it says about itself in ``settings``."""
     from importlib.metadata import packages_distributions, version
 
     owners = packages_distributions().get(reference.partition(":")[0].partition(".")[0], [])
-    found: dict[str, Any] = {"package": f"{owners[0]} {version(owners[0])}"} if owners else {}
+    found: dict[str, object] = {"package": f"{owners[0]} {version(owners[0])}"} if owners else {}
     own = getattr(source, "settings", None)
     return {**found, "settings": dict(own)} if isinstance(own, dict) else found
 
 
-def compute_results(source: object, structures: Sequence[Atoms]) -> list[dict[str, Any]]:
+def compute_results(source: object, structures: Sequence[Atoms]) -> list[Label]:
     """Label structures with an ASE calculator or anything with ``predict(structures)``.
 
     Parameters
@@ -136,9 +139,9 @@ def compute_results(source: object, structures: Sequence[Atoms]) -> list[dict[st
     return [_label_alone(source, atoms) for atoms in structures]
 
 
-def _only_labels(result: Mapping[str, Any]) -> dict[str, Any]:
+def _only_labels(result: Mapping[str, Any]) -> Label:
     """Give what a label needs of the results; the energy whose derivative the forces are, where the two differ."""
-    found: dict[str, Any] = {
+    found: Label = {
         name: np.asarray(result[name], dtype=np.float64)
         for name in ("forces", "stress")
         if result.get(name) is not None
@@ -147,7 +150,7 @@ def _only_labels(result: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "energy": float(energy)} if energy is not None else found
 
 
-def _label_alone(source: Any, atoms: Atoms) -> dict[str, Any]:
+def _label_alone(source: Any, atoms: Atoms) -> Label:
     """Label one structure; whatever it raises becomes its reason, a person's interrupt apart."""
     with _heard_interrupts() as heard:
         try:
@@ -200,7 +203,7 @@ def _single_point(source: Any, atoms: Atoms) -> dict[str, Any]:
     return _only_labels(result)
 
 
-def _structures(notes: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[Atoms]:
+def _structures(notes: Sequence[Mapping[str, object]], arrays: Mapping[str, NDArray[np.generic]]) -> list[Atoms]:
     """Structures of a message."""
     from ase import Atoms
 
@@ -242,19 +245,21 @@ def main() -> None:
         header, arrays = message
         if header["do"] == "start":
             try:
-                sys.path[:0] = header.get("path", [])
-                source = call_factory(header["factory"], header["options"])
-                write_message(answers, {"say": "ready", "identity": identify(source, header["factory"])}, {})
+                sys.path[:0] = cast("list[str]", header.get("path", []))
+                reference = str(header["factory"])
+                source = call_factory(reference, cast("dict[str, object]", header["options"]))
+                write_message(answers, {"say": "ready", "identity": identify(source, reference)}, {})
             except BaseException as error:
                 reason = f"{type(error).__name__}: {error}"
                 write_message(answers, {"say": "failed", "reason": reason, "traceback": traceback.format_exc()}, {})
                 return
             continue
-        results = compute_results(source, _structures(header["notes"], arrays))
+        notes = cast("list[dict[str, object]]", header["notes"])
+        results = compute_results(source, _structures(notes, arrays))
         if os.getpid() != own:
             os._exit(0)  # a fork that the source forgot: the answer is its parent's
         found = {
-            f"{name}/{k}": result.pop(name)
+            f"{name}/{k}": np.asarray(result.pop(name))
             for k, result in enumerate(results)
             for name in ("forces", "stress")
             if name in result

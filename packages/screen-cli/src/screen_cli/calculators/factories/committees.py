@@ -63,6 +63,7 @@ def make_upet(
     model: str = "pet-mad-s",
     device: str | None = None,
     dtype: str | None = "float64",
+    *,
     uncertainty: bool = False,
     download: bool = False,
     trust: bool = False,
@@ -100,7 +101,7 @@ def make_upet(
     return obeying(UPETEnsemble(**source, device=device, dtype=dtype, **options), options)
 
 
-def add_members(results: dict[str, Any], forces: NDArray[np.floating]) -> None:
+def add_members(results: dict[str, object], forces: NDArray[np.floating]) -> None:
     """Put the members' forces and ε, by the names that every committee uses, among a calculator's results.
 
     Parameters

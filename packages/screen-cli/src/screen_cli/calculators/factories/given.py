@@ -204,6 +204,7 @@ def make_fairchem(
     task_name: str | None = "omat",
     device: str = "cpu",
     inference_settings: str = "high-precision",
+    *,
     download: bool = False,
     trust: bool = False,
     **options: object,

@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.store.row import Row, number
 
 if TYPE_CHECKING:
     from screen_cli.analysis.comparison import Comparison
@@ -82,7 +83,7 @@ def command(
     _print(comparison, _name(first), _name(second), order, limit)
 
 
-def _as_json(comparison: Comparison, first: RunDirectory, second: RunDirectory) -> dict[str, Any]:
+def _as_json(comparison: Comparison, first: RunDirectory, second: RunDirectory) -> dict[str, object]:
     """Write the comparison of two runs with units in the keys of its rows, and the temperatures of both beside them."""
     from screen_cli.report.tables.columns import temperatures_of
 
@@ -129,7 +130,7 @@ def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: 
         Column("warnings", "warnings", ""),
     ]
     rows = sorted(comparison.rows, key=_by_kappa if order == "kappa" else _by_difference)[:limit]
-    print_table([row | {"stability": _stability(row)} for row in rows], columns)
+    print_table([{**row, "stability": _stability(row)} for row in rows], columns)
     if len(comparison.crystals) > limit:
         click.echo(f"... and {len(comparison.crystals) - limit} more (--limit)")
     click.echo()
@@ -152,18 +153,18 @@ def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: 
     )
 
 
-def _by_difference(row: dict[str, Any]) -> float:
+def _by_difference(row: Row) -> float:
     """Largest ratio of κ first."""
-    return -abs(row["log10_ratio"] or 0.0)
+    return -abs(number(row, "log10_ratio") or 0.0)
 
 
-def _by_kappa(row: dict[str, Any]) -> float:
+def _by_kappa(row: Row) -> float:
     """Lowest κ first: the mean, or the one there is; crystals without κ last."""
-    known = [row["kappa_mean_w_mk"], row["kappa_total_w_mk_a"], row["kappa_total_w_mk_b"], math.inf]
-    return float(next(value for value in known if value is not None))
+    known = [number(row, name) for name in ("kappa_mean_w_mk", "kappa_total_w_mk_a", "kappa_total_w_mk_b")]
+    return next((value for value in known if value is not None), math.inf)
 
 
-def _stability(row: dict[str, Any]) -> str:
+def _stability(row: Row) -> str:
     """Who calls a crystal stable."""
     names = {(True, True): "both", (True, False): "A only", (False, True): "B only", (False, False): "neither"}
     a, b = row["stable_a"], row["stable_b"]

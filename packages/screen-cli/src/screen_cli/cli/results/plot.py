@@ -32,27 +32,29 @@ def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None
     from screen_cli.report.figures.conductivity_curve import plot_conductivity
     from screen_cli.report.figures.dispersion import plot_bands
     from screen_cli.report.stored_results import band_structure_of, density_of_states_of, find_crystal, record_of
+    from screen_cli.store.row import text
     from screen_cli.store.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
     row = find_crystal(run, crystal)
     folder = output or run.root / "plots"
     folder.mkdir(parents=True, exist_ok=True)
+    formula = text(row, "formula")
     figures: dict[str, Figure] = {}
     harmonic, conductivity = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
     if harmonic is not None:
         bands, dos = band_structure_of(harmonic), density_of_states_of(harmonic)
-        figures["harmonic"] = plot_bands(bands, dos, title=row["formula"])
+        figures["harmonic"] = plot_bands(bands, dos, title=formula)
     if conductivity is not None:
-        arrays = conductivity.arrays
-        if len(arrays["temperatures"]) > 1:
-            figures["conductivity"] = plot_conductivity(
-                arrays["temperatures"], arrays["kappa_p"], arrays.get("kappa_c"), title=row["formula"]
-            )
+        temperatures = conductivity.floats("temperatures")
+        coherences = conductivity.floats("kappa_c") if "kappa_c" in conductivity.arrays else None
+        if len(temperatures) > 1:
+            populations = conductivity.floats("kappa_p")
+            figures["conductivity"] = plot_conductivity(temperatures, populations, coherences, title=formula)
         else:
-            click.echo(f"κ(T) is not drawn: there is one temperature, {arrays['temperatures'][0]:g} K", err=True)
+            click.echo(f"κ(T) is not drawn: there is one temperature, {temperatures[0]:g} K", err=True)
     for name, figure in figures.items():
-        path = folder / f"{row['formula']}-{row['id'][:8]}-{name}.{form}"
+        path = folder / f"{formula}-{text(row, 'id')[:8]}-{name}.{form}"
         figure.savefig(path, dpi=200)
         click.echo(str(path))
     if not figures:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from screen_cli.cli import run_command
+
+if TYPE_CHECKING:
+    from screen_cli.store.row import Row
 
 
 @click.command(name="show")
@@ -69,7 +72,7 @@ def command(
         _print_csv(rows, full_names(names, temperatures))
 
 
-def _print_csv(rows: list[dict[str, Any]], headings: dict[str, str]) -> None:
+def _print_csv(rows: list[Row], headings: dict[str, str]) -> None:
     """Write CSV to stdout, which may be a terminal."""
     from screen_cli.errors import printable
     from screen_cli.report.tables.exporters import write_csv_lines

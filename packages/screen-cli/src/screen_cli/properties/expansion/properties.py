@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from ase.calculators.calculator import BaseCalculator
@@ -27,12 +27,22 @@ from screen_cli.properties.expansion.deformation import SYMPREC
 from screen_cli.properties.expansion.elastic_constants import STRAIN_STEPS, compute_elastic_tensor
 from screen_cli.properties.expansion.gruneisen import DISTANCE, STRAIN, gruneisen_from_fc3, gruneisen_from_strains
 from screen_cli.properties.expansion.quasi_harmonic import VOLUMES, scan_volumes
+from screen_cli.properties.expansion.records import (
+    ElasticConstants,
+    ThermalExpansion,
+    ThermalExpansionFromStrains,
+    VolumeScan,
+)
+from screen_cli.stages.displace import Displaced
+from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.harmonic import harmonic_mesh
 from screen_cli.stages.phonon_objects import load_phono3py, load_phonopy
-from screen_cli.store.record import Record
+from screen_cli.store.record import Record, record_from
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
+
+ExpansionT = TypeVar("ExpansionT", bound=ThermalExpansion)
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +53,17 @@ _WARN_STRESS = 0.5 * GPa
 
 
 def elastic(
-    records: Mapping[str, Any],
+    records: Mapping[str, object],
     *,
     calculator: BaseCalculator,
     steps: Sequence[float] = STRAIN_STEPS,
     stiffness_gpa: Sequence[Sequence[float]] = (),
-) -> Record:
+) -> ElasticConstants:
     """Elastic constants of the relaxed crystal.
 
     Parameters
     ----------
-    records : mapping of str to Record
+    records : mapping of str to typed record
         ``displace``.
     calculator : ase.calculators.calculator.BaseCalculator
         With stress, unless ``stiffness_gpa`` is given.
@@ -61,18 +71,11 @@ def elastic(
         As for :func:`~screen_cli.properties.expansion.elastic_constants.compute_elastic_tensor`.
     stiffness_gpa : sequence, optional
         Elastic constants to use instead, 6 × 6, Voigt, GPa, order xx yy zz yz xz xy.
-
-    Returns
-    -------
-    Record
-        data: columns of :meth:`ElasticTensor.averages` (absent when unstable), ``mechanically_stable``,
-        ``elastic_eigenvalue_min_gpa``, ``elastic_asymmetry``, ``residual_stress_gpa`` (largest component).
-        arrays: ``stiffness_gpa``, ``stiffness_clamped_gpa`` (6, 6), Voigt, GPa.
     """
     if len(stiffness_gpa):
         tensor = stiffness_from_list(stiffness_gpa)
     else:
-        primitive = ase_cell(load_phono3py(records["displace"]).primitive)
+        primitive = ase_cell(load_phono3py(record_from(records, "displace", Displaced)).primitive)
         tensor = compute_elastic_tensor(primitive, calculator, steps=steps)
     residual = float(np.abs(tensor.residual_stress).max())
     if residual > _WARN_STRESS:
@@ -81,30 +84,31 @@ def elastic(
             residual / GPa,
         )
     smallest = tensor.smallest_eigenvalue
-    data: dict[str, Any] = {
-        "mechanically_stable": bool(smallest > 0),
-        "elastic_eigenvalue_min_gpa": smallest / GPa,
-        "elastic_asymmetry": tensor.asymmetry,
-        "residual_stress_gpa": residual / GPa,
-    }
-    if smallest > 0:
-        data |= asdict(tensor.averages())
-    return Record(data, {"stiffness_gpa": tensor.voigt_gpa(), "stiffness_clamped_gpa": tensor.voigt_gpa(clamped=True)})
+    averages = asdict(tensor.averages()) if smallest > 0 else {}
+    return ElasticConstants(
+        stiffness_gpa=tensor.voigt_gpa(),
+        stiffness_clamped_gpa=tensor.voigt_gpa(clamped=True),
+        mechanically_stable=bool(smallest > 0),
+        elastic_eigenvalue_min_gpa=smallest / GPa,
+        elastic_asymmetry=tensor.asymmetry,
+        residual_stress_gpa=residual / GPa,
+        **averages,
+    )
 
 
 def expansion(
-    records: Mapping[str, Any],
+    records: Mapping[str, object],
     *,
     mesh: Sequence[int] = (),
     mesh_length: float = MESH_LENGTH,
     temperatures: Sequence[float] = TEMPERATURES,
     ion_clamped: bool = False,
-) -> Record:
+) -> ThermalExpansion:
     """Thermal expansion from fc3.
 
     Parameters
     ----------
-    records : mapping of str to Record
+    records : mapping of str to typed record
         ``displace``, ``force_constants`` with fc3, ``property_elastic``.
     mesh, mesh_length : sequence of int, float
         Γ-centred q mesh, or the length (Å) that fixes it.
@@ -112,21 +116,18 @@ def expansion(
         K.
     ion_clamped : bool
         Leave out the internal strain in fc3 (for comparison; the compliance keeps it).
-
-    Returns
-    -------
-    Record
-        As :func:`to_record` documents.
     """
-    phono3py = load_phono3py(records["displace"], force_constants=records["force_constants"])
-    phonopy = load_phonopy(records["displace"], records["force_constants"])
+    displaced = record_from(records, "displace", Displaced)
+    fitted = record_from(records, "force_constants", ForceConstants)
+    phono3py = load_phono3py(displaced, force_constants=fitted)
+    phonopy = _phonopy_of(records)
     points = harmonic_mesh(list(mesh), mesh_length, phonopy.primitive.cell)
     modes = gruneisen_from_fc3(phono3py, points, ion_clamped=ion_clamped)
-    return to_record(modes, phonopy, _elastic_tensor(records), temperatures, points, suffix="")
+    return to_record(modes, phonopy, _elastic_tensor(records), temperatures, points, ThermalExpansion)
 
 
 def expansion_strain(
-    records: Mapping[str, Any],
+    records: Mapping[str, object],
     *,
     calculator: BaseCalculator,
     mesh: Sequence[int] = (),
@@ -135,12 +136,12 @@ def expansion_strain(
     strain: float = STRAIN,
     distance: float = DISTANCE,
     full_tensor: bool = False,
-) -> Record:
+) -> ThermalExpansionFromStrains:
     """Thermal expansion from strained crystals.
 
     Parameters
     ----------
-    records : mapping of str to Record
+    records : mapping of str to typed record
         ``displace``, ``force_constants``, ``property_elastic``.
     calculator : ase.calculators.calculator.BaseCalculator
     mesh, mesh_length, temperatures : sequence of int, float, sequence of float
@@ -149,21 +150,16 @@ def expansion_strain(
         As for :func:`~screen_cli.properties.expansion.gruneisen.gruneisen_from_strains`.
     full_tensor : bool
         Strain in all six ways for whole mode tensors; else only as symmetry allows the crystal to expand.
-
-    Returns
-    -------
-    Record
-        As :func:`to_record` documents, with the suffix ``_strain`` on the columns.
     """
-    phonopy = load_phonopy(records["displace"], records["force_constants"])
+    phonopy = _phonopy_of(records)
     points = harmonic_mesh(list(mesh), mesh_length, phonopy.primitive.cell)
     strains = unit_strains() if full_tensor else invariant_strains(_rotations(phonopy))
     modes = gruneisen_from_strains(phonopy, calculator, points, strains, amplitude=strain, distance=distance)
-    return to_record(modes, phonopy, _elastic_tensor(records), temperatures, points, suffix="_strain")
+    return to_record(modes, phonopy, _elastic_tensor(records), temperatures, points, ThermalExpansionFromStrains)
 
 
 def quasi_harmonic(
-    records: Mapping[str, Any],
+    records: Mapping[str, object],
     *,
     calculator: BaseCalculator,
     mesh: Sequence[int] = (),
@@ -173,63 +169,47 @@ def quasi_harmonic(
     distance: float = DISTANCE,
     fmax: float = 1e-4,
     eos: str = "vinet",
-) -> Record:
+) -> VolumeScan:
     """Thermal expansion from a volume scan.
 
     Parameters
     ----------
-    records : mapping of str to Record
+    records : mapping of str to typed record
         ``displace``, ``force_constants``.
     calculator : ase.calculators.calculator.BaseCalculator
     mesh, mesh_length, temperatures, volumes, distance, fmax, eos : sequence of float, float or str
         As for :func:`~screen_cli.properties.expansion.quasi_harmonic.scan_volumes`.
-
-    Returns
-    -------
-    Record
-        data: ``qha_alpha_linear_300k`` 1/K (a third of β), ``qha_bulk_modulus_300k_gpa``, ``qha_gamma_300k``,
-        ``qha_volume_ratio_300k`` (V(300 K)/V(static)), absent when 300 K was not reached; ``qha_max_temperature_k``,
-        ``qha_unstable_volumes``, ``qha_warning`` (empty: none).
-
-        arrays: ``temperatures`` (n_temps,), ``beta``, ``volume``, ``bulk_modulus_gpa``, ``gamma``, and ``alpha_axes``
-        (n_temps, 3) where angles are fixed; of the scan ``scan_volumes``, ``scan_energies``, ``scan_gamma``.
     """
-    phonopy = load_phonopy(records["displace"], records["force_constants"])
+    phonopy = _phonopy_of(records)
     points = harmonic_mesh(list(mesh), mesh_length, phonopy.primitive.cell)
     found = scan_volumes(
         phonopy, calculator, points, temperatures, volumes=volumes, distance=distance, fmax=fmax, eos=eos
     )
-    data: dict[str, Any] = {
-        "qha_max_temperature_k": float(found.temperatures[-1]),
-        "qha_unstable_volumes": found.n_unstable,
-        "qha_warning": found.warning,
-    }
     if found.warning:
         logger.warning("quasi-harmonic scan: %s", found.warning)
-    if found.temperatures[0] <= _ROOM <= found.temperatures[-1]:
+    got_there = bool(found.temperatures[0] <= _ROOM <= found.temperatures[-1])
 
-        def at_room(values: NDArray[np.float64]) -> float:
-            return float(np.interp(_ROOM, found.temperatures, values))
+    def at_room(values: NDArray[np.float64], unit: float = 1.0) -> float | None:
+        return float(np.interp(_ROOM, found.temperatures, values)) / unit if got_there else None
 
-        data |= {
-            "qha_alpha_linear_300k": at_room(found.beta) / 3,
-            "qha_bulk_modulus_300k_gpa": at_room(found.bulk_modulus) / GPa,
-            "qha_gamma_300k": at_room(found.gamma),
-            "qha_volume_ratio_300k": at_room(found.volume) / float(phonopy.primitive.volume),
-        }
-    arrays = {
-        "temperatures": found.temperatures,
-        "beta": found.beta,
-        "volume": found.volume,
-        "bulk_modulus_gpa": found.bulk_modulus / GPa,
-        "gamma": found.gamma,
-        "scan_volumes": found.volumes,
-        "scan_energies": found.energies,
-        "scan_gamma": found.scan_gamma,
-    }
-    if found.alpha_axes is not None:
-        arrays["alpha_axes"] = found.alpha_axes
-    return Record(data, arrays)
+    return VolumeScan(
+        qha_max_temperature_k=float(found.temperatures[-1]),
+        qha_unstable_volumes=found.n_unstable,
+        qha_warning=found.warning,
+        qha_alpha_linear_300k=at_room(found.beta, 3),
+        qha_bulk_modulus_300k_gpa=at_room(found.bulk_modulus, GPa),
+        qha_gamma_300k=at_room(found.gamma),
+        qha_volume_ratio_300k=at_room(found.volume, float(phonopy.primitive.volume)),
+        temperatures=found.temperatures,
+        beta=found.beta,
+        volume=found.volume,
+        bulk_modulus_gpa=found.bulk_modulus / GPa,
+        gamma=found.gamma,
+        scan_volumes=found.volumes,
+        scan_energies=found.energies,
+        scan_gamma=found.scan_gamma,
+        alpha_axes=found.alpha_axes,
+    )
 
 
 def to_record(
@@ -238,22 +218,21 @@ def to_record(
     tensor: ElasticTensor,
     temperatures: Sequence[float],
     mesh: list[int],
-    *,
-    suffix: str,
-) -> Record:
+    record_class: type[ExpansionT],
+) -> ExpansionT:
     """Sum the modes and name the columns.
 
-    Returns
-    -------
-    Record
-        data, at 300 K, each name followed by ``suffix``: ``gamma_mean`` (mean Grüneisen parameter, a third of the
-        trace), ``alpha_linear_300k`` (a third of β), ``alpha_a_300k``, ``alpha_b_300k``, ``alpha_c_300k`` (along the
-        conventional axes), all in 1/K; ``gamma_mode_min``, ``gamma_mode_max``; ``gruneisen_mesh``.
-
-        arrays: ``temperatures`` (n_temps,) K; ``alpha`` (n_temps, 3, 3) and ``beta`` (n_temps,) 1/K; ``alpha_axes``
-        (n_temps, 3) 1/K; ``gamma`` (n_temps, 3, 3); ``heat_capacity`` (n_temps,) eV/K per primitive cell;
-        ``qpoints`` (n_irr, 3), ``weights`` (n_irr,), ``frequencies`` (n_irr, n_bands) THz, ``gruneisen``
-        (n_irr, n_bands) volumetric, ``gruneisen_tensor`` (n_irr, n_bands, 3, 3).
+    Parameters
+    ----------
+    modes : ModeGruneisen
+    phonopy : Phonopy
+        Of the unstrained crystal.
+    tensor : ElasticTensor
+    temperatures : sequence of float
+        K.
+    mesh : list of int
+    record_class : type
+        Of the route.
     """
     rotations = _rotations(phonopy)
     axes = conventional_axes(phonopy)
@@ -263,29 +242,28 @@ def to_record(
 
     room, all_temperatures = expand([_ROOM]), expand(temperatures)
     volumetric = modes.volumetric[~modes.translations]
-    scalars = {
-        "gamma_mean": float(room.gamma_mean[0]),
-        "alpha_linear_300k": float(room.beta[0]) / 3,
-        **{f"alpha_{name}_300k": float(room.along(axis)[0]) for name, axis in zip("abc", axes, strict=True)},
-        "gamma_mode_min": float(volumetric.min()),
-        "gamma_mode_max": float(volumetric.max()),
-    }
-    data: dict[str, Any] = {f"{name}{suffix}": value for name, value in scalars.items()}
-    data[f"gruneisen_mesh{suffix}"] = list(mesh)
-    arrays = {
-        "temperatures": all_temperatures.temperatures,
-        "alpha": all_temperatures.alpha,
-        "beta": all_temperatures.beta,
-        "alpha_axes": np.stack([all_temperatures.along(axis) for axis in axes], axis=1),
-        "gamma": all_temperatures.gamma,
-        "heat_capacity": all_temperatures.heat_capacity,
-        "qpoints": modes.qpoints,
-        "weights": modes.weights,
-        "frequencies": modes.frequencies,
-        "gruneisen": modes.volumetric,
-        "gruneisen_tensor": modes.tensors,
-    }
-    return Record(data, arrays)
+    along_a, along_b, along_c = (float(room.along(axis)[0]) for axis in axes)
+    return record_class(
+        gamma_mean=float(room.gamma_mean[0]),
+        alpha_linear_300k=float(room.beta[0]) / 3,
+        alpha_a_300k=along_a,
+        alpha_b_300k=along_b,
+        alpha_c_300k=along_c,
+        gamma_mode_min=float(volumetric.min()),
+        gamma_mode_max=float(volumetric.max()),
+        gruneisen_mesh=tuple(mesh),
+        temperatures=all_temperatures.temperatures,
+        alpha=all_temperatures.alpha,
+        beta=all_temperatures.beta,
+        alpha_axes=np.stack([all_temperatures.along(axis) for axis in axes], axis=1),
+        gamma=all_temperatures.gamma,
+        heat_capacity=all_temperatures.heat_capacity,
+        qpoints=modes.qpoints,
+        weights=modes.weights,
+        frequencies=modes.frequencies,
+        gruneisen=modes.volumetric,
+        gruneisen_tensor=modes.tensors,
+    )
 
 
 def conventional_axes(phonopy: Phonopy) -> NDArray[np.float64]:
@@ -301,6 +279,12 @@ def _rotations(phonopy: Phonopy) -> NDArray[np.float64]:
     return cartesian_rotations(phonopy.primitive, SYMPREC)
 
 
-def _elastic_tensor(records: Mapping[str, Any]) -> ElasticTensor:
+def _elastic_tensor(records: Mapping[str, object]) -> ElasticTensor:
     """Elastic tensor of the property ``elastic``."""
-    return stiffness_from_list(records["property_elastic"].arrays["stiffness_gpa"])
+    return stiffness_from_list(record_from(records, "property_elastic", Record).floats("stiffness_gpa"))
+
+
+def _phonopy_of(records: Mapping[str, object]) -> Phonopy:
+    """Phonopy object of the fc2 supercell with force constants."""
+    displaced = record_from(records, "displace", Displaced)
+    return load_phonopy(displaced, record_from(records, "force_constants", ForceConstants))

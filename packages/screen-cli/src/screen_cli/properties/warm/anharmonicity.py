@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.calculators.calculator import Calculator
@@ -24,14 +24,17 @@ from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import compute_force_set
 from screen_cli.stages.phonon_objects import load_phonopy
 from screen_cli.stages.renormalise import shortest_bond
-from screen_cli.store.record import Record
+from screen_cli.store.record import Json, Record, record_from
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
 
 FLOOR = 0.1  # of the highest frequency, for imaginary modes
 MELTING_SHARE = 0.25
 
 
 def anharmonicity(
-    records: Mapping[str, Any],
+    records: Mapping[str, object],
     *,
     calculator: Calculator,
     temperatures: Sequence[int] = (300,),
@@ -69,15 +72,15 @@ def anharmonicity(
             f"property 'anharmonicity' has temperatures = {list(temperatures)} and n_supercells = {n_supercells}, "
             "expected whole kelvins from 0 on and at least 2 supercells."
         )
-    displaced: Displaced = records["displace"]
-    force_constants: ForceConstants = records["force_constants"]
+    displaced = record_from(records, "displace", Displaced)
+    force_constants = record_from(records, "force_constants", ForceConstants)
     phonopy = load_phonopy(displaced, force_constants)
     fc2 = full_force_constants(phonopy)
     masses = np.asarray(phonopy.supercell.masses, dtype=np.float64)
     modes = normal_modes(fc2, masses)
     floor = FLOOR * float(np.abs(modes.frequencies_thz).max())
     elements = np.asarray(phonopy.supercell.numbers, dtype=np.int64)
-    data: dict[str, Any] = {}
+    data: dict[str, Json] = {}
     for kelvin in temperatures:
         ensemble = thermal_ensemble(modes, float(kelvin), floor_thz=floor)
         supercells = SupercellSet.of(phonopy.supercell, np.zeros((0, len(masses), 3)))
@@ -92,7 +95,7 @@ def anharmonicity(
     return Record(data)
 
 
-def full_force_constants(phonopy: Any) -> NDArray[np.float64]:
+def full_force_constants(phonopy: Phonopy) -> NDArray[np.float64]:
     """fc2 of a Phonopy object between all atoms of its supercell, float64 (n_atoms, n_atoms, 3, 3), eV/Å²."""
     from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 

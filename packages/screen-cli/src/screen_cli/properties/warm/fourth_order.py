@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.calculators.calculator import Calculator
@@ -20,7 +20,7 @@ from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import compute_force_set
 from screen_cli.stages.phonon_objects import load_phonopy
 from screen_cli.stages.renormalise import shortest_bond
-from screen_cli.store.record import Record
+from screen_cli.store.record import Json, Record, record_from
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -30,7 +30,7 @@ _LARGEST_FC4 = 2_000_000_000  # bytes of the compact tensor
 
 
 def loop(
-    records: Mapping[str, Any],
+    records: Mapping[str, object],
     *,
     calculator: Calculator,
     temperatures: Sequence[int] = (300,),
@@ -71,8 +71,8 @@ def loop(
             f"property 'loop' has temperatures = {list(temperatures)} and cutoff = {cutoff}, expected whole kelvins "
             "from 0 on and a distance above 0 Å."
         )
-    displaced: Displaced = records["displace"]
-    force_constants: ForceConstants = records["force_constants"]
+    displaced = record_from(records, "displace", Displaced)
+    force_constants = record_from(records, "force_constants", ForceConstants)
     phonopy = load_phonopy(displaced, force_constants)
     masses = np.asarray(phonopy.supercell.masses, dtype=np.float64)
     fitted = _Fourth(phonopy, cutoff)
@@ -80,7 +80,7 @@ def loop(
     floor = FLOOR * float(np.abs(modes.frequencies_thz).max())
     undisplaced = SupercellSet.of(phonopy.supercell, np.zeros((0, len(masses), 3))).perfect
     limit = MELTING_SHARE * shortest_bond(undisplaced)
-    data: dict[str, Any] = {"n_params_fc4": fitted.n_parameters[4]}
+    data: dict[str, Json] = {"n_params_fc4": fitted.n_parameters[4]}
     arrays: dict[str, NDArray[np.float64]] = {}
     for kelvin in temperatures:
         ensemble = thermal_ensemble(modes, float(kelvin), floor_thz=floor).limited(limit)

@@ -25,7 +25,7 @@ from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.phonon_objects import load_phonopy
 from screen_cli.stages.relax import optimise
-from screen_cli.store.record import Record
+from screen_cli.store.record import Json, Record, record_from
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Descent:
 
 
 def soft_mode(
-    records: Mapping[str, Any],
+    records: Mapping[str, object],
     *,
     calculator: Calculator,
     structure: Structure,
@@ -99,8 +99,8 @@ def soft_mode(
     steps = np.asarray(amplitudes, dtype=np.float64)
     if len(steps) < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
         raise ConfigError(f"soft_mode has amplitudes = {list(amplitudes)}, expected numbers that ascend from 0, in Å.")
-    displaced: Displaced = records["displace"]
-    force_constants: ForceConstants = records["force_constants"]
+    displaced = record_from(records, "displace", Displaced)
+    force_constants = record_from(records, "force_constants", ForceConstants)
     phonopy = load_phonopy(displaced, force_constants)
     modes = normal_modes(full_force_constants(phonopy), np.asarray(phonopy.supercell.masses, dtype=np.float64))
     lowest = float(modes.frequencies_thz[0])
@@ -109,7 +109,7 @@ def soft_mode(
     perfect = SupercellSet.of(phonopy.supercell, np.zeros((0, len(modes.masses), 3))).perfect
     descents = [_descend(pattern, perfect, calculator, steps) for pattern in _patterns(modes, phonopy.supercell)]
     best = min(descents, key=lambda descent: float(descent.energies.min()))
-    data: dict[str, Any] = {
+    data: dict[str, Json] = {
         "soft_mode": True,
         "soft_mode_thz": lowest,
         "soft_mode_qpoint": _wave_vector(phonopy),

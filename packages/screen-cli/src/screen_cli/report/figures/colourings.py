@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.report.figures.specification import Colouring
 from screen_cli.report.material import Material
+from screen_cli.store.row import Row
 
 BARS = " Bars: one standard deviation of ln κ over the committee."
 
 
-def is_untrusted(row: dict[str, Any]) -> bool:
+def is_untrusted(row: Row) -> bool:
     """Whether the fit of a crystal, or its κ, is not trusted."""
     return row.get("trusted") in (0, False) or row.get("kappa_trusted") in (0, False)
 
@@ -69,7 +69,7 @@ def _by_column(name: str, column: str) -> Callable[[Material, NDArray[np.int64]]
 def _by_coherences(material: Material, points: NDArray[np.int64]) -> Colouring:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = 100 * material.column("kappa_c_w_mk")[points] / material.column("kappa_total_w_mk")[points]
-    values: list[Any] = [float(value) if np.isfinite(value) and value >= 0 else None for value in share]
+    values = [float(value) if np.isfinite(value) and value >= 0 else None for value in share]
     return Colouring("κ_C/κ (%)", "linear", values)
 
 

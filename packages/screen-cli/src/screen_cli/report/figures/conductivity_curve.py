@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
-from screen_cli.report.figures.style import BLUE, COLUMN, ORANGE, STYLE, new_figure
+from screen_cli.report.figures.style import BLUE, COLUMN, ORANGE, new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +42,6 @@ def plot_conductivity(
     ConfigError
         There are fewer than two temperatures: one point is no curve.
     """
-    import matplotlib as mpl
-
     if len(temperatures) < 2:
         raise ConfigError(
             f"κ(T) is drawn from two temperatures on, there is {len(temperatures)}. Set conductivity.temperatures, "
@@ -56,7 +54,7 @@ def plot_conductivity(
             (kappa_p + kappa_c, "total", "black", "^--"),
         ]
     order = np.argsort(temperatures)
-    with mpl.rc_context(STYLE):
+    with paper_style():
         figure = new_figure(COLUMN, 3.0)
         axes = figure.subplots()
         means = [values[order, :3].mean(axis=1) for values, *_ in curves]

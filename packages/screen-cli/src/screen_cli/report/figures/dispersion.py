@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 
 from screen_cli.physics.harmonic.bands import BandStructure
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
-from screen_cli.report.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, STYLE, new_figure
+from screen_cli.report.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,9 +33,7 @@ def plot_bands(bands: BandStructure, dos: DensityOfStates | None = None, *, titl
     matplotlib.figure.Figure
         5.5 × 3.4 inches (4.2 without the density of states), frequencies in THz, imaginary ones below zero.
     """
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE):
+    with paper_style():
         figure = new_figure(4.2 if dos is None else 5.5, 3.4)
         if dos is None:
             axes = figure.subplots()

@@ -33,9 +33,7 @@ def draw(figure: Scatter | ElementMap, names: list[str]) -> Canvas:
     -------
     matplotlib.figure.Figure
     """
-    import matplotlib as mpl
-
-    with mpl.rc_context(style.STYLE):
+    with style.paper_style():
         wide = isinstance(figure, ElementMap)
         canvas = style.new_figure(*((7.2, 4.0) if wide else (5.2, 3.9)))
         axes = canvas.subplots()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.report.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, STYLE, new_figure
+from screen_cli.report.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, new_figure, paper_style
 from screen_cli.store.record import Record
 
 if TYPE_CHECKING:
@@ -35,16 +35,14 @@ def plot_expansion(records: Mapping[str, Record], *, title: str = "") -> Figure:
     matplotlib.figure.Figure
         3.4 × 3.0 inches, 10⁻⁶/K against K.
     """
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE):
+    with paper_style():
         figure = new_figure(COLUMN, 3.0)
         axes = figure.subplots()
         for name, label, colour, line in _ROUTES:
             if name in records:
                 for curve, axis in _curves(records[name]):
                     axes.plot(
-                        records[name].arrays["temperatures"],
+                        records[name].floats("temperatures"),
                         1e6 * curve,
                         line,
                         color=colour,
@@ -52,7 +50,7 @@ def plot_expansion(records: Mapping[str, Record], *, title: str = "") -> Figure:
                         label=label if not axis or axis == "a" else None,
                     )
                     if axis:
-                        axes.annotate(axis, (records[name].arrays["temperatures"][-1], 1e6 * curve[-1]), color=colour)
+                        axes.annotate(axis, (records[name].floats("temperatures")[-1], 1e6 * curve[-1]), color=colour)
         axes.axhline(0.0, color=GREY, linewidth=0.5)
         axes.set_xlabel("Temperature (K)")
         axes.set_ylabel("Linear thermal expansion (10$^{-6}$ K$^{-1}$)")
@@ -70,18 +68,16 @@ def plot_gruneisen(records: Mapping[str, Record], *, title: str = "") -> Figure:
         ``expansion`` and, or, ``expansion_strain``.
     title : str
     """
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE):
+    with paper_style():
         figure = new_figure(COLUMN, 3.0)
         axes = figure.subplots()
         for name, label, colour, _ in reversed(_ROUTES[:2]):
             if name in records:
-                arrays = records[name].arrays
-                moving = arrays["frequencies"] > 0.01
+                frequencies, gruneisen = records[name].floats("frequencies"), records[name].floats("gruneisen")
+                moving = frequencies > 0.01
                 axes.scatter(
-                    arrays["frequencies"][moving],
-                    arrays["gruneisen"][moving],
+                    frequencies[moving],
+                    gruneisen[moving],
                     s=6 if name == "expansion" else 14,
                     facecolors=colour if name == "expansion" else "none",
                     edgecolors=colour,
@@ -98,18 +94,16 @@ def plot_gruneisen(records: Mapping[str, Record], *, title: str = "") -> Figure:
 
 def plot_volume_scan(record: Record, *, title: str = "") -> Figure:
     """Draw the static energy over the volumes scanned, and the volume at each temperature."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE):
+    with paper_style():
         figure = new_figure(COLUMN, 3.0)
         axes = figure.subplots()
-        arrays = record.arrays
-        energies = 1e3 * (arrays["scan_energies"] - arrays["scan_energies"].min())
-        axes.plot(arrays["scan_volumes"], energies, "o-", color=BLUE, markersize=4, linewidth=1.0)
+        static = record.floats("scan_energies")
+        energies = 1e3 * (static - static.min())
+        axes.plot(record.floats("scan_volumes"), energies, "o-", color=BLUE, markersize=4, linewidth=1.0)
         axes.set_xlabel("Volume (Å$^3$ per primitive cell)")
         axes.set_ylabel("Static energy (meV)", color=BLUE)
         warmer = axes.twinx()
-        warmer.plot(arrays["volume"], arrays["temperatures"], color=ORANGE, linewidth=1.3)
+        warmer.plot(record.floats("volume"), record.floats("temperatures"), color=ORANGE, linewidth=1.3)
         warmer.set_ylabel("Temperature (K)", color=ORANGE)
         axes.set_title(title)
     return figure
@@ -117,9 +111,9 @@ def plot_volume_scan(record: Record, *, title: str = "") -> Figure:
 
 def _curves(record: Record) -> list[tuple[NDArray[np.float64], str]]:
     """Curves to draw and the axis each belongs to; one nameless curve when all axes agree."""
-    along = record.arrays.get("alpha_axes")
+    along = record.floats("alpha_axes") if "alpha_axes" in record.arrays else None
     if along is None or np.allclose(along, along[:, :1], rtol=1e-3, atol=1e-9):
-        return [(record.arrays["beta"] / 3, "")]
+        return [(record.floats("beta") / 3, "")]
     if np.allclose(along[:, 0], along[:, 1], rtol=1e-3, atol=1e-9):
         return [(along[:, 0], "a"), (along[:, 2], "c")]
     return [(along[:, index], name) for index, name in enumerate("abc")]

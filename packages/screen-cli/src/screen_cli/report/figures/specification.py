@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,13 +63,13 @@ class Colouring:
     name : str
         Shown on the button, with unit.
     kind : {"category", "log", "linear"}
-    values : list
+    values : sequence of str or float
         One per point; ``None`` where there is none (grey).
     """
 
     name: str
     kind: Literal["category", "log", "linear"]
-    values: list[Any]
+    values: Sequence[str | float | None]
 
 
 @dataclass(frozen=True)

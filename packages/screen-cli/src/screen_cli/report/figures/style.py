@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 COLUMN = 3.4
 """Width of a journal's column, inches."""
 
-STYLE: dict[Any, object] = {  # its keys are literals of matplotlib's, of the type of no name there
+_STYLE: dict[str, object] = {
     "font.size": 9,
     "axes.linewidth": 0.8,
     "axes.edgecolor": "#333333",
@@ -44,8 +45,15 @@ def sequential(n_colours: int = 24, *, dark: bool = False) -> list[str]:
     return [to_hex(viridis(low + (high - low) * index / (n_colours - 1))) for index in range(n_colours)]
 
 
+def paper_style() -> AbstractContextManager[None]:
+    """Return the context in which figures are drawn: fonts, lines and ticks as journals want them."""
+    from matplotlib import rc_context
+
+    return rc_context(cast("dict[Any, Any]", _STYLE))  # matplotlib lists the keys as literals
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that size (inches) that can be saved without pyplot; draw inside ``STYLE``."""
+    """Return an empty figure of that size (inches) that can be saved without pyplot; draw in :func:`paper_style`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

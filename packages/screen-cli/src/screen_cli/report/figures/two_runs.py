@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from screen_cli.analysis.comparison import Comparison
-from screen_cli.report.figures.style import BLUE, GREY, STYLE, new_figure
+from screen_cli.report.figures.style import BLUE, GREY, new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,13 +20,11 @@ def draw_parity(comparison: Comparison, name_a: str, name_b: str, column: str = 
     ValueError
         No crystal has the value in both runs.
     """
-    import matplotlib as mpl
-
     agreement = next((item for item in comparison.agreements if item.column == column), None)
     if agreement is None:
         raise ValueError(f"no crystal has {column} in both runs")
     pairs = comparison.pairs_of(column)
-    with mpl.rc_context(STYLE):
+    with paper_style():
         figure = new_figure(4.2, 4.0)
         axes = figure.subplots()
         low, high = 0.7 * pairs.min(), 1.4 * pairs.max()

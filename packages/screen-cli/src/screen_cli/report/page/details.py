@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.report.page.packing import differences, round_to_digits, significant
 from screen_cli.report.stored_results import band_structure_of, density_of_states_of
-from screen_cli.store.record import Record
+from screen_cli.store.record import Json, Record, Scalar
 
 _POINTS_PER_SEGMENT = 26
 _DOS_POINTS = 101
@@ -31,23 +31,175 @@ _CONVENTIONAL = {  # rows of the conventional cell in multiples of the primitive
 }
 
 
-def structure_view(atoms: Atoms, space_group: int | None) -> dict[str, Any]:
-    """Describe the conventional cell of a primitive one (as spglib sets it); rhombohedral ones stay primitive.
+@dataclass(frozen=True)
+class StructureView:
+    """The crystal as it is drawn.
 
-    Returns
-    -------
-    dict
-        ``n`` atomic numbers, ``c`` (3, 3) rows of the cell in Å, ``p`` (n_atoms, 3) fractional positions.
+    Parameters
+    ----------
+    numbers : list of int
+        Atomic numbers, (n_atoms,).
+    cell : list of list of float
+        Rows of the cell, (3, 3), Å.
+    positions : list of list of float
+        Fractional, (n_atoms, 3).
     """
+
+    numbers: list[int]
+    cell: list[list[float]]
+    positions: list[list[float]]
+
+    def to_json(self) -> dict[str, Json]:
+        """Fields under the short names that the page reads."""
+        return {"n": self.numbers, "c": self.cell, "p": self.positions}
+
+
+@dataclass(frozen=True)
+class DosView:
+    """Density of states, thinned out.
+
+    Parameters
+    ----------
+    low, pitch : float
+        First frequency and distance of the points, THz.
+    top : float
+        Maximum, states/THz.
+    total : list of int
+        Differences in 1/500 of the maximum, (n_points,).
+    parts : dict of str to list of int
+        The same of each element, by symbol; none where there is one element only.
+    """
+
+    low: Scalar | None
+    pitch: Scalar | None
+    top: Scalar | None
+    total: list[int]
+    parts: dict[str, list[int]]
+
+    def to_json(self) -> dict[str, Json]:
+        """Fields as the page reads them."""
+        return {"low": self.low, "pitch": self.pitch, "top": self.top, "total": self.total, "parts": self.parts}
+
+
+@dataclass(frozen=True)
+class BandView:
+    """Dispersion, thinned out.
+
+    Parameters
+    ----------
+    step : float
+        Unit of the differences, THz.
+    distances : list of float
+        (n_points,), 1/Å without 2π.
+    starts : list of int
+        First point of each segment, and the end.
+    ticks : list of (float, str)
+        Distance and label.
+    branches : list of list of int
+        Differences in steps, (n_bands, n_points).
+    dos : DosView or None
+    """
+
+    step: Scalar | None
+    distances: list[Scalar | None]
+    starts: list[int]
+    ticks: list[tuple[Scalar | None, str]]
+    branches: list[list[int]]
+    dos: DosView | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Fields under the short names that the page reads."""
+        fields: dict[str, Json] = {
+            "step": self.step,
+            "x": self.distances,
+            "starts": self.starts,
+            "ticks": self.ticks,
+            "f": self.branches,
+        }
+        return fields if self.dos is None else fields | {"dos": self.dos.to_json()}
+
+
+@dataclass(frozen=True)
+class ConductivityView:
+    """κ(T), sorted by temperature; means of the diagonal.
+
+    Parameters
+    ----------
+    temperatures : list of float
+        K, (n_temps,).
+    populations, coherences, total : list of float or None
+        W/(m K), (n_temps,); None where the solver has none.
+    """
+
+    temperatures: list[Scalar | None]
+    populations: list[Scalar | None]
+    coherences: list[Scalar | None] | None
+    total: list[Scalar | None] | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Fields under the short names that the page reads; those without values are left out."""
+        fields = {"t": self.temperatures, "p": self.populations, "c": self.coherences, "total": self.total}
+        return {name: values for name, values in fields.items() if values is not None}
+
+
+@dataclass(frozen=True)
+class ModeView:
+    """Lifetimes of the modes that carry most heat, sorted by frequency.
+
+    Parameters
+    ----------
+    kelvin : float
+        Temperature, K.
+    n_modes : int
+        With a lifetime.
+    limit : float
+        Wigner limit of the lifetimes, ps.
+    step : float
+        Unit of the differences, THz.
+    frequencies : list of int
+        Differences in steps, (n_shown,).
+    lifetimes : list of int
+        log10(τ/ps) in 1/100.
+    sizes : list of int
+        κ_P of the mode: square root of its share of the largest, in 1/100.
+    shares : list of int
+        κ_C/(κ_P+κ_C), %; all 0 without coherences.
+    """
+
+    kelvin: Scalar | None
+    n_modes: int
+    limit: Scalar | None
+    step: float
+    frequencies: list[int]
+    lifetimes: list[int]
+    sizes: list[int]
+    shares: list[int]
+
+    def to_json(self) -> dict[str, Json]:
+        """Fields under the short names that the page reads."""
+        return {
+            "kelvin": self.kelvin,
+            "of": self.n_modes,
+            "limit": self.limit,
+            "step": self.step,
+            "f": self.frequencies,
+            "tau": self.lifetimes,
+            "size": self.sizes,
+            "share": self.shares,
+        }
+
+
+def structure_view(atoms: Atoms, space_group: int | None) -> StructureView:
+    """Describe the conventional cell of a primitive one (as spglib sets it); rhombohedral ones stay primitive."""
     multiples = _CONVENTIONAL.get(_centring(space_group)) if space_group else None
     shown = atoms if multiples is None else make_supercell(atoms, multiples)
     if len(shown) > _LARGEST_DRAWN_CELL:
         shown = atoms
-    return {
-        "n": shown.numbers.tolist(),
-        "c": np.round(shown.cell.array, 4).tolist(),
-        "p": np.round(shown.get_scaled_positions(), 4).tolist(),
-    }
+    return StructureView(
+        numbers=shown.numbers.tolist(),
+        cell=np.round(shown.cell.array, 4).tolist(),
+        positions=np.round(shown.get_scaled_positions(), 4).tolist(),
+    )
 
 
 @functools.cache
@@ -56,16 +208,8 @@ def _centring(space_group: int) -> str:
     return str(Spacegroup(space_group).symbol[0])
 
 
-def band_view(harmonic: Record) -> dict[str, Any] | None:
-    """Thin out dispersion and density of states.
-
-    Returns
-    -------
-    dict or None
-        ``step`` THz; ``x`` distances (n_points,); ``starts`` of the segments; ``ticks`` [[x, label], ...];
-        ``f`` differences in steps, one list per band; ``dos``: ``low`` and ``pitch`` in THz, ``total`` and
-        ``parts`` {symbol: ...} as differences in 1/500 of the maximum ``top`` (states/THz). None without bands.
-    """
+def band_view(harmonic: Record) -> BandView | None:
+    """Thin out dispersion and density of states; None without bands."""
     if "band_distances" not in harmonic.arrays:
         return None
     bands = band_structure_of(harmonic)
@@ -75,16 +219,14 @@ def band_view(harmonic: Record) -> dict[str, Any] | None:
         chosen += [first + point for point in _telling_points(bands.frequencies[first:last])]
         starts.append(len(chosen))
     step = max(float(np.abs(bands.frequencies).max()), 1e-6) / _STEPS
-    view = {
-        "step": significant(step),
-        "x": [significant(value, 4) for value in bands.distances[chosen].tolist()],
-        "starts": starts,
-        "ticks": [[significant(x, 4), label] for x, label in bands.ticks()],
-        "f": [differences(branch, round_to_digits(step)) for branch in bands.frequencies[chosen].T],
-    }
-    if "dos" in harmonic.arrays:
-        view["dos"] = _dos_view(density_of_states_of(harmonic))
-    return view
+    return BandView(
+        step=significant(step),
+        distances=[significant(value, 4) for value in bands.distances[chosen].tolist()],
+        starts=starts,
+        ticks=[(significant(x, 4), label) for x, label in bands.ticks()],
+        branches=[differences(branch, round_to_digits(step)) for branch in bands.frequencies[chosen].T],
+        dos=_dos_view(density_of_states_of(harmonic)) if "dos" in harmonic.arrays else None,
+    )
 
 
 def _telling_points(frequencies: NDArray[np.float64]) -> list[int]:
@@ -101,23 +243,28 @@ def _telling_points(frequencies: NDArray[np.float64]) -> list[int]:
     return sorted(chosen)
 
 
-def conductivity_view(conductivity: Record) -> dict[str, Any] | None:
-    """κ(T) sorted by temperature: ``t`` K and ``p``, ``c``, ``total`` in W/(m K), means of the diagonal.
-
-    None where there is no κ, or only one temperature: one point is no curve.
-    """
+def conductivity_view(conductivity: Record) -> ConductivityView | None:
+    """κ(T); None where there is no κ, or only one temperature: one point is no curve."""
     arrays = conductivity.arrays
     if not {"temperatures", "kappa_p"} <= arrays.keys() or len(arrays["temperatures"]) < 2:
         return None
-    order = np.argsort(arrays["temperatures"])
-    view: dict[str, Any] = {"t": [significant(float(value)) for value in arrays["temperatures"][order]]}
-    for short, name in (("p", "kappa_p"), ("c", "kappa_c"), ("total", "kappa_total")):
-        if name in arrays:
-            view[short] = [significant(float(value), 4) for value in arrays[name][order, :3].mean(axis=1)]
-    return view
+    temperatures = conductivity.floats("temperatures")
+    order = np.argsort(temperatures)
+
+    def curve(name: str) -> list[Scalar | None] | None:
+        if name not in arrays:
+            return None
+        return [significant(float(value), 4) for value in conductivity.floats(name)[order, :3].mean(axis=1)]
+
+    return ConductivityView(
+        temperatures=[significant(float(value)) for value in temperatures[order]],
+        populations=curve("kappa_p") or [],
+        coherences=curve("kappa_c"),
+        total=curve("kappa_total"),
+    )
 
 
-def mode_view(conductivity: Record, temperature: float = 300.0) -> dict[str, Any] | None:
+def mode_view(conductivity: Record, temperature: float = 300.0) -> ModeView | None:
     """Lifetimes of the modes that carry most heat, as Fig. 7 of the SDNNFF paper.
 
     τ = 1/(4π·gamma), gamma HWHM in THz (isotopes included where the record has them); Wigner limit
@@ -125,22 +272,21 @@ def mode_view(conductivity: Record, temperature: float = 300.0) -> dict[str, Any
 
     Returns
     -------
-    dict or None
-        ``kelvin``; ``of`` number of modes with a lifetime; ``limit`` ps; ``step`` THz; sorted by frequency:
-        ``f`` differences in steps, ``tau`` log10(τ/ps) in 1/100, ``size`` κ_P of the mode as the square root of
-        its share of the largest in 1/100, ``share`` κ_C/(κ_P+κ_C) in % (all 0 without coherences). None when the
-        record has no modes.
+    ModeView or None
+        None when the record has no modes.
     """
     arrays = conductivity.arrays
     if not {"frequency", "gamma", "mode_kappa_p", "temperatures"} <= arrays.keys():
         return None
-    index = int(np.argmin(np.abs(arrays["temperatures"] - temperature)))
-    frequency = np.asarray(arrays["frequency"], dtype=np.float64)
-    gamma = np.asarray(arrays["gamma"][index], dtype=np.float64)
+    temperatures, frequency = conductivity.floats("temperatures"), conductivity.floats("frequency")
+    index = int(np.argmin(np.abs(temperatures - temperature)))
+    gamma = conductivity.floats("gamma")[index]
     if "gamma_isotope" in arrays:
-        gamma = gamma + np.asarray(arrays["gamma_isotope"], dtype=np.float64)
-    particle = _diagonal_mean(arrays["mode_kappa_p"][index])
-    wave = _diagonal_mean(arrays["mode_kappa_c"][index]) if "mode_kappa_c" in arrays else np.zeros_like(particle)
+        gamma = gamma + conductivity.floats("gamma_isotope")
+    particle = _diagonal_mean(conductivity.floats("mode_kappa_p")[index])
+    wave = np.zeros_like(particle)
+    if "mode_kappa_c" in arrays:
+        wave = _diagonal_mean(conductivity.floats("mode_kappa_c")[index])
     total = particle + wave
     usable = (frequency > 1e-3) & (gamma > 0) & (total > 0)
     if not usable.any():
@@ -154,33 +300,33 @@ def mode_view(conductivity: Record, temperature: float = 300.0) -> dict[str, Any
     f, gamma, p, c = (chosen[name][order] for name in ("f", "gamma", "p", "c"))
     step = round_to_digits(float(frequency.max()) / _STEPS)
     p = np.maximum(p, 0.0)
-    return {
-        "kelvin": significant(float(arrays["temperatures"][index])),
-        "of": int(usable.sum()),
-        "limit": significant(float(frequency.shape[1] / (2 * np.pi * frequency.max()))),
-        "step": step,
-        "f": differences(f, step),
-        "tau": [int(value) for value in np.rint(100 * np.log10(1 / (4 * np.pi * gamma)))],
-        "size": [int(value) for value in np.rint(100 * np.sqrt(p / max(float(p.max()), 1e-300)))],
-        "share": [int(value) for value in np.rint(100 * np.clip(c / (p + c), 0, 1))],
-    }
+    return ModeView(
+        kelvin=significant(float(temperatures[index])),
+        n_modes=int(usable.sum()),
+        limit=significant(float(frequency.shape[1] / (2 * np.pi * frequency.max()))),
+        step=step,
+        frequencies=differences(f, step),
+        lifetimes=[int(value) for value in np.rint(100 * np.log10(1 / (4 * np.pi * gamma)))],
+        sizes=[int(value) for value in np.rint(100 * np.sqrt(p / max(float(p.max()), 1e-300)))],
+        shares=[int(value) for value in np.rint(100 * np.clip(c / (p + c), 0, 1))],
+    )
 
 
-def _diagonal_mean(tensor: Any) -> NDArray[np.float64]:
+def _diagonal_mean(tensor: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of xx, yy, zz of the last axis."""
-    mean: NDArray[np.float64] = np.asarray(tensor, dtype=np.float64)[..., :3].mean(axis=-1)
+    mean: NDArray[np.float64] = tensor[..., :3].mean(axis=-1)
     return mean
 
 
-def _dos_view(dos: DensityOfStates) -> dict[str, Any]:
+def _dos_view(dos: DensityOfStates) -> DosView:
     """Density of states, thinned out."""
     stride = max(1, round((len(dos.frequencies) - 1) / (_DOS_POINTS - 1)))
     top = max(float(dos.total.max()), 1e-12)
     parts = zip(dos.elements, dos.by_element, strict=True) if len(dos.elements) > 1 else ()
-    return {
-        "low": significant(float(dos.frequencies[0])),
-        "pitch": significant(float(dos.frequencies[1] - dos.frequencies[0]) * stride),
-        "top": significant(top),
-        "total": differences(dos.total[::stride], top / 500),
-        "parts": {chemical_symbols[int(number)]: differences(part[::stride], top / 500) for number, part in parts},
-    }
+    return DosView(
+        low=significant(float(dos.frequencies[0])),
+        pitch=significant(float(dos.frequencies[1] - dos.frequencies[0]) * stride),
+        top=significant(top),
+        total=differences(dos.total[::stride], top / 500),
+        parts={chemical_symbols[int(number)]: differences(part[::stride], top / 500) for number, part in parts},
+    )

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.store.record import Json
+from screen_cli.store.record import Json, Scalar
 
 
 def pack(value: object) -> str:
@@ -31,7 +31,7 @@ def round_to_digits(value: float, digits: int = 5) -> float:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 
-def significant(value: object, digits: int = 5) -> object:
+def significant(value: Scalar | np.floating | None, digits: int = 5) -> Scalar | None:
     """Round a number to significant digits; NaN and infinity become None, other values pass."""
     if isinstance(value, bool) or not isinstance(value, (float, np.floating)):
         return value

@@ -9,24 +9,27 @@ import html
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import cast
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from screen_cli.report.figures import style
 from screen_cli.report.figures.specification import ElementMap, Figure, Missing, Scatter, table_position
-from screen_cli.report.funnel import Row, Step, count_funnel, group_reasons
+from screen_cli.report.funnel import Loss, Step, count_funnel, group_reasons
 from screen_cli.report.gate import PAPER_STEPS
 from screen_cli.report.material import Material
 from screen_cli.report.page.packing import pack, round_to_digits, significant
 from screen_cli.report.tables.columns import full_names, quantity_of, temperatures_of
 from screen_cli.report.tables.terminal import MAIN_COLUMNS
-from screen_cli.store.run_directory import RunDirectory
+from screen_cli.store.record import Json, Scalar
+from screen_cli.store.row import Row
+from screen_cli.store.run_directory import Manifest, RunDirectory
 
 _SCRIPTS = ("base", "axes", "scatter", "elements", "query", "table", "structure", "curves", "crystal", "main")
 _MOST_REASONS = 60
@@ -79,7 +82,7 @@ def _hash_of(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _payload(material: Material, figures: Sequence[Figure], title: str, folder: Path) -> dict[str, Any]:
+def _payload(material: Material, figures: Sequence[Figure], title: str, folder: Path) -> dict[str, object]:
     """Give what the scripts start from."""
     columns = page_columns(material)
     symbols = sorted({symbol for crystal in material.crystals for symbol in crystal.elements})
@@ -95,16 +98,38 @@ def _payload(material: Material, figures: Sequence[Figure], title: str, folder: 
         },
         "radii": {symbol: round(float(covalent_radii[atomic_numbers[symbol]]), 2) for symbol in symbols},
         "symbols": {atomic_numbers[symbol]: symbol for symbol in symbols},
-        "columns": columns,
-        "data": {
-            column["name"]: [significant(row.get(column["name"]), 6) for row in material.rows] for column in columns
-        },
+        "columns": [dataclasses.asdict(column) for column in columns],
+        "data": {column.name: [significant(row.get(column.name), 6) for row in material.rows] for column in columns},
         "figures": [figure_json(figure) for figure in figures if not isinstance(figure, Missing)],
     }
 
 
-def page_columns(material: Material) -> list[dict[str, Any]]:
-    """Columns of the page's table: name, title, full name, format, hint, and whether it is shown at first.
+@dataclass(frozen=True)
+class PageColumn:
+    """A column of the page's table.
+
+    Parameters
+    ----------
+    name : str
+        Of the index.
+    title, full, hint : str
+        Heading, name with temperature and unit, and meaning.
+    format : str
+        Format specification of the number; empty for text.
+    shown : bool
+        At first.
+    """
+
+    name: str
+    title: str
+    full: str
+    format: str
+    hint: str
+    shown: bool
+
+
+def page_columns(material: Material) -> list[PageColumn]:
+    """Columns of the page's table.
 
     Shown are the usual ones that have a value and those of the run's properties; ``id`` is always there.
     """
@@ -129,14 +154,14 @@ def page_columns(material: Material) -> list[dict[str, Any]]:
         text = any(isinstance(value, str) for value in values)
         form = "" if text else usual[name].format if name in usual else ".4g"
         columns.append(
-            {
-                "name": name,
-                "title": _two_lines(usual[name].heading(temperatures)) if name in usual else full[name],
-                "full": full[name],
-                "format": form,
-                "hint": hints.get(name) or quantity_of(name).meaning or name,
-                "shown": name in filled and (name in usual or name in hints),
-            }
+            PageColumn(
+                name=name,
+                title=_two_lines(usual[name].heading(temperatures)) if name in usual else full[name],
+                full=full[name],
+                format=form,
+                hint=hints.get(name) or quantity_of(name).meaning or name,
+                shown=name in filled and (name in usual or name in hints),
+            )
         )
     return columns
 
@@ -147,7 +172,7 @@ def _two_lines(heading: str) -> str:
     return "\n".join([symbol, *([", ".join(rest)] if rest else [])])
 
 
-def figure_json(figure: Scatter | ElementMap) -> dict[str, Any]:
+def figure_json(figure: Scatter | ElementMap) -> dict[str, Json]:
     """Turn a figure into JSON with four significant digits."""
     if isinstance(figure, ElementMap):
         cells: dict[str, list[float]] = {
@@ -156,10 +181,10 @@ def figure_json(figure: Scatter | ElementMap) -> dict[str, Any]:
         for symbol, (mean, count) in figure.values.items():
             cells[symbol] = [*table_position(atomic_numbers[symbol]), round_to_digits(mean, 4), count]
         return {**dataclasses.asdict(figure), "values": None, "cells": cells}
-    return dict(_plain(dataclasses.asdict(figure)))
+    return {name: _plain(value) for name, value in dataclasses.asdict(figure).items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Json:
     """Round numbers, turn arrays into lists."""
     if isinstance(value, np.ndarray):
         return [_plain(item) for item in value.tolist()]
@@ -167,13 +192,13 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return significant(value, 4)
+    return significant(cast("Scalar | None", value), 4)
 
 
 # -- parts that need no script ---------------------------------------------------------------------
 
 
-def _subtitle(material: Material, manifest: dict[str, Any]) -> str:
+def _subtitle(material: Material, manifest: Manifest) -> str:
     """Which force field, which solver, when."""
     settings = material.run.settings
     options = ", ".join(f"{key} = {value}" for key, value in settings.calculator.options.items())
@@ -206,7 +231,7 @@ def _funnel(steps: Sequence[Step]) -> str:
     return "".join(parts)
 
 
-def _loss(loss: Any) -> str:
+def _loss(loss: Loss) -> str:
     """One line about crystals that left the funnel."""
     reasons = [reason.removeprefix(f"{loss.label}: ") for reason, _ in loss.reasons]
     if len(reasons) > 1:

@@ -14,9 +14,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from screen_cli.store.row import Row
     from screen_cli.store.run_directory import RunDirectory
 
 Stage = Literal["harmonic", "conductivity", ""]
@@ -86,7 +87,7 @@ def full_names(names: Iterable[str], temperatures: Mapping[str, float]) -> dict[
     return {name: quantity_of(name).full_name(temperatures) for name in names}
 
 
-def keyed(row: Mapping[str, Any], temperatures: Mapping[str, float]) -> dict[str, Any]:
+def keyed(row: Row, temperatures: Mapping[str, float]) -> Row:
     """Name the values of a row by what they are and their unit, their temperatures beside them, for JSON and ``info``.
 
     Parameters
@@ -99,7 +100,7 @@ def keyed(row: Mapping[str, Any], temperatures: Mapping[str, float]) -> dict[str
     keys = full_names(row, {})
     found = {key: row[name] for name, key in keys.items()}
     kelvin = temperatures.get("harmonic")
-    return found if kelvin is None else found | {"harmonic_temperature_k": kelvin}
+    return found if kelvin is None else {**found, "harmonic_temperature_k": kelvin}
 
 
 def temperatures_of(run: RunDirectory) -> dict[str, float]:

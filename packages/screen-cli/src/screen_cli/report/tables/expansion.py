@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,8 @@ from screen_cli.report.stored_results import record_of
 from screen_cli.report.tables.terminal import Column
 from screen_cli.run.expansion import ROUTES
 from screen_cli.store.atomic_write import write_text
-from screen_cli.store.record import Record
+from screen_cli.store.record import Json, Record
+from screen_cli.store.row import Row, number, text
 from screen_cli.store.run_directory import RunDirectory
 
 _AGREEMENT = 0.05
@@ -37,15 +37,15 @@ COLUMNS = (
 )
 
 
-def expansion_records(run: RunDirectory, row: Mapping[str, Any]) -> dict[str, Record]:
+def expansion_records(run: RunDirectory, row: Row) -> dict[str, Record]:
     """Give records of elastic constants and of each route that a crystal of a run has."""
     records = {name: record_of(run, row, f"property_{name}") for name in ("elastic", *ROUTES)}
     return {name: record for name, record in records.items() if record is not None}
 
 
-def disagreement(row: Mapping[str, Any]) -> str:
+def disagreement(row: Row) -> str:
     """Say that the two routes differ by more than they should; empty when they agree or only one was taken."""
-    first, second = row.get("gamma_mean"), row.get("gamma_mean_strain")
+    first, second = number(row, "gamma_mean"), number(row, "gamma_mean_strain")
     if first is None or second is None or abs(first - second) <= _AGREEMENT * abs(second):
         return ""
     return (
@@ -56,7 +56,7 @@ def disagreement(row: Mapping[str, Any]) -> str:
     )
 
 
-def write_results(run: RunDirectory, row: Mapping[str, Any], folder: Path, *, form: str = "png") -> Iterator[Path]:
+def write_results(run: RunDirectory, row: Row, folder: Path, *, form: str = "png") -> Iterator[Path]:
     """Write α(T) as CSV, everything as JSON, and the figures of one crystal; yield each path.
 
     Parameters
@@ -74,25 +74,26 @@ def write_results(run: RunDirectory, row: Mapping[str, Any], folder: Path, *, fo
     if not any(name in records for name in ROUTES):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{row['formula']}-{row['id'][:8]}"
+    formula = text(row, "formula")
+    stem = f"{formula}-{text(row, 'id')[:8]}"
     path = folder / f"{stem}-expansion.json"
     write_text(path, json.dumps(results_as_json(row, records), indent=1, allow_nan=False) + "\n")
     yield path
     path = folder / f"{stem}-expansion.csv"
     write_text(path, results_as_csv(records))
     yield path
-    drawings = {"expansion": plot_expansion(records, title=row["formula"])}
+    drawings = {"expansion": plot_expansion(records, title=formula)}
     if records.keys() & set(ROUTES[:2]):
-        drawings["gruneisen"] = plot_gruneisen(records, title=row["formula"])
+        drawings["gruneisen"] = plot_gruneisen(records, title=formula)
     if "quasi_harmonic" in records:
-        drawings["volume-scan"] = plot_volume_scan(records["quasi_harmonic"], title=row["formula"])
+        drawings["volume-scan"] = plot_volume_scan(records["quasi_harmonic"], title=formula)
     for name, figure in drawings.items():
         path = folder / f"{stem}-{name}.{form}"
         figure.savefig(path, dpi=200)
         yield path
 
 
-def results_as_json(row: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
+def results_as_json(row: Row, records: Mapping[str, Record]) -> dict[str, Json]:
     """Return all scalars, and the arrays over temperature; mode-resolved arrays stay in the store."""
     mode_arrays = {"qpoints", "weights", "frequencies", "gruneisen", "gruneisen_tensor"}
     return {
@@ -101,7 +102,10 @@ def results_as_json(row: Mapping[str, Any], records: Mapping[str, Record]) -> di
         "space_group": row["space_group"],
         "units": "K, 1/K, GPa; tensors in the Cartesian frame of the standardised cell, Voigt order xx yy zz yz xz xy",
         **{
-            name: record.data | {key: value.tolist() for key, value in record.arrays.items() if key not in mode_arrays}
+            name: {
+                **record.data,
+                **{key: value.tolist() for key, value in record.arrays.items() if key not in mode_arrays},
+            }
             for name, record in records.items()
         },
     }
@@ -110,16 +114,19 @@ def results_as_json(row: Mapping[str, Any], records: Mapping[str, Record]) -> di
 def results_as_csv(records: Mapping[str, Record]) -> str:
     """Return temperatures and, by route, volumetric and axial expansion and mean Grüneisen parameter."""
     kelvin: NDArray[np.float64] = np.unique(
-        np.concatenate([r.arrays["temperatures"] for r in _routes(records).values()])
+        np.concatenate([r.floats("temperatures") for r in _routes(records).values()])
     )
     columns: dict[str, NDArray[np.float64]] = {"temperature_k": kelvin}
     for name, record in _routes(records).items():
-        arrays = record.arrays
-        gamma = arrays["gamma"]
-        curves = {"beta_per_k": arrays["beta"], "gamma": gamma if gamma.ndim == 1 else np.trace(gamma, 0, 1, 2) / 3}
-        if "alpha_axes" in arrays:
-            curves |= {f"alpha_{axis}_per_k": arrays["alpha_axes"][:, i] for i, axis in enumerate("abc")}
-        rows = np.searchsorted(kelvin, arrays["temperatures"])
+        gamma = record.floats("gamma")
+        curves = {
+            "beta_per_k": record.floats("beta"),
+            "gamma": gamma if gamma.ndim == 1 else np.trace(gamma, 0, 1, 2) / 3,
+        }
+        if "alpha_axes" in record.arrays:
+            along = record.floats("alpha_axes")
+            curves |= {f"alpha_{axis}_per_k": along[:, i] for i, axis in enumerate("abc")}
+        rows = np.searchsorted(kelvin, record.floats("temperatures"))
         for quantity, values in curves.items():
             column = np.full(len(kelvin), np.nan)
             column[rows] = values

@@ -7,17 +7,17 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from screen_cli.errors import MissingExtraError
 from screen_cli.report.tables.columns import full_names, keyed, temperatures_of
+from screen_cli.store.row import Row, stage_keys, text
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from screen_cli.store.record import Scalar
     from screen_cli.store.run_directory import RunDirectory
-
-Row = Mapping[str, Any]
 
 _BOOKKEEPING = ("keys",)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -47,7 +47,7 @@ def write_csv_lines(rows: Iterable[Row], file: TextIO, headings: Mapping[str, st
         writer.writerow([_harmless(row.get(name)) for name in headings])
 
 
-def _harmless(value: Any) -> Any:
+def _harmless(value: Scalar | None) -> Scalar | None:
     """Put an apostrophe before text that a spreadsheet would compute; numbers stay as they are."""
     if isinstance(value, str) and value.startswith(_FORMULA) and not _reads_as_number(value):
         return f"'{value}"
@@ -139,7 +139,7 @@ def write_database(frames: Iterable[Atoms], path: Path) -> None:
             database.write(atoms, key_value_pairs=pairs, data={"row": row})
 
 
-def _reads_as_number(value: Any) -> bool:
+def _reads_as_number(value: object) -> bool:
     """Whether ASE would take a text for a number or a truth value."""
     if not isinstance(value, str):
         return False
@@ -156,7 +156,7 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return [name for name in names if name not in _BOOKKEEPING]
 
 
-def _with_keys(row: Row, temperatures: Mapping[str, float]) -> dict[str, Any]:
+def _with_keys(row: Row, temperatures: Mapping[str, float]) -> Row:
     """Name the values as JSON does; what only the store needs is left out."""
     return keyed({name: value for name, value in row.items() if name not in _BOOKKEEPING}, temperatures)
 
@@ -173,18 +173,19 @@ def _kinds(rows: Iterable[Row]) -> dict[str, type]:
     return kinds
 
 
-def _as_kind(value: Any, kind: type) -> Any:
+def _as_kind(value: Scalar | None, kind: type) -> Scalar | None:
     """Fit a value into its column."""
     if value is None or isinstance(value, kind):
         return int(value) if isinstance(value, bool) else value
-    return kind(value) if not isinstance(value, (list, dict)) else json.dumps(value)
+    fitted: Scalar = kind(value)
+    return fitted
 
 
 def _crystals(rows: Iterable[Row], run: RunDirectory | None) -> Iterator[Atoms]:
     """Crystals of the rows; those that could not be read or were filtered have none."""
     temperatures = {} if run is None else temperatures_of(run)
     for row in rows:
-        if run is not None and (run.store.folder(row["id"]) / "structure.json").is_file():
+        if run is not None and (run.store.folder(text(row, "id")) / "structure.json").is_file():
             yield _atoms_with_info(row, run, temperatures)
 
 
@@ -192,12 +193,12 @@ def _atoms_with_info(row: Row, run: RunDirectory, temperatures: Mapping[str, flo
     """Crystal of a row, relaxed when possible, with the row's scalars in ``info``."""
     from screen_cli.crystal.structure import Structure
 
-    atoms = Structure.from_dict(run.store.read_structure(row["id"])).atoms.copy()
-    keys = json.loads(row.get("keys") or "{}")
+    atoms = Structure.from_dict(run.store.read_structure(text(row, "id"))).atoms.copy()
+    keys = stage_keys(row)
     if "relax" in keys:
         from screen_cli.stages.relax import Relaxed
 
-        record = run.store.read(row["id"], "relax", keys["relax"])
+        record = run.store.read(text(row, "id"), "relax", keys["relax"])
         atoms = atoms if record is None else Relaxed.from_storage(record).atoms
     atoms.calc = None
     atoms.info = {key: value for key, value in _with_keys(row, temperatures).items() if value is not None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from screen_cli.errors import printable
 from screen_cli.report.tables.columns import Stage, full_names
@@ -65,7 +64,7 @@ def columns_named(names: Sequence[str], temperatures: Mapping[str, float]) -> tu
     return tuple(known.get(name, Column(name, headings[name])) for name in names)
 
 
-def cell(row: Mapping[str, Any], column: Column) -> str:
+def cell(row: Mapping[str, object], column: Column) -> str:
     """Text of one cell; empty when there is no value."""
     value = row.get(column.name)
     if value is None:
@@ -86,7 +85,7 @@ def _number(value: float, form: str) -> str:
 
 
 def print_table(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     columns: Sequence[Column] = MAIN_COLUMNS,
     *,
     temperatures: Mapping[str, float] | None = None,

@@ -12,7 +12,7 @@ import io
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -54,7 +54,7 @@ class HiphiveSolver:
         *,
         cutoffs: Sequence[float] | None = None,
         fit_method: str = "ols",
-        fit_options: dict[str, Any] | None = None,
+        fit_options: Mapping[str, object] | None = None,
     ) -> None:
         if fit_method not in FIT_METHODS:
             raise unknown_name("hiphive fit_method", fit_method, FIT_METHODS)

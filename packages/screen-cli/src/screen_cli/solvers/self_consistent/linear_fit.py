@@ -15,7 +15,7 @@ A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from screen_cli.kinds.least_squares import design_matrix
 
 if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
+    from symfc.basis_sets import FCBasisSetBase
 
 _PAIRS_AT_ONCE = 16
 
@@ -44,7 +45,7 @@ class OrderBasis:
         int64 (n_translations, n_atoms): where each lattice translation of the primitive cell takes the atoms.
     """
 
-    basis: Any
+    basis: FCBasisSetBase
     order: int
     translations: NDArray[np.int64]
 

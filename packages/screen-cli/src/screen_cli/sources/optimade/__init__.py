@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 from urllib.parse import urlsplit
 
 from screen_cli.config import ReadSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.sources.optimade.entry import STRUCTURE_FIELDS, atoms_of
-from screen_cli.sources.optimade.fields import Factor, factors_of, metadata_of
+from screen_cli.sources.optimade.fields import Factor, FieldEntry, factors_of, metadata_of
 from screen_cli.sources.optimade.pages import PageReader
 from screen_cli.sources.optimade.query import Manners, Query
 from screen_cli.sources.readers.text import printable
@@ -27,7 +27,7 @@ def iterate_optimade(
     provider: str = "",
     url: str = "",
     filter: str = "",
-    fields: Mapping[str, Any] | None = None,
+    fields: Mapping[str, object] | None = None,
     *,
     limit: int = 0,
     page_limit: int = 100,
@@ -92,17 +92,18 @@ def iterate_optimade(
 
 def _read_entry(
     name: str,
-    entry: Any,
+    entry: object,
     where: str,
-    mapping: Mapping[str, Any],
+    mapping: Mapping[str, FieldEntry],
     factors: Mapping[str, Factor],
     settings: ReadSettings,
 ) -> Structure | RejectedStructure:
     """Make a crystal of one entry, or say why not."""
-    attributes = entry.get("attributes") if isinstance(entry, dict) else None
-    if not isinstance(attributes, dict) or not entry.get("id"):
+    fields = entry if isinstance(entry, dict) else {}
+    attributes = fields.get("attributes")
+    if not isinstance(attributes, dict) or not fields.get("id"):
         return RejectedStructure(f"optimade:{name}", where, "is no OPTIMADE entry: it has no id or no attributes.")
-    identity = printable(str(entry["id"]), 200)
+    identity = printable(str(fields["id"]), 200)
     try:
         atoms = atoms_of(attributes, factors["length"].factor, settings.max_atoms_given)
         return Structure.from_atoms(
@@ -116,7 +117,7 @@ def _read_entry(
         return RejectedStructure(f"optimade:{name}", identity, str(error))
 
 
-def _provider(provider: str, url: str, fields: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+def _provider(provider: str, url: str, fields: Mapping[str, object]) -> tuple[str, str, dict[str, FieldEntry]]:
     """Short name, base URL and field mapping."""
     table = known_providers()
     if not url and provider not in table:
@@ -125,8 +126,8 @@ def _provider(provider: str, url: str, fields: Mapping[str, Any]) -> tuple[str, 
                 'source \'optimade\': give provider = "oqmd" (or mp, alexandria, jarvis) or url = "https://...".'
             )
         raise unknown_name("OPTIMADE provider", provider, table)
-    known = table.get(provider, {})
-    mapping: dict[str, Any] = dict(known.get("fields", {}))
+    known = table.get(provider)
+    mapping: dict[str, FieldEntry] = {} if known is None else dict(known["fields"])
     for column, value in fields.items():
         if isinstance(value, str):
             mapping[column] = {"fields": [value]}
@@ -138,13 +139,23 @@ def _provider(provider: str, url: str, fields: Mapping[str, Any]) -> tuple[str, 
                 '{ field = "_x_energy", unit = "eV/atom" }.'
             )
     name = provider or urlsplit(url).netloc.replace(":", "-")
-    return name, url or known["url"], mapping
+    return name, url or table[provider]["url"], mapping
+
+
+class Provider(TypedDict):
+    """One line of the table of providers."""
+
+    name: str
+    url: str
+    citation: str
+    fields: dict[str, FieldEntry]
 
 
 @cache
-def known_providers() -> dict[str, dict[str, Any]]:
+def known_providers() -> dict[str, Provider]:
     """Return the table of providers by short name."""
-    return tomllib.loads(files("screen_cli.sources.optimade").joinpath("providers.toml").read_text(encoding="utf-8"))
+    text = files("screen_cli.sources.optimade").joinpath("providers.toml").read_text(encoding="utf-8")
+    return cast("dict[str, Provider]", tomllib.loads(text))
 
 
 def _check_filter(text: str) -> None:

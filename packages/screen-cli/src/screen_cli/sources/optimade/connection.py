@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from screen_cli.errors import MissingExtraError, SourceError
@@ -42,7 +42,7 @@ class Connection:
         self._not_before = 0.0
         self._give_up = time.monotonic() + 3600.0 * manners.max_hours
 
-    def get(self, url: str) -> dict[str, Any]:
+    def get(self, url: str) -> dict[str, object]:
         """Get one JSON answer.
 
         Raises
@@ -114,7 +114,7 @@ class Connection:
                 raise ValueError(f"the answer took more than {_DRIP * self._manners.timeout:g} s")
         return b"".join(parts)
 
-    def _answer(self, body: bytes) -> dict[str, Any]:
+    def _answer(self, body: bytes) -> dict[str, object]:
         """JSON of an answer, and the delay that it asks for."""
         answer = json.loads(body)
         if not isinstance(answer, dict):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import ase.units
 
-from screen_cli.crystal.metadata import SOURCE_COLUMNS, number_of, plain
+from screen_cli.crystal.metadata import SOURCE_COLUMNS, Json, number_of, plain
 from screen_cli.errors import ConfigError
 
 _ENERGY = {
@@ -48,11 +48,19 @@ class Factor:
     per_cell: bool = False
 
 
+class FieldEntry(TypedDict, total=False):
+    """Fields of a provider that may hold one of our metadata, the unit of our table, and the user's own."""
+
+    fields: list[str]
+    unit: str
+    own_unit: str
+
+
 def metadata_of(
-    attributes: Mapping[str, Any], mapping: Mapping[str, Any], factors: Mapping[str, Factor]
-) -> dict[str, Any]:
+    attributes: Mapping[str, object], mapping: Mapping[str, FieldEntry], factors: Mapping[str, Factor]
+) -> dict[str, Json]:
     """Give the provider's fields under common names, converted; what is no number is left out."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Json] = {}
     for name, entry in mapping.items():
         for path in entry["fields"]:
             value = _look_up(attributes, path)
@@ -60,7 +68,8 @@ def metadata_of(
                 number = number_of(value)
                 if number is None:
                     continue
-                cells = len(attributes["species_at_sites"]) if factors[name].per_cell else 1
+                sites = attributes["species_at_sites"]
+                cells = len(sites) if factors[name].per_cell and isinstance(sites, list) else 1
                 metadata[name] = number * factors[name].factor / cells
             elif value is None:
                 continue
@@ -71,15 +80,15 @@ def metadata_of(
     return metadata
 
 
-def _look_up(attributes: Mapping[str, Any], path: str) -> Any:
+def _look_up(attributes: Mapping[str, object], path: str) -> object:
     """Value of a dotted path; None when any part is missing."""
-    value: Any = attributes
+    value: object = attributes
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
-def factors_of(name: str, mapping: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Factor]:
+def factors_of(name: str, mapping: Mapping[str, FieldEntry], info: Mapping[str, object]) -> dict[str, Factor]:
     """Factor to eV (or Å under ``"length"``) of each energy, and whether it is for the whole cell.
 
     A unit of the configuration counts first, then the provider's, then the one of our table.
@@ -127,7 +136,7 @@ def _unknown_unit(name: str, field: str, unit: str, table: Mapping[str, float]) 
     )
 
 
-def _declared(info: Mapping[str, Any], field: str) -> str:
+def _declared(info: Mapping[str, object], field: str) -> str:
     """Give the unit the provider declares for a field, or empty."""
     description = info.get(field)
     if not isinstance(description, Mapping):

@@ -18,7 +18,7 @@ import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 from urllib.parse import urljoin, urlsplit
 
 from screen_cli.errors import SourceError
@@ -29,6 +29,22 @@ from screen_cli.store.atomic_write import write_bytes, write_text
 from screen_cli.store.keys import content_key
 
 logger = logging.getLogger(__name__)
+
+
+class Page(TypedDict, total=False):
+    """One answer of a provider; its entries, the link to the next page, and what it says of itself."""
+
+    data: list[object]
+    links: object
+    meta: object
+
+
+class _Cursor(TypedDict):
+    """Where a download stands: the next page, how many are there, whether that is all."""
+
+    next: str | None
+    pages: int
+    complete: bool
 
 
 class PageReader:
@@ -51,7 +67,7 @@ class PageReader:
         self._offline = offline
         self._connection = Connection(query, manners)
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, object]:
         """Return the provider's description of the properties of structures; empty when it gives none."""
         path = self.folder / "info.json"
         if path.is_file():
@@ -66,7 +82,7 @@ class PageReader:
         write_text(path, json.dumps(answer))
         return _properties(answer)
 
-    def pages(self) -> Iterator[dict[str, Any]]:
+    def pages(self) -> Iterator[Page]:
         """Iterate over the pages, those on the disk first.
 
         Raises
@@ -95,9 +111,7 @@ class PageReader:
             contents.add(_content(page))
             yield page
 
-    def _next_page(
-        self, cursor: dict[str, Any], known: set[str], contents: set[str]
-    ) -> tuple[dict[str, Any], str | None]:
+    def _next_page(self, cursor: _Cursor, known: set[str], contents: set[str]) -> tuple[Page, str | None]:
         """Fetch the page behind a cursor; with it the link to the next one, None behind the last."""
         number, name = cursor["pages"], self.query.name
         if self._offline:
@@ -108,7 +122,7 @@ class PageReader:
         if number >= self._manners.max_pages:
             raise SourceError(f"{name} gives more than {number} pages. Narrow the filter, or raise max_pages.")
         try:
-            page = self._connection.get(cursor["next"])
+            page = cast("Page", self._connection.get(str(cursor["next"])))
         except SourceError as error:
             raise SourceError(
                 f"{error} The {number} pages fetched so far are kept in {self.folder}; the same command goes on behind "
@@ -116,7 +130,7 @@ class PageReader:
             ) from error
         if not isinstance(page.get("data"), list):
             raise SourceError(f"{name}: page {number + 1} has no list 'data' ({cursor['next']}).")
-        following = _next_link(page, cursor["next"])
+        following = _next_link(page, str(cursor["next"]))
         self._check_next(page, following, known)
         if page["data"] and _content(page) in contents:
             raise SourceError(f"{name}: page {number + 1} holds the entries of an earlier page; its paging is broken.")
@@ -126,17 +140,17 @@ class PageReader:
             following = None  # nothing comes behind an empty page
         return page, following
 
-    def _cursor(self) -> dict[str, Any]:
+    def _cursor(self) -> _Cursor:
         """Where an earlier download stopped."""
         path = self.folder / "cursor.json"
-        fresh = {"next": self.query.first_page, "pages": 0, "complete": False}
+        fresh: _Cursor = {"next": self.query.first_page, "pages": 0, "complete": False}
         if not path.is_file():
             if not self._offline:
                 description = {"url": self.query.base, "filter": self.query.filter, "first_page": self.query.first_page}
                 write_text(self.folder / "query.json", json.dumps(description, indent=1))
             return fresh
         try:
-            cursor: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            cursor: _Cursor = json.loads(path.read_text(encoding="utf-8"))
             return cursor if {"next", "pages", "complete"} <= cursor.keys() else fresh
         except ValueError:
             return fresh
@@ -145,12 +159,12 @@ class PageReader:
         """File of a page, counted from 1."""
         return self.folder / f"page-{number:06d}.json.gz"
 
-    def _stored(self, number: int) -> dict[str, Any] | None:
+    def _stored(self, number: int) -> Page | None:
         """Read a page from the disk; None when it is missing or damaged."""
         limit = int(self._manners.max_page_megabytes * 2**20)
         try:
             with gzip.open(self._path(number)) as file:
-                page: dict[str, Any] = json.loads(file.read(limit))
+                page: Page = json.loads(file.read(limit))
         except (OSError, EOFError, ValueError, zlib.error) as error:
             logger.warning("%s is missing or damaged (%s) and is fetched again", self._path(number), error)
             return None
@@ -161,9 +175,9 @@ class PageReader:
         if number == 1:
             return self.query.first_page
         page = self._stored(number - 1)
-        return str(_next_link(page or {}, self.query.base))
+        return str(_next_link(page, self.query.base))
 
-    def _check_next(self, page: dict[str, Any], following: str | None, known: set[str]) -> None:
+    def _check_next(self, page: Page, following: str | None, known: set[str]) -> None:
         """Refuse links that would not end, lead elsewhere, or are missing."""
         if following is None:
             if _table(page.get("meta")).get("more_data_available") is True:
@@ -178,16 +192,16 @@ class PageReader:
             )
 
 
-def _properties(answer: dict[str, Any]) -> dict[str, Any]:
+def _properties(answer: dict[str, object]) -> dict[str, object]:
     """Properties of an info answer, whatever shape it has."""
     data = answer.get("data")
     properties = data.get("properties") if isinstance(data, dict) else None
     return properties if isinstance(properties, dict) else {}
 
 
-def _next_link(page: dict[str, Any], current: str) -> str | None:
+def _next_link(page: Page | None, current: str) -> str | None:
     """URL of the next page; None when this was the last. The scheme of ``current`` is kept on the same host."""
-    link = _table(page.get("links")).get("next")
+    link = None if page is None else _table(page.get("links")).get("next")
     if isinstance(link, dict):
         link = link.get("href")
     if not link:
@@ -199,11 +213,11 @@ def _next_link(page: dict[str, Any], current: str) -> str | None:
     return (there._replace(scheme=here.scheme) if there.netloc == here.netloc else there).geturl()
 
 
-def _content(page: dict[str, Any]) -> str:
+def _content(page: Page) -> str:
     """Hash of the ids on a page."""
     return content_key([str(_table(entry).get("id")) for entry in page["data"]])
 
 
-def _table(value: object) -> dict[str, Any]:
+def _table(value: object) -> dict[str, object]:
     """Give a table of an answer; an empty one where something else stands."""
     return value if isinstance(value, dict) else {}
