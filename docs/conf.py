@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import version as installed_version
+
+sys.path.insert(0, os.path.dirname(__file__))  # command_lines.py
 
 project = "Phonons and thermal conductivity from any force field"
 html_title = "screen-cli and its three plugins"
@@ -29,6 +32,7 @@ myst_heading_anchors = 4
 myst_dmath_double_inline = True
 nb_execution_mode = os.environ.get("DOCS_NOTEBOOKS", "off")  # "force" runs the tutorials: make docs-notebooks
 nb_execution_timeout = 900
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 

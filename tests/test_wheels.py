@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
+
+from screen_cli.plugins.new_package import write_package
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("screen-cli", "phon-wigner", "sdnnff-calc", "al-committee")
@@ -26,7 +32,8 @@ def elsewhere(tmp_path_factory):
     """A virtual environment with the wheels; third-party libraries come from the one that runs the tests."""
     folder = tmp_path_factory.mktemp("elsewhere")
     wheels = folder / "wheels"
-    for package in [ROOT / "packages" / name for name in PACKAGES] + [ROOT / "examples" / "screen-morse"]:
+    fresh = write_package("screen-fresh", folder)
+    for package in [*(ROOT / "packages" / name for name in PACKAGES), ROOT / "examples" / "screen-morse", fresh]:
         run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels, package)
     environment = folder / "venv"
     venv.create(environment, with_pip=True)
@@ -37,6 +44,26 @@ def elsewhere(tmp_path_factory):
     libraries = Path(pytest.__file__).parents[1]
     (site / "libraries.pth").write_text(f"{libraries}\n")
     return environment / "bin"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_would_be_published_is_complete(package, tmp_path):
+    """Source distribution and wheel pass twine's check; links of the page on an index lead somewhere from there."""
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT / "packages" / package)
+    built = sorted(tmp_path.iterdir())
+    assert [path.suffix for path in built] == [".whl", ".gz"]
+    assert "PASSED" in run(sys.executable, "-m", "twine", "check", "--strict", *built)
+    with zipfile.ZipFile(built[0]) as wheel:
+        (name,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
+        metadata = Parser().parsestr(wheel.read(name).decode())
+        assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert metadata["Project-URL"]
+    assert "Operating System :: OS Independent" in metadata.get_all("Classifier")
+    for link in re.findall(r"\]\(([^)]+)\)", metadata.get_payload()):
+        assert link.startswith(("https://", "#")), f"{package}: {link} leads nowhere on a package index"
+    with tarfile.open(built[1]) as source:
+        assert any(name.endswith("/CITATION.cff") for name in source.getnames())
 
 
 def plugins(elsewhere, **variables):
@@ -99,7 +126,10 @@ def test_the_example_plugin_is_used_in_a_run(elsewhere, tmp_path):
     assert 3 < rows[0]["bandwidth_thz"] < 15
 
 
-def test_the_example_plugin_passes_its_contract_tests(elsewhere):
-    tests = ROOT / "examples" / "screen-morse" / "tests"
+@pytest.mark.parametrize("plugin", ["screen-morse", "screen-fresh"])
+def test_plugins_pass_their_contract_tests(elsewhere, plugin):
+    """The example, and the one that plugins new wrote."""
+    above = ROOT / "examples" if plugin == "screen-morse" else elsewhere.parents[1]
+    tests = above / plugin / "tests"
     out = run(elsewhere / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=elsewhere)
     assert "passed" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import get_supercell
 
 from phon_wigner.cli import main
+from phon_wigner.cli.figures import glass
+from phon_wigner.cli.options import joined
 from phon_wigner.conductivity.postprocess import analyze
 from phon_wigner.errors import GridMismatchError, InputFileError, UnitError
 from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
@@ -245,9 +248,9 @@ def test_every_program_of_phonopy_has_its_option():
 
 
 def test_help_imports_neither_phonopy_nor_phono3py():
-    code = "import sys; from phon_wigner.cli import build_parser; build_parser(); print(*sorted(sys.modules))"
+    code = "import sys; from phon_wigner.cli import main; main(['analyze', '-h']); print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert not {"phonopy", "phono3py", "matplotlib", "h5py"} & set(done.stdout.split())
+    assert not {"phonopy", "phono3py", "matplotlib", "h5py"} & set(done.stdout.splitlines()[-1].split())
 
 
 def test_every_program_of_phonopy_has_units():
@@ -257,3 +260,32 @@ def test_every_program_of_phonopy_has_units():
         # e²/4πε₀ in eV Å from each program's own factor: exact physics ties the three units of a program together
         converted = units.nac_factor * units.force_constants * units.length**3
         assert converted == pytest.approx(nac_factor_ev_angstrom(), rel=1e-6), name
+
+
+words = st.sampled_from(["kappa.hdf5", "--json", "out", "-v", "phono3py_params.yaml"])
+numbers = st.lists(
+    st.integers(-99, 99).map(str) | st.sampled_from(["1/2", "0.5", "1e-3", "-.5"]), min_size=1, max_size=9
+)
+
+
+@given(st.lists(words), numbers, st.lists(words))
+def test_the_numbers_of_an_option_stay_together_and_nothing_else_does(before, values, after):
+    line = [*before, "--dim", *values, *after]
+    assert joined(line, {"--dim"}) == [*before, "--dim", " ".join(values), *after]
+    assert joined(line, {"--ts"}) == line
+    assert joined([*before, f"--dim={values[0]}", *values[1:], *after], {"--dim"})[len(before)].startswith("--dim=")
+
+
+def test_several_temperatures_as_phono3py_takes_them(capsys):
+    with click.Context(glass) as context:
+        for arguments in (["x", "-t", "100", "200"], ["-t", "100 200", "x"], ["--ts", "100", "200", "--nonac", "x"]):
+            glass.parse_args(context, list(arguments))
+            assert context.params["temperatures"] == [100.0, 200.0]
+            assert context.params["yaml"] == "x" or arguments[-1] != "x"
+
+
+def test_misspelt_commands_and_options_are_asked_back(capsys):
+    assert main(["shengbt"]) == 2
+    assert "'shengbte'" in capsys.readouterr().err
+    assert main(["analyze", "k.hdf5", "--isotop"]) == 2
+    assert "--isotope" in capsys.readouterr().err

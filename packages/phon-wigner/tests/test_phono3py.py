@@ -253,7 +253,7 @@ def test_doctor_names_the_reason(monkeypatch, capsys):
 
     monkeypatch.setattr(factory, "_REGISTRY", {})
     monkeypatch.setattr(factory, "register_variant", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("moved")))
-    assert doctor.main_exit_code() == 1
+    assert doctor.print_report() == 1
     assert "moved" in capsys.readouterr().out
 
 

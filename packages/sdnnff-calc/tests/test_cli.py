@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ import torch
 from ase import Atoms
 
 from sdnnff_calc import __version__, cli
-from sdnnff_calc.cli import build_parser, main
+from sdnnff_calc.cli import main
 from sdnnff_calc.cli.card import card_lines
 from sdnnff_calc.config import read_config
 from sdnnff_calc.errors import ConfigError
@@ -204,12 +205,34 @@ def test_a_parity_plot_that_cannot_be_drawn_is_refused_first(
     assert "pip install 'sdnnff-calc[plot]'" in said("p.png")
 
 
-def test_verbose_goes_before_or_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for line, verbose in (("-v info", True), ("info -v", True), ("train c.toml --verbose", True), ("info", False)):
-        assert build_parser().parse_args(line.split()).verbose is verbose, line
-    with pytest.raises(SystemExit, match="0"):
-        main(["--version"])
+def test_options_for_everybody_go_before_or_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.level
+    for line, level in (
+        ("info", before),
+        ("-v info", logging.INFO),
+        ("info -v", logging.INFO),
+        ("info -vv", logging.DEBUG),
+    ):
+        root.setLevel(before)
+        assert main(line.split()) == 0
+        assert root.level == level, line
+    root.setLevel(before)
+    capsys.readouterr()
+    for line in ("--debug info nothing.pt", "info nothing.pt --debug"):
+        assert main(line.split()) == 2
+        assert "Traceback" in capsys.readouterr().err
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"sdnnff-calc {__version__}\n"
+
+
+def test_what_is_misspelt_is_asked_back(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, nearest in (("infoo", "info"), ("train c.toml --wrkdir x", "--workdir"), ("info --jsn", "--json")):
+        assert main(line.split()) == 2
+        assert nearest in capsys.readouterr().err
+    for line in ("-h", "train -h", "finetune --help"):
+        assert main(line.split()) == 0
+        assert "Usage: sdnnff" in capsys.readouterr().out
 
 
 def test_mistakes_end_with_a_sentence_and_code_2(project: Path) -> None:

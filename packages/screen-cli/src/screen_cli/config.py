@@ -378,13 +378,25 @@ def override_settings(settings: RunSettings, overrides: Mapping[str, object], or
     return settings_from_dict(tables, origin)
 
 
-def template() -> str:
-    """Return the commented TOML file that ``screen-cli init`` writes: every key with its default."""
+def template(chosen: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """Return the commented TOML file that ``screen-cli init`` writes: every key with its default.
+
+    Parameters
+    ----------
+    chosen : mapping, optional
+        Values in TOML by table and key, which stand in the file as they are.
+    """
     heading = [
         "Configuration of a screening run. Start it with: screen-cli run CONFIG.toml",
         "Every key is shown with its default; a line that starts with # may stay as it is.",
     ]
-    return commented_file(RunSettings, heading)
+    lines, table = [], ""
+    for line in commented_file(RunSettings, heading).splitlines():
+        table = line[1:-1] if line.startswith("[") else table
+        key = line[2:].partition(" = ")[0] if line.startswith("# ") else ""
+        value = (chosen or {}).get(table, {}).get(key)
+        lines.append(line if value is None else f"{key} = {value}")
+    return "\n".join(lines) + "\n"
 
 
 def reference() -> str:

@@ -32,7 +32,7 @@ def _do(session: Session, job: str, **arguments: Any) -> int:
     epilog="Exit codes: 0 done, 1 stopped by a failure, 2 wrong input, 3 stopped with work left, 70 a fault of this "
     "program, 130 interrupted.",
 )
-@click.version_option(package_name="al-committee")
+@click.version_option(package_name="al-committee", message="%(package)s %(version)s")
 def program() -> None:
     """Active learning with a committee of force fields, any source of labels, any crash."""
 

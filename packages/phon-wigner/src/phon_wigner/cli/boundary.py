@@ -1,16 +1,19 @@
-"""The boundary of the command line: an expected failure is one sentence, an unexpected one a report to send."""
+"""One call of the command line: its options for everybody, and the boundary where a failure becomes a sentence."""
 
 from __future__ import annotations
 
-import argparse
+import logging
 import os
 import platform
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import click
 
 from phon_wigner.errors import WignerError
 
@@ -24,57 +27,63 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 
-def guarded(job: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Run one command; turn every exception into a message and an exit code.
+@dataclass
+class Session:
+    """What one call was asked, and what becomes of its failures.
 
     Parameters
     ----------
-    job : callable
-        The command.
-    arguments : argparse.Namespace
-        ``debug`` shows the trace.
     argv : sequence of str
         What was typed, for the crash report.
-
-    Returns
-    -------
-    int
-        What ``job`` returns; 2 on wrong input, 70 on a crash, 130 when interrupted.
+    debug : bool
+        Show the trace of every failure.
     """
-    try:
-        return int(job(arguments))
-    except KeyboardInterrupt:
-        _say("interrupted.")
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout, e.g. head, has enough
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (stands until the process ends)
-        return 0
-    except WignerError as error:
-        return _expected(error, str(error), arguments)
-    except MemoryError as error:
-        return _expected(error, "the memory of this machine is not enough. Use fewer temperatures or bins.", arguments)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _expected(
-            error, f"{where}{error.strerror or error}. Check the file, its folder and your rights.", arguments
-        )
-    except Exception as error:
-        _say(
-            f"unexpected {type(error).__name__}: {error}. This is a fault of phon-wigner. A report with versions "
-            "and the "
-            f"trace is in {_write_report(argv)}; please send it with the input to the authors."
-        )
-        if arguments.debug:
-            traceback.print_exc()
-        return CRASHED
 
+    argv: Sequence[str]
+    debug: bool = False
 
-def _expected(error: BaseException, text: str, arguments: argparse.Namespace) -> int:
-    """Say one sentence, with the trace when asked for."""
-    if arguments.debug:
-        traceback.print_exception(error)
-    _say(f"error: {text}")
-    return WRONG_INPUT
+    def run(self, program: click.Command) -> int:
+        """Run the program; turn every exception into a message and an exit code.
+
+        Returns
+        -------
+        int
+            What the command returns; 2 on wrong input, 70 on a crash, 130 when interrupted.
+        """
+        try:
+            return int(program.main(list(self.argv), prog_name="phon-wigner", standalone_mode=False, obj=self) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return self._expected(error, "a command is missing.")
+        except click.ClickException as error:
+            click.echo(error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else "", err=True)
+            return self._expected(error, error.format_message())
+        except (KeyboardInterrupt, click.Abort):
+            _say("interrupted.")
+            return INTERRUPTED
+        except WignerError as error:
+            return self._expected(error, str(error))
+        except MemoryError as error:
+            return self._expected(error, "the memory of this machine is not enough. Use fewer temperatures or bins.")
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            fix = "Check the file, its folder and your rights."
+            return self._expected(error, f"{where}{error.strerror or error}. {fix}")
+        except Exception as error:
+            _say(
+                f"unexpected {type(error).__name__}: {error}. This is a fault of phon-wigner. A report with versions "
+                f"and the trace is in {_write_report(self.argv)}; please send it with the input to the authors."
+            )
+            if self.debug:
+                traceback.print_exc()
+            return CRASHED
+
+    def _expected(self, error: BaseException, text: str) -> int:
+        """Say one sentence, with the trace when asked for."""
+        if self.debug:
+            traceback.print_exception(error)
+        _say(f"error: {text}")
+        return WRONG_INPUT
 
 
 def _say(text: str) -> None:
@@ -100,3 +109,32 @@ def _write_report(argv: Sequence[str]) -> str:
             continue
     sys.stderr.write(text)
     return "the lines above"
+
+
+class Program(click.Group):
+    """A group whose commands take ``-v`` and ``--debug`` too, before or after their name."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, with the options for everybody."""
+        cmd.params.extend(options_for_everybody())
+        super().add_command(cmd, name)
+
+
+def options_for_everybody() -> list[click.Parameter]:
+    """Return ``-v`` and ``--debug``, which go to the session and not to the command."""
+
+    def listen(context: click.Context, option: click.Parameter, times: int) -> None:
+        if times:
+            logging.getLogger().setLevel((logging.INFO, logging.DEBUG)[min(times, 2) - 1])
+
+    def trace(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+        session = context.find_object(Session)
+        if session is not None and wanted:
+            session.debug = True
+
+    return [
+        click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=listen, help="Say more, on stderr."),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=trace, help="Show the trace of a failure."
+        ),
+    ]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from phon_wigner.errors import OptionError
 
 if TYPE_CHECKING:
     from phon_wigner.phonons.harmonic import HarmonicCrystal
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What sub-commands are added to."""
-
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 PROGRAMS = {
     name: "--dftb+" if name == "dftbp" else f"--{name}"
@@ -24,109 +25,193 @@ PROGRAMS = {
         *("octopus", "pwmat", "qe", "qlm", "siesta", "turbomole", "vasp", "wien2k"),
     )
 }
-"""phonopy's name of each program and its option; written out, because importing phonopy takes longer than "
-"``--help``."""
+"""phonopy's name of each program and its option; written out, because importing phonopy takes longer than
+``--help``."""
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(/\d+)?")
 
 
-def number(*, at_least: float = -math.inf, above: float = -math.inf) -> Callable[[str], float]:
-    """Return a reader of finite numbers within bounds, for argparse."""
+class Number(click.ParamType[float]):
+    """A finite number within bounds.
 
-    def read(text: str) -> float:
+    Parameters
+    ----------
+    at_least, above : float
+        The least number accepted, and the greatest that is not.
+    """
+
+    name = "number"
+
+    def __init__(self, *, at_least: float = -math.inf, above: float = -math.inf) -> None:
+        self.at_least, self.above = at_least, above
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read one number."""
         try:
-            value = float(text)
+            number = float(value)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-        if not math.isfinite(value) or value < at_least or value <= above:
-            bound = f"above {above:g}" if math.isfinite(above) else f"of at least {at_least:g}"
-            raise argparse.ArgumentTypeError(f"{text} is not a finite number {bound}")
-        return value
-
-    return read
+            self.fail(f"{value!r} is no number", param, ctx)
+        if not math.isfinite(number) or number < self.at_least or number <= self.above:
+            bound = f"above {self.above:g}" if math.isfinite(self.above) else f"of at least {self.at_least:g}"
+            self.fail(f"{value} is not a finite number {bound}", param, ctx)
+        return number
 
 
-def integer(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of integers within bounds, for argparse."""
+class Several(click.ParamType[list[Any]]):
+    """Values of one kind, separated by spaces.
 
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
-        return value
+    Parameters
+    ----------
+    kind : click.ParamType
+        Of each value.
+    """
 
-    return read
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        self.kind, self.name = kind, f"{kind.name}s"
 
-
-def add_crystal_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that describe the harmonic crystal."""
-    group = parser.add_argument_group("crystal")
-    group.add_argument(
-        "--fc2",
-        metavar="FILE",
-        help="second-order force constants (fc2.hdf5, FORCE_CONSTANTS); default: fc2.hdf5 beside the YAML, or in it",
-    )
-    group.add_argument("-c", "--cell", metavar="FILE", help="unit cell, e.g. POSCAR")
-    dims = integer(-999, 999)
-    group.add_argument("--dim", nargs="+", type=dims, metavar="N", help="supercell of fc3 (3 or 9 integers)")
-    group.add_argument("--dim-fc2", nargs="+", type=dims, metavar="N", help="supercell of fc2, when it differs")
-    group.add_argument(
-        "--pa",
-        nargs="+",
-        default=["auto"],
-        metavar="X",
-        help="primitive axes: auto, P, F, I, ... or 9 numbers",
-    )
-    group.add_argument(
-        "--born",
-        metavar="FILE",
-        help="BORN file; turns the non-analytical correction on (default: what the YAML holds, or BORN beside it)",
-    )
-    group.add_argument("--nac-method", choices=("gonze", "wang"), default="gonze", help="default: gonze")
-    group.add_argument("--nonac", action="store_true", help="ignore NAC parameters in the YAML and beside it")
-    group.add_argument(
-        "--tolerance-symmetry",
-        "--symprec",
-        dest="symprec",
-        type=number(above=0),
-        default=1e-5,
-        metavar="ANGSTROM",
-        help="symmetry tolerance (1e-5)",
-    )
-    _add_programs(parser)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
+        """Read every value."""
+        words = value.split() if isinstance(value, str) else value
+        return [self.kind.convert(word, param, ctx) for word in words]
 
 
-def _add_programs(parser: argparse.ArgumentParser) -> None:
-    """Add phonopy's option of every program: --qe, --abinit, ..."""
-    group = parser.add_argument_group(
-        "program", "format and units of --cell, FORCE_CONSTANTS and BORN (default: VASP, or what the YAML says)"
-    ).add_mutually_exclusive_group()
-    for name, option in PROGRAMS.items():
-        group.add_argument(option, dest="calculator", action="store_const", const=name)
+class SeveralValues(click.Option):
+    """An option that is followed by several numbers, as phono3py's are: ``--dim 2 2 2`` or ``--dim "2 2 2"``."""
 
 
-def crystal_from_arguments(arguments: argparse.Namespace) -> HarmonicCrystal:
-    """Load the harmonic crystal that the options describe."""
-    from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
+class Command(click.Command):
+    """A command that knows :class:`SeveralValues`."""
 
-    axes: str | list[float] | None = arguments.pa[0] if len(arguments.pa) == 1 else [_fraction(x) for x in arguments.pa]
-    if arguments.yaml is not None and arguments.pa == ["auto"]:
-        axes = None
-    return load_crystal(
-        CrystalFiles(
-            fc2=arguments.fc2,
-            cell=arguments.cell,
-            yaml=arguments.yaml,
-            dim=arguments.dim,
-            dim_fc2=arguments.dim_fc2,
-            primitive_axes=axes,
-            born=arguments.born,
-            nac_method=arguments.nac_method,
-            nonac=arguments.nonac,
-            symprec=arguments.symprec,
-            calculator=arguments.calculator,
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join what follows such an option before click reads the line."""
+        several = {name for option in self.params if isinstance(option, SeveralValues) for name in option.opts}
+        return super().parse_args(ctx, joined(args, several))
+
+
+def joined(arguments: Sequence[str], options: set[str]) -> list[str]:
+    """Join the numbers that follow one of some options to one argument.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        As typed.
+    options : set of str
+        Names of the options: ``{"--dim"}``.
+
+    Returns
+    -------
+    list of str
+        ``["--dim", "2", "2", "2", "x"]`` becomes ``["--dim", "2 2 2", "x"]``. The first value may be any word.
+    """
+    result: list[str] = []
+    rest = list(arguments)
+    while rest:
+        result.append(rest.pop(0))
+        name, equals, _ = result[-1].partition("=")
+        if name not in options or not (rest or equals):
+            continue
+        values = [result.pop()] if equals else rest[:1]
+        del rest[: 0 if equals else 1]
+        while rest and _NUMBER.fullmatch(rest[0]):
+            values.append(rest.pop(0))
+        result.append(" ".join(values))
+    return result
+
+
+@dataclass(frozen=True)
+class CrystalOptions:
+    """What the options of :func:`crystal_options` say."""
+
+    yaml: str | None
+    fc2: str | None
+    cell: str | None
+    dim: list[int] | None
+    dim_fc2: list[int] | None
+    pa: str
+    born: str | None
+    nac_method: str
+    nonac: bool
+    symprec: float
+
+    def load(self) -> HarmonicCrystal:
+        """Load the harmonic crystal that the options describe."""
+        from phon_wigner.files.crystal_files import CrystalFiles, load_crystal
+
+        words = self.pa.split()
+        axes: str | list[float] | None = words[0] if len(words) == 1 else [_fraction(word) for word in words]
+        if self.yaml is not None and words == ["auto"]:
+            axes = None
+        return load_crystal(
+            CrystalFiles(
+                fc2=self.fc2,
+                cell=self.cell,
+                yaml=self.yaml,
+                dim=self.dim,
+                dim_fc2=self.dim_fc2,
+                primitive_axes=axes,
+                born=self.born,
+                nac_method=self.nac_method,
+                nonac=self.nonac,
+                symprec=self.symprec,
+                calculator=click.get_current_context().meta.get("phon_wigner.program"),
+            )
         )
+
+
+def crystal_options(function: _Function) -> _Function:
+    """Add the options that describe the harmonic crystal; the command gets them as ``crystal``."""
+    from functools import wraps
+
+    names = CrystalOptions.__dataclass_fields__
+
+    @wraps(function)
+    def command(**options: Any) -> Any:
+        crystal = CrystalOptions(**{name: options.pop(name) for name in names})
+        return function(crystal=crystal, **options)
+
+    dims = Several(click.IntRange(-999, 999))
+    for option in reversed(
+        (
+            click.option("--fc2", metavar="FILE", help="fc2.hdf5 or FORCE_CONSTANTS (default: beside the YAML)."),
+            click.option("-c", "--cell", metavar="FILE", help="Unit cell, e.g. POSCAR."),
+            click.option("--dim", cls=SeveralValues, type=dims, metavar="N..", help="Supercell of fc3: 3 or 9."),
+            click.option("--dim-fc2", cls=SeveralValues, type=dims, metavar="N..", help="Of fc2, if another."),
+            click.option(
+                "--pa", cls=SeveralValues, default="auto", metavar="X...",
+                help="Primitive axes: auto, P, F, I, ... or 9 numbers.",
+            ),
+            click.option("--born", metavar="FILE", help="BORN file (default: what the YAML holds, or BORN beside it)."),
+            click.option("--nac-method", type=click.Choice(["gonze", "wang"]), default="gonze", show_default=True),
+            click.option("--nonac", is_flag=True, help="Ignore NAC parameters in the YAML and beside it."),
+            click.option(
+                "--symprec", "--tolerance-symmetry", "symprec", type=Number(above=0), default=1e-5, show_default=True,
+                metavar="ANGSTROM", help="Symmetry tolerance.",
+            ),
+            *(_program_option(name, option) for name, option in PROGRAMS.items()),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command  # type: ignore[return-value]
+
+
+def _program_option(name: str, option: str) -> Callable[[_Function], _Function]:
+    """Make phonopy's option of one program: the format and units of its files."""
+
+    def choose(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+        before = context.meta.get("phon_wigner.program")
+        if wanted and before is not None:
+            raise click.UsageError(f"{option} not allowed with {PROGRAMS[before]}: files are of one program.", context)
+        if wanted:
+            context.meta["phon_wigner.program"] = name
+
+    text = f"Format and units of the files: {name} (default: VASP, or what the YAML says)."
+    return click.option(
+        option,
+        f"is_{name}",
+        is_flag=True,
+        expose_value=False,
+        callback=choose,
+        help=text if name == "abacus" else f"The same: {name}.",
     )
 
 

@@ -6,9 +6,10 @@ phono3py swallows every exception of a plugin and later only says that ``wigner-
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from phon_wigner.errors import WignerError
@@ -114,11 +115,15 @@ def require_variant() -> None:
         raise WignerError("; ".join(f"{check.name}: {check.detail}" for check in failed))
 
 
-def main_exit_code() -> int:
+def print_report(as_json: bool = False) -> int:
     """Write versions and checks to stdout; 0 when all passed, 1 when one failed."""
-    for name, found in installed_versions().items():
-        sys.stdout.write(f"      {name} {found}\n")
-    checks = run_checks()
-    for check in checks:
-        sys.stdout.write(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.detail}\n")
+    versions, checks = installed_versions(), run_checks()
+    if as_json:
+        found = {"versions": versions, "checks": [asdict(check) for check in checks]}
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    else:
+        for name, version_found in versions.items():
+            sys.stdout.write(f"      {name} {version_found}\n")
+        for check in checks:
+            sys.stdout.write(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.detail}\n")
     return 0 if all(check.passed for check in checks) else 1

@@ -1,18 +1,19 @@
 """The command line: ``screen-cli COMMAND``. Every command, built in or not, comes through the hook.
 
 Data go to stdout, everything else to stderr. Exit codes: 0 done (quarantined crystals included), 1 stopped
-by a failure, 2 bad input or configuration, 3 drained before the end (run again to go on), 70 a fault of this program
+by a failure, 2 wrong input or configuration, 3 drained before the end (run again to go on), 70 a fault of this program
 (a report is written), 130 interrupted.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
+from importlib import import_module
 
 import click
 
 from screen_cli.cli.boundary import Boundary
+from screen_cli.cli.options import listen, options_for_everybody
 from screen_cli.plugins.manager import installed_plugins
 
 
@@ -29,6 +30,10 @@ class _CommandGroup(click.Group):
         if cmd_name not in registry.records["commands"]:
             return None
         plugin = registry.get("commands", cmd_name)
+        if ctx.resilient_parsing:  # the shell asks what may follow
+            found = getattr(import_module(plugin.factory.partition(":")[0]), "command", None)
+            if isinstance(found, click.Command):
+                return found
 
         def invoke(argv: tuple[str, ...]) -> int:
             return int(plugin.load()(list(argv)) or 0)
@@ -42,33 +47,37 @@ class _CommandGroup(click.Group):
             add_help_option=False,
         )
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; ask for the nearest name where there is none."""
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
 
 @click.group(
     cls=_CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with: screen-cli init, edit screen.toml, screen-cli run screen.toml.",
+    epilog="Start with: screen-cli init --crystals FOLDER, screen-cli run screen.toml. Exit codes: 0 done, 1 stopped "
+    "by a failure, 2 wrong input, 3 stopped with work left, 70 a fault of this program, 130 interrupted.",
 )
-@click.option("-v", "--verbose", count=True, help="Log more (-v: info, -vv: debug).")
-@click.option("--debug", is_flag=True, help="Show the trace of a failure.")
-@click.version_option(package_name="screen-cli")
-@click.pass_obj
-def cli(boundary: Boundary | None, verbose: int, debug: bool) -> None:
+@click.version_option(package_name="screen-cli", message="%(package)s %(version)s")
+def cli() -> None:
     """From crystals to phonons and lattice thermal conductivity.
 
     Reads crystals, relaxes them with any ASE calculator, fits force constants to random displacements, and
     computes phonon properties, the lattice thermal conductivity and its wave-like part. A run can be killed
     at any time and resumed.
     """
-    if boundary is not None:
-        boundary.debug = debug
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    for handler in logging.getLogger().handlers:
-        handler.setLevel(level)  # else a library that lowers the level of its own logger writes here too
+
+
+cli.params.extend(options_for_everybody())
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    listen(0)
     boundary = Boundary(sys.argv[1:] if argv is None else argv)
     code = boundary.run(lambda: cli.main(args=argv, prog_name="screen-cli", standalone_mode=False, obj=boundary))
     if argv is None:
@@ -78,4 +87,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_command(command: click.Command, argv: list[str]) -> int:
     """Run one built-in click command inside the group (errors reach :func:`main`)."""
-    return int(command.main(args=argv, prog_name=f"screen-cli {command.name}", standalone_mode=False) or 0)
+    if not any("--debug" in option.opts for option in command.params):
+        command.params.extend(options_for_everybody())
+    context = click.get_current_context(silent=True)
+    boundary = None if context is None else context.find_object(Boundary)
+    name, helps = f"screen-cli {command.name}", ["-h", "--help"]
+    return int(command.main(argv, name, standalone_mode=False, obj=boundary, help_option_names=helps) or 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import Duration
 
 if TYPE_CHECKING:
     from screen_cli.bench.league import LeagueRow
@@ -52,7 +53,7 @@ def command() -> None:
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
 @click.option("--engine", help="Engine: local, serial, ...")
 @click.option("--workers", "-w", type=int, help="Worker processes (0: one per core).")
-@click.option("--walltime", type=float, metavar="SECONDS", help="Start no further crystal after this time.")
+@click.option("--walltime", type=Duration(), metavar="TIME", help="Start no further crystal after 90s, 15m, 1:30:00.")
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
 @click.option("--score-only", is_flag=True, help="Compute nothing; score what is there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -152,7 +153,7 @@ def _bench(plan: KappaPlan, references: References) -> bool:
     """Run and score one force field; whether it stopped before the end."""
     from screen_cli.bench.campaign import campaign_settings, open_campaign
     from screen_cli.bench.protocol import TEMPERATURE
-    from screen_cli.cli.run_directory.run import execute_watched
+    from screen_cli.cli.run_directory.run import execute_watched, leaving_nothing_behind
     from screen_cli.run.driver import ExecuteOptions
 
     engine_table = {"name": plan.engine, "workers": plan.workers}
@@ -166,11 +167,12 @@ def _bench(plan: KappaPlan, references: References) -> bool:
         engine={key: value for key, value in engine_table.items() if value is not None},
         overrides=plan.overrides,
     )
-    run = open_campaign(plan.folder, settings, must_exist=plan.score_only)
     drained = False
-    if not plan.score_only:
-        options_of_run = ExecuteOptions(retry_failed=plan.retry_failed, time_limit=plan.walltime)
-        drained = execute_watched(run, options_of_run, quiet=plan.quiet).drained
+    with leaving_nothing_behind(plan.folder):
+        run = open_campaign(plan.folder, settings, must_exist=plan.score_only)
+        if not plan.score_only:
+            options_of_run = ExecuteOptions(retry_failed=plan.retry_failed, time_limit=plan.walltime)
+            drained = execute_watched(run, options_of_run, quiet=plan.quiet).drained
     _report(
         run,
         plan.protocol,

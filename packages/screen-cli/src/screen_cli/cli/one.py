@@ -51,7 +51,7 @@ def command(
       screen-cli one NaCl.cif -c sdnnff
       screen-cli one POSCAR -c sevennet -o model=l3i5 -t 100 -t 300 -t 600 --mesh 19 19 19
     """
-    from screen_cli.cli.run_directory.run import execute_watched
+    from screen_cli.cli.run_directory.run import execute_watched, leaving_nothing_behind
     from screen_cli.report import write_report
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.terminal import print_table
@@ -61,8 +61,10 @@ def command(
 
     settings = _settings(file, calculator, parse_options(options), temperatures, mesh, overrides)
     _require_one_crystal(file, settings)
-    run = RunDirectory.create(run_dir or _default_folder(file), settings, accept_changes=True)
-    execute_watched(run, ExecuteOptions(retry_failed=True), quiet=quiet)
+    folder = run_dir or _default_folder(file)
+    with leaving_nothing_behind(folder):
+        run = RunDirectory.create(folder, settings, accept_changes=True)
+        execute_watched(run, ExecuteOptions(retry_failed=True), quiet=quiet)
     rows = run.rows("state != 'filtered'")
     (row,) = rows
     print_table(rows, temperatures=temperatures_of(run))

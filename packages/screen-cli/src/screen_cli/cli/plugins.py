@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.errors import unknown_name
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 
 
@@ -22,6 +25,8 @@ def command(context: click.Context, as_json: bool, kind: str) -> None:
     if context.invoked_subcommand:
         return
     registry = installed_plugins()
+    if kind and kind not in registry.records:
+        raise unknown_name("kind of plugin", kind, registry.records)
     if as_json:
         click.echo(json.dumps(_as_json(registry, kind), indent=1))
         return
@@ -64,7 +69,8 @@ def check(as_json: bool, time_limit: float) -> int:
     """
     from screen_cli.plugins.check import check_plugins
 
-    results = check_plugins(installed_plugins(), time_limit)
+    with _bar() as told:
+        results = check_plugins(installed_plugins(), time_limit, told)
     n_broken = sum(result.state == "broken" for result in results)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(result) for result in results], indent=1))
@@ -85,6 +91,28 @@ def check(as_json: bool, time_limit: float) -> int:
             )
         Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False, markup=False).print(table)
     return 1 if n_broken else 0
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how far the check is."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("importing", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@command.command(name="new")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Write into a folder that exists.")
+def new(name: str, force: bool) -> None:
+    """Make the folder NAME with a complete plugin package: calculator, property, command and tests that pass."""
+    from screen_cli.plugins.new_package import write_package
+
+    folder = write_package(name, force=force)
+    click.echo(f"wrote {folder}. Next: pip install -e {folder} && pytest {folder}; screen-cli plugins check", err=True)
 
 
 def main(argv: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Prove that plugins load: each in a process of its own, so that one cannot help or hurt another."""
+"""Prove that plugins load: each module in a process of its own, so that one cannot help or hurt another."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from screen_cli.plugins.manager import PluginRegistry
 from screen_cli.plugins.records import PluginRecord
@@ -16,19 +17,22 @@ from screen_cli.plugins.records import PluginRecord
 _IMPORT = """
 import importlib, json, sys, time, warnings
 warnings.simplefilter("ignore")
-factory, requires = sys.argv[1], sys.argv[2:]
-module, _, attribute = factory.partition(":")
-start = time.perf_counter()
-try:
-    for name in requires:
-        importlib.import_module(name)
-    getattr(importlib.import_module(module), attribute)
-    state, remark = "ok", ""
-except ModuleNotFoundError as error:
-    state, remark = "absent", f"{error.name} is not installed"
-except BaseException as error:
-    state, remark = "broken", f"{type(error).__name__}: {error}"
-print("\\n" + json.dumps([{"state": state, "remark": remark, "seconds": time.perf_counter() - start}]))
+factories, requires = json.loads(sys.argv[1]), sys.argv[2:]
+answers = []
+for factory in factories:
+    module, _, attribute = factory.partition(":")
+    start = time.perf_counter()
+    try:
+        for name in requires:
+            importlib.import_module(name)
+        getattr(importlib.import_module(module), attribute)
+        state, remark = "ok", ""
+    except ModuleNotFoundError as error:
+        state, remark = "absent", f"{error.name} is not installed"
+    except BaseException as error:
+        state, remark = "broken", f"{type(error).__name__}: {error}"
+    answers.append({"state": state, "remark": remark, "seconds": time.perf_counter() - start})
+print("\\n" + json.dumps(answers))
 """
 
 # phono3py swallows every exception of its own plugins, so each is loaded again here, in the open
@@ -63,7 +67,7 @@ class CheckResult:
     kind, name : str
     state : {"ok", "absent", "broken"}
     seconds : float
-        Import time in a fresh process.
+        Import time in a fresh process, after those of the same module.
     remark : str
         Why not ok, and what to install.
     """
@@ -75,21 +79,35 @@ class CheckResult:
     remark: str = ""
 
 
-def check_plugins(registry: PluginRegistry, time_limit: float) -> list[CheckResult]:
-    """Import each factory in a subprocess.
+def check_plugins(
+    registry: PluginRegistry, time_limit: float, told: Callable[[int, int], None] = lambda done, total: None
+) -> list[CheckResult]:
+    """Import each factory's module in a process of its own; factories of one module share it.
 
     Parameters
     ----------
+    registry : PluginRegistry
     time_limit : float
         Seconds per import.
+    told : callable
+        Gets how many imports are done, and of how many.
     """
     results = [
         CheckResult("entry point", broken.name, "broken", 0.0, f"{broken.reason} ({broken.distribution})")
         for broken in registry.broken
     ]
-    with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) // 2)) as pool:
-        results += pool.map(lambda item: _check(item[0], item[1], time_limit), list(registry))
-    return results + check_phono3py(time_limit)
+    together: dict[tuple[str, tuple[str, ...]], list[tuple[str, PluginRecord[object]]]] = {}
+    for kind, record in registry:
+        alike = (record.factory.partition(":")[0], tuple(getattr(record, "requires", ())))
+        together.setdefault(alike, []).append((kind, record))
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        waiting = [pool.submit(_check, group, time_limit) for group in together.values()]
+        variants = pool.submit(check_phono3py, time_limit)
+        for done, _ in enumerate(as_completed([*waiting, variants]), start=1):
+            told(done, len(waiting) + 1)
+        results += [result for future in waiting for result in future.result()]
+    order = {(kind, record.name): place for place, (kind, record) in enumerate(registry)}
+    return sorted(results, key=lambda result: order.get((result.kind, result.name), -1)) + variants.result()
 
 
 def check_phono3py(time_limit: float) -> list[CheckResult]:
@@ -119,15 +137,27 @@ class Answer:
     name: str = ""
 
 
-def _check(kind: str, record: PluginRecord[object], time_limit: float) -> CheckResult:
-    """Check one record."""
-    requires: tuple[str, ...] = getattr(record, "requires", ())
-    (answer,) = run_in_subprocess(_IMPORT, (record.factory, *requires), time_limit)
+def _check(group: Sequence[tuple[str, PluginRecord[object]]], time_limit: float) -> list[CheckResult]:
+    """Check records whose factories stand in one module."""
+    requires: tuple[str, ...] = getattr(group[0][1], "requires", ())
+    factories = [record.factory for _, record in group]
+    missing = next((name for name in requires if find_spec(name.partition(".")[0]) is None), None)
+    if missing is not None:
+        answers = tuple(Answer("absent", f"{missing} is not installed", 0.0) for _ in factories)
+    else:
+        answers = run_in_subprocess(_IMPORT, (json.dumps(factories), *requires), time_limit)
+        if len(answers) != len(factories):  # the process ended, or took too long
+            answers = answers[:1] * len(factories)
+    return [_judge(kind, record, answer) for (kind, record), answer in zip(group, answers, strict=True)]
+
+
+def _judge(kind: str, record: PluginRecord[object], answer: Answer) -> CheckResult:
+    """Say how one record fared."""
     remark = answer.remark
     if answer.state == "absent":
         if record.pip:
             remark += f"; pip install '{record.pip}'"
-        elif not requires:
+        elif not getattr(record, "requires", ()):
             return CheckResult(kind, record.name, "broken", answer.seconds, remark)
     downloads: str = getattr(record, "downloads", "")
     if answer.state == "ok" and downloads:

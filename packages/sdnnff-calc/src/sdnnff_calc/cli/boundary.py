@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
+import logging
 import os
 import platform
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import click
+
 from sdnnff_calc.errors import SdnnffError
 
-__all__ = ["CRASHED", "INTERRUPTED", "WRONG_INPUT", "guarded"]
+__all__ = ["CRASHED", "INTERRUPTED", "WRONG_INPUT", "Program", "Session", "options_for_everybody"]
 
 WRONG_INPUT = 2
 """Exit code of every expected failure: files, settings, structures."""
@@ -30,60 +33,63 @@ _RESUMED = ("train", "finetune")
 _VERSIONS = ("sdnnff-calc", "torch", "e3nn", "ase", "vesin", "numpy", "phonopy", "phono3py")
 
 
-def guarded(
-    job: Callable[[argparse.Namespace], object], arguments: argparse.Namespace, argv: Sequence[str] | None
-) -> int:
-    """Run one command; turn every exception into a message and an exit code.
+@dataclass
+class Session:
+    """What one call was asked, and what becomes of its failures.
 
     Parameters
     ----------
-    job : callable
-        The command.
-    arguments : argparse.Namespace
-        ``debug`` shows the trace.
-    argv : sequence of str, optional
+    argv : sequence of str
         What was typed, for the crash report.
-
-    Returns
-    -------
-    int
-        0; 2 on wrong input, 70 on a crash, 130 when interrupted.
+    debug : bool
+        Show the trace of every failure.
     """
-    try:
-        job(arguments)
-    except KeyboardInterrupt:
-        hint = "; the same command goes on from the last resume point" if arguments.command in _RESUMED else ""
-        _say(f"interrupted{hint}.")
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout, e.g. head, has enough
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (stands until the process ends)
-        return 0
-    except SdnnffError as error:
-        return _expected(error, str(error), arguments)
-    except MemoryError as error:
-        advice = "Lower --memory-gb." if arguments.command == "evaluate" else "Lower batch_atoms, or set [data] cache."
-        return _expected(error, f"the memory of this machine is not enough. {advice}", arguments)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        said = f"{where}{error.strerror or error}. Check the file, its folder, your rights and the space left."
-        return _expected(error, said, arguments)
-    except Exception as error:
-        _say(
-            f"unexpected {type(error).__name__}: {error}. This is a fault of sdnnff-calc. A report with versions and "
-            f"the trace is in {_write_report(argv)}; please send it with the input to the authors."
-        )
-        if arguments.debug:
-            traceback.print_exc()
-        return CRASHED
-    return 0
 
+    argv: Sequence[str]
+    debug: bool = False
 
-def _expected(error: BaseException, text: str, arguments: argparse.Namespace) -> int:
-    """Say one sentence, with the trace when asked for."""
-    if arguments.debug:
-        traceback.print_exception(error)
-    _say(text)
-    return WRONG_INPUT
+    def run(self, program: click.Group) -> int:
+        """Run the program; turn every exception into a message and an exit code.
+
+        Returns
+        -------
+        int
+            0; 2 on wrong input, 70 on a crash, 130 when interrupted.
+        """
+        command = next((word for word in self.argv if word in program.commands), "")
+        try:
+            return int(program.main(list(self.argv), prog_name="sdnnff", standalone_mode=False, obj=self) or 0)
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except (KeyboardInterrupt, click.Abort):
+            hint = "; the same command goes on from the last resume point" if command in _RESUMED else ""
+            _say(f"interrupted{hint}.")
+            return INTERRUPTED
+        except SdnnffError as error:
+            return self._expected(error, str(error))
+        except MemoryError as error:
+            advice = "Lower --memory-gb." if command == "evaluate" else "Lower batch_atoms, or set [data] cache."
+            return self._expected(error, f"the memory of this machine is not enough. {advice}")
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            said = f"{where}{error.strerror or error}. Check the file, its folder, your rights and the space left."
+            return self._expected(error, said)
+        except Exception as error:
+            _say(
+                f"unexpected {type(error).__name__}: {error}. This is a fault of sdnnff-calc. A report with versions "
+                f"and the trace is in {_write_report(self.argv)}; please send it with the input to the authors."
+            )
+            if self.debug:
+                traceback.print_exc()
+            return CRASHED
+
+    def _expected(self, error: BaseException, text: str) -> int:
+        """Say one sentence, with the trace when asked for."""
+        if self.debug:
+            traceback.print_exception(error)
+        _say(text)
+        return WRONG_INPUT
 
 
 def _say(text: str) -> None:
@@ -93,10 +99,9 @@ def _say(text: str) -> None:
     sys.stderr.write(f"sdnnff: {line}\n".encode(errors="backslashreplace").decode())
 
 
-def _write_report(argv: Sequence[str] | None) -> str:
+def _write_report(argv: Sequence[str]) -> str:
     """Write versions, command and trace to a new file here, or among temporary files; return its path."""
-    typed = sys.argv[1:] if argv is None else argv
-    lines = [f"sdnnff {' '.join(map(repr, typed))}", f"Python {platform.python_version()} on {platform.platform()}"]
+    lines = [f"sdnnff {' '.join(map(repr, argv))}", f"Python {platform.python_version()} on {platform.platform()}"]
     for name in _VERSIONS:
         try:
             lines.append(f"{name} {metadata.version(name)}")
@@ -112,3 +117,32 @@ def _write_report(argv: Sequence[str] | None) -> str:
             continue
     sys.stderr.write(text)
     return "the lines above"
+
+
+class Program(click.Group):
+    """A group whose commands take ``-v`` and ``--debug`` too, before or after their name."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, with the options for everybody."""
+        cmd.params.extend(options_for_everybody())
+        super().add_command(cmd, name)
+
+
+def options_for_everybody() -> list[click.Parameter]:
+    """Return ``-v`` and ``--debug``, which go to the session and not to the command."""
+
+    def listen(context: click.Context, option: click.Parameter, times: int) -> None:
+        if times:
+            logging.getLogger().setLevel((logging.INFO, logging.DEBUG)[min(times, 2) - 1])
+
+    def trace(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+        session = context.find_object(Session)
+        if session is not None and wanted:
+            session.debug = True
+
+    return [
+        click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=listen, help="Say more, on stderr."),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=trace, help="Show the trace of a failure."
+        ),
+    ]

@@ -68,7 +68,7 @@ def command(
       screen-cli expansion POSCAR -c sevennet -o model=l3i5 --route all --mesh 8 8 8
       screen-cli expansion Al.cif -c emt -s displace.dim=[3,3,3]
     """
-    from screen_cli.cli.run_directory.run import execute_watched
+    from screen_cli.cli.run_directory.run import execute_watched, leaving_nothing_behind
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.expansion import COLUMNS, disagreement, write_results
     from screen_cli.report.tables.terminal import print_table
@@ -89,8 +89,9 @@ def command(
         overrides=overrides,
     )
     root = run_dir or Path(f"expansion-{calculator.split('.')[-1]}-{Path(structures[0]).stem}")
-    run = RunDirectory.create(root, settings, accept_changes=True)  # content keys keep old and new results apart
-    summary = execute_watched(run, ExecuteOptions(retry_failed=retry_failed), quiet=quiet)
+    with leaving_nothing_behind(root):
+        run = RunDirectory.create(root, settings, accept_changes=True)  # content keys keep old and new results apart
+        summary = execute_watched(run, ExecuteOptions(retry_failed=retry_failed), quiet=quiet)
     rows = run.rows()
     print_table(rows, COLUMNS, temperatures=temperatures_of(run))
     for row in rows:

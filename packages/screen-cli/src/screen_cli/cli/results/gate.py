@@ -13,7 +13,7 @@ from screen_cli.cli import run_command
 
 @click.command(name="gate")
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--target", "-t", default="", help="What the gate is meant to find (default: gate.audit_target).")
+@click.option("--target", default="", help="What the gate is meant to find (default: gate.audit_target).")
 @click.option("--try", "expression", default="", metavar="EXPRESSION", help="Another gate, tried on the results.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def command(run_dir: Path, target: str, expression: str, as_json: bool) -> None:

@@ -13,7 +13,9 @@ from screen_cli.cli import run_command
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Default: RUN_DIR/report.html.")
 @click.option(
-    "--figures", type=click.Path(path_type=Path, file_okay=False), help="Also write its figures here, as PNG and SVG."
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write its figures here: PNG, SVG, PDF, CSV.",
 )
 @click.option(
     "--reference",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--descending", "-D", is_flag=True, help="Largest first.")
 @click.option("--limit", "-n", type=int, help="At most this many rows.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 def command(
     *, run_dir: Path, where: str, columns: str, sort: str, descending: bool, limit: int | None, form: str
 ) -> None:
@@ -63,12 +64,14 @@ def command(
             raise FilterError(str(unknown_name("column", name, known)))
     if names == ["all"] or (not names and form != "table"):
         names = known
-    if form == "table":
+    if not rows:
+        click.echo(f"no crystal of {run.root} is {where}" if where else f"{run.root} holds no crystal yet", err=True)
+    if form == "table" and rows:
         print_table(rows, columns_named(names, temperatures) if names else MAIN_COLUMNS, temperatures=temperatures)
     elif form == "json":
         found = [keyed({name: row.get(name) for name in names}, temperatures) for row in rows]
         click.echo(json.dumps(found, indent=1))
-    else:
+    elif form == "csv":
         _print_csv(rows, full_names(names, temperatures))
 
 

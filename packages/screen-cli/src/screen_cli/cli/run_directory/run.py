@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
 import signal
 import sys
 import threading
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import Duration
 
 if TYPE_CHECKING:
     from screen_cli.run.driver import ExecuteOptions, RunSummary
@@ -27,7 +31,7 @@ _ROWS_SHOWN = 200
 @click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Run directory (default: CONFIG without .toml).")
 @click.option("--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. relax.fmax=1e-3.")
 @click.option("--workers", "-w", type=int, help="Worker processes (0: one per core).")
-@click.option("--walltime", type=float, metavar="SECONDS", help="Start no further crystal after this time.")
+@click.option("--walltime", type=Duration(), metavar="TIME", help="Start no further crystal after 90s, 15m, 1:30:00.")
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
 @click.option("--reread", is_flag=True, help="Read the source again, for crystals added since.")
 @click.option("--deep", is_flag=True, help="Read all that is finished, not only its size; what is damaged runs again.")
@@ -56,7 +60,6 @@ def command(
     work finish, the rest stays pending; a second Ctrl-C stops at once. Nothing finished is ever repeated.
     """
     from screen_cli.config import load_settings
-    from screen_cli.errors import ConfigError
     from screen_cli.report.tables.columns import temperatures_of
     from screen_cli.report.tables.terminal import print_table
     from screen_cli.run.driver import ExecuteOptions, resolve
@@ -66,13 +69,12 @@ def command(
         overrides = (*overrides, f"engine.workers={workers}")
     settings = resolve(load_settings(config, overrides))
     part = _read_shard(shard)
-    if walltime is not None and not 0 <= walltime < float("inf"):
-        raise ConfigError(f"--walltime is {walltime:g}, expected a number of seconds, 0 or more.")
     default = config.with_suffix("")
     directory = run_dir or (default if part is None else Path(f"{default}-{part[0]}of{part[1]}"))
-    run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
     options = ExecuteOptions(retry_failed=retry_failed, reread=reread, deep=deep, time_limit=walltime)
-    summary = execute_watched(run, options, quiet=quiet)
+    with leaving_nothing_behind(directory):
+        run = RunDirectory.create(directory, settings, accept_changes=accept_changes, shard=part)
+        summary = execute_watched(run, options, quiet=quiet)
     print_table(run.rows("state != 'filtered'", limit=_ROWS_SHOWN), temperatures=temperatures_of(run))
     click.echo(f"run directory: {run.root}", err=True)
     if report:
@@ -117,6 +119,28 @@ def execute_watched(run: RunDirectory, options: ExecuteOptions, *, quiet: bool) 
         finally:
             if watching is not None:
                 watching.close()
+
+
+@contextmanager
+def leaving_nothing_behind(directory: Path) -> Iterator[None]:
+    """Take back a run directory that was made for a first try which was refused before it gave any result."""
+    from screen_cli.errors import RunLockedError, ScreenError
+
+    existed = os.path.exists(directory)  # false for a name that no file can have
+    try:
+        yield
+    except RunLockedError:
+        raise
+    except ScreenError:
+        if not existed and os.path.isdir(directory) and not _holds_results(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _holds_results(directory: Path) -> bool:
+    """Whether a run directory holds more than crystals that were read."""
+    files = itertools.chain((directory / "records").rglob("*"), (directory / "failed").rglob("*"))
+    return any(path.is_file() and path.name != "structure.json" for path in files)
 
 
 @contextmanager
