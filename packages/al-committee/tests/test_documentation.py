@@ -60,7 +60,7 @@ def test_tutorial_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("signal.signal", lambda *a: None)
     scope: dict = {}
-    for number, block in enumerate(blocks(DOCS / "tutorials" / "active-learning.md", "python")):
+    for number, block in enumerate(blocks(DOCS / "tutorials" / "active-learning.md", r"\{code-cell\} ipython3")):
         exec(compile(block, f"tutorial block {number}", "exec"), scope)
 
 

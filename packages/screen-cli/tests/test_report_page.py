@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import re
@@ -88,10 +89,17 @@ def test_page_and_paper_draw_the_same_numbers(made_up_report, tmp_path):
 def test_figures_for_papers(made_up_report, tmp_path):
     files = made_up_report.write_figures(tmp_path / "figures")
     names = {"kappa-msd", "coherence-share", "msd-by-element", "bonding-map", "descriptor-map"}
-    assert {path.name for path in files} == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+    first = {".png": b"\x89PNG", ".svg": b"<?xm", ".pdf": b"%PDF"}
+    assert {path.name for path in files} == {f"{name}{suffix}" for name in names for suffix in (*first, ".csv")}
     for path in files:
-        assert path.stat().st_size > 4000
-        assert path.read_bytes()[:4] == (b"\x89PNG" if path.suffix == ".png" else b"<?xm")
+        if path.suffix in first:
+            assert path.stat().st_size > 4000
+            assert path.read_bytes()[:4] == first[path.suffix]
+    drawn = figure(made_up_report, "kappa-msd")
+    with (tmp_path / "figures" / "kappa-msd.csv").open(encoding="utf-8") as file:
+        headings, *rows = csv.reader(file)
+    assert headings[1:3] == [drawn.x.label, drawn.y.label]
+    np.testing.assert_allclose([[float(row[1]), float(row[2])] for row in rows], np.c_[drawn.x_values, drawn.y_values])
 
 
 def test_kappa_of_a_committee_has_bars_on_page_and_paper(tmp_path):

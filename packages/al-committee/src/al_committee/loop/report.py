@@ -113,20 +113,22 @@ def draw_report(run: RunDirectory, number: int) -> bytes:
         Without matplotlib.
     """
     try:
+        from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("figures need matplotlib: pip install 'al-committee[plot]'") from error
     rows = [run.rounds.summary(n) for n in run.rounds.numbers() if n <= number]
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 2)
-    _draw_recommended(panels[0, 0], rows)
-    _draw_error(panels[0, 1], rows)
-    _draw_histogram(panels[1, 0], run, number)
-    _draw_calibration(panels[1, 1], run, number)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with rc_context(fname=Path(__file__).with_name("paper.mplstyle")):
+        figure = Figure(figsize=(7.0, 5.4), layout="constrained")  # two columns of a journal
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(2, 2)
+        _draw_recommended(panels[0, 0], rows)
+        _draw_error(panels[0, 1], rows)
+        _draw_histogram(panels[1, 0], run, number)
+        _draw_calibration(panels[1, 1], run, number)
+        figure.savefig(buffer, format="png", dpi=200)
     return buffer.getvalue()
 
 

@@ -5,7 +5,10 @@ Needs matplotlib: ``pip install 'phon-wigner[plot]'``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,34 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def new_axes(width: float = 3.6, height: float = 2.9) -> Axes:
+PAPER = Path(__file__).with_name("paper.mplstyle")
+"""matplotlib's settings of every figure, the same in all four packages."""
+
+BLUE, ORANGE = "#0072B2", "#D55E00"
+"""Populations and coherences."""
+
+_Draw = TypeVar("_Draw", bound=Callable[..., "Axes"])
+
+
+def styled(draw: _Draw) -> _Draw:
+    """Draw in the style of all figures, without touching global state."""
+
+    @wraps(draw)
+    def in_style(*arguments: Any, **options: Any) -> Axes:
+        try:
+            from matplotlib import rc_context
+        except ImportError as error:
+            raise MissingDependencyError(_MISSING) from error
+        with rc_context(fname=PAPER):
+            return draw(*arguments, **options)
+
+    return in_style  # type: ignore[return-value]
+
+
+_MISSING = "plots need matplotlib; install it with pip install 'phon-wigner[plot]'."
+
+
+def new_axes(width: float = 3.4, height: float = 2.8) -> Axes:
     """Return matplotlib axes of a single-column figure, without touching global state.
 
     Raises
@@ -32,14 +62,13 @@ def new_axes(width: float = 3.6, height: float = 2.9) -> Axes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError(
-            "plots need matplotlib; install it with pip install 'phon-wigner[plot]'."
-        ) from error
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=200)
+        raise MissingDependencyError(_MISSING) from error
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure.add_subplot()
 
 
+@styled
 def plot_crossover(diagnosis: Crossover, axes: Axes | None = None, largest: float = 80.0) -> Axes:
     """Draw τ against ω: marker area ∝ κ_P, colour = κ_C share (Fig. 7 of Rodriguez et al.).
 
@@ -75,11 +104,12 @@ def plot_crossover(diagnosis: Crossover, axes: Axes | None = None, largest: floa
     axes.axhline(diagnosis.wigner_limit_ps, color="k", lw=0.8, label=r"Wigner, $\tau=1/\Delta\omega_{avg}$")
     axes.set(yscale="log", xlabel="Frequency (THz)", ylabel="Relaxation time (ps)")
     axes.figure.colorbar(points, ax=axes, label=r"$\kappa_C/\kappa_{total}$ of the mode")
-    axes.legend(frameon=False, fontsize=6, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
+    axes.legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
     axes.text(0.98, 0.98, f"{diagnosis.temperature:g} K", transform=axes.transAxes, ha="right", va="top", fontsize=6)
     return axes
 
 
+@styled
 def plot_coherence_fractions(
     kappa_p: NDArray[np.float64],
     kappa_c: NDArray[np.float64],
@@ -102,7 +132,7 @@ def plot_coherence_fractions(
     axes = axes or new_axes()
     total = np.asarray(kappa_p) + np.asarray(kappa_c)
     share = 100 * np.asarray(kappa_c) / total
-    axes.scatter(total, share, s=18, color="tab:blue", linewidths=0, alpha=0.8)
+    axes.scatter(total, share, s=18, color=BLUE, linewidths=0, alpha=0.8)
     for i, name in enumerate(names or []):
         axes.annotate(name, (total[i], share[i]), fontsize=6, xytext=(3, 2), textcoords="offset points")
     axes.axhline(50, color="k", ls="--", lw=0.8)
@@ -115,23 +145,26 @@ def plot_coherence_fractions(
     return axes
 
 
+@styled
 def plot_spectrum(result: WignerResult, index: int = 0, n_bins: int = 80, axes: Axes | None = None) -> Axes:
     """Draw κ_P(ω) and κ_C(ω), and their cumulative sums on a second axis."""
     axes = axes or new_axes()
     right = axes.twinx()
     spectra = Spectra.from_result(result, index, n_bins)
     for density, total, colour, label in (
-        (spectra.kappa_p, spectra.cumulative_p, "tab:blue", r"$\kappa_P$"),
-        (spectra.kappa_c, spectra.cumulative_c, "tab:red", r"$\kappa_C$"),
+        (spectra.kappa_p, spectra.cumulative_p, BLUE, r"$\kappa_P$"),
+        (spectra.kappa_c, spectra.cumulative_c, ORANGE, r"$\kappa_C$"),
     ):
         axes.stairs(density, spectra.edges, color=colour, label=label, fill=True, alpha=0.4)
         right.plot(spectra.edges, total, color=colour, lw=1)
     axes.set(xlabel="Frequency (THz)", ylabel=r"$\kappa(\omega)$ (W m$^{-1}$ K$^{-1}$ THz$^{-1}$)")
     right.set(ylabel=r"Cumulative $\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=7, title=f"{result.temperatures[index]:g} K", title_fontsize=7)
+    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)  # above, where no curve is
+    axes.set_title(f"{result.temperatures[index]:g} K", loc="right", fontsize=7)
     return axes
 
 
+@styled
 def plot_cumulative(
     result: WignerResult, index: int = 0, against: str = "mean-free-path", axes: Axes | None = None
 ) -> Axes:
@@ -155,13 +188,19 @@ def plot_cumulative(
     else:
         x, parts = spectra.path, (spectra.path_cumulative_p, spectra.path_cumulative_c)
         axes.set(xscale="log", xlabel="Mean free path (nm)")
-    for values, label in ((parts[0], "populations"), (parts[1], "coherences"), (parts[0] + parts[1], "total")):
-        axes.plot(x, values, label=label, lw=1)
+    total = parts[0] + parts[1]
+    for values, label, colour in (
+        (parts[0], "populations", BLUE),
+        (parts[1], "coherences", ORANGE),
+        (total, "total", "k"),
+    ):
+        axes.plot(x, values, label=label, lw=1, color=colour)
     axes.set(ylabel=r"Cumulative $\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=7, title=f"{spectra.temperature:g} K", title_fontsize=7)
+    axes.legend(fontsize=7, title=f"{spectra.temperature:g} K", title_fontsize=7)
     return axes
 
 
+@styled
 def plot_broadening(scan: BroadeningScan, axes: Axes | None = None) -> Axes:
     """Draw κ against the broadening η, one line per temperature; the dot marks the flattest point."""
     axes = axes or new_axes()
@@ -170,14 +209,29 @@ def plot_broadening(scan: BroadeningScan, axes: Axes | None = None) -> Axes:
         best = scan.plateau(i)
         axes.plot(scan.broadenings[best], scan.scalar[i, best], "o", ms=4, color=line.get_color())
     axes.set(xscale="log", xlabel=r"Broadening $\eta$ (THz)", ylabel=r"$\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(fontsize=7)
     return axes
 
 
+@styled
 def plot_coherence_map(density: NDArray[np.float64], edges: NDArray[np.float64], axes: Axes | None = None) -> Axes:
-    """Draw κ_C(ω₁, ω₂) of one temperature: ``result.coherence_map[i]``, ``result.map_edges``."""
-    axes = axes or new_axes(3.6, 3.0)
-    image = axes.pcolormesh(edges, edges, density.T, cmap="magma", rasterized=True)
+    """Draw κ_C(ω₁, ω₂) of one temperature on a logarithmic scale of four decades.
+
+    Parameters
+    ----------
+    density : NDArray[np.float64], shape (n_bins, n_bins), W/(m K THz²)
+        ``result.coherence_map[i]``; bins without coherences stay white.
+    edges : NDArray[np.float64], shape (n_bins + 1,), THz
+        ``result.map_edges``.
+    axes : matplotlib.axes.Axes, optional
+    """
+    from matplotlib.colors import LogNorm
+
+    axes = axes or new_axes(3.4, 2.9)
+    largest = float(density.max(initial=0.0))
+    norm = LogNorm(1e-4 * largest, largest) if largest > 0.0 else None
+    shown = np.ma.masked_less_equal(density.T, 0.0)
+    image = axes.pcolormesh(edges, edges, shown, cmap="viridis", norm=norm, rasterized=True)
     axes.set(xlabel=r"$\omega_1/2\pi$ (THz)", ylabel=r"$\omega_2/2\pi$ (THz)", aspect="equal")
     axes.figure.colorbar(image, ax=axes, label=r"$\kappa_C(\omega_1,\omega_2)$ (W m$^{-1}$ K$^{-1}$ THz$^{-2}$)")
     return axes

@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained HTML page, and its figures as PNG and SVG for papers.
+"""The report of a run: one self-contained HTML page, and its figures for papers: PNG, SVG, PDF, and the data as CSV.
 
 ``material`` reads the run directory, ``make_figures`` prepares every figure once, and then ``page`` (with the
 scripts in ``page/web``) and ``figures.drawing`` (matplotlib) draw the same numbers.
@@ -6,18 +6,20 @@ scripts in ``page/web``) and ``figures.drawing`` (matplotlib) draw the same numb
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from screen_cli.report.figures.conductivity import coherence_share, kappa_against_msd
 from screen_cli.report.figures.maps import bonding_map, descriptor_map, msd_by_element
 from screen_cli.report.figures.parity import parity
-from screen_cli.report.figures.specification import Figure, Missing
+from screen_cli.report.figures.specification import ElementMap, Figure, Missing, Scatter
 from screen_cli.report.material import Material, ReportOptions, read_material
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.run_directory import RunDirectory
 
-__all__ = ["Report", "ReportOptions", "write_report"]
+__all__ = ["Report", "ReportOptions", "data_behind", "write_report"]
 
 
 class Report:
@@ -45,7 +47,7 @@ class Report:
         write_text(path, render_page(self.material, self.figures, path.parent))
 
     def write_figures(self, folder: Path) -> list[Path]:
-        """Write every figure that has data as PNG (200 dpi) and SVG; return the files."""
+        """Write every figure that has data as PNG (200 dpi), SVG and PDF, and that data as CSV; return the files."""
         from screen_cli.report.figures.drawing import draw
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,11 +57,36 @@ class Report:
             if isinstance(figure, Missing):
                 continue
             canvas = draw(figure, names)
-            for suffix in ("png", "svg"):
+            for suffix, date in (("png", None), ("svg", "Date"), ("pdf", "CreationDate")):
                 path = folder / f"{figure.name}.{suffix}"
-                canvas.savefig(path, dpi=200, metadata={"Date": None} if suffix == "svg" else None)
+                canvas.savefig(path, dpi=200, metadata={date: None} if date else None)
                 paths.append(path)
+            paths.append(folder / f"{figure.name}.csv")
+            write_text(paths[-1], data_behind(figure, names))
         return paths
+
+
+def data_behind(figure: Scatter | ElementMap, names: Sequence[str]) -> str:
+    """Write what a figure shows as CSV: a line per crystal or element, quantities with units as headings.
+
+    Parameters
+    ----------
+    figure : Scatter or ElementMap
+    names : sequence of str
+        Of the table's rows.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    if isinstance(figure, ElementMap):
+        writer.writerow(("element", figure.label, "crystals"))
+        writer.writerows((symbol, mean, count) for symbol, (mean, count) in figure.values.items())
+        return lines.getvalue()
+    colours = [colouring.name for colouring in figure.colourings]
+    writer.writerow(("crystal", figure.x.label or "x", figure.y.label or "y", *colours))
+    for place, point in enumerate(figure.points):
+        shown = [colouring.values[place] for colouring in figure.colourings]
+        writer.writerow((names[point], figure.x_values[place], figure.y_values[place], *shown))
+    return lines.getvalue()
 
 
 def make_figures(material: Material) -> list[Figure]:

@@ -224,20 +224,37 @@ def check_picture(path: Path) -> None:
 
 
 def plot_parity(report: ForceReport, path: Path) -> None:
-    """Draw predicted against labelled force components; raises what :func:`check_picture` does."""
+    """Draw predicted against labelled force components as a density, with the errors.
+
+    Parameters
+    ----------
+    report : ForceReport
+        Labels and predictions, eV/Å.
+    path : Path
+        Picture; its ending names the format.
+    """
     check_picture(path)
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.0, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(report.labels.ravel(), report.predictions.ravel(), ".", markersize=2, alpha=0.4)
-    limit = 1.05 * float(np.abs(report.labels).max())
-    axes.plot([-limit, limit], [-limit, limit], color="black", linewidth=0.8)
-    axes.set(xlabel="labelled force (eV/Å)", ylabel="predicted force (eV/Å)", aspect="equal")
-    axes.set_title(f"RMSE {1000 * report.rmse:.2f} meV/Å")
-    figure.savefig(path, dpi=150)
+    labels, predictions = report.labels.ravel(), report.predictions.ravel()
+    limit = 1.05 * max(float(np.abs(labels).max()), 1e-12)
+    with rc_context(fname=Path(__file__).with_name("paper.mplstyle")):
+        figure = Figure(figsize=(3.4, 3.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        bins = axes.hexbin(
+            labels, predictions, gridsize=80, bins="log", extent=(-limit, limit, -limit, limit), mincnt=1
+        )
+        axes.plot([-limit, limit], [-limit, limit], color="#333333", linewidth=0.8)
+        figure.colorbar(bins, ax=axes, label="components")
+        axes.set(xlabel="labelled force (eV/Å)", ylabel="predicted force (eV/Å)", aspect="equal")
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+        mae = 1000 * float(np.abs(predictions - labels).mean())
+        text = f"RMSE {1000 * report.rmse:.3g} meV/Å\nMAE {mae:.3g} meV/Å\n{labels.size} components"
+        axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=7)
+        figure.savefig(path)
 
 
 def embed(calculator: SDNNFF, structures: Sequence[Atoms]) -> NDArray[np.float64]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -11,17 +12,7 @@ if TYPE_CHECKING:
 COLUMN = 3.4
 """Width of a journal's column, inches."""
 
-_STYLE: dict[str, object] = {
-    "font.size": 9,
-    "axes.linewidth": 0.8,
-    "axes.edgecolor": "#333333",
-    "xtick.direction": "in",
-    "ytick.direction": "in",
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
+_STYLE = Path(__file__).with_name("paper.mplstyle")  # the same in all four packages
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
 
@@ -49,7 +40,7 @@ def paper_style() -> AbstractContextManager[None]:
     """Return the context in which figures are drawn: fonts, lines and ticks as journals want them."""
     from matplotlib import rc_context
 
-    return rc_context(cast("dict[Any, Any]", _STYLE))  # matplotlib lists the keys as literals
+    return rc_context(fname=_STYLE)
 
 
 def new_figure(width: float, height: float) -> Figure:
