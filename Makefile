@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow soak check docs docs-notebooks bench clean
+.PHONY: demo test test-slow soak check docs docs-notebooks walk bench clean
 
 # torch first, pinned to the tested build: an unpinned torch would bring gigabytes of CUDA packages
 $(STAMP): requirements.txt constraints.txt packages/*/pyproject.toml
@@ -40,14 +40,19 @@ check: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/screen-cli init --reference > docs/reference/settings.md
 	$(BIN)/python -m sdnnff_calc.cli.settings_reference > docs/reference/training-settings.md
+	rm -rf docs/reference/api
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
 
 # the same with the tutorials run, and what they print on their pages: minutes
 docs-notebooks: $(STAMP)
 	DOCS_NOTEBOOKS=force $(BIN)/python -m sphinx -W --keep-going -q -b html docs site
 
+# README, start pages, how-tos and tutorials by copy and paste, with the time of each
+walk: $(STAMP)
+	$(BIN)/python tests/walk/pages.py
+
 bench: $(STAMP)
 	failed=0; for script in benchmarks/scripts/*.py; do echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed
 
 clean:
-	rm -rf $(VENV) demo-run site docs/reference/api
+	rm -rf $(VENV) demo-run site jupyter_execute docs/reference/api

@@ -137,3 +137,11 @@ def test_the_commented_file_shows_each_key():
     page = commented_file(Outer)
     for line in ('# title = ""', "[inner]", "# width = 0.5", '# count = ""', "# names = []"):
         assert line in page
+
+
+def test_one_style_for_all_figures() -> None:
+    sheets = {
+        path.parents[1].name: path.read_text(encoding="utf-8") for path in PACKAGES.glob("*/src/**/paper.mplstyle")
+    }
+    assert len(sheets) == 4
+    assert len(set(sheets.values())) == 1

@@ -58,6 +58,18 @@ def test_every_tutorial_is_run_by_some_test():
 
 
 @pytest.mark.slow
+def test_the_force_field_in_ase(tmp_path, monkeypatch):
+    """The notebook's cells, in order; its own assertions judge them."""
+    monkeypatch.chdir(tmp_path)
+    text = (TUTORIALS / "force-field-in-ase.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(cells) == 5
+    names: dict[str, object] = {}
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"cell {number}", "exec"), names)
+
+
+@pytest.mark.slow
 def test_waves_in_an_ultralow_kappa_crystal(tmp_path):
     pytest.importorskip("sevenn")
     (command,) = commands("wigner-ultralow-kappa.md", "python")

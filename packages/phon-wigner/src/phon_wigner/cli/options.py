@@ -45,10 +45,10 @@ class Number(click.ParamType[float]):
     def __init__(self, *, at_least: float = -math.inf, above: float = -math.inf) -> None:
         self.at_least, self.above = at_least, above
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read one number."""
         try:
-            number = float(value)
+            number = float(str(value))
         except ValueError:
             self.fail(f"{value!r} is no number", param, ctx)
         if not math.isfinite(number) or number < self.at_least or number <= self.above:
@@ -57,22 +57,22 @@ class Number(click.ParamType[float]):
         return number
 
 
-class Several(click.ParamType[list[Any]]):
+class Several(click.ParamType[list[float]]):
     """Values of one kind, separated by spaces.
 
     Parameters
     ----------
-    kind : click.ParamType
+    kind : Number or click.IntRange
         Of each value.
     """
 
-    def __init__(self, kind: click.ParamType[Any]) -> None:
+    def __init__(self, kind: Number | click.IntRange) -> None:
         self.kind, self.name = kind, f"{kind.name}s"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
         """Read every value."""
-        words = value.split() if isinstance(value, str) else value
-        return [self.kind.convert(word, param, ctx) for word in words]
+        words = value if isinstance(value, list | tuple) else str(value).split()
+        return [self.kind(word, param, ctx) for word in words]
 
 
 class SeveralValues(click.Option):

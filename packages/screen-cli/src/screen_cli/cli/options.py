@@ -6,7 +6,6 @@ import logging
 import math
 import re
 import sys
-from typing import Any
 
 import click
 
@@ -20,7 +19,7 @@ class Duration(click.ParamType[float]):
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read a time."""
         text = str(value).strip()
         if simple := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text, flags=re.ASCII):
