@@ -203,7 +203,7 @@ def pad_to_rows(values: Tensor, slot: Tensor, n_rows: int, width: int) -> Tensor
         Shape (n_rows, width, n_features).
     """
     padded = values.new_zeros(n_rows * width, values.shape[-1])
-    return padded.index_copy_(0, slot, values).view(n_rows, width, values.shape[-1])
+    return padded.index_copy(0, slot, values).view(n_rows, width, values.shape[-1])
 
 
 def cubic_grid(cutoff: float, n_points: int) -> tuple[Tensor, Tensor]:
