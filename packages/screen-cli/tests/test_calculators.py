@@ -143,6 +143,8 @@ class _Bomb:
     [
         *(("sevennet", "model"), ("chgnet", "model"), ("mace", "path"), ("mattersim", "path"), ("orb", "path")),
         *(("hienet", "path"), ("deepmd", "path"), ("mace", "model"), ("mattersim", "model"), ("hienet", "model")),
+        *((name, option) for name in ("nequix", "matgl", "grace", "upet", "fairchem") for option in ("path", "model")),
+        ("nequip", "path"),
     ],
 )
 def test_a_foreign_checkpoint_is_not_loaded_before_the_user_trusts_it(name, option, tmp_path, monkeypatch):
@@ -164,7 +166,9 @@ def test_a_foreign_checkpoint_is_not_loaded_before_the_user_trusts_it(name, opti
         monkeypatch.setitem(sys.modules, module, fake)
     file = tmp_path / "model.pth"
     file.write_bytes(pickle.dumps(_Bomb(tmp_path / "trace")))
-    options = {option: str(file)} | ({"download": True} if option == "model" and name in ("mace", "mattersim") else {})
+    options = {option: str(file)} | (
+        {"download": True} if option == "model" and name not in ("sevennet", "chgnet", "hienet") else {}
+    )
     with pytest.raises(ConfigError) as caught:
         load_plugins([]).get("calculators", name).load()(**options)
     assert "trust = true" in str(caught.value) or "give a file as path" in str(caught.value)
