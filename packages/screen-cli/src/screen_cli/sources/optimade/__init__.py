@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -78,16 +79,16 @@ def iterate_optimade(
     query = Query(name, base, filter, (*STRUCTURE_FIELDS, *own), page_limit)
     manners = Manners(requests_per_second, tries, timeout, first_wait, max_pages, max_page_megabytes, max_hours)
     folder = Path(cache).expanduser() if cache else _default_cache()
-    reader = PageReader(query, folder, manners, offline=offline)
-    factors = factors_of(name, mapping, reader.info())
-    count = 0
-    for page_number, page in enumerate(reader.pages(), start=1):
-        for position, entry in enumerate(page["data"]):
-            where = f"page {page_number}, entry {position + 1}"
-            yield _read_entry(name, entry, where, mapping, factors, settings or ReadSettings())
-            count += 1
-            if count == limit:
-                return
+    with contextlib.closing(PageReader(query, folder, manners, offline=offline)) as reader:
+        factors = factors_of(name, mapping, reader.info())
+        count = 0
+        for page_number, page in enumerate(reader.pages(), start=1):
+            for position, entry in enumerate(page["data"]):
+                where = f"page {page_number}, entry {position + 1}"
+                yield _read_entry(name, entry, where, mapping, factors, settings or ReadSettings())
+                count += 1
+                if count == limit:
+                    return
 
 
 def _read_entry(

@@ -42,6 +42,12 @@ class Connection:
         self._not_before = 0.0
         self._give_up = time.monotonic() + 3600.0 * manners.max_hours
 
+    def close(self) -> None:
+        """Close what is open to the provider; another request opens it again."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
     def get(self, url: str) -> dict[str, object]:
         """Get one JSON answer.
 

@@ -67,6 +67,10 @@ class PageReader:
         self._offline = offline
         self._connection = Connection(query, manners)
 
+    def close(self) -> None:
+        """Close the connection to the provider."""
+        self._connection.close()
+
     def info(self) -> dict[str, object]:
         """Return the provider's description of the properties of structures; empty when it gives none."""
         path = self.folder / "info.json"
