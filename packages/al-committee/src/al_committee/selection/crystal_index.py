@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class CrystalIndex:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        weakref.finalize(self, database.close)
         rows = database.execute("select id, held_out from crystals order by position").fetchall()
         self.ids: list[str] = [row[0] for row in rows]
         self.held_out: frozenset[str] = frozenset(row[0] for row in rows if row[1])
@@ -68,9 +70,11 @@ class CrystalIndex:
         StructureError
             When the file is damaged.
         """
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
-            return cls(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True))
+            return cls(database)
         except sqlite3.DatabaseError as error:
+            database.close()
             raise StructureError(
                 f"{path} is damaged ({error}). Move it away and resume: the pool is read again from its source."
             ) from error
