@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +64,15 @@ def test_parameters_that_are_documented_are_there(package):
         if name not in own_names(node)
     ]
     assert gone == []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_arrays_have_a_shape(package):
+    bare = [
+        f"{where}: {entry.name} {entry.type}"
+        for where, _, text in documented(package)
+        for entry in (*text["Parameters"], *text["Attributes"], *text["Returns"])
+        if re.match("NDArray|Tensor|ndarray|ArrayLike", entry.type or entry.name)
+        and not re.search(r"shape|same|\([^)]*[,)]", f"{entry.type} {entry.name} {' '.join(entry.desc)}")
+    ]
+    assert bare == []

@@ -82,7 +82,7 @@ class Linewidths:
 
         Parameters
         ----------
-        temperatures, qpoints, weights : NDArray[np.float64]
+        temperatures, qpoints, weights : NDArray[np.float64], shapes (n_temps,), (n_qpoints, 3), (n_qpoints,)
             As the attributes of the class.
         values : NDArray[np.float64], shape (n_temps, n_qpoints, n_bands)
             Linewidths, rates or lifetimes in ``convention`` (:mod:`phon_wigner.phonons.conventions`). Four-phonon rates

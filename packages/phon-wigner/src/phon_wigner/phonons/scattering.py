@@ -172,7 +172,7 @@ def interaction_strength(
     table : PhaseTable
     triplets : NDArray[np.int64], shape (n_triplets, 3)
         Grid points; the first column is q, or one of its images in other zones.
-    origin_first : NDArray[np.complex128], optional
+    origin_first : NDArray[np.complex128], shape (n_triplets, n, n, n, 3, 3, 3), optional
         :meth:`PhaseTable.origin_first` of these triplets, where it is known.
 
     Returns
@@ -232,7 +232,7 @@ def three_phonon_linewidths(
     ----------
     interaction : phono3py.phonon3.interaction.Interaction
         As ``Phono3py.init_phph_interaction`` makes it; phonons are solved here.
-    grid_points : NDArray[np.int64]
+    grid_points : NDArray[np.int64], shape (n_qpoints,)
         BZ grid points.
     temperatures : sequence of float, K
     on_qpoint : callable, optional

@@ -32,7 +32,7 @@ def line_shape(
 
     Returns
     -------
-    NDArray[np.float64], 1/THz
+    NDArray[np.float64], the shape of ``detuning``, 1/THz
         Zero where detuning and width vanish and there is no broadening.
 
     Raises

@@ -251,7 +251,8 @@ def compute_conductivity(
         In the frame and order of the relaxed crystal.
     nac_method : {"gonze", "wang"}
     given_cell : ndarray, optional
-        Cell of the file, where its axes are in another order (``Given.cell``): those that ``settings.mesh`` counts.
+        float64 (3, 3), Å: cell of the file (``Given.cell``), where its axes,
+        which ``settings.mesh`` counts, are in another order.
 
     Raises
     ------

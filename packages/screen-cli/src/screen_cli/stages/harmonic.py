@@ -243,7 +243,8 @@ def compute_harmonic(
         In the frame and order of the relaxed crystal.
     nac_method : {"gonze", "wang"}
     given_cell : ndarray, optional
-        Cell of the file, where its axes are in another order (``Given.cell``): those that given meshes count.
+        float64 (3, 3), Å: cell of the file (``Given.cell``), where its axes,
+        which given meshes count, are in another order.
 
     Raises
     ------

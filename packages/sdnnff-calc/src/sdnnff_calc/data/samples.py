@@ -130,7 +130,7 @@ def batches_of_like_rows(
         Length of its longest row (:func:`~sdnnff_calc.data.sample_stores.row_widths`), shape (n_structures,).
     batch_atoms : int
         Atoms of a batch at most.
-    order : NDArray[np.int64]
+    order : NDArray[np.int64], shape (n_structures,)
         A random order of the structures. Sixteen batches at a time are drawn from it and sorted.
     generator : numpy.random.Generator
         Shuffles the batches.

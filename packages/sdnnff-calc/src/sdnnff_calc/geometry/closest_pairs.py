@@ -63,7 +63,7 @@ def check_pairs(edges: EdgeArrays, limits: NDArray[np.float64]) -> None:
     ----------
     edges : EdgeArrays
         Of one structure.
-    limits : NDArray[np.float64]
+    limits : NDArray[np.float64], shape (119, 119), Å
         As :func:`limits_of` gives them.
 
     Raises

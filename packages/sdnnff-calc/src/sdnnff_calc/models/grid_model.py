@@ -42,7 +42,7 @@ class GridGeometry:
         Density of each neighbour element on the grid, in the local frame, shape (n_atoms, n_inside · n_present).
     present : Tensor
         Elements of the batch, int64, shape (n_present,).
-    frames, n_found : Tensor
+    frames, n_found : Tensor, shapes (n_atoms, 3, 3), (n_atoms,)
         As :meth:`GridModel.density` gives them.
     """
 

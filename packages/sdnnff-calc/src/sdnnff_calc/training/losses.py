@@ -67,8 +67,7 @@ def force_loss(prediction: Prediction, batch: LabelledBatch, statistics: Statist
 
     Returns
     -------
-    Tensor
-        Scalar, dimensionless.
+    Tensor, shape (), dimensionless
     """
     scale = statistics.force_scale
     n_atoms = torch.tensor(batch.env.n_atoms_each, dtype=batch.forces.dtype, device=batch.forces.device)

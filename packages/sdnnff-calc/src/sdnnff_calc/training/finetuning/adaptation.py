@@ -28,7 +28,7 @@ class LowRankAddition(nn.Module):
 
     Parameters
     ----------
-    weight : Tensor
+    weight : Tensor, shape (n_rows, n_columns)
         W.
     rank : int
         Columns of A.
