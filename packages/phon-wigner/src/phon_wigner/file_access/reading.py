@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from phon_wigner.errors import InputFileError, WignerError
 
 PathLike = str | os.PathLike[str]
 
+_PIECE = 2**20
 MAX_BYTES = 2**31
 """Largest text, after decompression, and largest array that is read in one piece."""
 
@@ -87,12 +89,26 @@ def read_bytes(path: Path) -> bytes:
         packed = probe.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path, "rb") if packed else open(path, "rb") as handle:
-            content = handle.read(MAX_BYTES + 1)
+            content = read_all(handle)
     except zlib.error as error:
         raise ValueError(f"damaged gzip: {error}") from error
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES} bytes")
     return content
+
+
+def read_all(stream: IO[bytes]) -> bytes:
+    """Return what is left of a stream, piece by piece, since room for the most that may come would be taken at once.
+
+    Raises
+    ------
+    ValueError
+        It holds more than :data:`MAX_BYTES`.
+    """
+    content = bytearray()
+    while piece := stream.read(_PIECE):
+        content += piece
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES} bytes")
+    return bytes(content)
 
 
 def read_array(

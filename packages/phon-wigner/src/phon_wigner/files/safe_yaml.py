@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from phon_wigner.errors import InputFileError
-from phon_wigner.file_access.reading import MAX_BYTES, PathLike, existing_file, reading
+from phon_wigner.file_access.reading import PathLike, existing_file, read_all, reading
 
 _ANCHOR = re.compile(rb"(?:^|[\s\[{,:-])[&*][A-Za-z0-9_]", re.MULTILINE)
 
@@ -42,9 +42,7 @@ def load_yaml(path: PathLike) -> dict[str, object]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with reading(path, "YAML", fix):
         with get_io_module_to_decompress(found).open(found, "rb") as handle:
-            content = cast(bytes, handle.read(MAX_BYTES + 1))
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES} bytes")
+            content = read_all(cast(IO[bytes], handle))
         if _ANCHOR.search(content) and _repeats(content):
             raise ValueError("it uses anchors, which no phonopy or phono3py file has")
         document = yaml.load(content, Loader=loader)
