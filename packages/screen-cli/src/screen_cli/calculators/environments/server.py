@@ -29,6 +29,8 @@ from screen_cli.errors import ModelEnvironmentError
 _PROGRAM = Path(program.__file__)
 _MARK = "SCREEN_CLI_WORKER_OF"
 """Environment variable by which an engine knows what its workers started (:mod:`screen_cli.engines.guard`)."""
+_SHARED: list[subprocess.Popen[bytes]] = []
+"""Shared servers that this process started: they outlast their calculators, and are reaped when the next one starts."""
 _KEPT_LOGS = 50
 _CONNECT_LIMIT = 60.0
 _STARTS = 4
@@ -173,6 +175,7 @@ class ModelServer:
             if found is None:
                 path.unlink(missing_ok=True)
                 process, self._log = _spawn(self.served, ["--listen", str(path)], None)
+                _SHARED[:] = [known for known in (*_SHARED, process) if known.poll() is None]
                 found = _wait_for(path, process)
         self._use(found)
 
