@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,6 +134,11 @@ class ModelServer:
         """Leave; a server without clients ends."""
         self._drop()
 
+    def __del__(self) -> None:
+        """Leave where nobody did, but at the end of the interpreter, when the server sees it go."""
+        if not sys.is_finalizing():
+            self._drop()
+
     @property
     def process_id(self) -> int:
         """Process of the server; 0 before it was started."""
@@ -164,8 +170,12 @@ class ModelServer:
         """Start a server, or find the shared one."""
         if not self.served.shared:
             ours, theirs = socket.socketpair()
-            with theirs:
-                self._process, self._log = _spawn(self.served, [str(theirs.fileno())], theirs.fileno())
+            try:
+                with theirs:
+                    self._process, self._log = _spawn(self.served, [str(theirs.fileno())], theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
             self._use(ours)
             return
         folder = _meeting_place()
