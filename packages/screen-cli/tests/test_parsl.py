@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import signal
 import subprocess
 import sys
@@ -24,6 +25,13 @@ parsl_config = pytest.importorskip("screen_cli.engines.parsl.configuration")
 LOCAL = EngineSettings(name="local", workers=1, options={"threads": 1})
 # Parsl's threads and sockets are closed by its own clean-up, some of them after the test that made them
 pytestmark = [pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_left_goes_here():
+    """Let what parsl forgot be collected before the next file's tests."""
+    yield
+    gc.collect()
 
 
 def make_engine(folder, workers=2, **options):
