@@ -9,7 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import h5py
 import numpy as np
@@ -89,7 +89,7 @@ def read_bytes(path: Path) -> bytes:
         packed = probe.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path, "rb") if packed else open(path, "rb") as handle:
-            content = read_all(handle)
+            content = read_all(cast(IO[bytes], handle))
     except zlib.error as error:
         raise ValueError(f"damaged gzip: {error}") from error
     return content

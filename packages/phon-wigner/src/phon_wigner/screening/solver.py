@@ -36,7 +36,7 @@ class WignerArrays(TypedDict):
     qpoints : NDArray[np.float64], shape (n_irr, 3), fractional
     group_velocity : NDArray[np.float64], shape (n_irr, n_bands, 3), Å·THz
     heat_capacity : NDArray[np.float64], shape (n_temps, n_irr, n_bands), eV/K
-    kappa_rta, gamma_isotope : NDArray[np.float64]
+    kappa_rta, gamma_isotope : NDArray[np.float64], shapes (n_temps, 6), (n_irr, n_bands)
         Not given: ``gamma`` holds all scattering, and the populations are those asked for.
     """
 
