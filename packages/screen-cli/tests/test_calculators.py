@@ -144,7 +144,7 @@ class _Bomb:
         *(("sevennet", "model"), ("chgnet", "model"), ("mace", "path"), ("mattersim", "path"), ("orb", "path")),
         *(("hienet", "path"), ("deepmd", "path"), ("mace", "model"), ("mattersim", "model"), ("hienet", "model")),
         *((name, option) for name in ("nequix", "matgl", "grace", "upet", "fairchem") for option in ("path", "model")),
-        ("nequip", "path"),
+        *(("nequip", "path"), ("upet", "checkpoint_path")),
     ],
 )
 def test_a_foreign_checkpoint_is_not_loaded_before_the_user_trusts_it(name, option, tmp_path, monkeypatch):
@@ -167,7 +167,7 @@ def test_a_foreign_checkpoint_is_not_loaded_before_the_user_trusts_it(name, opti
     file = tmp_path / "model.pth"
     file.write_bytes(pickle.dumps(_Bomb(tmp_path / "trace")))
     options = {option: str(file)} | (
-        {"download": True} if option == "model" and name not in ("sevennet", "chgnet", "hienet") else {}
+        {"download": True} if option != "path" and name not in ("sevennet", "chgnet", "hienet") else {}
     )
     with pytest.raises(ConfigError) as caught:
         load_plugins([]).get("calculators", name).load()(**options)

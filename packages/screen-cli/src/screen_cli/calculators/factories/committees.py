@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.calculators.factories.trust import no_download, obeying, refuse_path, trusted
+from screen_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -84,6 +85,8 @@ def make_upet(
         raise no_download("upet", f"the checkpoint '{model}' from the Hugging Face Hub")
     if path is None:
         refuse_path(model, "upet")
+    if "checkpoint_path" in options:
+        raise ConfigError("calculator 'upet': give a file as path, not as checkpoint_path.")
     source = {"model": model} if path is None else {"checkpoint_path": str(trusted(path, "upet", trust))}
     from upet.ase import UPETCalculator
 
