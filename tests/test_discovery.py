@@ -16,7 +16,8 @@ def test_every_installed_plugin_loads_and_phono3py_offers_the_variant(capsys):
     assert states["calculators", "sdnnff"]["state"] == "ok"
     for row in rows:
         if row["state"] == "absent":
-            assert f"pip install 'screen-cli[{row['name']}]'" in row["remark"]
+            fixes = (f"pip install 'screen-cli[{row['name']}]'", f"screen-cli env create {row['name']}")
+            assert any(fix in row["remark"] for fix in fixes)
 
 
 def test_the_table_shows_pip_lines_and_brackets(capsys):

@@ -157,7 +157,9 @@ def _judge(kind: str, record: PluginRecord[object], answer: Answer) -> CheckResu
     if answer.state == "absent":
         if record.pip:
             remark += f"; pip install '{record.pip}'"
-        elif not getattr(record, "requires", ()):
+        if getattr(record, "environment", None) is not None:
+            remark += f"; screen-cli env create {record.name}"
+        if not record.pip and not getattr(record, "requires", ()):
             return CheckResult(kind, record.name, "broken", answer.seconds, remark)
     downloads: str = getattr(record, "downloads", "")
     if answer.state == "ok" and downloads:
