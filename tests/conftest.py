@@ -31,12 +31,13 @@ METALS = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kinds_of_the_tests(tmp_path_factory):
-    """Keep the cache of kinds out of the user's folder, for this process and those it starts."""
+def folders_of_the_tests(tmp_path_factory):
+    """Keep the cache of kinds and the environments out of the user's folders, for this process and those it starts."""
     from screen_cli.kinds.cache import shared_cache
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCREEN_KINDS", str(tmp_path_factory.getbasetemp().parent / "kinds"))
+        patch.setenv("SCREEN_ENVIRONMENTS", str(tmp_path_factory.getbasetemp().parent / "environments"))
         shared_cache.cache_clear()
         yield
 
