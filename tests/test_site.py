@@ -27,6 +27,8 @@ def browser():
 
 
 def open_page(browser, name, query=""):
+    browser.call("Page.navigate", url="about:blank")  # a search that is left in its middle complains
+    browser.wait_for("location.href === 'about:blank'")
     browser.messages.clear()
     browser.call("Page.navigate", url=(SITE / f"{name}.html").resolve().as_uri() + query)
     browser.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 
+from screen_cli import Harmonic
 from screen_cli.testing import CalculatorContract, CommandContract, PropertyContract
 
 
@@ -18,7 +17,9 @@ class TestBandwidth(PropertyContract):
     name = "bandwidth"
 
     def records(self):
-        return {"harmonic": SimpleNamespace(frequencies=np.array([[0.0, 2.0], [1.0, 7.5]]))}
+        harmonic = object.__new__(Harmonic)  # all that the property reads of it
+        object.__setattr__(harmonic, "frequencies", np.array([[0.0, 2.0], [1.0, 7.5]]))
+        return {"harmonic": harmonic}
 
 
 class TestMorseTable(CommandContract):

@@ -20,8 +20,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdnnff_calc import cli
-from sdnnff_calc.cli import main
+from sdnnff_calc.cli import jobs, main
 from sdnnff_calc.config import read_config
 from sdnnff_calc.data.compressed import open_text
 from sdnnff_calc.data.phonon_files import load_yaml
@@ -186,10 +185,10 @@ def test_debug_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_fault_of_ours_leaves_a_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def crash(arguments: object) -> None:
+    def crash(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("seven")
 
-    monkeypatch.setattr(cli, "_info", crash)
+    monkeypatch.setattr(jobs, "info", crash)
     assert main(["info"]) == 70
     said = capsys.readouterr().err
     assert "unexpected ZeroDivisionError: seven" in said
@@ -204,10 +203,10 @@ def test_a_fault_of_ours_leaves_a_report(monkeypatch: pytest.MonkeyPatch, capsys
 def test_what_the_machine_lacks_is_one_sentence(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_info", fail)
+    monkeypatch.setattr(jobs, "info", fail)
     check(capsys, main(["info"]))
 
 

@@ -20,8 +20,8 @@ import pytest
 import torch
 from ase import Atoms
 
-from sdnnff_calc import __version__, cli
-from sdnnff_calc.cli import main
+from sdnnff_calc import __version__
+from sdnnff_calc.cli import jobs, main
 from sdnnff_calc.cli.card import card_lines
 from sdnnff_calc.config import read_config
 from sdnnff_calc.errors import ConfigError
@@ -275,8 +275,8 @@ def test_help_and_version_do_not_need_torch() -> None:
 
 def test_the_time_left_begins_anew_with_the_next_stage(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     now = iter([0.0, 600.0, 1200.0, 1210.0, 1220.0])
-    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: next(now)))
-    with cli._progress() as progress:
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with jobs._progress() as progress:
         for share in (0.5, 1.0, 0.25, 0.5):
             progress(share, "epoch")  # type: ignore[operator]
     left = [line.rsplit(", ", 1)[1] for line in capsys.readouterr().err.splitlines()]
