@@ -192,6 +192,10 @@ def run(folder, capsys):
 def damage(run, what):
     """Damage a run directory."""
     manifest = json.loads((run / "manifest.json").read_text())
+    if what == "changed by hand":
+        manifest["config"]["seed"] = 77
+    else:
+        del manifest["checksum"]  # as whoever wrote it so would have written one that fits
     if what == "older format":
         manifest["format"] = 1
     elif what == "newer format":
@@ -216,6 +220,7 @@ def damage(run, what):
     [
         ("older format", EXIT_ERROR, "al-committee adopt"),
         ("newer format", EXIT_ERROR, "Update al-committee"),
+        ("changed by hand", EXIT_ERROR, "checksum does not fit"),
         ("no config", EXIT_ERROR, "is damaged"),
         ("config of another kind", EXIT_INPUT, "must be a table"),
         ("no JSON", EXIT_ERROR, "no valid JSON"),
