@@ -209,12 +209,13 @@ def test_unwritable_run_directory(fast_config, tmp_path, capsys):
     assert "cannot make the run directory" in capsys.readouterr().err
 
 
-def test_missing_calculator_library_names_its_pip_line(fast_config, capsys):
+def test_missing_calculator_library_names_its_pip_line(fast_config, capsys, tmp_path):
     import importlib.util
 
     if importlib.util.find_spec("mace"):
         pytest.skip("mace is installed")
-    options = "calculator.options={path = 'none.model'}"
+    (tmp_path / "some.model").write_text("weights")
+    options = f"calculator.options={{path = '{tmp_path / 'some.model'}', trust = true}}"
     assert main(["run", str(fast_config("Al")), "--quiet", "--set", "calculator.name=mace", "--set", options]) == 2
     assert "screen-cli[mace]" in capsys.readouterr().err
     assert main(["run", str(fast_config("Al")), "--quiet", "--set", "calculator.name=mace", "--accept-changes"]) == 2

@@ -210,7 +210,9 @@ def test_two_drivers(undisturbed, tmp_path):
     config, expected = undisturbed
     run_dir = tmp_path / "run"
     first = start(config, run_dir)
+    first.send_signal(signal.SIGSTOP)  # it would be done before the second one looks
     second = subprocess.run(command("run", config, "--run-dir", run_dir), capture_output=True, text=True, check=False)
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
     assert f"process {first.pid}" in second.stderr
     assert os.uname().nodename in second.stderr

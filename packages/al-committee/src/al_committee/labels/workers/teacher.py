@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,9 +104,8 @@ class TeacherProcess:
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._words: IO[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._mark = ""
         self._identity: dict[str, object] = {}
+        self._ending: weakref.finalize[..., TeacherProcess] | None = None
 
     def __enter__(self) -> TeacherProcess:
         return self
@@ -168,20 +168,10 @@ class TeacherProcess:
 
     def close(self) -> None:
         """End the process and everything it started; not while another thread waits for its answer."""
-        process, self._process = self._process, None
-        if process is not None:
-            _end(process)
-            guard.kill_marked(self._mark)
-        watcher, self._guard = self._guard, None
-        if watcher is not None:
-            watcher.kill()
-            watcher.wait()
-            assert watcher.stdin is not None
-            with contextlib.suppress(OSError):
-                watcher.stdin.close()
-        if self._words is not None:
-            self._words.close()
-            self._words = None
+        self._process = self._words = None
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            ending()
 
     def _start(self) -> None:
         """Start the process when there is none; a start that is killed from outside is tried again."""
@@ -209,23 +199,26 @@ class TeacherProcess:
         """Start the program, marked, and the guard that ends what is marked when this process dies."""
         wanted = self.settings
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        self._mark = f"{os.environ.get(guard.VARIABLE, '')}{os.getpid()}-{uuid.uuid4().hex}:"
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, self._mark],
+        mark = f"{os.environ.get(guard.VARIABLE, '')}{os.getpid()}-{uuid.uuid4().hex}:"
+        watcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__, mark],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+        started = _Started(os.getpid(), mark, watcher, self._words)
+        self._ending = weakref.finalize(self, started.end)
         try:
             self._process = subprocess.Popen(
                 [wanted.python or sys.executable, str(PROGRAM)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._words,
-                env={**_environment(wanted), guard.VARIABLE: self._mark},
+                env={**_environment(wanted), guard.VARIABLE: mark},
                 start_new_session=True,
                 bufsize=0,
             )
+            started.process = self._process
         except OSError as error:
             self.close()
             raise LabelSourceError(
@@ -267,6 +260,31 @@ class TeacherProcess:
         self._words.seek(max(0, size - 4000))
         lines = [line.strip() for line in self._words.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1][:300] if lines else ""
+
+
+@dataclass
+class _Started:
+    """What was started for one teacher; ended when it is closed, forgotten, or this process ends."""
+
+    owner: int
+    mark: str
+    watcher: subprocess.Popen[bytes]
+    words: IO[bytes]
+    process: subprocess.Popen[bytes] | None = None
+
+    def end(self) -> None:
+        """End the teacher, what it started and its guard."""
+        if self.owner != os.getpid():
+            return  # a forked copy
+        if self.process is not None:
+            _end(self.process)
+            guard.kill_marked(self.mark)
+        self.watcher.kill()
+        self.watcher.wait()
+        assert self.watcher.stdin is not None
+        with contextlib.suppress(OSError):
+            self.watcher.stdin.close()
+        self.words.close()
 
 
 class _Reader:

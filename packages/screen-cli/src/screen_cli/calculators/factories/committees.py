@@ -40,9 +40,9 @@ def make_mace(
         from mace.calculators import mace_mp
 
         return obeying(mace_mp(model=model, device=device, default_dtype=default_dtype, **options), options)
+    files = [str(trusted(name, "mace", trust)) for name in ([path] if isinstance(path, str) else path)]
     from mace.calculators import MACECalculator
 
-    files = [str(trusted(name, "mace", trust)) for name in ([path] if isinstance(path, str) else path)]
     if len(files) == 1:
         single = MACECalculator(model_paths=files[0], device=device, default_dtype=default_dtype, **options)
         return obeying(single, options)
