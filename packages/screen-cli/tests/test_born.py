@@ -163,6 +163,26 @@ def test_names_of_files_frames_and_ids(tmp_path):
     assert find_born("", _structure(salt)) is None
 
 
+def test_one_file_does_not_serve_two_polymorphs(tmp_path):
+    from screen_cli.errors import ConfigError
+    from screen_cli.sources.born_files import check_born_files
+
+    (tmp_path / "NaCl.BORN").write_text(NACL)
+    rows = [
+        {"provider": "optimade:x", "provider_id": "1", "space_group": 225},
+        {"provider": "files", "provider_id": "in/cscl-type.cif", "space_group": 221},
+    ]
+    check_born_files(str(tmp_path), lambda formula: rows[:1])
+    check_born_files("", lambda formula: rows)
+    with pytest.raises(ConfigError, match="space groups 221 and 225.*NaCl.vasp"):
+        check_born_files(str(tmp_path), lambda formula: rows if formula == "NaCl" else [])
+    (tmp_path / "cscl-type.BORN").write_text(NACL)  # named after its crystal
+    check_born_files(str(tmp_path), lambda formula: rows if formula == "NaCl" else [])
+    (tmp_path / "cscl-type.BORN").unlink()
+    write(tmp_path / "NaCl.vasp", bulk("NaCl", "rocksalt", a=5.64), format="vasp")
+    check_born_files(str(tmp_path), lambda formula: rows)
+
+
 def test_a_formula_needs_a_frame_or_tensors_without_one(tmp_path):
     salt = _structure(bulk("NaCl", "rocksalt", a=5.64), "optimade:x", "1")
     (tmp_path / "NaCl.BORN").write_text(NACL)

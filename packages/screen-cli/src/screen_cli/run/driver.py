@@ -23,6 +23,7 @@ from screen_cli.run.pipeline import stages_for
 from screen_cli.run.progress import FinishedCrystal, Observer, SilentObserver
 from screen_cli.run.reading import read_source
 from screen_cli.run.rebuild import audit, open_index
+from screen_cli.sources.born_files import check_born_files
 from screen_cli.store.expression import names_in
 from screen_cli.store.index import Index
 from screen_cli.store.run_directory import RunDirectory
@@ -162,6 +163,7 @@ def _prepare(run: RunDirectory, index: Index, options: ExecuteOptions, observer:
     if options.reread:
         index.set_meta("source_read", False)
     read_source(run, index, observer.reading)
+    check_born_files(run.settings.nac.born, lambda formula: index.rows(f"formula == '{formula}'"))
     index.set_states(("running",), "pending")
     if options.retry_failed:
         for report in list(run.store.quarantined()):

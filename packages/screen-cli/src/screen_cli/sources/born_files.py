@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,16 @@ import numpy as np
 from screen_cli.crystal.born import BornTensors, expand_born, parse_born
 from screen_cli.crystal.matching import find_match
 from screen_cli.crystal.structure import Structure
-from screen_cli.errors import StructureError
+from screen_cli.errors import ConfigError, StructureError
 from screen_cli.sources.readers.formats import read_frames
 from screen_cli.sources.readers.frame import Frame, Limits
 from screen_cli.sources.readers.text import decode, read_bytes
+from screen_cli.store.row import Row
 
 logger = logging.getLogger(__name__)
 
 _LIMITS = Limits(max_bytes=2**20 * 16)
+_FORMULA = re.compile(r"([A-Z][a-z]?\d*)+")
 _CELL_ENDINGS = (".vasp", ".poscar", ".POSCAR", ".xyz", ".extxyz")
 
 
@@ -83,13 +86,61 @@ def read_born(path: Path, structure: Structure, *, in_given_frame: bool = True) 
         raise StructureError(f"{path.name}: {error}") from error
 
 
+def check_born_files(folder: str, crystals: Callable[[str], Iterable[Row]]) -> None:
+    """Refuse a BORN file without a cell that would serve crystals of one formula and several space groups.
+
+    Parameters
+    ----------
+    folder : str
+        With BORN files; empty: there is none.
+    crystals : callable
+        Gives the rows of a formula, with ``provider``, ``provider_id`` and ``space_group``.
+
+    Raises
+    ------
+    ConfigError
+        Names the file and the space groups.
+    """
+    for path in sorted(Path(folder).expanduser().glob("*.BORN")) if folder else ():
+        if not _FORMULA.fullmatch(path.stem) or any(_beside(path, ending) for ending in _CELL_ENDINGS):
+            continue
+        served = {
+            row["space_group"]
+            for row in crystals(path.stem)
+            if _serves(path, str(row["provider"]), str(row["provider_id"]))
+        }
+        if len(served) > 1:
+            groups = " and ".join(str(group) for group in sorted(served, key=str))
+            raise ConfigError(
+                f"{path} would serve crystals of the space groups {groups}: it cannot be known whose charges they are. "
+                f"Put the cell of the calculation beside it ({path.stem}.vasp), or name it after its crystal."
+            )
+
+
 def _find(folder: Path, structure: Structure) -> tuple[Path, bool] | None:
     """File of a crystal, and whether it stands in the frame that the source gave."""
-    name = Path(structure.provider_id).name
-    has_frame = not re.search(r"\.m?cif(\.\w+)?(#\d+)?$", name, re.IGNORECASE)
+    own = _path_of(folder, structure.provider, structure.provider_id)
+    if own is not None:
+        name = Path(structure.provider_id).name
+        return own, not re.search(r"\.m?cif(\.\w+)?(#\d+)?$", name, re.IGNORECASE)
+    path = folder / f"{structure.formula}.BORN"
+    return (path, False) if path.is_file() else None
+
+
+def _serves(path: Path, provider: str, provider_id: str) -> bool:
+    """Whether a file named after a formula is the one that a crystal of that formula gets."""
+    try:
+        return _path_of(path.parent, provider, provider_id) in (None, path)
+    except StructureError:  # one frame of several, which is refused by itself
+        return False
+
+
+def _path_of(folder: Path, provider: str, provider_id: str) -> Path | None:
+    """File that bears a crystal's name."""
+    name = Path(provider_id).name
     names = [name]
     frame = re.search(r"#\d+$", name)
-    if structure.provider == "files":
+    if provider == "files":
         stem = re.sub(r"(\.(gz|bz2|xz))?(#\d+)?$", "", name)
         stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix else stem
         names.append(stem + (frame[0] if frame else ""))
@@ -98,12 +149,8 @@ def _find(folder: Path, structure: Structure) -> tuple[Path, bool] | None:
                 f"{stem}.BORN may belong to any frame of {name.removesuffix(frame[0])}. Name it {stem}{frame[0]}.BORN, "
                 "with the number of its frame."
             )
-    for candidate in dict.fromkeys(names):
-        path = folder / f"{candidate}.BORN"
-        if path.is_file():
-            return path, has_frame
-    path = folder / f"{structure.formula}.BORN"
-    return (path, False) if path.is_file() else None
+    paths = [folder / f"{candidate}.BORN" for candidate in dict.fromkeys(names)]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _beside(path: Path, ending: str) -> bool:
