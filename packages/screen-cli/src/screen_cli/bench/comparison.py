@@ -20,7 +20,6 @@ N_RESAMPLES = 20_000
 FEW = 5
 """Below so many materials a bootstrap interval says nothing."""
 QUANTITIES = ("srme", "sre", "frequency_error_percent", "spectrum_distance_thz")
-_COUNTED = ("scored", "failed")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def compare_results(a: BenchResult, b: BenchResult, seed: int = 0) -> tuple[list
         No material is counted in both.
     """
     scores = a.scores, b.scores
-    counted = [{key for key, score in side.items() if score.verdict in _COUNTED} for side in scores]
+    counted = [{key for key, score in side.items() if score.counts} for side in scores]
     common = sorted(counted[0] & counted[1])
     if not common:
         raise ConfigError(

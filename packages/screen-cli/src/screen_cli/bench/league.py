@@ -17,10 +17,8 @@ import numpy as np
 
 from screen_cli.bench.comparison import FEW, bootstrap_interval
 from screen_cli.bench.results import BenchResult
-from screen_cli.bench.score import MaterialScore
+from screen_cli.bench.score import MaterialScore, mean_of
 from screen_cli.errors import ConfigError
-
-_COUNTED = ("scored", "failed")
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def _check(results: Sequence[BenchResult]) -> None:
 
 def _counted(result: BenchResult) -> dict[str, MaterialScore]:
     """Materials of a result that count, by id."""
-    return {key: score for key, score in result.scores.items() if score.verdict in _COUNTED and score.srme is not None}
+    return {key: score for key, score in result.scores.items() if score.counts and score.srme is not None}
 
 
 def _row(rank: int, label: str, scores: Sequence[MaterialScore], behind: np.ndarray, seed: int) -> LeagueRow:
@@ -185,19 +183,13 @@ def _row(rank: int, label: str, scores: Sequence[MaterialScore], behind: np.ndar
         behind_low=behind_low,
         behind_high=behind_high,
         is_clearly_behind=len(scores) >= FEW and behind_low > 0,
-        srd=_mean([score.srd for score in scores]) or 0.0,
-        sre=_mean([score.sre for score in scores]) or 0.0,
-        frequency_error_percent=_mean([score.frequency_error_percent for score in scores]),
-        spectrum_distance_thz=_mean([score.spectrum_distance_thz for score in scores]),
-        n_force_calls=_mean([score.n_force_calls for score in scores]),
-        seconds=_mean([score.seconds for score in scores]),
+        srd=mean_of(scores, "srd") or 0.0,
+        sre=mean_of(scores, "sre") or 0.0,
+        frequency_error_percent=mean_of(scores, "frequency_error_percent"),
+        spectrum_distance_thz=mean_of(scores, "spectrum_distance_thz"),
+        n_force_calls=mean_of(scores, "n_force_calls"),
+        seconds=mean_of(scores, "seconds"),
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean of those that are there."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 _HEADINGS = (

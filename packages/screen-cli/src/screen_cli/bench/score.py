@@ -86,6 +86,11 @@ class MaterialScore:
     keys: dict[str, str] = field(default_factory=dict, repr=False)
     structure_id: str = ""
 
+    @property
+    def counts(self) -> bool:
+        """Whether it enters the means: scored, or failed by the model."""
+        return self.verdict in ("scored", "failed")
+
 
 def score_run(run: RunDirectory, references: Mapping[str, Reference] | None) -> list[MaterialScore]:
     """Score every material of a run, in the order of the list; without references, κ alone.
@@ -325,7 +330,7 @@ class Summary:
 
 def summarise(scores: Sequence[MaterialScore]) -> Summary | None:
     """Average over materials; None when nothing counts."""
-    counted = [score for score in scores if score.verdict in ("scored", "failed")]
+    counted = [score for score in scores if score.counts]
     if not counted:
         return None
     scored = [score for score in counted if score.verdict == "scored"]
@@ -333,14 +338,14 @@ def summarise(scores: Sequence[MaterialScore]) -> Summary | None:
         n_materials=len(counted),
         n_scored=len(scored),
         n_failed=len(counted) - len(scored),
-        srd=_mean(counted, "srd") or 0.0,
-        sre=_mean(counted, "sre") or 0.0,
-        srme=_mean(counted, "srme") or 0.0,
-        srme_scored=_mean(scored, "srme"),
-        imaginary_rate=_mean(counted, "imaginary"),
-        symmetry_broken_rate=_mean(counted, "symmetry_broken"),
-        frequency_error_percent=_mean(counted, "frequency_error_percent"),
-        spectrum_distance_thz=_mean(counted, "spectrum_distance_thz"),
+        srd=mean_of(counted, "srd") or 0.0,
+        sre=mean_of(counted, "sre") or 0.0,
+        srme=mean_of(counted, "srme") or 0.0,
+        srme_scored=mean_of(scored, "srme"),
+        imaginary_rate=mean_of(counted, "imaginary"),
+        symmetry_broken_rate=mean_of(counted, "symmetry_broken"),
+        frequency_error_percent=mean_of(counted, "frequency_error_percent"),
+        spectrum_distance_thz=mean_of(counted, "spectrum_distance_thz"),
     )
 
 
@@ -351,7 +356,7 @@ def by_prototype(scores: Sequence[MaterialScore]) -> dict[str, Summary]:
     return {name: summary for name, summary in parts.items() if summary is not None}
 
 
-def _mean(scores: Sequence[MaterialScore], name: str) -> float | None:
-    """Mean of an attribute over the scores that have it."""
+def mean_of(scores: Sequence[MaterialScore], name: str) -> float | None:
+    """Average an attribute over the scores that have it; None where none has."""
     values = [getattr(score, name) for score in scores if getattr(score, name) is not None]
     return float(np.mean(values)) if values else None

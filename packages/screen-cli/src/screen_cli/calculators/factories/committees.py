@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.calculators.factories.trust import no_download, obeying, refuse_path, trusted
+from screen_cli.calculators.factories.trust import no_download, obeying, refuse_path, trusted, weights_file
 from screen_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,13 +81,11 @@ def make_upet(
     uncertainty : bool
         Ask the model's own ensemble for the forces of its members, which give ε; slower.
     """
-    if path is None and not download:
-        raise no_download("upet", f"the checkpoint '{model}' from the Hugging Face Hub")
-    if path is None:
-        refuse_path(model, "upet")
+    what = f"the checkpoint '{model}' from the Hugging Face Hub"
+    file = weights_file(path, "upet", model, what=what, download=download, trust=trust)
     if "checkpoint_path" in options:
         raise ConfigError("calculator 'upet': give a file as path, not as checkpoint_path.")
-    source = {"model": model} if path is None else {"checkpoint_path": str(trusted(path, "upet", trust))}
+    source = {"model": model} if file is None else {"checkpoint_path": file}
     from upet.ase import UPETCalculator
 
     if not uncertainty:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ase.data import chemical_symbols
 
-from screen_cli.calculators.factories.trust import no_download, obeying, refuse_path, trusted
+from screen_cli.calculators.factories.trust import no_download, obeying, trusted, weights_file
 from screen_cli.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -30,14 +30,11 @@ def make_mattersim(
     model : str
         Published name (used with ``download=True``).
     """
-    if path is None and not download:
-        raise no_download("mattersim", f"the checkpoint '{model}' from its repository")
+    what = f"the checkpoint '{model}' from its repository"
+    file = weights_file(path, "mattersim", model, what=what, download=download, trust=trust)
     from mattersim.forcefield import MatterSimCalculator
 
-    if path is None:
-        refuse_path(model, "mattersim")
-    source = str(trusted(path, "mattersim", trust)) if path is not None else model
-    return obeying(MatterSimCalculator(load_path=source, device=device, **options), options)
+    return obeying(MatterSimCalculator(load_path=file or model, device=device, **options), options)
 
 
 def make_orb(
@@ -112,11 +109,8 @@ def make_nequix(
     use_kernel : bool
         Compiled kernels; they need a GPU.
     """
-    if path is None and not download:
-        raise no_download("nequix", f"the weights of '{model}' from its repository")
-    if path is None:
-        refuse_path(model, "nequix")
-    file = None if path is None else str(trusted(path, "nequix", trust))
+    what = f"the weights of '{model}' from its repository"
+    file = weights_file(path, "nequix", model, what=what, download=download, trust=trust)
     from nequix.calculator import NequixCalculator
 
     calculator = NequixCalculator(model_name=model, model_path=file, backend=backend, use_kernel=use_kernel, **options)
@@ -140,15 +134,12 @@ def make_matgl(
     model : str
         Published name (used with ``download=True``).
     """
-    if path is None and not download:
-        raise no_download("matgl", f"the model '{model}' from the Hugging Face Hub")
-    if path is None:
-        refuse_path(model, "matgl")
-    source = model if path is None else str(trusted(path, "matgl", trust))
+    what = f"the model '{model}' from the Hugging Face Hub"
+    folder = weights_file(path, "matgl", model, what=what, download=download, trust=trust)
     import matgl
     from matgl.ext.ase import PESCalculator
 
-    calculator = PESCalculator(matgl.load_model(source), stress_unit="eV/A3", use_voigt=True, **options)
+    calculator = PESCalculator(matgl.load_model(folder or model), stress_unit="eV/A3", use_voigt=True, **options)
     calculator.supported_elements = list(calculator.element_types)
     return obeying(calculator, options)
 
@@ -169,17 +160,15 @@ def make_grace(
     model : str
         Published name (used with ``download=True``).
     """
-    if path is None and not download:
-        raise no_download("grace", f"the model '{model}' from its repository")
-    if path is None:
-        refuse_path(model, "grace")
+    what = f"the model '{model}' from its repository"
+    folder = weights_file(path, "grace", model, what=what, download=download, trust=trust)
+    if folder is None:
         from tensorpotential.calculator import grace_fm
 
         return obeying(grace_fm(model, **options), options)
-    file = str(trusted(path, "grace", trust))
     from tensorpotential.calculator import TPCalculator
 
-    return obeying(TPCalculator(model=file, **options), options)
+    return obeying(TPCalculator(model=folder, **options), options)
 
 
 def make_nequip(path: str | None = None, device: str = "cpu", trust: bool = False, **options: object) -> BaseCalculator:
@@ -222,14 +211,11 @@ def make_fairchem(
     inference_settings : str
         The library's reduced-precision modes spoil finite derivatives.
     """
-    if path is None and not download:
-        raise no_download("fairchem", f"the checkpoint '{model}' from the Hugging Face Hub")
-    if path is None:
-        refuse_path(model, "fairchem")
-    source = model if path is None else str(trusted(path, "fairchem", trust))
+    what = f"the checkpoint '{model}' from the Hugging Face Hub"
+    file = weights_file(path, "fairchem", model, what=what, download=download, trust=trust)
     from fairchem.core import FAIRChemCalculator
 
     calculator = FAIRChemCalculator.from_model_checkpoint(
-        source, task_name=task_name, device=device, inference_settings=inference_settings, **options
+        file or model, task_name=task_name, device=device, inference_settings=inference_settings, **options
     )
     return obeying(calculator, options)

@@ -64,6 +64,35 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
+def weights_file(path: str | None, name: str, model: str, *, what: str, download: bool, trust: bool) -> str | None:
+    """Give the user's file of weights, or None where those of a published model may be downloaded.
+
+    Parameters
+    ----------
+    path : str or None
+        File or folder that the user named.
+    name : str
+        Of the calculator.
+    model : str
+        Name of the published model.
+    what : str
+        What would be downloaded and from where, in a phrase.
+    download, trust : bool
+        What the user allows.
+
+    Raises
+    ------
+    ConfigError
+        Neither a file nor the download is given, the file is not trusted, or ``model`` is a file.
+    """
+    if path is not None:
+        return str(trusted(path, name, trust))
+    if not download:
+        raise no_download(name, what)
+    refuse_path(model, name)
+    return None
+
+
 def refuse_path(model: str, name: str) -> None:
     """Refuse a file where the name of a published model is expected."""
     if Path(model).expanduser().exists() and model:

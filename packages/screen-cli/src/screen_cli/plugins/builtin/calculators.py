@@ -8,6 +8,7 @@ from screen_cli.plugins.hookspecs import hookimpl
 from screen_cli.plugins.records import CalculatorPlugin, EnvironmentRecipe
 
 _FACTORIES = "screen_cli.calculators.factories."
+_OR_DOWNLOADED = " (options.path), or a download that options.download = true allows"
 
 
 @hookimpl
@@ -54,7 +55,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         environment=EnvironmentRecipe(
             before=("torch>=2.4",),
             requirements=("mace-torch==0.3.16",),
-            weights="a model file (options.path), or a download that options.download = true allows",
+            weights="a model file" + _OR_DOWNLOADED,
             note="pins e3nn 0.4.4, which sevenn and sdnnff-calc do not accept",
             tested="forces",
         ),
@@ -71,7 +72,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         environment=EnvironmentRecipe(
             before=("torch>=2.4",),
             requirements=("mattersim==1.2.3",),
-            weights="a checkpoint (options.path), or a download that options.download = true allows",
+            weights="a checkpoint" + _OR_DOWNLOADED,
         ),
     )
     yield CalculatorPlugin(
@@ -87,7 +88,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
             before=("torch>=2.8,<3",),
             requirements=("orb-models==0.7.0",),
             python=((3, 12), (3, 14)),
-            weights="a checkpoint (options.path), or a download that options.download = true allows",
+            weights="a checkpoint" + _OR_DOWNLOADED,
             note="needs Python 3.12; orb-models 0.5 runs with Python 3.11 in an environment that you name yourself",
         ),
     )
@@ -147,7 +148,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
                 "ase-db-backends",
             ),
             without_dependencies=("nequix==0.4.5",),
-            weights="a model file (options.path), or a download that options.download = true allows",
+            weights="a model file" + _OR_DOWNLOADED,
             note="without the CUDA builds and the logging service that its own requirements name",
             gigabytes=2.2,
         ),
@@ -163,7 +164,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         environment=EnvironmentRecipe(
             before=("torch>=2.4",),
             requirements=("matgl==4.1.2",),
-            weights="a model folder (options.path), or a download that options.download = true allows",
+            weights="a model folder" + _OR_DOWNLOADED,
         ),
     )
     yield CalculatorPlugin(
@@ -177,7 +178,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         environment=EnvironmentRecipe(
             requirements=("tensorpotential==0.6.2.1",),
             python=((3, 11), (3, 13)),
-            weights="a saved model (options.path), or a download that options.download = true allows",
+            weights="a saved model" + _OR_DOWNLOADED,
             note="brings TensorFlow",
             gigabytes=4.0,
         ),
@@ -193,7 +194,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         environment=EnvironmentRecipe(
             before=("torch>=2.4",),
             requirements=("upet==0.3.1",),
-            weights="a checkpoint (options.path), or a download that options.download = true allows",
+            weights="a checkpoint" + _OR_DOWNLOADED,
         ),
     )
     yield CalculatorPlugin(
@@ -220,7 +221,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         environment=EnvironmentRecipe(
             before=("torch>=2.13,<2.14", "setuptools<81"),
             requirements=("fairchem-core==2.24.0",),
-            weights="a checkpoint (options.path), or a download that options.download = true allows",
+            weights="a checkpoint" + _OR_DOWNLOADED,
             note="its weights are given to those who accept their licence",
         ),
     )
