@@ -161,7 +161,8 @@ def label(arguments: argparse.Namespace) -> None:
     folder = arguments.out / "chunks"
     folder.mkdir(parents=True, exist_ok=True)
     work = [(f"elements-{k:04d}", part) for k, part in enumerate(batches(element_rows(), CHUNK))]
-    work += [(f"pool-{k:05d}", part) for k, part in enumerate(batches(read_rows(arguments.out / "pool.jsonl"), CHUNK))]
+    of_pool = enumerate(batches(read_rows(arguments.out / "pool.jsonl"), CHUNK))
+    work += [(f"pool-{k:05d}", part) for k, part in of_pool if k >= arguments.first]
     volumes = VolumeModel()
     begin = time.monotonic()
     for name, rows in work:
@@ -431,6 +432,7 @@ def main(argv: list[str] | None = None) -> int:
             step.add_argument(
                 "--student", type=Path, help="model that says where crystals rest; default: the bundled one"
             )
+            step.add_argument("--first", type=int, default=0, help="chunk of the pool to begin with, after the elements")
             step.add_argument("--second-student", type=Path, help="label only the half on which the two differ most")
         if function in (label, strain):
             step.add_argument("--minutes", type=float, default=60.0)
