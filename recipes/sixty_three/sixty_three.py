@@ -432,7 +432,9 @@ def main(argv: list[str] | None = None) -> int:
             step.add_argument(
                 "--student", type=Path, help="model that says where crystals rest; default: the bundled one"
             )
-            step.add_argument("--first", type=int, default=0, help="chunk of the pool to begin with, after the elements")
+            step.add_argument(
+                "--first", type=int, default=0, help="chunk of the pool to begin with, after the elements"
+            )
             step.add_argument("--second-student", type=Path, help="label only the half on which the two differ most")
         if function in (label, strain):
             step.add_argument("--minutes", type=float, default=60.0)

@@ -287,7 +287,7 @@ def compute(
 
 def _without_constraints(atoms: Atoms) -> Atoms:
     """Copy that every atom of may move."""
-    free = atoms.copy()
+    free: Atoms = atoms.copy()
     free.set_constraint()
     return free
 

@@ -92,7 +92,9 @@ def standardised_errors(deviation: ArrayLike, errors: ArrayLike) -> FloatArray:
     kept = (spread > 1e-12) | (np.linalg.norm(error, axis=1) > 1e-12)
     sigma = spread[kept, None] / np.sqrt(3.0)
     magnitude = np.abs(error[kept])
-    return np.divide(magnitude, sigma, out=np.where(magnitude > 0, np.inf, 0.0), where=sigma > 1e-12)
+    scores: NDArray[np.float64] = np.where(magnitude > 0, np.inf, 0.0)
+    np.divide(magnitude, sigma, out=scores, where=sigma > 1e-12)
+    return scores
 
 
 def confidence_curve(z: FloatArray, scale: float = 1.0) -> FloatArray:

@@ -36,12 +36,13 @@ def repeat(cell: Atoms, settings: SupercellSettings) -> Atoms:
     """
     if settings.n_atoms:
         return _repeat_shortest(cell, min(settings.n_atoms, settings.max_atoms))
-    return cell.repeat(_repetitions(cell, settings.min_length, settings.max_atoms))
+    supercell: Atoms = cell.repeat(_repetitions(cell, settings.min_length, settings.max_atoms))
+    return supercell
 
 
 def _repeat_shortest(cell: Atoms, n_atoms: int) -> Atoms:
     """Double the shortest periodic axis while that comes nearer to the number of atoms."""
-    atoms = cell.copy()
+    atoms: Atoms = cell.copy()
     while 1.5 * len(atoms) <= n_atoms and atoms.pbc.any():
         lengths = np.where(atoms.pbc, atoms.cell.lengths().round(3), np.inf)
         counts = [1, 1, 1]
@@ -69,7 +70,7 @@ def deform(atoms: Atoms, kind: SupercellKind, rng: np.random.Generator) -> Atoms
     The volume's logarithm changes by at most ``kind.volume``; a symmetric strain with components of at most
     ``kind.shear`` changes the shape.
     """
-    deformed = atoms.copy()
+    deformed: Atoms = atoms.copy()
     if kind.volume or kind.shear:
         scale = np.exp(rng.uniform(-kind.volume, kind.volume) / 3)
         strain = rng.uniform(-kind.shear, kind.shear, size=(3, 3))

@@ -55,7 +55,9 @@ def mode_scalars(result: WignerResult, index: int, kind: Kind = "total") -> NDAr
 def lifetimes(result: WignerResult, index: int) -> NDArray[np.float64]:
     """Return τ = 1/(4πγ) in ps, shape (n_qpoints, n_bands); NaN where γ is zero."""
     gamma = result.gamma[index]
-    return np.divide(1.0, 4 * np.pi * gamma, out=np.full(gamma.shape, np.nan), where=gamma > 0)
+    times = np.full(gamma.shape, np.nan)
+    np.divide(1.0, 4 * np.pi * gamma, out=times, where=gamma > 0)
+    return times
 
 
 def mean_free_paths(result: WignerResult, index: int) -> NDArray[np.float64]:

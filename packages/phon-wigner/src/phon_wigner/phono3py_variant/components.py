@@ -132,7 +132,8 @@ class WignerVelocitySolver:
     @property
     def gv_delta_q(self) -> float | None:
         """Finite-difference step of the *standard* group velocity; V itself is analytic."""
-        return self._standard.gv_delta_q
+        step: float | None = self._standard.gv_delta_q
+        return step
 
     def compute(self, grid_point: int) -> VelocityResult:
         """Return phono3py's VelocityResult; store the Wigner products on the side."""

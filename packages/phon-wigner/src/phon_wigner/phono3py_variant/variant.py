@@ -59,7 +59,8 @@ class _WignerSolver:
         """Offer kappa_C, mode_kappa_C, kappa_P_RTA, ... of the Wigner conductivity."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._conductivity, name)
+        values: NDArray[np.float64] = getattr(self._conductivity, name)
+        return values
 
     def _check(self) -> None:
         """Refuse a κ_P that is not finite or negative along some direction; κ_C was checked before."""
@@ -119,7 +120,8 @@ class _KernelWithCoherences:
     @property
     def collision_matrix(self) -> NDArray[np.float64] | None:
         """The assembled collision matrix."""
-        return self._kernel.collision_matrix
+        matrix: NDArray[np.float64] | None = self._kernel.collision_matrix
+        return matrix
 
     @collision_matrix.setter
     def collision_matrix(self, value: NDArray[np.float64] | None) -> None:

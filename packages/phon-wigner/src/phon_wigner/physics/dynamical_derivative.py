@@ -59,7 +59,7 @@ class Springs:
     @property
     def n_cells(self) -> int:
         """Number of primitive cells in the supercell."""
-        return self.force_constants.shape[2]
+        return int(self.force_constants.shape[2])
 
 
 @dataclass(frozen=True)

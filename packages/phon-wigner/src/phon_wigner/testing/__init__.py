@@ -37,7 +37,7 @@ def rocksalt() -> PhonopyAtoms:
 def morse_forces(cell: PhonopyAtoms) -> NDArray[np.float64]:
     """Return forces (n_atoms, 3; eV/Å): nearest Na-Cl and Cl-Cl, Na-Na bonds, each at its own minimum."""
     positions = cell.positions
-    difference = positions[None, :, :] - positions[:, None, :]
+    difference: NDArray[np.float64] = positions[None, :, :] - positions[:, None, :]
     fractional = difference @ np.linalg.inv(cell.cell)
     difference = (fractional - np.rint(fractional)) @ cell.cell
     distance = np.linalg.norm(difference, axis=2)
@@ -49,7 +49,10 @@ def morse_forces(cell: PhonopyAtoms) -> NDArray[np.float64]:
     stretch = np.where(np.isfinite(distance), distance - rest, 0.0)
     decay = np.exp(-1.4 * stretch)
     slope = np.where(np.abs(stretch) < 0.5, 2 * depth * 1.4 * (1 - decay) * decay, 0.0)
-    return (slope[:, :, None] * difference / np.where(np.isfinite(distance), distance, 1)[:, :, None]).sum(axis=1)
+    forces: NDArray[np.float64] = (
+        slope[:, :, None] * difference / np.where(np.isfinite(distance), distance, 1)[:, :, None]
+    ).sum(axis=1)
+    return forces
 
 
 def make_phonopy(

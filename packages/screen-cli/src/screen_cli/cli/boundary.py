@@ -58,7 +58,8 @@ class Boundary:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
-            return int(job() or 0)  # type: ignore[call-overload]  # commands return None or a code
+            code = job()
+            return code if isinstance(code, int) else 0
         except click.exceptions.Exit as error:
             return error.exit_code
         except click.ClickException as error:

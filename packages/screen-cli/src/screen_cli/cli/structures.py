@@ -166,7 +166,7 @@ def _row(crystal: Structure) -> Row:
 
 def _with_info(crystal: Structure) -> Atoms:
     """ASE atoms with the row and the plain metadata in ``info``."""
-    atoms = crystal.atoms.copy()
+    atoms: Atoms = crystal.atoms.copy()
     plain = {key: value for key, value in crystal.metadata.items() if isinstance(value, (str, int, float, bool))}
     atoms.info = {key: value for key, value in {**plain, **_row(crystal)}.items() if value is not None and value != ""}
     return atoms

@@ -51,7 +51,7 @@ def species_of(atoms: Atoms) -> NDArray[np.int64]:
     ndarray
         int64 (n_atoms,); the atomic number for atoms of natural mass.
     """
-    species = atoms.numbers.astype(np.int64)
+    species: NDArray[np.int64] = atoms.numbers.astype(np.int64)
     if not has_own_masses(atoms):
         return species
     own = ~_are_natural(atoms)

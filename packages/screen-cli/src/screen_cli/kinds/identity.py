@@ -46,7 +46,8 @@ class CanonicalAction:
     def translations(self) -> NDArray[np.int64]:
         """Permutations of the operations that only translate: int64 (n_translations, n_atoms)."""
         pure = np.abs(self.rotations - np.eye(3)).max(axis=(1, 2)) < 10.0**-_DIGITS
-        return self.permutations[pure]
+        translations: NDArray[np.int64] = self.permutations[pure]
+        return translations
 
 
 def canonical_action(

@@ -125,4 +125,5 @@ def _import_pymatgen() -> ModuleType:
         raise MissingExtraError(
             "property 'cohp' needs pymatgen. Install it: pip install 'screen-cli[cohp]'."
         ) from error
-    return outputs
+    module: ModuleType = outputs
+    return module

@@ -241,12 +241,13 @@ def _without_residual(
     if not settings.subtract_residual:
         return forces
     forces = forces - residual
-    return forces - forces.mean(axis=-2, keepdims=True)
+    net: NDArray[np.float64] = forces.mean(axis=-2, keepdims=True)
+    return forces - net
 
 
 def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
     """Copy of a supercell with displaced atoms."""
-    atoms = perfect.copy()
+    atoms: Atoms = perfect.copy()
     atoms.positions += vectors
     return atoms
 

@@ -181,7 +181,7 @@ def require_stress(calculator: BaseCalculator) -> None:
 
 def _without_constraints(atoms: Atoms) -> Atoms:
     """Copy without constraints: ASE would report zero force on a fixed atom."""
-    free = atoms.copy()
+    free: Atoms = atoms.copy()
     free.set_constraint()
     return free
 

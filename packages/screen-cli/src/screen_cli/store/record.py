@@ -237,7 +237,7 @@ class TypedRecord:
     @classmethod
     def _collect(cls, record: Record, suffix: str) -> Self:
         """Collect the fields, names on disk ending in ``suffix``."""
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         arrays = _declared(cls).arrays
         for item in dataclasses.fields(cls):
             if item.name in arrays:
@@ -350,7 +350,7 @@ def _declared(record_class: type[TypedRecord]) -> _Declared:
     return _DECLARED[record_class]
 
 
-def _value(record_class: type[TypedRecord], name: str, value: Any) -> Any:
+def _value(record_class: type[TypedRecord], name: str, value: Json) -> object:
     """Read a JSON value as its field's type."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -371,7 +371,8 @@ def _plain(value: object) -> Json:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
     if isinstance(value, np.generic):
-        return value.item()
+        plain: Scalar = value.item()
+        return plain
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -77,7 +77,7 @@ class CalculatorContract:
         from ase.build import bulk
 
         structure = "rocksalt" if len(self.elements) == 2 else "fcc"
-        cell = bulk("".join(self.elements), structure, a=self.lattice_constant, cubic=True) * (2, 2, 2)
+        cell: Atoms = bulk("".join(self.elements), structure, a=self.lattice_constant, cubic=True) * (2, 2, 2)
         cell.positions += np.random.default_rng(seed).normal(scale=0.03, size=cell.positions.shape)
         return cell
 

@@ -168,7 +168,8 @@ class SDNNFF(Calculator):
                 self._told_of_energy = True
             return self._untrained.get(name)
         self._require(name)
-        return super().get_property(name, atoms, allow_calculation)
+        found: Result | None = super().get_property(name, atoms, allow_calculation)
+        return found
 
     def _require(self, name: str) -> None:
         """Refuse a property that the head does not give, or that was never trained."""

@@ -317,7 +317,7 @@ def _label(ideal: Atoms, displaced: _Displaced, origin: str, units: Units) -> At
                 "from the YAML file that made these supercells."
             )
         arrays.append(array)
-    atoms = ideal.copy()
+    atoms: Atoms = ideal.copy()
     atoms.positions += units.distance_to_A * arrays[0]
     results: dict[str, Any] = {"forces": units.force_to_eVperA * arrays[1]}
     if displaced.energy is not None:

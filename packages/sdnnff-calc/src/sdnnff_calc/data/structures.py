@@ -344,7 +344,7 @@ def _without_constraints(atoms: Atoms) -> Atoms:
     """Give the structure free, with the same calculator."""
     if not atoms.constraints:
         return atoms
-    free = atoms.copy()
+    free: Atoms = atoms.copy()
     free.set_constraint()
     free.calc = atoms.calc
     return free

@@ -159,7 +159,10 @@ def harmonics(direction: Tensor, l_max: int) -> Tensor:
     Tensor
         Shape (n, (l_max+1)²).
     """
-    return o3.spherical_harmonics(list(range(l_max + 1)), direction, normalize=False, normalization="component")
+    harmonics: Tensor = o3.spherical_harmonics(
+        list(range(l_max + 1)), direction, normalize=False, normalization="component"
+    )
+    return harmonics
 
 
 def sphere_quadrature(degree: int) -> tuple[Tensor, Tensor]:

@@ -95,7 +95,8 @@ class SharedGeometry:
             raise RuntimeError("this geometry was not made to be differentiated.")
         along = torch.bmm(by_radial, self.slope.unsqueeze(-1))  # (n_edges, n_models, 1)
         across = torch.bmm(by_angular, _angular_jacobian(angular, direction, distance))
-        return (across + along * direction.unsqueeze(1)).transpose(0, 1)
+        slopes: Tensor = across + along * direction.unsqueeze(1)
+        return slopes.transpose(0, 1)
 
 
 def share_geometry(

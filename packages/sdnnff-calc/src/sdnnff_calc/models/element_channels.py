@@ -51,5 +51,5 @@ class ElementChannels(nn.Module):
         Tensor
             Shape (n, n_channels), dimensionless.
         """
-        table = self.linear(self.properties) + self.correction
+        table: Tensor = self.linear(self.properties) + self.correction
         return table.index_select(0, numbers)

@@ -232,7 +232,8 @@ class EquivariantModel(nn.Module):
         is less work for a few elements and many atoms.
         """
         if present is None:
-            return mixing(density if summed is None else torch.cat([summed, density], dim=-1))
+            mixed: Tensor = mixing(density if summed is None else torch.cat([summed, density], dim=-1))
+            return mixed
         n_summed = 0 if summed is None else summed.shape[-1]
         weight = mixing.weight[:, n_summed:].unflatten(1, (self.config.n_element_channels, self.config.n_radial))
         weight = torch.einsum("sk,lknc->lsnc", self.elements(present), weight).flatten(1, 2)
@@ -244,7 +245,8 @@ class EquivariantModel(nn.Module):
     def _multiply(self, product: SphereProduct, mixed: Tensor, geometry: SharedGeometry | None) -> Tensor:
         """Multiply on the sphere; members of a committee, which are never trained that way, in blocks."""
         if geometry is None or product.n_factors == 1:
-            return product(mixed)
+            multiplied: Tensor = product(mixed)
+            return multiplied
         return blocked_product(mixed, product.evaluate, product.project, product.n_factors)
 
     def _sum_messages(self, env: Environments, radial: Tensor, angular: Tensor, products: Tensor) -> Tensor:
@@ -275,10 +277,12 @@ class EquivariantModel(nn.Module):
             multiplied by the data's force scale (eV, eV/Å).
         """
         scalars, vectors, element = self.features(env, geometry)
-        hidden = self.network(torch.cat([self.scalar_norm(scalars), element], dim=-1))
+        hidden: Tensor = self.network(torch.cat([self.scalar_norm(scalars), element], dim=-1))
         if vectors is None:
-            return (hidden + self.skip(scalars)).squeeze(-1)
-        return (vectors * (hidden + self.skip.weight)).sum(dim=-1).transpose(0, 1)
+            skipped: Tensor = self.skip(scalars)
+            return (hidden + skipped).squeeze(-1)
+        by_model: Tensor = (vectors * (hidden + self.skip.weight)).sum(dim=-1)
+        return by_model.transpose(0, 1)
 
     def descriptors(self, env: Environments) -> Tensor:
         """Give the invariants of every atom, shape (n_atoms, n_scalars)."""

@@ -95,7 +95,8 @@ def _mean_size(error: Tensor, loss: str) -> Tensor:
     """Average squared components, or the lengths of the rows; shape (n, n_components)."""
     if loss == "squared":
         return error.square().mean()
-    return torch.linalg.vector_norm(error, dim=-1).mean()  # its gradient at zero is zero
+    lengths: Tensor = torch.linalg.vector_norm(error, dim=-1)  # its gradient at zero is zero
+    return lengths.mean()
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ def make_sevennet(
     from sevenn.calculator import SevenNetCalculator
 
     given = cast("dict[str, Any]", options)  # sevenn checks them
-    calculator: Any = obeying(SevenNetCalculator(source, device=device, modal=modal, **given), options)
+    calculator: Any = SevenNetCalculator(source, device=device, modal=modal, **given)
     calculator.descriptors = functools.partial(_sevennet_descriptors, calculator)
-    return calculator
+    return obeying(calculator, options)
 
 
 def _sevennet_descriptors(calculator: Any, atoms: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from ase.calculators.calculator import BaseCalculator
 
@@ -14,10 +13,8 @@ from screen_cli.errors import ConfigError
 _WITHOUT_CODE = {".pb", ".safetensors"}
 """Endings of model files whose format holds numbers alone."""
 
-SomeCalculator = TypeVar("SomeCalculator", bound=BaseCalculator)
 
-
-def obeying(calculator: SomeCalculator, options: Mapping[str, object]) -> SomeCalculator:
+def obeying(calculator: BaseCalculator, options: Mapping[str, object]) -> BaseCalculator:
     """Give the calculator back if it knows the options; ASE's base class stores those that nobody asks for.
 
     Raises

@@ -145,7 +145,7 @@ class ThermalEnsemble:
 
     def root_mean_squares(self) -> NDArray[np.float64]:
         """√⟨|u|²⟩ of each atom, float64 (n_atoms,), Å."""
-        shares = (self.modes.vectors**2).reshape(len(self.modes.masses), 3, -1).sum(axis=1)
+        shares: NDArray[np.float64] = (self.modes.vectors**2).reshape(len(self.modes.masses), 3, -1).sum(axis=1)
         return np.sqrt(shares @ self.variances / self.modes.masses)
 
 

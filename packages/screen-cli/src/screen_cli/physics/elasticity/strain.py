@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-_FACTORS = np.sqrt([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+_FACTORS: NDArray[np.float64] = np.sqrt([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
 _ROWS, _COLUMNS = (np.array(indices) for indices in zip(*_PAIRS, strict=True))
 
 

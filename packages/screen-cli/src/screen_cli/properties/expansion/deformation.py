@@ -108,4 +108,5 @@ def _forces(atoms: Atoms, calculator: BaseCalculator) -> NDArray[np.float64]:
         forces = np.array(first_forces(atoms), dtype=np.float64)
     finally:
         atoms.calc = None
-    return forces - forces.mean(axis=0)
+    net: NDArray[np.float64] = forces.mean(axis=0)
+    return forces - net

@@ -183,7 +183,7 @@ def _energy(atoms: Atoms, calculator: Calculator) -> float:
 
 def _relaxed(atoms: Atoms, calculator: Calculator, fmax: float, max_steps: int) -> Atoms:
     """Relax cell and ions within the space group that the distortion left."""
-    child = atoms.copy()
+    child: Atoms = atoms.copy()
     child.calc = calculator
     try:
         optimise(child, RelaxSettings(fmax=fmax, max_steps=max_steps), _SYMPREC, keep_symmetry=True)

@@ -22,7 +22,8 @@ def pack(value: object) -> str:
 
 def unpack(text: str) -> Json:
     """Undo :func:`pack`."""
-    return json.loads(zlib.decompress(base64.b64decode(text), -15))
+    value: Json = json.loads(zlib.decompress(base64.b64decode(text), -15))
+    return value
 
 
 def round_to_digits(value: float, digits: int = 5) -> float:

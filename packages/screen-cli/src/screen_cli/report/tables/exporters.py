@@ -193,7 +193,7 @@ def _atoms_with_info(row: Row, run: RunDirectory, temperatures: Mapping[str, flo
     """Crystal of a row, relaxed when possible, with the row's scalars in ``info``."""
     from screen_cli.crystal.structure import Structure
 
-    atoms = Structure.from_dict(run.store.read_structure(text(row, "id"))).atoms.copy()
+    atoms: Atoms = Structure.from_dict(run.store.read_structure(text(row, "id"))).atoms.copy()
     keys = stage_keys(row)
     if "relax" in keys:
         from screen_cli.stages.relax import Relaxed

@@ -1,0 +1,74 @@
+"""``screen-cli bench compare`` and ``screen-cli bench league``: results side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+
+@click.command(name="compare")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
+    """Put two results (run directories or bench.json) side by side, with paired differences.
+
+    FIRST and SECOND must be scored against the same reference. Intervals are 95 % bootstrap intervals over the
+    common materials; a difference whose interval leaves out zero is marked.
+    """
+    from screen_cli.bench.comparison import compare_results
+    from screen_cli.bench.results import read_result
+    from screen_cli.cli.bench.tables import print_comparison
+
+    a, b = read_result(first), read_result(second)
+    differences, problems = compare_results(a, b, seed)
+    if as_json:
+        rows = [{**dataclasses.asdict(item), "is_clear": item.is_clear} for item in differences]
+        click.echo(json.dumps({"a": a.label, "b": b.label, "problems": problems, "differences": rows}, indent=1))
+    else:
+        print_comparison(a, b, differences)
+    for sentence in problems:
+        click.echo(f"note: {sentence}", err=True)
+
+
+@click.command(name="league")
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for league.csv and league.html.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+def league(results: tuple[Path, ...], output: Path | None, as_json: bool, seed: int) -> None:
+    """Rank any number of RESULTS (run directories or bench.json) by SRME, over the materials that all of them count.
+
+    Example: screen-cli bench league bench-sevennet-fast bench-chgnet-fast bench-sdnnff-fast -o league
+    """
+    write_league(results, output, as_json=as_json, seed=seed)
+
+
+def write_league(results: Sequence[Path], output: Path | None, *, as_json: bool, seed: int) -> None:
+    """Rank results, print the table, write the files."""
+    from screen_cli.bench.league import league_csv, league_page, make_league
+    from screen_cli.bench.results import read_result
+    from screen_cli.cli.bench.tables import print_league
+    from screen_cli.store.atomic_write import write_text
+
+    read = [read_result(path) for path in results]
+    rows, problems = make_league(read, seed)
+    if as_json:
+        click.echo(json.dumps({"rows": [dataclasses.asdict(row) for row in rows], "problems": problems}, indent=1))
+    else:
+        print_league(rows)
+    for sentence in problems:
+        click.echo(f"note: {sentence}", err=True)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        for path, text in (
+            (output / "league.csv", league_csv(rows)),
+            (output / "league.html", league_page(rows, read, problems)),
+        ):
+            write_text(path, text)
+            click.echo(f"wrote {path}", err=True)
