@@ -269,3 +269,25 @@ def test_sevennet_sodium_chloride_pairs_against_finite_differences() -> None:
         settings = ConductivitySettings(mesh=[9, 9, 9])
         values[kind] = compute_conductivity(displaced, fitted, settings, StandardSolver()).kappa_p_w_mk
     assert values["random"] == pytest.approx(values["finite-difference"], rel=0.01)
+
+
+def test_symfc_takes_the_tolerance_of_the_symmetry_it_is_given() -> None:
+    """Positions are right to 1e-4 Å only; operations that were found within 1e-3 Å must still map atom on atom."""
+    from phono3py import Phono3py
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    noise = 1e-4 * np.random.default_rng(3).uniform(-1, 1, (8, 3)) / 5.6
+    face_centres = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    positions = np.vstack([face_centres, face_centres + 0.5])
+    rough, exact = (
+        Phono3py(
+            PhonopyAtoms(symbols=["Na"] * 4 + ["Cl"] * 4, cell=5.6 * np.eye(3), scaled_positions=where),
+            supercell_matrix=np.eye(3, dtype=int),
+            primitive_matrix="F",
+            symprec=1e-3,
+            log_level=0,
+        )
+        for where in (positions + noise, positions)
+    )
+    counted = [SymfcSolver().count_parameters(cell, third_order=False) for cell in (rough, exact)]
+    assert counted[0] == counted[1]

@@ -79,7 +79,9 @@ def warm(prototypes: tuple[str, ...]) -> None:
         phono3py = load_phono3py(displaced)
         supercell, primitive_atoms = phono3py.supercell, phono3py.primitive.p2s_map
         action = known_action(phono3py.symmetry, supercell.cell)
-        fit = kind_fit(supercell, action, primitive_atoms, supercell_displacements(phono3py), (2, 3), cache)
+        displacements = supercell_displacements(phono3py)
+        symprec = phono3py.symmetry.tolerance
+        fit = kind_fit(supercell, action, primitive_atoms, displacements, (2, 3), cache, symprec=symprec)
         result = "too large for a kind" if fit is None else f"{time.perf_counter() - start:.1f} s"
         click.echo(f"{name}: {result}")
 

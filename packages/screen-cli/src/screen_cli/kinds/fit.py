@@ -113,6 +113,7 @@ def kind_fit(
     orders: tuple[int, ...],
     cache: KindCache,
     *,
+    symprec: float = 1e-5,
     max_bytes: int = 2_000_000_000,
 ) -> KindFit | None:
     """Find or make the fit of a supercell's kind.
@@ -129,6 +130,8 @@ def kind_fit(
     orders : tuple of int
         (2, 3) or (2,).
     cache : KindCache
+    symprec : float
+        Distance tolerance of the symmetry, Å: symfc's search is to find the same.
     max_bytes : int
         Of the solution; above it there is no fit for the kind.
 
@@ -154,7 +157,7 @@ def kind_fit(
     key = _key(action, directions, orders)
 
     def make() -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
-        return _make(supercell, action, directions, orders)
+        return _make(supercell, action, directions, orders, symprec)
 
     entry = cache.get_or_make(key, make)
     if np.abs(entry.floats("directions") - directions).max() > _SAME:
@@ -170,7 +173,11 @@ def _key(action: CanonicalAction, directions: NDArray[np.float64], orders: tuple
 
 
 def _make(
-    supercell: PhonopyAtoms, action: CanonicalAction, directions: NDArray[np.float64], orders: tuple[int, ...]
+    supercell: PhonopyAtoms,
+    action: CanonicalAction,
+    directions: NDArray[np.float64],
+    orders: tuple[int, ...],
+    symprec: float,
 ) -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
     """Solve the kind with this supercell as its example."""
     from symfc import Symfc
@@ -180,7 +187,7 @@ def _make(
     example = SymfcAtoms(
         cell=supercell.cell, scaled_positions=supercell.scaled_positions[order], numbers=supercell.numbers[order]
     )
-    symfc = Symfc(example, log_level=0)
+    symfc = Symfc(example, log_level=0, symprec=symprec)
     symfc.compute_basis_set(orders=list(orders))
     factored = factor_orders(symfc, directions, orders)
     arrays: dict[str, NDArray[np.generic]] = {"directions": directions}

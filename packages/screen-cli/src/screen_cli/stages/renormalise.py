@@ -222,7 +222,8 @@ class _Warm:
         from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 
         settings = self.settings
-        second = OrderBasis.of(self.phonopy.supercell, self.translations, 2)
+        symprec = self.phonopy.symmetry.tolerance
+        second = OrderBasis.of(self.phonopy.supercell, self.translations, 2, symprec=symprec)
         options = SearchOptions(
             temperature=self.temperature,
             classical=settings.classical,
@@ -239,7 +240,7 @@ class _Warm:
         found = search.run(np.asarray(start))
         third = None
         if found.state == "converged" and settings.third_order:
-            basis = OrderBasis.of(self.phonopy.supercell, self.translations, 3, self.cutoff)
+            basis = OrderBasis.of(self.phonopy.supercell, self.translations, 3, self.cutoff, symprec=symprec)
             left = settings.max_supercells // 2
             third = fit_third_order(search, found, basis, settings.third_order_error, left)
         return self._record(found, third)

@@ -1,4 +1,7 @@
-"""The optional second door: ASE's experimental plugin collection (ASE 3.29; absent quietly elsewhere)."""
+"""The optional second door: ASE's experimental plugin collection (ASE 3.29; absent quietly elsewhere).
+
+ASE 3.29 gives its record no public name; this is the only module that imports it.
+"""
 
 from __future__ import annotations
 

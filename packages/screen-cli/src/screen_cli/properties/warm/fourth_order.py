@@ -112,7 +112,8 @@ class _Fourth:
                 f"fc4 of {self.n_atoms} atoms takes {n_bytes / 1e9:.0f} GB. Use a smaller supercell (displace.dim)."
             )
         cell = SymfcAtoms(cell=supercell.cell, scaled_positions=supercell.scaled_positions, numbers=supercell.numbers)
-        self._symfc = Symfc(cell, cutoff={3: cutoff, 4: cutoff}, log_level=0)
+        symprec = phonopy.symmetry.tolerance
+        self._symfc = Symfc(cell, cutoff={3: cutoff, 4: cutoff}, log_level=0, symprec=symprec)
         try:
             self._symfc.compute_basis_set(orders=[2, 3, 4])
         except (AssertionError, ValueError) as error:

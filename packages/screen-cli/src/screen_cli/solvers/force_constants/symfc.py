@@ -158,7 +158,7 @@ class SymfcSolver:
                 return solved
         primitive_atoms = np.asarray(primitive.p2s_map, dtype=np.int64)
         action = known_action(symmetry, supercell.cell)
-        solved = kind_fit(supercell, action, primitive_atoms, displacements, orders, cache)
+        solved = kind_fit(supercell, action, primitive_atoms, displacements, orders, cache, symprec=symmetry.tolerance)
         self._last = (supercell, orders, displacements, solved)
         return solved
 
@@ -175,6 +175,7 @@ class SymfcSolver:
             spacegroup_operations=symmetry.symmetry_operations,
             cutoff=self.cutoff or None,
             log_level=0,
+            symprec=symmetry.tolerance,
         )
         try:
             symfc.compute_basis_set(orders=list(orders))

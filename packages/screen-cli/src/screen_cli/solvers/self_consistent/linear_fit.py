@@ -51,9 +51,17 @@ class OrderBasis:
 
     @classmethod
     def of(
-        cls, supercell: PhonopyAtoms, translations: NDArray[np.int64], order: int, cutoff: float | None = None
+        cls,
+        supercell: PhonopyAtoms,
+        translations: NDArray[np.int64],
+        order: int,
+        cutoff: float | None = None,
+        *,
+        symprec: float = 1e-5,
     ) -> OrderBasis:
         """Compute the basis of a supercell; pair distances up to ``cutoff`` Å where one is given.
+
+        ``symprec`` is the distance tolerance of its symmetry, Å.
 
         Raises
         ------
@@ -64,7 +72,7 @@ class OrderBasis:
         from symfc.utils.utils import SymfcAtoms
 
         cell = SymfcAtoms(cell=supercell.cell, scaled_positions=supercell.scaled_positions, numbers=supercell.numbers)
-        symfc = Symfc(cell, cutoff=None if cutoff is None else {order: cutoff}, log_level=0)
+        symfc = Symfc(cell, cutoff=None if cutoff is None else {order: cutoff}, log_level=0, symprec=symprec)
         try:
             symfc.compute_basis_set(orders=[order])
         except (AssertionError, ValueError) as error:
