@@ -61,14 +61,14 @@ def test_every_member_gets_the_kappa_of_its_own_run(run):
         "all", *committee("plain", "stiff", "soft", properties=("kappa_interval", "frequency_interval"))
     )
     assert row["state"] == "done", row["reason"]
-    members = record(directory, row, "property_kappa_interval").data["kappa_total_members_w_mk"]
+    members = record(directory, row, "property_kappa_interval").arrays["kappa_total_members_w_mk"]
     alone, _ = run("stiff", 'calculator.name="ase:scaled_emt.stiff"')
     assert members[1] == pytest.approx(alone["kappa_total_w_mk"], rel=1e-6)
     assert row["kappa_total_sigma_w_mk"] == pytest.approx(np.std(members, ddof=1))
     assert row["kappa_interval_factor"] == pytest.approx(np.exp(np.std(np.log(members), ddof=1)))
     assert (row["n_kappa_members"], row["kappa_interval_warning"]) == (3, "")
     # the fit of force constants is linear in the forces: every frequency goes with the root of the factor
-    lowest = record(directory, row, "property_frequency_interval").data["min_frequency_members_thz"]
+    lowest = record(directory, row, "property_frequency_interval").arrays["min_frequency_members_thz"]
     frequencies = record(directory, row, "harmonic").arrays["frequencies"]
     weights = record(directory, row, "harmonic").arrays["weights"]
     spread = np.sqrt(FACTORS / FACTORS.mean()).std(ddof=1)

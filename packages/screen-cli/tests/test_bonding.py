@@ -75,12 +75,12 @@ def cohp():
 def test_files_of_lobster_are_averaged_over_the_pairs(cohp, tmp_path, n_spins, name):
     write_lobster(tmp_path / (NACL.formula if name == "ClNa" else name), BONDS, n_spins=n_spins)
     found = cohp({}, structure=NACL, folder=str(tmp_path))
-    assert found["cohp_bonding_ev"] == pytest.approx(2.0, rel=1e-3)
-    assert found["cohp_antibonding_ev"] == pytest.approx(0.25, rel=1e-3)
-    assert found["icohp_mean_ev"] == pytest.approx(-1.75, rel=1e-3)
-    assert found["icohp_strongest_ev"] == pytest.approx(-2.5, rel=1e-3)
-    assert found["n_bonds"] == 2
-    assert found["cohp_consistent"] is True
+    assert found.cohp_bonding_ev == pytest.approx(2.0, rel=1e-3)
+    assert found.cohp_antibonding_ev == pytest.approx(0.25, rel=1e-3)
+    assert found.icohp_mean_ev == pytest.approx(-1.75, rel=1e-3)
+    assert found.icohp_strongest_ev == pytest.approx(-2.5, rel=1e-3)
+    assert found.n_bonds == 2
+    assert found.cohp_consistent is True
 
 
 def test_a_window_that_cuts_a_band_off_is_told(cohp, tmp_path):
@@ -89,7 +89,7 @@ def test_a_window_that_cuts_a_band_off_is_told(cohp, tmp_path):
     lines = path.read_text().splitlines()
     head, body = lines[:5], lines[5:]
     path.write_text("\n".join(head + body[600:]) + "\n")  # from -6 eV on: half of the bonding bands
-    assert cohp({}, structure=NACL, folder=str(tmp_path))["cohp_consistent"] is False
+    assert cohp({}, structure=NACL, folder=str(tmp_path)).cohp_consistent is False
 
 
 def test_compressed_files_and_one_file_alone_will_do(cohp, tmp_path):
@@ -99,12 +99,12 @@ def test_compressed_files_and_one_file_alone_will_do(cohp, tmp_path):
     path.with_name("COHPCAR.lobster.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
     found = cohp({}, structure=NACL, folder=str(tmp_path))
-    assert found["cohp_bonding_ev"] == pytest.approx(2.0, rel=1e-3)
-    assert "icohp_mean_ev" not in found
+    assert found.cohp_bonding_ev == pytest.approx(2.0, rel=1e-3)
+    assert found.icohp_mean_ev is None
 
 
 def test_no_output_is_no_failure_but_a_torn_file_is(cohp, tmp_path):
-    assert cohp({}, structure=NACL, folder=str(tmp_path)) == {}
+    assert cohp({}, structure=NACL, folder=str(tmp_path)).to_storage().data == {}
     with pytest.raises(ConfigError, match="folder ="):
         cohp({}, structure=NACL)
     write_lobster(tmp_path / "x-1", BONDS)
@@ -219,8 +219,8 @@ def test_lists_of_real_lobster_versions(cohp, tmp_path, which):
     (tmp_path / "x-1").mkdir()
     (tmp_path / "x-1" / "ICOHPLIST.lobster").write_text(text)
     found = cohp({}, structure=NACL, folder=str(tmp_path))
-    assert found["icohp_mean_ev"] == pytest.approx(mean, abs=1e-9)
-    assert found["icohp_strongest_ev"] == pytest.approx(strongest, abs=1e-9)
+    assert found.icohp_mean_ev == pytest.approx(mean, abs=1e-9)
+    assert found.icohp_strongest_ev == pytest.approx(strongest, abs=1e-9)
 
 
 def test_curves_of_a_real_lobster_file(cohp, tmp_path):
@@ -228,6 +228,6 @@ def test_curves_of_a_real_lobster_file(cohp, tmp_path):
     (tmp_path / "x-1").mkdir()
     (tmp_path / "x-1" / "COHPCAR.lobster").write_text(REAL_CURVES)
     found = cohp({}, structure=NACL, folder=str(tmp_path))
-    assert found["n_bonds"] == 2
-    assert found["cohp_bonding_ev"] == pytest.approx(3.75 * (0.01263 + 0.01609 / 2), abs=1e-9)
-    assert found["cohp_antibonding_ev"] == pytest.approx(0.0, abs=1e-9)
+    assert found.n_bonds == 2
+    assert found.cohp_bonding_ev == pytest.approx(3.75 * (0.01263 + 0.01609 / 2), abs=1e-9)
+    assert found.cohp_antibonding_ev == pytest.approx(0.0, abs=1e-9)

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from screen_cli.errors import PhysicsError, RecordError
+from screen_cli.errors import PhysicsError, PluginError, RecordError
+from screen_cli.plugins.manager import load_plugins
+from screen_cli.plugins.records import PropertyPlugin
 from screen_cli.stages.conductivity import Conductivity
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
@@ -20,12 +22,19 @@ from screen_cli.stages.forces import Forces, ForceSet
 from screen_cli.stages.gate import GateDecision
 from screen_cli.stages.harmonic import Harmonic
 from screen_cli.stages.phonon_cells import BaseCell
+from screen_cli.stages.property import declared_record, record_of
 from screen_cli.stages.relax import Relaxed
+from screen_cli.stages.renormalise import Renormalised, Selection
 from screen_cli.store.record import Record, TypedRecord, declared_arrays
 from screen_cli.store.records import RecordStore
 from screen_cli.testing.record_strategies import same_storage, typed_records
 
-OF_STAGES = (Relaxed, Displaced, Forces, ForceConstants, Harmonic, GateDecision, Conductivity)
+BUILTIN = list(load_plugins(points=()).records["properties"].values())
+OF_PROPERTIES = tuple(declared_record(plugin) for plugin in BUILTIN)
+OF_STAGES = (
+    *(Relaxed, Displaced, Forces, ForceConstants, Harmonic, GateDecision, Conductivity, Selection, Renormalised),
+    *OF_PROPERTIES,
+)
 EVERY = (*OF_STAGES, SupercellSet, BaseCell, ForceSet)
 any_record = st.sampled_from(OF_STAGES).flatmap(typed_records)
 
@@ -117,12 +126,44 @@ def test_values_of_another_type_are_refused() -> None:
 
 @pytest.mark.parametrize("record_class", EVERY)
 def test_every_array_is_documented_with_dtype_and_shape(record_class: type[TypedRecord]) -> None:
-    text = inspect.getdoc(record_class) or ""
+    entries = [entry for part in record_class.__mro__ for entry in _entries(inspect.getdoc(part) or "")]
     for name, described in declared_arrays(record_class).items():
-        paragraph = next(part for part in _entries(text) if name in part[0])
+        paragraph = next(part for part in entries if name in part[0])
         shape = ", ".join(str(size) for size in described.shape)
         shape = f"({shape},)" if len(described.shape) == 1 else f"({shape})"
         assert f"{described.dtype} {shape}" in paragraph[1], f"{name}: {described.dtype} {shape}"
+
+
+def test_every_built_in_property_gives_a_typed_record() -> None:
+    assert len(BUILTIN) > 8
+    assert all(issubclass(declared_record(plugin), TypedRecord) for plugin in BUILTIN)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """What a plugin that does not know the host may give."""
+
+    sigma: float
+    reason: str | None
+    members: Any
+
+
+def test_a_plugin_gives_a_dataclass_of_its_own_and_no_other_record_than_it_declares() -> None:
+    plain = PropertyPlugin(name="spread", summary="", factory="x:y")
+    stored = record_of(plain, Spread(0.5, None, np.arange(3.0)))
+    assert isinstance(stored, Record)
+    assert stored.data == {"sigma": 0.5, "reason": None}
+    assert stored.floats("members").tolist() == [0.0, 1.0, 2.0]
+    assert record_of(plain, {"a": 1}).to_storage().data == {"a": 1}
+    with pytest.raises(PluginError, match="returned list, expected a dict"):
+        record_of(plain, [1.0])
+    declares = dataclasses.replace(plain, record="screen_cli.properties.rattler:Rattler")
+    rattler = declared_record(declares)(rattler_element="Na", rattler_ratio=1.5)
+    assert record_of(declares, rattler) is rattler
+    with pytest.raises(PluginError, match="returned dict, expected screen_cli.properties.rattler:Rattler"):
+        record_of(declares, {"rattler_element": "Na", "rattler_ratio": 1.5})
+    with pytest.raises(PluginError, match="no TypedRecord"):
+        declared_record(dataclasses.replace(plain, record="screen_cli.properties.rattler:rattler"))
 
 
 def _entries(text: str) -> list[tuple[list[str], str]]:

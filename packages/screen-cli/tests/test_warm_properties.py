@@ -14,6 +14,7 @@ from screen_cli import compute
 from screen_cli.config import settings_from_dict
 from screen_cli.errors import ConfigError
 from screen_cli.physics.anharmonic.isotropy import order_parameters, representation
+from screen_cli.properties.warm.records import Loop, SoftMode
 from screen_cli.run.driver import execute, resolve
 from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.children import iterate_children
@@ -90,9 +91,10 @@ def test_the_soft_mode_leads_to_a_child_of_lower_symmetry_and_energy():
     assert row["soft_mode_depth_mev"] > 1
     assert row["child_energy_gain_mev"] >= row["soft_mode_depth_mev"]
     assert row["child_space_group"] != 229
-    assert len(record.arrays["child_numbers"]) == row["child_n_atoms"]
-    energies = record.arrays["energies"]
-    assert energies.shape == (row["soft_mode_directions"], len(record.arrays["amplitudes"]))
+    assert isinstance(record, SoftMode)
+    assert len(record.child) == row["child_n_atoms"]
+    assert record.energies.shape == (row["soft_mode_directions"], len(record.amplitudes))
+    energies = record.energies
     assert np.abs(energies[:, 0]).max() == 0
     curvature = energies[:, 1]
     assert curvature == pytest.approx([curvature[0]] * len(curvature), rel=0.05)  # one frequency, many directions
@@ -187,8 +189,9 @@ def test_the_loop_stiffens_as_the_self_consistent_search_does_where_it_is_small(
     options = {"loop": {"cutoff": 3.6, "temperatures": [300]}}
     renormalise = {"enabled": True, "select": "all", "third_order": False, "error_thz": 0.02, "max_supercells": 2000}
     result = computed(calculator, ["loop"], options, renormalise=renormalise, conductivity={"enabled": False})
-    row, arrays = result.row, result.property_record("loop").arrays
-    bare, loop = arrays["loop_300k_bare_frequencies_thz"], arrays["loop_300k_frequencies_thz"]
+    row, record = result.row, result.property_record("loop")
+    assert isinstance(record, Loop)
+    bare, loop = record.bare_frequencies[0], record.frequencies[0]
     warm = result.records["renormalise_300k"].commensurate_frequencies
     assert row["loop_300k_min_thz"] > row["loop_300k_bare_min_thz"] > 0
     shift = (warm - bare).mean()

@@ -110,6 +110,7 @@ def screen_properties() -> Iterator[PropertyPlugin]:
     """Offer intervals from the members' forces, when the calculator is a committee."""
     yield PropertyPlugin(
         name="kappa_interval",
+        version="2",
         summary="κ ± σ: every member's forces through fit and conductivity",
         needs=("displace", "forces", "force_constants", "conductivity"),
         recomputes=True,
@@ -125,6 +126,7 @@ def screen_properties() -> Iterator[PropertyPlugin]:
     )
     yield PropertyPlugin(
         name="frequency_interval",
+        version="2",
         summary="Frequencies ± σ, and the share of members for which the crystal is stable",
         needs=("displace", "forces", "force_constants", "harmonic"),
         recomputes=True,

@@ -44,7 +44,7 @@ from screen_cli.stages.forces import Forces
 from screen_cli.stages.harmonic import Harmonic
 from screen_cli.stages.relax import Relaxed
 from screen_cli.stages.stage import AnyRecord, ForceField, RecordT
-from screen_cli.store.record import Json, Record, Scalar
+from screen_cli.store.record import Json, Scalar
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -115,9 +115,9 @@ class CrystalResult:
         """The conductivity, with its modes; tensors in the frame of the standardised cell."""
         return self._record("conductivity", Conductivity)
 
-    def property_record(self, name: str) -> Record:
-        """Values and arrays of a plugin's property, e.g. ``"elastic"``."""
-        return self._record(f"property_{name}", Record)
+    def property_record(self, name: str) -> AnyRecord:
+        """Typed record of a property, e.g. ``"elastic"``; values and arrays by name where its plugin declares none."""
+        return self._found(f"property_{name}")
 
     @property
     def temperatures(self) -> NDArray[np.float64]:
@@ -188,7 +188,7 @@ class CrystalResult:
             lines.append(self.reason)
         return f"<CrystalResult: {'; '.join(lines)}>"
 
-    def _record(self, stage: str, record_class: type[RecordT]) -> RecordT:
+    def _found(self, stage: str) -> AnyRecord:
         """Return a record, or say why there is none."""
         record = self.records.get(stage)
         if record is None and self.reason:
@@ -200,6 +200,11 @@ class CrystalResult:
             raise ConfigError(
                 f"these settings leave out the stage {stage.replace('_', ' ')} (there are {', '.join(self.records)})."
             )
+        return record
+
+    def _record(self, stage: str, record_class: type[RecordT]) -> RecordT:
+        """Return a record of a class."""
+        record = self._found(stage)
         if not isinstance(record, record_class):
             raise RecordError(f"'{stage}' gave a {type(record).__name__}, expected a {record_class.__name__}.")
         return record

@@ -10,6 +10,7 @@ These are properties of the pipeline: functions of records, in which nothing of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
@@ -18,11 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from al_committee.committee.propagation import PropagatedValue, propagate
 from al_committee.errors import CommitteeMemberError
 
-__all__ = ["frequency_interval", "kappa_interval"]
+__all__ = ["FrequencyInterval", "KappaInterval", "frequency_interval", "kappa_interval"]
 
 FloatArray = NDArray[np.float64]
 Recompute = Callable[[Mapping[str, FloatArray], str], Mapping[str, object]]
-Interval = dict[str, "float | str | list[float] | None"]
+"""``recompute(arrays, last_stage)`` gives the records of the stages from the fit to the last one named."""
 
 
 class ForceSet(Protocol):
@@ -111,10 +112,71 @@ class HarmonicRecord(Protocol):
         ...
 
 
-"""``recompute(arrays, last_stage)`` gives the records of the stages from the fit to the last one named."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KappaInterval:
+    """κ ± σ of one crystal, W/(m K), at the temperature of the κ columns; σ has n − 1.
+
+    Parameters
+    ----------
+    kappa_p_sigma_w_mk, kappa_total_sigma_w_mk : float
+        Of the populations, and of all.
+    kappa_c_sigma_w_mk : float or None
+        Of the coherences; None where the solver has none.
+    kappa_interval_factor : float or None
+        One standard deviation of ln κ_total as a factor; None when a member's κ is not positive.
+    n_kappa_members : int
+        Members that were kept.
+    kappa_interval_warning : str
+        Why others were left out; empty when none was.
+    kappa_p_members_w_mk, kappa_total_members_w_mk : ndarray
+        float64 (n_models,), W/(m K): of the members kept.
+    kappa_c_members_w_mk : ndarray or None
+        float64 (n_models,), W/(m K), likewise.
+    kappa_total_sigma_by_temperature : ndarray
+        float64 (n_temps,), W/(m K).
+    """
+
+    kappa_p_sigma_w_mk: float
+    kappa_c_sigma_w_mk: float | None
+    kappa_total_sigma_w_mk: float
+    kappa_interval_factor: float | None
+    n_kappa_members: int
+    kappa_interval_warning: str
+    kappa_p_members_w_mk: FloatArray
+    kappa_c_members_w_mk: FloatArray | None
+    kappa_total_members_w_mk: FloatArray
+    kappa_total_sigma_by_temperature: FloatArray
 
 
-def kappa_interval(records: Mapping[str, object], *, recompute: Recompute) -> Interval:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrequencyInterval:
+    """Harmonic properties ± σ of one crystal.
+
+    Parameters
+    ----------
+    frequency_sigma_thz : float
+        Root mean square over the modes of the mesh of each mode's σ, THz.
+    min_frequency_sigma_thz : float
+        Of the lowest frequency, THz.
+    max_msd_sigma : float
+        Of the largest mean square displacement, Å².
+    cv_sigma_j_mol_k : float
+        Of the heat capacity, J/(mol K).
+    stable_share : float
+        Share of the members for which the crystal is stable.
+    min_frequency_members_thz : ndarray
+        float64 (n_models,), THz: lowest frequency of each member.
+    """
+
+    frequency_sigma_thz: float
+    min_frequency_sigma_thz: float
+    max_msd_sigma: float
+    cv_sigma_j_mol_k: float
+    stable_share: float
+    min_frequency_members_thz: FloatArray
+
+
+def kappa_interval(records: Mapping[str, object], *, recompute: Recompute) -> KappaInterval:
     """Give κ an interval.
 
     Parameters
@@ -124,15 +186,6 @@ def kappa_interval(records: Mapping[str, object], *, recompute: Recompute) -> In
         ``supercells_fc2`` where there are such; ``conductivity`` of the mean forces.
     recompute : Recompute
         Sends forces through the run's stages.
-
-    Returns
-    -------
-    dict
-        ``kappa_total_sigma_w_mk``, ``kappa_p_sigma_w_mk``, ``kappa_c_sigma_w_mk`` (None without coherences),
-        W/(m K), at the temperature of the κ columns; ``kappa_interval_factor``, one standard deviation of ln κ_total
-        as a factor (None when a member's κ is not positive); ``n_kappa_members``; ``kappa_interval_warning``, why
-        members were left out (empty when none was); lists over the members kept, ``kappa_total_members_w_mk``,
-        ``kappa_p_members_w_mk`` and ``kappa_c_members_w_mk``; ``kappa_total_sigma_by_temperature``.
 
     Raises
     ------
@@ -149,19 +202,22 @@ def kappa_interval(records: Mapping[str, object], *, recompute: Recompute) -> In
 
     of_mean = cast("ConductivityRecord", records["conductivity"])
     values = propagate(_members(records), evaluate, nominal=_kappas(of_mean))
-    total = values["kappa_total_w_mk"]
-    found: Interval = {"kappa_c_sigma_w_mk": None}
-    for name in ("kappa_p", "kappa_c", "kappa_total"):
-        if f"{name}_w_mk" in values:
-            found[f"{name}_sigma_w_mk"] = float(values[f"{name}_w_mk"].std)
-            found[f"{name}_members_w_mk"] = values[f"{name}_w_mk"].members.tolist()
-    positive = bool((total.members > 0).all())
-    found["kappa_interval_factor"] = float(total.logarithmic()[1]) if positive else None
-    found["kappa_total_sigma_by_temperature"] = values["by_temperature"].std.tolist()
-    return found | {"n_kappa_members": len(total.members), "kappa_interval_warning": _reasons(total)}
+    populations, total, coherences = values["kappa_p_w_mk"], values["kappa_total_w_mk"], values.get("kappa_c_w_mk")
+    return KappaInterval(
+        kappa_p_sigma_w_mk=float(populations.std),
+        kappa_c_sigma_w_mk=None if coherences is None else float(coherences.std),
+        kappa_total_sigma_w_mk=float(total.std),
+        kappa_interval_factor=float(total.logarithmic()[1]) if bool((total.members > 0).all()) else None,
+        n_kappa_members=len(total.members),
+        kappa_interval_warning=_reasons(total),
+        kappa_p_members_w_mk=populations.members,
+        kappa_c_members_w_mk=None if coherences is None else coherences.members,
+        kappa_total_members_w_mk=total.members,
+        kappa_total_sigma_by_temperature=values["by_temperature"].std,
+    )
 
 
-def frequency_interval(records: Mapping[str, object], *, recompute: Recompute) -> Interval:
+def frequency_interval(records: Mapping[str, object], *, recompute: Recompute) -> FrequencyInterval:
     """Give the harmonic properties an interval.
 
     Parameters
@@ -170,13 +226,6 @@ def frequency_interval(records: Mapping[str, object], *, recompute: Recompute) -
         ``forces`` as for :func:`kappa_interval`; ``harmonic`` of the mean forces.
     recompute : Recompute
         Sends forces through the run's stages.
-
-    Returns
-    -------
-    dict
-        ``frequency_sigma_thz``, root mean square over the modes of the mesh of each mode's σ;
-        ``min_frequency_sigma_thz``; ``max_msd_sigma``, Å²; ``cv_sigma_j_mol_k``; ``stable_share``, share of the
-        members for which the crystal is stable.
 
     Raises
     ------
@@ -192,14 +241,14 @@ def frequency_interval(records: Mapping[str, object], *, recompute: Recompute) -
     values = propagate(_members(records), evaluate, nominal=_harmonic(harmonic))
     weights = np.asarray(harmonic.weights, dtype=np.float64)
     square = (values["frequencies"].std ** 2).mean(axis=1)
-    return {
-        "frequency_sigma_thz": float(np.sqrt(np.average(square, weights=weights))),
-        "min_frequency_sigma_thz": float(values["min_frequency_thz"].std),
-        "max_msd_sigma": float(values["max_msd"].std),
-        "cv_sigma_j_mol_k": float(values["cv_j_mol_k"].std),
-        "stable_share": float(values["stable"].members.mean()),
-        "min_frequency_members_thz": values["min_frequency_thz"].members.tolist(),
-    }
+    return FrequencyInterval(
+        frequency_sigma_thz=float(np.sqrt(np.average(square, weights=weights))),
+        min_frequency_sigma_thz=float(values["min_frequency_thz"].std),
+        max_msd_sigma=float(values["max_msd"].std),
+        cv_sigma_j_mol_k=float(values["cv_j_mol_k"].std),
+        stable_share=float(values["stable"].members.mean()),
+        min_frequency_members_thz=values["min_frequency_thz"].members,
+    )
 
 
 def _members(records: Mapping[str, object]) -> Mapping[str, FloatArray]:

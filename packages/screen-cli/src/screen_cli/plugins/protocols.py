@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import ReadOnly
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from phono3py import Phono3py
 
     from screen_cli.store.record import Json, Record, TypedRecord
@@ -234,8 +235,8 @@ class Recompute(Protocol):
         """
 
 
-PropertyResult: TypeAlias = "Mapping[str, Json] | Record | TypedRecord"
-"""What a property gives: values by column, or a record where there are arrays too."""
+PropertyResult: TypeAlias = "Mapping[str, Json] | Record | TypedRecord | DataclassInstance"
+"""What a property gives: values by column, a frozen dataclass of its own with arrays too, or a record of the host's."""
 
 PropertyFunction: TypeAlias = Callable[..., PropertyResult]
 """A per-structure property: ``function(records, **options)``.

@@ -238,8 +238,9 @@ class PropertyPlugin(PluginRecord[PropertyFactory]):
     """A per-structure property: ``factory(records, **options)`` gives values by column.
 
     ``records`` maps stage names to the typed records of :mod:`screen_cli.stages`; another property is the stage
-    ``property_<name>``, a :class:`screen_cli.store.record.Record`, and naming it in ``needs`` runs it too. A property
-    with arrays to keep returns a Record, or a typed record of its own (:class:`screen_cli.store.record.TypedRecord`).
+    ``property_<name>``, and naming it in ``needs`` runs it too. A property gives the typed record that it declares with
+    ``record``; without one, whatever it gives (a dict of values, a frozen dataclass, a record) reaches others as
+    :class:`screen_cli.store.record.Record`, values and arrays by name.
 
     Parameters
     ----------
@@ -262,6 +263,8 @@ class PropertyPlugin(PluginRecord[PropertyFactory]):
     before_gate : bool
         It runs before the gate, which may name its columns, and for unstable crystals too; ``needs`` must name nothing
         behind it. With ``gate.before_third_order`` it reads the fit of fc2 alone.
+    record : str
+        Lazy ``"module:class"`` of the :class:`screen_cli.store.record.TypedRecord` that it gives.
     """
 
     needs: tuple[str, ...] = ()
@@ -271,6 +274,7 @@ class PropertyPlugin(PluginRecord[PropertyFactory]):
     uses_structure: bool = False
     fingerprint: str = ""
     before_gate: bool = False
+    record: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

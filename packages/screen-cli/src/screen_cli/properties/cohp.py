@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,13 +17,39 @@ import numpy as np
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, MissingExtraError, StructureError
 from screen_cli.physics.bonding import integrate_bonding
+from screen_cli.store.record import TypedRecord
 
 FILES = ("COHPCAR.lobster", "ICOHPLIST.lobster")
 TOLERANCE = 0.05
 """Largest relative difference between B − A and −ICOHP(E_F) of LOBSTER that counts as consistent."""
 
 
-def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "") -> dict[str, float | bool]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bonding(TypedRecord):
+    """Bonding and antibonding of a crystal, mean over the pairs of atoms; without LOBSTER's output every field is None.
+
+    Parameters
+    ----------
+    cohp_bonding_ev, cohp_antibonding_ev : float, optional
+        Integrals of the curves up to the Fermi level, eV, spins summed; from ``COHPCAR.lobster``.
+    icohp_mean_ev, icohp_strongest_ev : float, optional
+        LOBSTER's ICOHP at the Fermi level, eV, negative is bonding: mean over all bonds, and of the strongest; from
+        ``ICOHPLIST.lobster``.
+    n_bonds : int, optional
+        Pairs of atoms in ``COHPCAR.lobster``.
+    cohp_consistent : bool, optional
+        Curves and list agree to 5 %; if not, the energy window of the curves is too small.
+    """
+
+    cohp_bonding_ev: float | None = None
+    cohp_antibonding_ev: float | None = None
+    icohp_mean_ev: float | None = None
+    icohp_strongest_ev: float | None = None
+    n_bonds: int | None = None
+    cohp_consistent: bool | None = None
+
+
+def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "") -> Bonding:
     """Average bonding and antibonding integrals over the pairs of atoms of a crystal.
 
     Parameters
@@ -34,14 +61,6 @@ def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "
     folder : str
         Folder that holds one folder for each crystal.
 
-    Returns
-    -------
-    dict
-        ``cohp_bonding_ev`` and ``cohp_antibonding_ev`` (mean over the pairs, eV, spins summed), ``icohp_mean_ev`` and
-        ``icohp_strongest_ev`` (LOBSTER's ICOHP at the Fermi level, negative is bonding), ``n_bonds``, and
-        ``cohp_consistent`` (curves and list agree to 5 %: if not, the energy window of the curves is too small).
-        Empty for a crystal without LOBSTER output.
-
     Raises
     ------
     ConfigError
@@ -50,22 +69,19 @@ def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "
         The files are damaged or cut off.
     """
     files = _files_of(structure, folder)
-    if not files:
-        return {}
-    values: dict[str, float | bool] = {}
+    found = Bonding()
     try:
         if "COHPCAR.lobster" in files:
-            values |= _curves(files["COHPCAR.lobster"])
+            found = _with_curves(found, files["COHPCAR.lobster"])
         if "ICOHPLIST.lobster" in files:
-            values |= _list(files["ICOHPLIST.lobster"])
+            found = _with_list(found, files["ICOHPLIST.lobster"])
     except (ValueError, IndexError, KeyError, OSError) as error:
         names = ", ".join(str(path) for path in files.values())
         raise StructureError(f"LOBSTER output cannot be read ({names}): {type(error).__name__}: {error}.") from error
-    if {"cohp_bonding_ev", "icohp_mean_ev"} <= values.keys():
-        from_curves = values["cohp_antibonding_ev"] - values["cohp_bonding_ev"]
-        difference = abs(from_curves - values["icohp_mean_ev"])
-        values["cohp_consistent"] = bool(difference <= TOLERANCE * max(abs(values["icohp_mean_ev"]), 1e-3))
-    return values
+    if found.cohp_bonding_ev is None or found.cohp_antibonding_ev is None or found.icohp_mean_ev is None:
+        return found
+    difference = abs(found.cohp_antibonding_ev - found.cohp_bonding_ev - found.icohp_mean_ev)
+    return replace(found, cohp_consistent=bool(difference <= TOLERANCE * max(abs(found.icohp_mean_ev), 1e-3)))
 
 
 def fingerprint(structure: Structure, folder: str = "") -> dict[str, str]:
@@ -91,8 +107,8 @@ def _files_of(structure: Structure, folder: str) -> dict[str, Path]:
     return {}
 
 
-def _curves(path: Path) -> dict[str, float]:
-    """Mean integrals of the curves of all pairs (the orbital-resolved ones are parts of these)."""
+def _with_curves(found: Bonding, path: Path) -> Bonding:
+    """Add the mean integrals of the curves of all pairs (the orbital-resolved ones are parts of these)."""
     outputs = _import_pymatgen()
     cohpcar = outputs.Cohpcar(filename=str(path))
     pairs = [entry for label, entry in cohpcar.cohp_data.items() if label != "average" and entry["COHP"] is not None]
@@ -100,21 +116,20 @@ def _curves(path: Path) -> dict[str, float]:
         raise ValueError("it holds no pair of atoms")
     integrals = np.array([integrate_bonding(cohpcar.energies, sum(entry["COHP"].values())) for entry in pairs])
     bonding, antibonding = integrals.mean(axis=0)
-    return {"cohp_bonding_ev": float(bonding), "cohp_antibonding_ev": float(antibonding), "n_bonds": len(pairs)}
+    return replace(found, cohp_bonding_ev=float(bonding), cohp_antibonding_ev=float(antibonding), n_bonds=len(pairs))
 
 
-def _list(path: Path) -> dict[str, float]:
-    """Mean and strongest ICOHP of the list, spins summed, each pair as often as it occurs."""
+def _with_list(found: Bonding, path: Path) -> Bonding:
+    """Add the mean and the strongest ICOHP of the list, spins summed, each pair as often as it occurs."""
     outputs = _import_pymatgen()
     bonds = list(outputs.Icohplist(filename=str(path)).icohplist.values())
     if not bonds:
         raise ValueError("it holds no pair of atoms")
     icohp = np.array([sum(bond["icohp"].values()) for bond in bonds])
     weights = np.array([bond.get("number_of_bonds", 1) for bond in bonds])
-    return {
-        "icohp_mean_ev": float(np.average(icohp, weights=weights)),
-        "icohp_strongest_ev": float(icohp.min()),
-    }
+    return replace(
+        found, icohp_mean_ev=float(np.average(icohp, weights=weights)), icohp_strongest_ev=float(icohp.min())
+    )
 
 
 def _import_pymatgen() -> ModuleType:

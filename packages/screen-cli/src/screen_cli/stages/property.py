@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +45,8 @@ def stage_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Property(Stage[Record]):
-    """The stage: typed records in, values (and arrays) under the plugin's own names out.
+class Property(Stage[AnyRecord]):
+    """The stage: typed records in, the record of the plugin out.
 
     Parameters
     ----------
@@ -56,12 +57,16 @@ class Property(Stage[Record]):
 
     plugin: PropertyPlugin
     instead: Mapping[str, str] = field(default_factory=dict)
-    record_class: ClassVar[type[Record]] = Record
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """``property_<name>``."""
         return stage_name(self.plugin.name)
+
+    @property
+    def record_class(self) -> type[AnyRecord]:  # type: ignore[override]
+        """As the plugin declares: its typed record, or values by name."""
+        return declared_record(self.plugin)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -79,8 +84,14 @@ class Property(Stage[Record]):
             depends.append(fingerprint(inputs.structure, **options))
         return depends
 
-    def run(self, inputs: Inputs) -> Record:
-        """Call the plugin's function."""
+    def run(self, inputs: Inputs) -> AnyRecord:
+        """Call the plugin's function.
+
+        Raises
+        ------
+        PluginError
+            It gives something else than it declares.
+        """
         records = {name: inputs.records[self.instead.get(name, name)] for name in self.plugin.needs}
         options: dict[str, object] = dict(inputs.settings.properties.options.get(self.plugin.name, {}))
         if self.plugin.uses_calculator:
@@ -89,15 +100,52 @@ class Property(Stage[Record]):
             options["recompute"] = Recomputation(inputs)
         if self.plugin.uses_structure:
             options["structure"] = inputs.structure
-        values = self.plugin.load()(records, **options)
-        if isinstance(values, (Record, TypedRecord)):
-            return values.to_storage()
-        if not isinstance(values, dict):
-            raise PluginError(
-                f"property '{self.plugin.name}' returned {type(values).__name__}, expected a dict of values or a "
-                "Record."
-            )
+        values: object = self.plugin.load()(records, **options)
+        return record_of(self.plugin, values)
+
+
+def declared_record(plugin: PropertyPlugin) -> type[AnyRecord]:
+    """Give the class of the records of a property: what its plugin declares, else values by name.
+
+    Raises
+    ------
+    PluginError
+        It declares what is no typed record.
+    """
+    if not plugin.record:
+        return Record
+    declared: object = replace(plugin, factory=plugin.record).load()
+    if not (isinstance(declared, type) and issubclass(declared, TypedRecord)):
+        raise PluginError(f"property '{plugin.name}' declares the record {plugin.record}, which is no TypedRecord.")
+    return declared
+
+
+def record_of(plugin: PropertyPlugin, values: object) -> AnyRecord:
+    """Give what a property returned as its record.
+
+    Parameters
+    ----------
+    plugin : PropertyPlugin
+    values : PropertyResult
+        What its function returned.
+
+    Raises
+    ------
+    PluginError
+        It is not what the plugin declares.
+    """
+    if plugin.record:
+        declared = declared_record(plugin)
+        if isinstance(values, declared):
+            return values
+    elif isinstance(values, (Record, TypedRecord)):
+        return values.to_storage()
+    elif isinstance(values, dict):
         return Record(values)
+    elif dataclasses.is_dataclass(values) and not isinstance(values, type):
+        return Record.of_dataclass(values)
+    expected = plugin.record or "a dict of values, a frozen dataclass or a Record"
+    raise PluginError(f"property '{plugin.name}' returned {type(values).__name__}, expected {expected}.")
 
 
 @dataclass(frozen=True)

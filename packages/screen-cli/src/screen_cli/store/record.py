@@ -19,12 +19,15 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast, get_type_hints, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import PhysicsError, RecordError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Scalar: TypeAlias = bool | int | float | str
 Json: TypeAlias = "Scalar | Sequence[Json] | Mapping[str, Json] | None"
@@ -65,6 +68,13 @@ class Record:
                     f"{stage}: {n_bad} of {values.size} values of '{name}' are not finite; nothing was written."
                 )
         _check_json(self.data, stage)
+
+    @classmethod
+    def of_dataclass(cls, result: DataclassInstance) -> Record:
+        """Give the storage form of a plugin's own frozen dataclass: its arrays as arrays, the rest as JSON values."""
+        values = {item.name: getattr(result, item.name) for item in dataclasses.fields(result)}
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return cls({name: _plain(value) for name, value in values.items() if name not in arrays}, arrays)
 
     def to_storage(self) -> Record:
         """Return itself: what is named freely is its own storage form."""
@@ -183,6 +193,10 @@ def column_named(name: str = "", *, nullable: bool = False) -> Callable[[Callabl
     return declare
 
 
+class columns(property):
+    """A property whose items are written as JSON values too: columns whose names a record's arrays decide."""
+
+
 class TypedRecord:
     """Base of the typed records: frozen dataclasses that convert to and from :class:`Record`."""
 
@@ -221,6 +235,8 @@ class TypedRecord:
         for name, declared in _declared(type(self)).columns.items():
             if getattr(self, name) is not None or declared.nullable:
                 data[declared.name or name] = _plain(getattr(self, name))
+        for name in _declared(type(self)).families:
+            data |= {key: _plain(value) for key, value in getattr(self, name).items()}
         return Record(data, arrays, documents)
 
     @classmethod
@@ -329,6 +345,7 @@ class _Declared:
 
     arrays: dict[str, ArrayField]
     columns: dict[str, column]
+    families: list[str]
     hints: dict[str, object]
     adapters: dict[str, Any] = field(default_factory=dict)
 
@@ -345,8 +362,9 @@ def _declared(record_class: type[TypedRecord]) -> _Declared:
                 name, dtype, shape, optional, copies = item.metadata["array"]
                 arrays[item.name] = ArrayField(name or item.name, dtype, shape, optional, copies)
         attributes = {name: getattr(record_class, name, None) for name in dir(record_class)}
-        columns = {name: item for name, item in attributes.items() if isinstance(item, column)}
-        _DECLARED[record_class] = _Declared(arrays, columns, get_type_hints(record_class))
+        singles = {name: item for name, item in attributes.items() if isinstance(item, column)}
+        families = [name for name, item in attributes.items() if isinstance(item, columns)]
+        _DECLARED[record_class] = _Declared(arrays, singles, families, get_type_hints(record_class))
     return _DECLARED[record_class]
 
 

@@ -299,11 +299,10 @@ class PropertyContract:
 
     def test_returns_what_it_announced(self) -> None:
         """Values are finite and named as in the record's columns."""
-        from screen_cli.store.record import Record, TypedRecord
+        from screen_cli.stages.property import record_of
 
         plugin = load_plugins().get("properties", self.name)
-        result = plugin.load()(self.records(), **self.options)
-        stored = result.to_storage() if isinstance(result, (Record, TypedRecord)) else Record(result)
+        stored = record_of(plugin, plugin.load()(self.records(), **self.options)).to_storage()
         stored.check_finite(self.name)
         scalars = {key for key, value in stored.data.items() if isinstance(value, (bool, int, float, str))}
         assert scalars == {name for name, _ in plugin.columns}

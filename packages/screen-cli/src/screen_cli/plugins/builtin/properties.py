@@ -20,6 +20,7 @@ def screen_properties() -> Iterator[PropertyPlugin]:
             ("rattler_ratio", "its mean square displacement over the mean of all atoms"),
         ),
         factory="screen_cli.properties.rattler:rattler",
+        record="screen_cli.properties.rattler:Rattler",
     )
     yield PropertyPlugin(
         name="descriptor",
@@ -27,6 +28,7 @@ def screen_properties() -> Iterator[PropertyPlugin]:
         needs=("relax",),
         columns=(("n_features", "length of the vector"),),
         factory="screen_cli.properties.descriptor:descriptor",
+        record="screen_cli.properties.descriptor:Descriptor",
         uses_calculator=True,
     )
     yield PropertyPlugin(
@@ -41,6 +43,7 @@ def screen_properties() -> Iterator[PropertyPlugin]:
             ("cohp_consistent", "whether curves and list agree to 5 %"),
         ),
         factory="screen_cli.properties.cohp:cohp",
+        record="screen_cli.properties.cohp:Bonding",
         pip="screen-cli[cohp]",
         uses_structure=True,
         fingerprint="screen_cli.properties.cohp:fingerprint",
@@ -54,6 +57,7 @@ def _warm() -> Iterator[PropertyPlugin]:
     module = "screen_cli.properties.warm"
     yield PropertyPlugin(
         name="anharmonicity",
+        version="2",
         summary="σ^A: share of the forces at temperatures that harmonic force constants do not explain",
         needs=("displace", "force_constants"),
         columns=(
@@ -61,6 +65,7 @@ def _warm() -> Iterator[PropertyPlugin]:
             ("sigma_a_300k_error", "its standard error"),
         ),
         factory=f"{module}.anharmonicity:anharmonicity",
+        record=f"{module}.anharmonicity:Anharmonicity",
         uses_calculator=True,
         before_gate=True,
     )
@@ -83,12 +88,14 @@ def _warm() -> Iterator[PropertyPlugin]:
             ("child_reason", "why there is no child"),
         ),
         factory=f"{module}.soft_mode:soft_mode",
+        record=f"{module}.soft_mode:SoftMode",
         uses_calculator=True,
         uses_structure=True,
         before_gate=True,
     )
     yield PropertyPlugin(
         name="loop",
+        version="2",
         summary="First-order shift of the frequencies by fourth-order force constants within a cutoff",
         needs=("displace", "force_constants"),
         columns=(
@@ -97,6 +104,7 @@ def _warm() -> Iterator[PropertyPlugin]:
             ("n_params_fc4", "free parameters of fc4"),
         ),
         factory=f"{module}.fourth_order:loop",
+        record=f"{module}.fourth_order:Loop",
         uses_calculator=True,
         before_gate=True,
     )
@@ -104,7 +112,7 @@ def _warm() -> Iterator[PropertyPlugin]:
 
 def _expansion() -> Iterator[PropertyPlugin]:
     """Register elastic constants and the routes to thermal expansion."""
-    module = "screen_cli.properties.expansion.properties"
+    module, records = "screen_cli.properties.expansion.properties", "screen_cli.properties.expansion.records"
     yield PropertyPlugin(
         name="elastic",
         summary="Elastic constants by stress-strain, ions relaxed",
@@ -117,6 +125,7 @@ def _expansion() -> Iterator[PropertyPlugin]:
             ("mechanically_stable", "whether the elastic tensor is positive"),
         ),
         factory=f"{module}:elastic",
+        record=f"{records}:ElasticConstants",
         uses_calculator=True,
     )
     yield PropertyPlugin(
@@ -131,6 +140,7 @@ def _expansion() -> Iterator[PropertyPlugin]:
             ("alpha_c_300k", "along the conventional c axis, 1/K"),
         ),
         factory=f"{module}:expansion",
+        record=f"{records}:ThermalExpansion",
     )
     yield PropertyPlugin(
         name="expansion_strain",
@@ -141,6 +151,7 @@ def _expansion() -> Iterator[PropertyPlugin]:
             ("alpha_linear_300k_strain", "linear thermal expansion at 300 K, 1/K"),
         ),
         factory=f"{module}:expansion_strain",
+        record=f"{records}:ThermalExpansionFromStrains",
         uses_calculator=True,
     )
     yield PropertyPlugin(
@@ -153,5 +164,6 @@ def _expansion() -> Iterator[PropertyPlugin]:
             ("qha_gamma_300k", "thermodynamic Grüneisen parameter at 300 K"),
         ),
         factory=f"{module}:quasi_harmonic",
+        record=f"{records}:VolumeScan",
         uses_calculator=True,
     )

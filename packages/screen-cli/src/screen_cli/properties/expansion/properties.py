@@ -37,7 +37,7 @@ from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.harmonic import harmonic_mesh
 from screen_cli.stages.phonon_objects import load_phono3py, load_phonopy
-from screen_cli.store.record import Record, record_from
+from screen_cli.store.record import record_from
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -281,7 +281,7 @@ def _rotations(phonopy: Phonopy) -> NDArray[np.float64]:
 
 def _elastic_tensor(records: Mapping[str, object]) -> ElasticTensor:
     """Elastic tensor of the property ``elastic``."""
-    return stiffness_from_list(record_from(records, "property_elastic", Record).floats("stiffness_gpa"))
+    return stiffness_from_list(record_from(records, "property_elastic", ElasticConstants).stiffness_gpa)
 
 
 def _phonopy_of(records: Mapping[str, object]) -> Phonopy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,13 @@ class ThermalExpansion(TypedRecord):
         """Spread the fields, each column with the suffix of the route."""
         stored = super().to_storage()
         return Record({f"{name}{self.suffix}": value for name, value in stored.data.items()}, stored.arrays)
+
+    @classmethod
+    def from_storage(cls, record: Record) -> Self:
+        """Collect the fields from columns with the suffix of the route."""
+        return super().from_storage(
+            Record({name.removesuffix(cls.suffix): value for name, value in record.data.items()}, record.arrays)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

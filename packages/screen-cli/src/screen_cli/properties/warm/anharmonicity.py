@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.calculators.calculator import Calculator
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from screen_cli.config import ForcesSettings
@@ -19,12 +18,13 @@ from screen_cli.physics.anharmonic.anharmonicity import (
 )
 from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_ensemble
 from screen_cli.physics.random_displacements import seeded_generator
+from screen_cli.properties.warm.records import Anharmonicity
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import compute_force_set
 from screen_cli.stages.phonon_objects import load_phonopy
 from screen_cli.stages.renormalise import shortest_bond
-from screen_cli.store.record import Json, Record, record_from
+from screen_cli.store.record import record_from
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -40,7 +40,7 @@ def anharmonicity(
     temperatures: Sequence[int] = (300,),
     n_supercells: int = 10,
     seed: int = 0,
-) -> Record:
+) -> Anharmonicity:
     """Sample the harmonic ensemble of the force constants at 0 K and compare forces.
 
     Imaginary modes are sampled with |ω|, at least a tenth of the highest frequency, and no wider than a crystal that
@@ -57,20 +57,15 @@ def anharmonicity(
         Samples at each temperature.
     seed : int
 
-    Returns
-    -------
-    Record
-        data: ``sigma_a_<T>k``, its standard error ``sigma_a_<T>k_error``, and ``sigma_a_<T>k_by_element``.
-
     Raises
     ------
     ConfigError
-        A temperature is no whole number of kelvins, or there are fewer than two supercells.
+        There is no temperature, one is no whole number of kelvins, or there are fewer than two supercells.
     """
-    if n_supercells < 2 or any(int(kelvin) != kelvin or kelvin < 0 for kelvin in temperatures):
+    if n_supercells < 2 or not len(temperatures) or any(int(kelvin) != kelvin or kelvin < 0 for kelvin in temperatures):
         raise ConfigError(
             f"property 'anharmonicity' has temperatures = {list(temperatures)} and n_supercells = {n_supercells}, "
-            "expected whole kelvins from 0 on and at least 2 supercells."
+            "expected at least one temperature in whole kelvins from 0 on, and at least 2 supercells."
         )
     displaced = record_from(records, "displace", Displaced)
     force_constants = record_from(records, "force_constants", ForceConstants)
@@ -80,7 +75,7 @@ def anharmonicity(
     modes = normal_modes(fc2, masses)
     floor = FLOOR * float(np.abs(modes.frequencies_thz).max())
     elements = np.asarray(phonopy.supercell.numbers, dtype=np.int64)
-    data: dict[str, Json] = {}
+    by_temperature: list[tuple[float, float, list[float]]] = []
     for kelvin in temperatures:
         ensemble = thermal_ensemble(modes, float(kelvin), floor_thz=floor)
         supercells = SupercellSet.of(phonopy.supercell, np.zeros((0, len(masses), 3)))
@@ -89,10 +84,16 @@ def anharmonicity(
         found, _ = compute_force_set(SupercellSet.of(phonopy.supercell, displacements), calculator, ForcesSettings())
         harmonic = -np.einsum("ijab,sjb->sia", fc2, displacements)
         groups = anharmonicity_of_groups(found.forces, harmonic, elements)
-        data[f"sigma_a_{kelvin}k"] = share_of_forces(found.forces, harmonic)
-        data[f"sigma_a_{kelvin}k_error"] = anharmonicity_error(found.forces, harmonic)
-        data[f"sigma_a_{kelvin}k_by_element"] = {chemical_symbols[number]: share for number, share in groups.items()}
-    return Record(data)
+        error = anharmonicity_error(found.forces, harmonic)
+        by_temperature.append((share_of_forces(found.forces, harmonic), error, list(groups.values())))
+    shares, errors, by_element = zip(*by_temperature, strict=True)
+    return Anharmonicity(
+        temperatures=np.array(temperatures, dtype=np.int64),
+        sigma_a=np.array(shares),
+        sigma_a_error=np.array(errors),
+        elements=np.unique(elements),
+        sigma_a_by_element=np.array(by_element),
+    )
 
 
 def full_force_constants(phonopy: Phonopy) -> NDArray[np.float64]:

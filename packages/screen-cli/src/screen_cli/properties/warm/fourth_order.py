@@ -15,12 +15,13 @@ from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_e
 from screen_cli.physics.anharmonic.loop_shift import add_loop
 from screen_cli.physics.random_displacements import seeded_generator
 from screen_cli.properties.warm.anharmonicity import FLOOR, MELTING_SHARE, full_force_constants
+from screen_cli.properties.warm.records import Loop
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import compute_force_set
 from screen_cli.stages.phonon_objects import load_phonopy
 from screen_cli.stages.renormalise import shortest_bond
-from screen_cli.store.record import Json, Record, record_from
+from screen_cli.store.record import record_from
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -37,7 +38,7 @@ def loop(
     cutoff: float = 4.0,
     n_pairs: int | None = None,
     seed: int = 0,
-) -> Record:
+) -> Loop:
     """Fit fc2, fc3 and fc4 to thermal samples, and shift fc2 by the loop.
 
     Parameters
@@ -53,23 +54,17 @@ def loop(
         ± pairs at each temperature; default: twice the equations that the parameters need, at least 10.
     seed : int
 
-    Returns
-    -------
-    Record
-        data: ``loop_<T>k_min_thz``, lowest commensurate frequency with the loop, ``loop_<T>k_bare_min_thz`` without it,
-        and ``n_params_fc4``; arrays: ``loop_<T>k_frequencies_thz`` and ``loop_<T>k_bare_frequencies_thz``.
-
     Raises
     ------
     ConfigError
-        A temperature is no whole number of kelvins, or the cutoff is not positive.
+        There is no temperature, one is no whole number of kelvins, or the cutoff is not positive.
     StructureError
         There is no fourth-order force constant within the cutoff, or more than memory holds.
     """
-    if cutoff <= 0 or any(int(kelvin) != kelvin or kelvin < 0 for kelvin in temperatures):
+    if cutoff <= 0 or not len(temperatures) or any(int(kelvin) != kelvin or kelvin < 0 for kelvin in temperatures):
         raise ConfigError(
-            f"property 'loop' has temperatures = {list(temperatures)} and cutoff = {cutoff}, expected whole kelvins "
-            "from 0 on and a distance above 0 Å."
+            f"property 'loop' has temperatures = {list(temperatures)} and cutoff = {cutoff}, expected at least one "
+            "temperature in whole kelvins from 0 on and a distance above 0 Å."
         )
     displaced = record_from(records, "displace", Displaced)
     force_constants = record_from(records, "force_constants", ForceConstants)
@@ -80,20 +75,22 @@ def loop(
     floor = FLOOR * float(np.abs(modes.frequencies_thz).max())
     undisplaced = SupercellSet.of(phonopy.supercell, np.zeros((0, len(masses), 3))).perfect
     limit = MELTING_SHARE * shortest_bond(undisplaced)
-    data: dict[str, Json] = {"n_params_fc4": fitted.n_parameters[4]}
-    arrays: dict[str, NDArray[np.float64]] = {}
+    frequencies, bare_frequencies = [], []
     for kelvin in temperatures:
         ensemble = thermal_ensemble(modes, float(kelvin), floor_thz=floor).limited(limit)
         drawn = ensemble.draw(n_pairs or fitted.enough_pairs(), seeded_generator(seed, f"loop/{kelvin}"))
         pairs = np.stack([drawn, -drawn], axis=1).reshape(-1, len(masses), 3)
         found, _ = compute_force_set(SupercellSet.of(phonopy.supercell, pairs), calculator, ForcesSettings())
         fc2, fc4 = fitted.solve(pairs, found.forces)
-        bare = normal_modes(fitted.full(fc2), masses).frequencies_thz
         with_loop = add_loop(fc2, fc4, ensemble.covariance())
-        shifted = normal_modes(fitted.full(with_loop), masses).frequencies_thz
-        data |= {f"loop_{kelvin}k_min_thz": float(shifted[0]), f"loop_{kelvin}k_bare_min_thz": float(bare[0])}
-        arrays |= {f"loop_{kelvin}k_frequencies_thz": shifted, f"loop_{kelvin}k_bare_frequencies_thz": bare}
-    return Record(data, arrays)
+        frequencies.append(normal_modes(fitted.full(with_loop), masses).frequencies_thz)
+        bare_frequencies.append(normal_modes(fitted.full(fc2), masses).frequencies_thz)
+    return Loop(
+        n_params_fc4=fitted.n_parameters[4],
+        temperatures=np.array(temperatures, dtype=np.int64),
+        frequencies=np.array(frequencies),
+        bare_frequencies=np.array(bare_frequencies),
+    )
 
 
 class _Fourth:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -21,11 +21,16 @@ from screen_cli.errors import ConfigError, ScreenError
 from screen_cli.physics.anharmonic.density_matrix import NormalModes, normal_modes
 from screen_cli.physics.anharmonic.isotropy import order_parameters, representation
 from screen_cli.properties.warm.anharmonicity import full_force_constants
+from screen_cli.properties.warm.records import SoftMode
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.phonon_objects import load_phonopy
 from screen_cli.stages.relax import optimise
-from screen_cli.store.record import Json, Record, record_from
+from screen_cli.store.record import record_from
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
+    from phonopy.structure.cells import Supercell
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +66,7 @@ def soft_mode(
     amplitudes: Sequence[float] = AMPLITUDES,
     fmax: float = 1e-3,
     max_steps: int = 300,
-) -> Record:
+) -> SoftMode:
     """Distort a crystal along its worst imaginary mode, follow the energy down, and relax what it becomes.
 
     The mode is the lowest of the wave vectors of the supercell at 0 K. Of degenerate modes the directions that symmetry
@@ -82,13 +87,6 @@ def soft_mode(
     max_steps : int
         Of that relaxation.
 
-    Returns
-    -------
-    Record
-        data: ``soft_mode`` (whether there is an imaginary mode), its frequency and wave vector, and where the energy
-        falls ``child_id``, ``child_space_group``, ``child_n_atoms`` and ``child_energy_gain_mev`` per atom; arrays: the
-        energy curves, and cell, positions and numbers of the child.
-
     Raises
     ------
     ConfigError
@@ -105,50 +103,46 @@ def soft_mode(
     modes = normal_modes(full_force_constants(phonopy), np.asarray(phonopy.supercell.masses, dtype=np.float64))
     lowest = float(modes.frequencies_thz[0])
     if lowest > -_IMAGINARY_THZ:
-        return Record({"soft_mode": False, "soft_mode_thz": lowest})
+        return SoftMode(soft_mode=False, soft_mode_thz=lowest)
     perfect = SupercellSet.of(phonopy.supercell, np.zeros((0, len(modes.masses), 3))).perfect
     descents = [_descend(pattern, perfect, calculator, steps) for pattern in _patterns(modes, phonopy.supercell)]
     best = min(descents, key=lambda descent: float(descent.energies.min()))
-    data: dict[str, Json] = {
-        "soft_mode": True,
-        "soft_mode_thz": lowest,
-        "soft_mode_qpoint": _wave_vector(phonopy),
-        "soft_mode_directions": len(descents),
-        "soft_mode_depth_mev": -1e3 * float(best.energies.min()) / len(perfect),
-        "parent_id": structure.id,
-        "parent_space_group": structure.space_group,
-    }
-    arrays = {
-        "amplitudes": steps,
-        "energies": np.array([descent.energies for descent in descents]),
-        "pattern": best.pattern,
-    }
+    tried = SoftMode(
+        soft_mode=True,
+        soft_mode_thz=lowest,
+        soft_mode_qpoint=_wave_vector(phonopy),
+        soft_mode_directions=len(descents),
+        soft_mode_depth_mev=-1e3 * float(best.energies.min()) / len(perfect),
+        parent_id=structure.id,
+        parent_space_group=structure.space_group,
+        amplitudes=steps,
+        energies=np.array([descent.energies for descent in descents]),
+        pattern=best.pattern,
+    )
     amplitude = float(steps[int(best.energies.argmin())])
     if amplitude == 0:
-        return Record({**data, "child_reason": "the energy falls nowhere along the mode"}, arrays)
+        return replace(tried, child_reason="the energy falls nowhere along the mode")
     distorted = perfect.copy()
     distorted.positions += amplitude * best.pattern
     try:
         child = _relaxed(standardise(distorted, _SYMPREC), calculator, fmax, max_steps)
     except ScreenError as error:
-        return Record({**data, "child_reason": str(error)}, arrays)
+        return replace(tried, child_reason=str(error))
     energy = _energy(perfect, calculator) / len(perfect)
     found = Structure.from_atoms(child, provider="soft_mode", provider_id=structure.id, settings=ReadSettings())
-    data |= {
-        "child_id": found.id,
-        "child_space_group": space_group_number(child, _SYMPREC),
-        "child_n_atoms": len(found.atoms),
-        "child_energy_gain_mev": 1e3 * (energy - _energy(child, calculator) / len(child)),
-    }
-    arrays |= {
-        "child_cell": child.cell.array.copy(),
-        "child_positions": child.positions.copy(),
-        "child_numbers": np.array(child.numbers, dtype=np.int64),
-    }
-    return Record(data, arrays)
+    return replace(
+        tried,
+        child_id=found.id,
+        child_space_group=space_group_number(child, _SYMPREC),
+        child_n_atoms=len(found.atoms),
+        child_energy_gain_mev=1e3 * (energy - _energy(child, calculator) / len(child)),
+        child_cell=child.cell.array.copy(),
+        child_positions=child.positions.copy(),
+        child_numbers=np.array(child.numbers, dtype=np.int64),
+    )
 
 
-def _patterns(modes: NormalModes, supercell: Any) -> list[NDArray[np.float64]]:
+def _patterns(modes: NormalModes, supercell: Supercell) -> list[NDArray[np.float64]]:
     """Displacement patterns of the lowest mode and those degenerate with it, one for each kind of direction."""
     values = modes.eigenvalues
     n_modes = int((values < values[0] + _DEGENERATE * abs(values[0])).sum())
@@ -192,7 +186,7 @@ def _relaxed(atoms: Atoms, calculator: Calculator, fmax: float, max_steps: int) 
     return child
 
 
-def _wave_vector(phonopy: Any) -> str:
+def _wave_vector(phonopy: Phonopy) -> str:
     """Commensurate wave vector with the lowest frequency, in units of the reciprocal primitive cell."""
     from fractions import Fraction
 
@@ -200,6 +194,5 @@ def _wave_vector(phonopy: Any) -> str:
 
     matrix = np.rint(np.linalg.inv(phonopy.primitive.primitive_matrix) @ phonopy.supercell.supercell_matrix)
     qpoints = get_commensurate_points(matrix.astype(int))
-    phonopy.run_qpoints(qpoints)
-    worst = qpoints[int(np.asarray(phonopy.qpoints.frequencies)[:, 0].argmin())]
+    worst = qpoints[int(np.asarray(phonopy.run_qpoints(qpoints).frequencies)[:, 0].argmin())]
     return " ".join(str(Fraction(float(number)).limit_denominator(24)) for number in worst)
