@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from screen_cli.config import RenormaliseSettings, RunSettings
 from screen_cli.errors import CalculatorError, PhysicsError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.anharmonic.anharmonicity import anharmonicity
+from screen_cli.physics.anharmonic.double_well import DISPLACED_IS_LOWER
 from screen_cli.physics.random_displacements import seeded_generator
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.solvers.self_consistent.linear_fit import OrderBasis
+from screen_cli.solvers.self_consistent.result import SelfConsistent, Step
 from screen_cli.solvers.self_consistent.samples import Evaluate, SampledForces
-from screen_cli.solvers.self_consistent.search import Search, SearchOptions, SelfConsistent, Step
+from screen_cli.solvers.self_consistent.search import Search, SearchOptions
 from screen_cli.solvers.self_consistent.third_order import ThirdOrder, fit_third_order, lowest_curvature
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
@@ -120,6 +122,9 @@ class Renormalised(ForceConstants):
         Standard error of fc3 over its norm.
     curvature_min_thz : float, optional
         Lowest curvature of the free energy along the softest modes, as a frequency; imaginary ones negative.
+    well_barrier : float, optional
+        Highest barrier in the middle of the well that a mode moves in, the others averaged, over the thermal (or
+        zero-point) energy of the mode; 0: one minimum each.
     anharmonicity : float
         σ^A of the samples with these force constants.
     displacement_share : float
@@ -137,6 +142,7 @@ class Renormalised(ForceConstants):
     frequency_error_thz: float | None = None
     fc3_error: float | None = None
     curvature_min_thz: float | None = None
+    well_barrier: float | None = None
     anharmonicity: float | None = None
     displacement_share: float | None = None
 
@@ -164,7 +170,7 @@ class Renormalise(Stage[Renormalised]):
     start: str = "force_constants"
     branch: str = "renormalise"
     prefixes_columns: bool = True
-    version: int = 1
+    version: int = 2  # 2: deep wells are filled to their walls
     record_class: ClassVar[type[Renormalised]] = Renormalised
 
     @property
@@ -234,6 +240,7 @@ class _Warm:
             error_thz=settings.error_thz,
             largest_displacement=settings.melting_share * self.bond,
             largest_disagreement=settings.max_disagreement,
+            highest_barrier=DISPLACED_IS_LOWER,
         )
         start = compact_fc_to_full_fc(self.phonopy.primitive, np.asarray(self.phonopy.force_constants))
         search = Search(second, self.masses, self.evaluate, options, self.rng)
@@ -284,6 +291,7 @@ class _Warm:
             fc3_error=None if third is None else third.fit.relative_error,
             residual_even=None if third is None else third.fit.residual,
             curvature_min_thz=curvature,
+            well_barrier=found.barrier,
             anharmonicity=anharmonicity(forces, np.concatenate([harmonic, -harmonic])),
             displacement_share=float(found.ensemble.root_mean_squares().max()) / self.bond,
         )

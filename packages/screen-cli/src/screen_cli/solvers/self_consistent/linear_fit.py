@@ -15,6 +15,7 @@ A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.2
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,6 +102,29 @@ class OrderBasis:
             float64 (n_samples, 3 n_atoms, n_parameters).
         """
         return design_matrix(self.basis, displacements, self.order)
+
+    def parameters_of(self, fc2: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Find the parameters of second-order force constants that have every symmetry of the basis.
+
+        Parameters
+        ----------
+        fc2 : ndarray
+            float64 (n_atoms, n_atoms, 3, 3), eV/Å².
+
+        Returns
+        -------
+        ndarray
+            float64 (n_parameters,).
+        """
+        matrix = self._dense
+        wanted = fc2[np.asarray(self.basis.p2s_map)].reshape(-1)
+        return np.asarray(np.linalg.solve(matrix.T @ matrix, matrix.T @ wanted))
+
+    @cached_property
+    def _dense(self) -> NDArray[np.float64]:
+        """Compact force constants of each parameter, (n_components, n_parameters)."""
+        spread = self.basis.blocked_basis_set @ np.eye(self.n_parameters)
+        return np.asarray(self.basis.compact_compression_matrix @ spread)
 
     def expand(self, parameters: NDArray[np.float64], atoms: NDArray[np.int64]) -> NDArray[np.float64]:
         """Force constants whose first atom is one of ``atoms``.

@@ -11,6 +11,11 @@ given, and follows the response of the residual r to the last step, α = −Δp�
 samples at hand hold no further step, a population that had no part in Φ gives it back within its own statistical
 error, and that error is small enough.
 
+Φ stays positive all the way. Where the potential curves downwards on average, along a mode of a deep well, the step is
+bounded instead: the distribution becomes wider by at most a factor of two in its variance, population after population,
+until the walls of the well hold it (the Gaussian variational principle has such a solution for every well that rises
+faster than it falls), or until the atoms move further than a crystal survives.
+
 References
 ----------
 J. Barzilai and J. Borwein, IMA Journal of Numerical Analysis 8, 141 (1988), Eq. 6, doi:10.1093/imanum/8.1.141.
@@ -24,25 +29,19 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.physics.anharmonic.density_matrix import (
-    THZ,
-    NormalModes,
-    ThermalEnsemble,
-    normal_modes,
-    thermal_ensemble,
-)
+from screen_cli.physics.anharmonic.density_matrix import THZ, ThermalEnsemble, normal_modes, thermal_ensemble
+from screen_cli.physics.anharmonic.positive import bounded_step, stiffened
 from screen_cli.physics.anharmonic.reweighting import effective_sample_size, overlap
 from screen_cli.solvers.self_consistent.linear_fit import LinearFit, OrderBasis, fit_with_replicas
+from screen_cli.solvers.self_consistent.result import SelfConsistent, State, Step
 from screen_cli.solvers.self_consistent.samples import Evaluate, Pool, Population, draw_population
+from screen_cli.solvers.self_consistent.wells import highest_barrier
 
 logger = logging.getLogger(__name__)
-
-State = Literal["converged", "not_converged", "melts", "unstable", "force_field"]
 
 _GROUPS = 8  # of the jackknife
 _INNER = 40
@@ -50,7 +49,8 @@ _LEAST_DAMPING = 0.05
 _RELATIVE = 0.02  # of a frequency: an error that is small enough whatever error_thz says
 _PATIENCE = 4  # populations, after which they grow
 _GROWTH = 1.3
-_FLOOR = 0.1  # of the highest frequency: how soft an imaginary mode is sampled at most
+_FLOOR = 0.1  # of the highest frequency: how soft an imaginary mode is sampled at first
+_WIDER = 2.0  # how much the variance along a mode may grow in one step
 _AGREES = 2.0  # root mean square deviation of a fresh population, in its standard errors
 _AT_REST = 0.1  # of the standard error, root mean square: the fixed point of a pool is found
 
@@ -81,6 +81,8 @@ class SearchOptions:
         Root mean square displacement of an atom at which the crystal counts as molten, Å.
     largest_disagreement : float
         Of a committee, as a share of the force.
+    highest_barrier : float
+        In the middle of the well of a mode, in its thermal energies, from which a lower symmetry wins.
     """
 
     temperature: float
@@ -93,67 +95,7 @@ class SearchOptions:
     least_share: float = 0.5
     largest_displacement: float = math.inf
     largest_disagreement: float = math.inf
-
-
-@dataclass(frozen=True)
-class Step:
-    """One population of a search.
-
-    Parameters
-    ----------
-    n_pairs : int
-    min_frequency_thz : float
-        Lowest commensurate frequency after it, THz, imaginary ones negative.
-    deviation : float
-        How far the population's own fit is from the force constants it was drawn from: root mean square over the
-        frequencies, in standard errors.
-    error_thz : float
-        Largest standard error of a frequency, all samples together, in units of what is small enough for it times
-        ``error_thz``: THz for all but the highest frequencies.
-    effective_pairs : float
-        What all samples are worth for the latest force constants.
-    """
-
-    n_pairs: int
-    min_frequency_thz: float
-    deviation: float
-    error_thz: float
-    effective_pairs: float
-
-
-@dataclass(frozen=True, eq=False)
-class SelfConsistent:
-    """How a search ended.
-
-    Parameters
-    ----------
-    state : str
-    reason : str
-        A sentence; empty when converged.
-    fc2 : ndarray
-        float64 (n_atoms, n_atoms, 3, 3), eV/Å²: the latest.
-    modes : NormalModes
-        Of ``fc2``.
-    errors_thz : ndarray
-        float64 (n_modes,), standard errors of their frequencies, THz.
-    ensemble : ThermalEnsemble
-    pool : Pool
-        All samples.
-    weights : ndarray
-        float64 (n_pairs,), of the pool for ``ensemble``, sum 1; for the latest population where the search did not come
-        to rest.
-    steps : tuple of Step
-    """
-
-    state: State
-    reason: str
-    fc2: NDArray[np.float64]
-    modes: NormalModes
-    errors_thz: NDArray[np.float64]
-    ensemble: ThermalEnsemble
-    pool: Pool
-    weights: NDArray[np.float64]
-    steps: tuple[Step, ...]
+    highest_barrier: float = math.inf
 
 
 @dataclass(eq=False)
@@ -180,57 +122,76 @@ class Search:
     populations: list[Population] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     at_rest: bool = False
+    barrier: float | None = None
+    damping: float = field(init=False)
+    before: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None  # parameters and residual of the last step
     errors: NDArray[np.float64] | float = 0.0  # of the frequencies of the latest parameters, THz
+    curvature: NDArray[np.float64] = field(init=False)  # parameters of ⟨V''⟩ over the latest ensemble
 
     def run(self, start: NDArray[np.float64]) -> SelfConsistent:
         """Search from force constants (n_atoms, n_atoms, 3, 3), eV/Å², which may have imaginary modes."""
-        options = self.options
-        fc2, parameters, n_pairs = start, None, options.n_pairs
+        options, modes, n_pairs = self.options, normal_modes(start, self.masses), self.options.n_pairs
+        floor = _FLOOR * float(np.abs(modes.frequencies_thz).max())
+        self.damping = options.damping
+        parameters = self.curvature = self.basis.parameters_of(stiffened(modes, floor))
         while True:
-            population = self._draw(fc2, n_pairs)
-            if parameters is None:
-                parameters = self._parameters_of(fc2, population)
+            population = self._draw(parameters, n_pairs)
             if (population.disagreement or 0.0) > options.largest_disagreement:
                 return self._end("force_field", parameters, _beyond(population, options))
             deviation = self._deviation(parameters, population)
             parameters, error, worth = self._follow(parameters)
-            fc2 = self._expand(parameters)
-            lowest = float(normal_modes(fc2, self.masses).frequencies_thz[0])
+            lowest = float(normal_modes(self._expand(self.curvature), self.masses).frequencies_thz[0])
             self.steps.append(Step(len(population), lowest, deviation, error, worth))
             logger.debug("%s", self.steps[-1])
-            if self.at_rest and deviation <= _AGREES and error <= options.error_thz:
-                return self._end("converged", parameters)
+            if self._falls(population):
+                return self._end("unstable", self.curvature, self._fallen(lowest))
+            if self.at_rest and deviation <= _AGREES:
+                self.barrier = self._highest_barrier(parameters)
+                if self.barrier > options.highest_barrier:
+                    return self._end("unstable", parameters, _off_centre(self.barrier, options))
+                if error <= options.error_thz:
+                    return self._end("converged", parameters)
             if len(self.steps) >= options.max_iterations or self._n_supercells >= options.max_supercells:
                 return self._end("not_converged", parameters, self._unconverged(deviation, error))
             n_pairs = self._next_number(deviation, error)
+
+    def _highest_barrier(self, parameters: NDArray[np.float64]) -> float:
+        """Barrier of the wells that the samples at hand show."""
+        ensemble = self._ensemble(parameters)
+        pool = Pool.near(self.populations, ensemble)
+        return highest_barrier(ensemble, pool, pool.weights(ensemble))
+
+    def _falls(self, population: Population) -> bool:
+        """Whether the potential still curves downwards when the atoms move as far as a crystal survives."""
+        lowest = normal_modes(self._expand(self.curvature), self.masses).frequencies_thz[0]
+        errors = np.broadcast_to(self.errors, (1,) if np.ndim(self.errors) == 0 else np.shape(self.errors))
+        return bool(self._is_cut(population.ensemble) and lowest < -errors[0])
+
+    def _is_cut(self, ensemble: ThermalEnsemble) -> bool:
+        """Whether an ensemble moves the atoms as far as it may."""
+        return bool(ensemble.root_mean_squares().max() > 0.999 * self.options.largest_displacement)
 
     def _next_number(self, deviation: float, error: float) -> int:
         """Pairs of the next population: more where only the error is too large."""
         options, total = self.options, sum(len(population) for population in self.populations)
         left = (options.max_supercells - self._n_supercells) // 2
-        wanted = math.ceil(options.n_pairs * _GROWTH ** max(len(self.steps) - _PATIENCE, 0))
+        settled = sum(step.min_frequency_thz > 0 for step in self.steps)
+        wanted = math.ceil(options.n_pairs * _GROWTH ** max(settled - _PATIENCE, 0))
         if self.at_rest and deviation <= 2 * _AGREES and error > options.error_thz:
             wanted = max(wanted, min(math.ceil(total * ((error / options.error_thz) ** 2 - 1)), 2 * total))
         return max(min(wanted, left), options.n_pairs)
 
-    def _draw(self, fc2: NDArray[np.float64], n_pairs: int) -> Population:
+    def _draw(self, parameters: NDArray[np.float64], n_pairs: int) -> Population:
         """Draw the next population."""
-        population = draw_population(self._ensemble(fc2), n_pairs, self.evaluate, self.basis, self.rng)
+        population = draw_population(self._ensemble(parameters), n_pairs, self.evaluate, self.basis, self.rng)
         self.populations.append(population)
         return population
 
-    def _ensemble(self, fc2: NDArray[np.float64]) -> ThermalEnsemble:
-        """Ensemble of force constants, no wider than where the crystal melts."""
-        options, modes = self.options, normal_modes(fc2, self.masses)
-        floor = _FLOOR * float(np.abs(modes.frequencies_thz).max())
-        ensemble = thermal_ensemble(modes, options.temperature, classical=options.classical, floor_thz=floor)
+    def _ensemble(self, parameters: NDArray[np.float64]) -> ThermalEnsemble:
+        """Ensemble of positive force constants, no wider than where the crystal melts."""
+        options, modes = self.options, normal_modes(self._expand(parameters), self.masses)
+        ensemble = thermal_ensemble(modes, options.temperature, classical=options.classical)
         return ensemble.limited(options.largest_displacement)
-
-    def _parameters_of(self, fc2: NDArray[np.float64], population: Population) -> NDArray[np.float64]:
-        """Parameters of force constants that a fit to the harmonic forces of a population finds again."""
-        forces = -np.einsum("ijab,sjb->sia", fc2, population.displacements).reshape(len(population), -1)
-        weights = np.full(len(population), 1 / len(population))
-        return fit_with_replicas(population.designs, forces, weights, self._n_groups(len(population))).parameters
 
     def _follow(self, parameters: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
         """Follow the fixed point as far as the samples reach; parameters, error of frequencies, effective pairs."""
@@ -238,9 +199,8 @@ class Search:
         pool = Pool.near(self.populations, latest)
         odd, designs = pool.odd.reshape(len(pool.displacements), -1), pool.designs
         worth = error = 0.0
-        damping, before = self.options.damping, None
         for inner in range(_INNER):
-            ensemble = self._ensemble(self._expand(parameters))
+            ensemble = self._ensemble(parameters)
             if inner and overlap(ensemble, latest) < self.options.least_share:
                 self.at_rest = False
                 break
@@ -248,17 +208,18 @@ class Search:
             worth = effective_sample_size(weights)
             fit = fit_with_replicas(designs, odd, weights, self._n_groups(len(weights)))
             change, errors = self._compare(parameters, fit)
-            self.errors = errors
+            self.errors, self.curvature = errors, fit.parameters
             tolerated = np.maximum(self.options.error_thz, _RELATIVE * np.abs(self.frequencies_of(fit)))
             error = self.options.error_thz * float((errors / tolerated).max())
             residual = fit.parameters - parameters
-            if before is not None:
-                damping = _damping(parameters - before[0], residual - before[1], damping)
-            before = parameters, residual
+            if self.before is not None:
+                self.damping = _damping(parameters - self.before[0], residual - self.before[1], self.damping)
+            self.before = parameters, residual
             self.at_rest = _root_mean_square(change / errors) < _AT_REST
             if self.at_rest:
                 break
-            parameters = parameters + damping * residual
+            wanted = self._expand(parameters + self.damping * residual)
+            parameters = self.basis.parameters_of(bounded_step(ensemble.modes, wanted, _WIDER))
         return parameters, error, worth
 
     def _deviation(self, parameters: NDArray[np.float64], population: Population) -> float:
@@ -288,19 +249,34 @@ class Search:
 
     def _end(self, state: State, parameters: NDArray[np.float64], reason: str = "") -> SelfConsistent:
         """Collect the result, and look whether it is a crystal."""
-        fc2 = self._expand(parameters)
-        modes, ensemble = normal_modes(fc2, self.masses), self._ensemble(fc2)
-        reached = ensemble if self.at_rest else self.populations[-1].ensemble
+        modes = normal_modes(self._expand(parameters), self.masses)
+        settled = self.at_rest and modes.eigenvalues[0] > 0
+        reached = self._ensemble(parameters) if settled else self.populations[-1].ensemble
         pool = Pool.near(self.populations, reached)
         weights = pool.weights(reached)
         errors = np.broadcast_to(self.errors, modes.eigenvalues.shape).copy()
-        limit = self.options.largest_displacement
-        if state in ("converged", "not_converged") and ensemble.root_mean_squares().max() > 0.999 * limit:
+        if state in ("converged", "not_converged") and self._is_cut(reached):
+            limit = self.options.largest_displacement
             state, reason = "melts", f"atoms move by more than {limit:.2f} Å (root mean square): the crystal melts"
-        elif state in ("converged", "not_converged") and modes.frequencies_thz[0] < -errors[0]:
-            lowest = f"{modes.frequencies_thz[0]:.2f} ± {errors[0]:.2f} THz"
-            state, reason = "unstable", f"a mode stays imaginary at this temperature ({lowest}): a lower symmetry wins"
-        return SelfConsistent(state, reason, fc2, modes, errors, ensemble, pool, weights, tuple(self.steps))
+        return SelfConsistent(
+            state,
+            reason,
+            self._expand(parameters),
+            modes,
+            errors,
+            reached,
+            pool,
+            weights,
+            tuple(self.steps),
+            self.barrier,
+        )
+
+    def _fallen(self, lowest: float) -> str:
+        """Say that nothing holds the crystal."""
+        return (
+            f"a mode stays imaginary ({lowest:.2f} THz) even where atoms move by "
+            f"{self.options.largest_displacement:.2f} Å (root mean square): a lower symmetry wins"
+        )
 
     def _unconverged(self, deviation: float, error: float) -> str:
         """Say what is missing."""
@@ -329,6 +305,14 @@ def _damping(step: NDArray[np.float64], response: NDArray[np.float64], last: flo
     """Next damping from the response of the residual to the last step."""
     square = float(response @ response)
     return float(np.clip(-(step @ response) / square, _LEAST_DAMPING, 1.0)) if square > 0 else last
+
+
+def _off_centre(barrier: float, options: SearchOptions) -> str:
+    """Say that the crystal would rather be in one of two minima."""
+    return (
+        f"the well of a mode has two minima with a barrier of {barrier:.1f} times its thermal energy between them "
+        f"(limit {options.highest_barrier:.1f}): a lower symmetry wins"
+    )
 
 
 def _beyond(population: Population, options: SearchOptions) -> str:

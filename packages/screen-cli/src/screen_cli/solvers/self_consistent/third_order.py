@@ -12,8 +12,9 @@ from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.physics.anharmonic.curvature import free_energy_curvature
 from screen_cli.physics.anharmonic.density_matrix import signed_frequencies
 from screen_cli.solvers.self_consistent.linear_fit import EvenFit, OrderBasis, fit_even_part
+from screen_cli.solvers.self_consistent.result import SelfConsistent
 from screen_cli.solvers.self_consistent.samples import Pool, draw_population
-from screen_cli.solvers.self_consistent.search import Search, SelfConsistent
+from screen_cli.solvers.self_consistent.search import Search
 
 _MARGIN = 1.3
 _MOST_PARAMETERS = 9000  # of a dense normal matrix of 0.65 GB
