@@ -116,7 +116,7 @@ def computed(prototype, elements, temperature, model):
 def table(rows, temperature):
     """Markdown: one line per crystal that is unstable at 0 K, and the sums."""
     lines = [
-        "| elements | prototype | lowest at 0 K, THz | state | lowest, THz | barrier | σ^A | κ_P, κ_C, W/(m K) | CPU, s |",
+        "| elements | prototype | at 0 K, THz | state | lowest, THz | barrier | σ^A | κ_P, κ_C, W/(m K) | CPU, s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     counts = Counter()
