@@ -8,8 +8,8 @@ import pytest
 from screen_cli.errors import ConfigError
 from screen_cli.physics.harmonic.bands import BandStructure
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
-from screen_cli.report.figures.conductivity_curve import plot_conductivity
-from screen_cli.report.figures.dispersion import plot_bands
+from screen_cli.report.figures.crystal.conductivity_curve import plot_conductivity
+from screen_cli.report.figures.crystal.dispersion import plot_bands
 from screen_cli.report.stored_results import band_structure_of, density_of_states_of
 from screen_cli.store.record import Record
 

@@ -14,6 +14,7 @@ from warm_crystals import WarmSalt, warm_salt
 from screen_cli import compute
 from screen_cli.config import settings_from_dict
 from screen_cli.errors import ConfigError
+from screen_cli.report import Report
 from screen_cli.report.tables.columns import quantity_of, short_name
 from screen_cli.run.crystal import run_structure
 from screen_cli.run.driver import execute, resolve
@@ -137,6 +138,13 @@ def test_conductivity_three_ways():
     assert abs(both / mixed - 1) > 0.05
 
 
+@pytest.mark.parametrize("tables", [{"gate": {"before_third_order": True}}, {"renormalise": {"dim": [1, 1, 1]}}])
+def test_a_comparison_without_fc3_of_0_k_is_refused_before_anything_runs(tables):
+    merged = {"renormalise": {**WARM, "compare": True, **tables.get("renormalise", {})}, "gate": tables.get("gate", {})}
+    with pytest.raises(ConfigError, match="fc3 of 0 K"):
+        stages_for(settings_from_dict({"conductivity": {"solver": "standard"}, **merged}))
+
+
 def test_another_supercell():
     row = computed(dim=[1, 1, 1], third_order=False, max_supercells=4000).row
     assert row["renormalise_displace_n_atoms_supercell"] == 2
@@ -152,7 +160,7 @@ def test_a_run_keeps_and_finds_the_branches(tmp_path):
         "source": {"name": "files", "options": {"paths": [str(tmp_path / "salt.cif")]}},
         "calculator": {"name": "ase:warm_crystals.WarmSalt"},
         "engine": {"name": "serial"},
-        "renormalise": {**WARM, "temperatures": [300, 0]},
+        "renormalise": {**WARM, "temperatures": [300, 0], "compare": True},
     }
     run = RunDirectory.create(tmp_path / "run", resolve(settings_from_dict(tables)))
     assert execute(run).counts == {"done": 1}
@@ -162,6 +170,13 @@ def test_a_run_keeps_and_finds_the_branches(tmp_path):
     assert row["conductivity_300k_kappa_total_w_mk"] > 0
     assert row["gate_reason"].startswith("unstable")
     assert run_structure(str(run.root), row["id"]).computed == []
+    frequencies, kappa = Report(run).figures[-2:]
+    assert frequencies.x_values.tolist() == [0, 300, 0]
+    assert frequencies.y_values[0] == row["min_frequency_thz"] < 0
+    assert frequencies.y_values[1] == row["renormalise_300k_commensurate_min_thz"] > 0
+    assert frequencies.colourings[0].values[:2] == ["harmonic", "converged"]
+    assert kappa.x_values.tolist() == [row["conductivity_300k_kappa_total_w_mk"]]
+    assert kappa.y_values.tolist() == [row["conductivity_300k_fc3_0k_kappa_total_w_mk"]]
     run.remove_index()
     assert execute(run).n_processed == 0
 

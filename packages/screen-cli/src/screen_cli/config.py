@@ -243,7 +243,11 @@ class RenormaliseSettings:
         "Spread of a committee's forces over their size beyond which the force field does not know the crystal.",
         gt=0,
     )
-    compare: bool = setting(False, "κ also with fc2 at the temperature and fc3 of 0 K, beside the one with both.")
+    compare: bool = setting(
+        False,
+        "κ also with fc2 at the temperature and fc3 of 0 K, beside the one with both (needs fc3 of 0 K in the same "
+        "supercell: gate.before_third_order off, dim empty).",
+    )
     seed: int = setting(0, "Seed of the samples (combined with the structure's id).", ge=0)
 
 

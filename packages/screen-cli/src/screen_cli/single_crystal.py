@@ -142,7 +142,7 @@ class CrystalResult:
 
     def plot_bands(self, *, dos: bool = True) -> Figure:
         """Draw the dispersion, beside the density of states unless ``dos=False``."""
-        from screen_cli.report.figures.dispersion import plot_bands
+        from screen_cli.report.figures.crystal.dispersion import plot_bands
 
         beside = self.harmonic.density_of_states if dos else None
         return plot_bands(self.harmonic.bands, beside, title=self.structure.formula)
@@ -155,7 +155,7 @@ class CrystalResult:
         ConfigError
             There is one temperature only.
         """
-        from screen_cli.report.figures.conductivity_curve import plot_conductivity
+        from screen_cli.report.figures.crystal.conductivity_curve import plot_conductivity
 
         found = self.conductivity
         return plot_conductivity(found.temperatures, found.kappa_p, found.kappa_c, title=self.structure.formula)

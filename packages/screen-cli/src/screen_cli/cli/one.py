@@ -132,8 +132,8 @@ def _settings(
 
 def _files(run: RunDirectory, row: Row, form: str, *, phono3py: bool) -> Iterator[Path]:
     """Write the figures of the crystal and, when asked, the files of phono3py; yield each path."""
-    from screen_cli.report.figures.conductivity_curve import plot_conductivity
-    from screen_cli.report.figures.dispersion import plot_bands
+    from screen_cli.report.figures.crystal.conductivity_curve import plot_conductivity
+    from screen_cli.report.figures.crystal.dispersion import plot_bands
     from screen_cli.report.phono3py_files import write_phono3py_files
     from screen_cli.report.stored_results import record_of
     from screen_cli.stages.conductivity import Conductivity

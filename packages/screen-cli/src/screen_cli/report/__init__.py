@@ -15,6 +15,7 @@ from screen_cli.report.figures.conductivity import coherence_share, kappa_agains
 from screen_cli.report.figures.maps import bonding_map, descriptor_map, msd_by_element
 from screen_cli.report.figures.parity import parity
 from screen_cli.report.figures.specification import ElementMap, Figure, Missing, Scatter
+from screen_cli.report.figures.warm import frequencies_at_temperatures, kappa_with_and_without_temperature
 from screen_cli.report.material import Material, ReportOptions, read_material
 from screen_cli.store.atomic_write import write_text
 from screen_cli.store.run_directory import RunDirectory
@@ -98,6 +99,8 @@ def make_figures(material: Material) -> list[Figure]:
         msd_by_element,
         bonding_map,
         descriptor_map,
+        frequencies_at_temperatures,
+        kappa_with_and_without_temperature,
     ]
     return [figure for make in makers for figure in make(material)]
 

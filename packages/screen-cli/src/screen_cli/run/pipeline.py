@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from screen_cli.config import RunSettings
+from screen_cli.errors import ConfigError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.stages.conductivity import ComputeConductivity
 from screen_cli.stages.displace import Displace
@@ -64,6 +65,11 @@ FIT_WITH_KNOWN_FC2: Stages = (
 )
 """The fit behind the gate, where the forces in a separate fc2 supercell are those of :data:`FC2_ALONE`."""
 
+_NO_FC3_TO_COMPARE = (
+    "renormalise.compare = true needs fc3 of 0 K in the supercell of the search: with gate.before_third_order = true "
+    "unstable crystals have none, and renormalise.dim or displace.dim_fc2 take another supercell. Switch off either."
+)
+
 
 def stages_for(settings: RunSettings) -> Stages:
     """List the stages that ``settings`` ask for, in order.
@@ -73,7 +79,7 @@ def stages_for(settings: RunSettings) -> Stages:
     UnknownNameError
         A plugin the settings name is not registered.
     ConfigError
-        A property needs a stage that is switched off.
+        A property needs a stage that is switched off, or ``renormalise.compare`` force constants that there are not.
     PluginError
         Properties need one another in a circle.
     """
@@ -131,8 +137,10 @@ def _warm_branches(settings: RunSettings, trunk: Stages, known: tuple[str, ...])
             FitForceConstants(start, displaced=displaced, forces="renormalise_forces", only_fc2=True),
         )
         stages += [Variant(stage, dim, branch=SELECTED) for stage in fit]
+    if settings.renormalise.compare and (front or own):
+        raise ConfigError(_NO_FC3_TO_COMPARE)
     for temperature in settings.renormalise.temperatures:
-        fc3 = "force_constants" if settings.renormalise.compare and not (front or own) else ""
+        fc3 = "force_constants" if settings.renormalise.compare else ""
         stages += _at(temperature, settings, ("relax", displaced, *known), start, fc3)
     return tuple(stages)
 

@@ -29,8 +29,8 @@ def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None
 
     CRYSTAL is an id, the beginning of one, or a formula; prints the files written.
     """
-    from screen_cli.report.figures.conductivity_curve import plot_conductivity
-    from screen_cli.report.figures.dispersion import plot_bands
+    from screen_cli.report.figures.crystal.conductivity_curve import plot_conductivity
+    from screen_cli.report.figures.crystal.dispersion import plot_bands
     from screen_cli.report.stored_results import band_structure_of, density_of_states_of, find_crystal, record_of
     from screen_cli.store.row import text
     from screen_cli.store.run_directory import RunDirectory

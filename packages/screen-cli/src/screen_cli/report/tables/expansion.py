@@ -68,7 +68,7 @@ def write_results(run: RunDirectory, row: Row, folder: Path, *, form: str = "png
     form : str
         Format of the figures.
     """
-    from screen_cli.report.figures.expansion import plot_expansion, plot_gruneisen, plot_volume_scan
+    from screen_cli.report.figures.crystal.expansion import plot_expansion, plot_gruneisen, plot_volume_scan
 
     records = expansion_records(run, row)
     if not any(name in records for name in ROUTES):

@@ -22,7 +22,7 @@ class CrystalPage {
     this.host.replaceChildren(
       this.head(row, name), h("div.figures", {}, cards),
       missing.length ? h("p.soft", {}, `Not in this page for this crystal: ${missing.join(", ")}${view.omitted ? " (left out to keep the page small; the records hold them)" : ""}.`) : "",
-      h("div.two", {}, this.records(view, row), this.origin(view)), this.values(row));
+      h("div.two", {}, this.records(view, row), this.origin(view), this.family(row)), this.values(row));
     for (const figure of this.figures) figure.draw();
     this.host.querySelector("h2").focus({ preventScroll: true });
     scrollTo(0, 0);
@@ -58,6 +58,19 @@ class CrystalPage {
     if (this.app.data.state[row] === "failed") list.unshift(link(`failed/${this.app.data.id[row]}.json`, "failure with traceback"));
     return h("section", {}, h("h3", {}, "Records"), list.length ? h("ul.records", {}, list) : h("p.soft", {}, "None."),
       h("p.soft", {}, "Beside each JSON lie the arrays as HDF5 under the same name; links work while this page lies in its run directory."));
+  }
+
+  // The undistorted crystal, and what became of this one along a soft mode: links where they stand in this page.
+  family(row) {
+    const { data } = this.app, own = data.id[row], parent = data.parent_id?.[row];
+    const children = data.id.flatMap((identity, other) => data.parent_id?.[other] === own && identity !== own ? [other] : []);
+    const child = data.child_id?.[row];
+    if (child && !children.some(other => data.id[other] === child)) children.push(child);
+    const link = other => typeof other === "number" ? h("a", { href: this.app.address(other) }, formula(data.formula?.[other] ?? data.id[other]), ` (${data.space_group?.[other] ?? "?"})`) : other;
+    const lines = [];
+    if (parent && parent !== own) { const place = data.id.indexOf(parent); lines.push(h("li", {}, "distorted from ", link(place >= 0 ? place : `${data.parent_formula?.[row] ?? ""} ${parent}`))); }
+    for (const other of children) lines.push(h("li", {}, "distorts to ", link(other)));
+    return lines.length ? h("section", {}, h("h3", {}, "Family"), h("ul.records", {}, lines)) : "";
   }
 
   origin(view) {

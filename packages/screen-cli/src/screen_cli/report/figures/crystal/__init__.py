@@ -1,0 +1,1 @@
+"""Figures of one crystal: they take arrays and return a matplotlib figure."""
