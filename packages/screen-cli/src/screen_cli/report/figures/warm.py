@@ -45,7 +45,7 @@ def frequencies_at_temperatures(material: Material) -> list[Figure]:
             np.array(points, dtype=np.int64),
             np.array([kelvin or 0 for kelvin in x], dtype=np.float64),
             np.array(y),
-            [Colouring("state", "category", states)],
+            [Colouring("state", "category", list(states))],
             [Guide("0 THz", None, (0.0, 0.0), dashed=True)],
             facts,
         )
