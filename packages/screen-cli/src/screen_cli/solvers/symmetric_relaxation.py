@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.errors import CalculatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +176,12 @@ def relax_symmetrically(
     -------
     int or None
         Evaluations; None, with the crystal as it was, where too much is free, the minimum is not found within the
-        steps and bounds, or the potential is so rough that ``fmax`` is not met there.
+        steps, or the potential is so rough that ``fmax`` is not met there.
+
+    Raises
+    ------
+    CalculatorError
+        The lattice constant is all that is free, and the energy has no minimum within ``max_volume_change``.
     """
     from ase.optimize import BFGS
     from ase.spacegroup.symmetrize import refine_symmetry
@@ -202,10 +208,17 @@ def relax_symmetrically(
 def _find_lattice_constant(
     coordinates: SymmetricCoordinates, fmax: float, max_steps: int, max_volume_change: float
 ) -> None:
-    """Follow secants to the root of the pressure; once two sizes have it between them, never leave these."""
+    """Follow secants to the root of the pressure; once two sizes have it between them, never leave these.
+
+    Raises
+    ------
+    CalculatorError
+        The energy falls up to one of the bounds.
+    """
     scale = float(coordinates.scale[0])
     most = scale * np.log1p(max_volume_change) / 3
-    bracket = [-most, most]
+    bounds = (-most, most)
+    bracket = list(bounds)
     here, slope = 0.0, float(coordinates.get_gradient()[0])
     stiffness = _STIFFNESS
     while coordinates.residual > _FLAT * fmax and coordinates.n_evaluations < max_steps:
@@ -214,6 +227,13 @@ def _find_lattice_constant(
         if not bracket[0] < ahead < bracket[1]:
             ahead = 0.5 * (bracket[0] + bracket[1])
         if abs(ahead - here) < scale * _X_TOLERANCE:
+            if coordinates.residual >= fmax and not set(bounds).isdisjoint(bracket):
+                side = "shrinks" if bracket[0] == bounds[0] else "grows"
+                raise CalculatorError(
+                    f"the energy has no minimum within {100 * max_volume_change:.0f} % of the volume as given: it "
+                    f"falls as the crystal {side}. Start from a better lattice constant or raise "
+                    "relax.max_volume_change; a force field may not bind this crystal at all."
+                )
             return
         coordinates.set_x(np.array([ahead]))
         before, slope = slope, float(coordinates.get_gradient()[0])
