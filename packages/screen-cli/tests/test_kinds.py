@@ -58,7 +58,7 @@ def displace(phono3py, n_pairs, seed=0):
     return np.asarray(phono3py.displacements)
 
 
-def fit_of(phono3py, cache, orders=(2, 3)):
+def fit_of(phono3py, cache, orders=(2, 3), **limits):
     return kind_fit(
         phono3py.supercell,
         symmetry_action(phono3py.supercell),
@@ -66,16 +66,18 @@ def fit_of(phono3py, cache, orders=(2, 3)):
         np.asarray(phono3py.displacements),
         orders,
         cache,
+        **limits,
     )
 
 
-def by_symfc(phono3py, forces, orders=(2, 3)):
+def by_symfc(phono3py, forces, orders=(2, 3), cutoff=None):
     from symfc import Symfc
     from symfc.utils.utils import SymfcAtoms
 
     cell = phono3py.supercell
     symfc = Symfc(
         SymfcAtoms(cell=cell.cell, scaled_positions=cell.scaled_positions, numbers=cell.numbers),
+        cutoff=None if cutoff is None else {3: cutoff},
         log_level=0,
     )
     symfc.displacements, symfc.forces = np.asarray(phono3py.displacements), forces
@@ -158,6 +160,24 @@ def test_the_numbers_are_those_of_symfc(name, how, seed, shared):
     for order in (2, 3):
         scale = np.abs(expected[order]).max()
         np.testing.assert_allclose(found[order], expected[order], atol=1e-9 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("length", [3.1, 5.0])
+def test_a_kind_that_would_be_too_large_gets_the_longest_cutoff_with_which_it_is_not(cache, length):
+    phono3py = phono3py_of("cscl", ["Cs", "Cl"], length, dim=2)
+    displacements = displace(phono3py, 8)
+    forces = np.random.default_rng(2).normal(size=displacements.shape)
+    whole = fit_of(phono3py, cache)
+    assert whole.cutoff is None
+    n_bytes = 8 * displacements.size // 2 * whole.orders[3].n_parameters
+    fit = fit_of(phono3py, cache, max_bytes=n_bytes - 1)
+    assert np.sqrt(3) / 2 < fit.cutoff / length < np.sqrt(3)
+    assert fit.orders[3].n_parameters < 0.6 * whole.orders[3].n_parameters
+    found, expected = fit.solve(forces), by_symfc(phono3py, forces, cutoff=fit.cutoff)
+    for order in (2, 3):
+        np.testing.assert_allclose(found[order], expected[order], atol=1e-9 * np.abs(expected[order]).max(), rtol=0)
+    assert len(list(cache.entries())) == 2
+    assert fit_of(phono3py, cache, max_bytes=100) is None
 
 
 def test_left_out_residuals_are_those_of_fits_without_the_pair(cache):

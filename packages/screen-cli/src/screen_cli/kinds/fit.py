@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from screen_cli.crystal.phonopy_cells import SymmetryAction
 from screen_cli.kinds.cache import Entry, KindCache
+from screen_cli.kinds.cutoff import affordable_cutoff, pair_distances
 from screen_cli.kinds.identity import CanonicalAction, canonical_action
 from screen_cli.kinds.least_squares import FactoredOrder, factor_orders
 from screen_cli.physics.rank_guard import count_free_parameters
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
 
 _SAME = 1e-9  # of unit vectors
+_WITH_CUTOFF = 0.4  # of the largest solution: its parameters are estimated by counting triples
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,15 @@ class KindFit:
         Length of this crystal's displacements, Å.
     primitive_atoms : ndarray
         int64 (n_primitive,): phono3py's ``p2s_map``, atoms of the supercell that are first in compact force constants.
+    cutoff : float, optional
+        Å: triples of atoms with a longer distance have no fc3, because the kind would be too large.
     """
 
     action: CanonicalAction
     orders: Mapping[int, FactoredOrder]
     distance: float
     primitive_atoms: NDArray[np.int64]
+    cutoff: float | None = None
 
     def solve(self, forces: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
         """Fit compact force constants by order.
@@ -133,13 +138,13 @@ def kind_fit(
     symprec : float
         Distance tolerance of the symmetry, Å: symfc's search is to find the same.
     max_bytes : int
-        Of the solution; above it there is no fit for the kind.
+        Of the solution; fc3 gets the longest cutoff with which it is smaller (:mod:`screen_cli.kinds.cutoff`).
 
     Returns
     -------
     KindFit or None
-        None where the displacements are not ± pairs of one length, or the solution would be too large: the general
-        way is right then.
+        None where the displacements are not ± pairs of one length, or the solution would be too large with any cutoff:
+        the general way is right then.
     """
     pairs = displacements[0::2]
     lengths = np.linalg.norm(displacements, axis=2)
@@ -150,25 +155,39 @@ def kind_fit(
         return None
     action = canonical_action(supercell.scaled_positions, supercell.numbers, *symmetry)
     n_parameters = count_free_parameters(action.permutations, action.rotations)
-    unknown = [n_parameters[order] for order in orders]
-    if min(unknown) == 0 or 8 * pairs.size * max(unknown) > max_bytes:
+    if min(n_parameters[order] for order in orders) == 0 or 8 * pairs.size * n_parameters[2] > max_bytes:
         return None
+    n_bytes = 8 * pairs.size * n_parameters[max(orders)]
+    cutoff, near = None, None
+    if n_bytes > max_bytes:
+        distances = pair_distances(supercell)
+        cutoff = affordable_cutoff(distances, primitive_atoms.tolist(), _WITH_CUTOFF * max_bytes / n_bytes)
+        if cutoff is None:
+            return None
+        near = (distances < cutoff)[np.ix_(action.order, action.order)]
     directions = (pairs / distance)[:, action.order]
-    key = _key(action, directions, orders)
+    key = _key(action, directions, orders, near)
 
     def make() -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
-        return _make(supercell, action, directions, orders, symprec)
+        return _make(supercell, action, directions, orders, symprec, cutoff)
 
     entry = cache.get_or_make(key, make)
     if np.abs(entry.floats("directions") - directions).max() > _SAME:
         return None
-    return KindFit(action, {order: _unpack(entry, order) for order in orders}, distance, primitive_atoms)
+    return KindFit(action, {order: _unpack(entry, order) for order in orders}, distance, primitive_atoms, cutoff)
 
 
-def _key(action: CanonicalAction, directions: NDArray[np.float64], orders: tuple[int, ...]) -> str:
+def _key(
+    action: CanonicalAction,
+    directions: NDArray[np.float64],
+    orders: tuple[int, ...],
+    near: NDArray[np.bool_] | None,
+) -> str:
     """Hash all that the solution depends on, versions included."""
     digest = hashlib.sha256(f"fit 1/{action.key}/{orders}/symfc {version('symfc')}".encode())
     digest.update(np.round(directions, 6).astype("<f4").tobytes())
+    if near is not None:
+        digest.update(np.packbits(near).tobytes())
     return digest.hexdigest()
 
 
@@ -178,6 +197,7 @@ def _make(
     directions: NDArray[np.float64],
     orders: tuple[int, ...],
     symprec: float,
+    cutoff: float | None,
 ) -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
     """Solve the kind with this supercell as its example."""
     from symfc import Symfc
@@ -187,7 +207,7 @@ def _make(
     example = SymfcAtoms(
         cell=supercell.cell, scaled_positions=supercell.scaled_positions[order], numbers=supercell.numbers[order]
     )
-    symfc = Symfc(example, log_level=0, symprec=symprec)
+    symfc = Symfc(example, cutoff=None if cutoff is None else {3: cutoff}, symprec=symprec, log_level=0)
     symfc.compute_basis_set(orders=list(orders))
     factored = factor_orders(symfc, directions, orders)
     arrays: dict[str, NDArray[np.generic]] = {"directions": directions}
@@ -208,6 +228,7 @@ def _make(
         "n_parameters": {str(n): part.n_parameters for n, part in factored.items()},
         "example": "".join(f"{symbol}{count}" for symbol, count in _formula(supercell).items()),
         "symfc": version("symfc"),
+        "cutoff_of_lattice": None if cutoff is None else cutoff / float(np.cbrt(abs(np.linalg.det(supercell.cell)))),
     }
     return about, arrays
 

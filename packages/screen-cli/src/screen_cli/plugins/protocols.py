@@ -49,11 +49,14 @@ class ForceConstantArrays(TypedDict):
         float64 (n_primitive, n_atoms, n_atoms, 3, 3, 3), eV/Å³; only when third order was asked for.
     fc2_of_fc3_supercell : ndarray
         float64 (n_primitive, n_atoms, 3, 3), eV/Å²; only where the fc2 supercell is another one.
+    fc3_cutoff : float
+        Å; only where triples of atoms with a longer distance have no fc3.
     """
 
     fc2: NDArray[np.float64]
     fc3: ReadOnly[NotRequired[NDArray[np.float64]]]
     fc2_of_fc3_supercell: ReadOnly[NotRequired[NDArray[np.float64]]]
+    fc3_cutoff: ReadOnly[NotRequired[float]]
 
 
 class ForceConstantSolver(Protocol):

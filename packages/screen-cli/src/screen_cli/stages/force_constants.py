@@ -99,6 +99,9 @@ class ForceConstants(FitQuality, TypedRecord):
         No reason for doubt was found.
     force_constants_warning : str
         The reason; empty when trusted.
+    fc3_cutoff : float, optional
+        Å: triples of atoms with a longer distance have no fc3. As the settings say, or because a supercell has more
+        free parameters than memory allows; the held-out error tells what that costs.
     """
 
     fc2: NDArray[np.float64] = array(np.float64, "n_primitive", "n_atoms_fc2", 3, 3)
@@ -106,6 +109,7 @@ class ForceConstants(FitQuality, TypedRecord):
     p2s_map: NDArray[np.int64] | None = array(np.int64, "n_primitive", optional=True)
     trusted: bool
     force_constants_warning: str
+    fc3_cutoff: float | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ def fit_force_constants(
         p2s_map=fit.shared_map(),
         trusted=not warning,
         force_constants_warning=warning,
+        fc3_cutoff=fitted.get("fc3_cutoff"),
         **vars(quality),
     )
 

@@ -78,7 +78,7 @@ class SymfcSolver:
         CalculatorError
             Forces and displacements differ in shape.
         """
-        result: dict[str, NDArray[np.float64]] = {}
+        result: dict[str, NDArray[np.float64] | float] = {}
         separate = phono3py.phonon_supercell_matrix is not None
         if third_order or not separate:
             displacements = np.asarray(phono3py.displacements)
@@ -91,6 +91,9 @@ class SymfcSolver:
             result["fc2"] = fitted[2]
             if third_order:
                 result["fc3"] = fitted[3]
+                cutoff = self._cutoff_of_fc3()
+                if cutoff is not None:
+                    result["fc3_cutoff"] = cutoff
         if separate:
             displacements = np.asarray(phono3py.phonon_displacements)
             forces_fc2 = check_forces(forces_fc2, len(displacements), len(phono3py.phonon_supercell), "forces_fc2")
@@ -105,6 +108,11 @@ class SymfcSolver:
                 (2,),
             )[2]
         return cast("ForceConstantArrays", result)
+
+    def _cutoff_of_fc3(self) -> float | None:
+        """Give the cutoff of the last fit: as asked for, or that of a kind that would be too large, Å."""
+        solved = None if self._last is None else self._last[3]
+        return self.cutoff.get(3) if solved is None else solved.cutoff
 
     def left_out_residuals(
         self, phono3py: Phono3py, residuals: NDArray[np.float64], *, third_order: bool = True
