@@ -18,7 +18,14 @@ from screen_cli.bench.comparison import bootstrap_interval, compare_results
 from screen_cli.bench.materials import iterate_materials
 from screen_cli.bench.reference import pick_reference, read_references
 from screen_cli.bench.results import BenchCalculator, BenchResult, read_result, write_result
-from screen_cli.bench.score import MaterialScore, frequency_error_percent, score_run, spectrum_distance_thz, summarise
+from screen_cli.bench.score import (
+    MaterialScore,
+    frequency_error_percent,
+    frequency_slope,
+    score_run,
+    spectrum_distance_thz,
+    summarise,
+)
 from screen_cli.config import RunSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError
@@ -222,6 +229,15 @@ def test_distances_of_a_shifted_spectrum():
     assert spectrum_distance_thz(reference[::-1], weights[::-1], reference, weights) == pytest.approx(0.0, abs=1e-12)
 
 
+def test_slope_of_a_soft_model():
+    reference = np.random.default_rng(2).uniform(0.0, 8.0, (5, 6))
+    weights = np.array([1, 6, 12, 8, 3])
+    assert frequency_slope(0.9 * reference, reference, weights) == pytest.approx(0.9)
+    bent = reference.copy()
+    bent[0] = 0.0  # of one point out of thirty
+    assert frequency_slope(bent, reference, weights) > 0.9
+
+
 def test_failures_count_two_and_the_unscored_not_at_all():
     scores = [
         MaterialScore("a", "a", "x", verdict="scored", srd=0.1, sre=0.1, srme=0.3, imaginary=False),
@@ -336,6 +352,43 @@ def test_league_ranks_over_the_materials_that_all_count():
     assert "equal &lt;b&gt;" in page
     assert "<script" not in page
     assert league_csv(rows).count("\n") == 4
+
+
+def test_expansion_in_the_league_is_of_the_same_materials():
+    """The mean over what one model alone has would compare other crystals."""
+    from screen_cli.bench.league import make_league
+
+    def expanding(label, gammas):
+        made = result(label, [0.1, 0.2, 0.3])
+        scores = [
+            dataclasses.replace(score, gruneisen_mean=gamma, thermal_expansion_per_mk=10.0)
+            for score, gamma in zip(made.materials, gammas, strict=True)
+        ]
+        return dataclasses.replace(made, materials=tuple(scores))
+
+    rows, _ = make_league([expanding("a", [1.0, 2.0, 9.0]), expanding("b", [1.5, 2.5, None])])
+    assert [row.gruneisen_mean for row in rows] == [1.5, 2.0]
+    assert [row.thermal_expansion_per_mk for row in rows] == [10.0, 10.0]
+
+
+def test_leaderboards_get_their_own_names(tmp_path):
+    from screen_cli.bench.export import write_leaderboards
+
+    table = {"material_id": {"0": "mp-1"}, "init_spg_num": {"0": 225}, "kappa_tot_rta": {"0": [1.0]}}
+    (tmp_path / "predictions-matbench.json.gz").write_bytes(gzip.compress(json.dumps(table).encode()))
+    made = dataclasses.replace(result("sevennet model=l3i5, fast", [0.1, 0.3]), protocol="fast")
+    made = dataclasses.replace(made, means=summarise(made.materials))
+    paths = write_leaderboards([(tmp_path, made)], tmp_path / "out")
+    assert {str(path.relative_to(tmp_path / "out")) for path in paths} == {
+        "matbench-discovery/sevennet-model-l3i5.yml",
+        "matbench-discovery/sevennet-model-l3i5-kappa-103.json.gz",
+        "ml-peg/sevennet-model-l3i5/kappas.json.gz",
+    }
+    peg = json.loads(gzip.decompress((tmp_path / "out/ml-peg/sevennet-model-l3i5/kappas.json.gz").read_bytes()))
+    assert peg == {"material_id": {"0": "mp-1"}, "initial_spg_num": {"0": 225}, "kappa_tot_rta": {"0": [1.0]}}
+    text = (tmp_path / "out/matbench-discovery/sevennet-model-l3i5.yml").read_text()
+    assert text.startswith("# over 2 of the 103")
+    assert "κ_SRME: 0.2" in text
 
 
 def test_a_league_of_what_cannot_be_compared_is_refused():

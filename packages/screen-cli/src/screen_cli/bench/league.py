@@ -46,6 +46,10 @@ class LeagueRow:
         Means of the symmetric relative difference (negative: κ too low) and error.
     frequency_error_percent, spectrum_distance_thz : float or None
         Means over the materials that have them.
+    frequency_slope : float or None
+        Mean slope of the model's frequencies against the reference's; below 1: soft.
+    gruneisen_mean, thermal_expansion_per_mk : float or None
+        Means at 300 K over the materials where every result has them; expansion in 10⁻⁶/K.
     n_force_calls, seconds : float or None
         Means per material: evaluations of the model, and wall time of all stages.
     """
@@ -65,6 +69,9 @@ class LeagueRow:
     sre: float
     frequency_error_percent: float | None
     spectrum_distance_thz: float | None
+    frequency_slope: float | None
+    gruneisen_mean: float | None
+    thermal_expansion_per_mk: float | None
     n_force_calls: float | None
     seconds: float | None
 
@@ -109,10 +116,18 @@ def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[Lea
     if len(common) < FEW:
         problems.append(f"only {len(common)} common materials: intervals need at least {FEW} to mean anything.")
     values = np.array([[scores[key].srme for key in common] for scores in counted], dtype=np.float64)
+    expanding = [key for key in common if all(scores[key].gruneisen_mean is not None for scores in counted)]
     order = np.argsort(values.mean(axis=1), kind="stable")
     rows = [
-        _row(
-            rank, results[index].label, [counted[index][key] for key in common], values[index] - values[order[0]], seed
+        _with_expansion(
+            _row(
+                rank,
+                results[index].label,
+                [counted[index][key] for key in common],
+                values[index] - values[order[0]],
+                seed,
+            ),
+            [counted[index][key] for key in expanding],
         )
         for rank, index in enumerate(order, 1)
     ]
@@ -187,14 +202,26 @@ def _row(rank: int, label: str, scores: Sequence[MaterialScore], behind: np.ndar
         sre=mean_of(scores, "sre") or 0.0,
         frequency_error_percent=mean_of(scores, "frequency_error_percent"),
         spectrum_distance_thz=mean_of(scores, "spectrum_distance_thz"),
+        frequency_slope=mean_of(scores, "frequency_slope"),
+        gruneisen_mean=None,
+        thermal_expansion_per_mk=None,
         n_force_calls=mean_of(scores, "n_force_calls"),
         seconds=mean_of(scores, "seconds"),
     )
 
 
+def _with_expansion(row: LeagueRow, scores: Sequence[MaterialScore]) -> LeagueRow:
+    """Add the means of what only some materials have."""
+    return dataclasses.replace(
+        row,
+        gruneisen_mean=mean_of(scores, "gruneisen_mean"),
+        thermal_expansion_per_mk=mean_of(scores, "thermal_expansion_per_mk"),
+    )
+
+
 _HEADINGS = (
     "rank", "model", "materials", "failed", "SRME [95 %]", "behind the best [95 %]", "SRD", "SRE", "frequency error, %",
-    "force calls", "s per material",
+    "frequency slope", "mean Grüneisen parameter", "linear expansion, 10⁻⁶/K", "force calls", "s per material",
 )  # fmt: skip
 
 
@@ -211,6 +238,9 @@ def _cells(row: LeagueRow) -> list[str]:
         f"{row.srd:+.3f}",
         f"{row.sre:.3f}",
         _number(row.frequency_error_percent, ".1f"),
+        _number(row.frequency_slope, ".3f"),
+        _number(row.gruneisen_mean, ".2f"),
+        _number(row.thermal_expansion_per_mk, ".1f"),
         _number(row.n_force_calls, ".0f"),
         _number(row.seconds, ".0f"),
     ]

@@ -50,6 +50,11 @@ class MaterialScore:
         RMSE over the same q points and bands, over the range of the reference's frequencies.
     spectrum_distance_thz : float
         Wasserstein distance of the two distributions of frequencies.
+    frequency_slope : float
+        Of the model's frequencies against the reference's at the same q points, through the origin; below 1: soft.
+    gruneisen_mean, thermal_expansion_per_mk : float
+        At 300 K: mean Grüneisen parameter, and linear expansion in 10⁻⁶/K; where the run computes the property
+        ``expansion``.
     n_force_calls, n_relax_steps : int
     seconds : float
         Wall time of all stages.
@@ -78,6 +83,9 @@ class MaterialScore:
     min_frequency_thz: float | None = None
     frequency_error_percent: float | None = None
     spectrum_distance_thz: float | None = None
+    frequency_slope: float | None = None
+    gruneisen_mean: float | None = None
+    thermal_expansion_per_mk: float | None = None
     n_force_calls: int | None = None
     n_relax_steps: int | None = None
     seconds: float | None = None
@@ -177,6 +185,21 @@ def frequency_error_percent(
     return float(100 * np.sqrt(square) / (reference.max() - reference.min()))
 
 
+def frequency_slope(
+    frequencies: NDArray[np.float64], reference: NDArray[np.float64], weights: NDArray[np.int64]
+) -> float:
+    """Slope through the origin of frequencies against the reference's, band by band: below 1 the model is soft.
+
+    Parameters
+    ----------
+    frequencies, reference : ndarray
+        float64 (n_irr, n_bands), THz, at the same q points.
+    weights : ndarray
+        int64 (n_irr,).
+    """
+    return float((weights @ (frequencies * reference)).sum() / (weights @ reference**2).sum())
+
+
 def spectrum_distance_thz(
     frequencies: NDArray[np.float64],
     weights: NDArray[np.int64],
@@ -221,7 +244,8 @@ def _score(run: RunDirectory, row: Row, references: Mapping[str, Reference] | No
         return replace(score, reason="not computed yet")
     if references is not None and reference is None:
         score = replace(score, verdict="not scored", reason=f"the reference has no {score.id}")
-    if row["state"] == "done":
+    after_kappa = text(row, "stage").startswith("property_") and "conductivity" in score.keys
+    if row["state"] == "done" or after_kappa:  # a property that fails takes no κ away
         return _score_done(run, score, reference)
     return _score_failed(run, row, score, reference)
 
@@ -233,6 +257,8 @@ def _with_costs(run: RunDirectory, row: Row, score: MaterialScore) -> MaterialSc
     return replace(
         score,
         min_frequency_thz=number(row, "min_frequency_thz"),
+        gruneisen_mean=number(row, "gamma_mean"),
+        thermal_expansion_per_mk=None if (alpha := number(row, "alpha_linear_300k")) is None else 1e6 * alpha,
         n_force_calls=whole_number(row, "n_force_calls"),
         n_relax_steps=whole_number(row, "n_relax_steps"),
         trusted=trusted,
@@ -269,6 +295,7 @@ def _score_done(run: RunDirectory, score: MaterialScore, reference: Reference | 
         sre=values["sre"],
         srme=values["srme"],
         frequency_error_percent=frequency_error_percent(frequencies, reference.frequencies, reference.weights),
+        frequency_slope=frequency_slope(frequencies, reference.frequencies, reference.weights),
         spectrum_distance_thz=spectrum_distance_thz(frequencies, weights, reference.frequencies, reference.weights),
     )
 

@@ -38,11 +38,13 @@ def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
 
 @click.command(name="league")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for league.csv and league.html.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for the files.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 def league(results: tuple[Path, ...], output: Path | None, as_json: bool, seed: int) -> None:
     """Rank any number of RESULTS (run directories or bench.json) by SRME, over the materials that all of them count.
+
+    Writes league.csv, league.html and, in the layout of the public leaderboards, matbench-discovery/ and ml-peg/.
 
     Example: screen-cli bench league bench-sevennet-fast bench-chgnet-fast bench-sdnnff-fast -o league
     """
@@ -51,6 +53,7 @@ def league(results: tuple[Path, ...], output: Path | None, as_json: bool, seed: 
 
 def write_league(results: Sequence[Path], output: Path | None, *, as_json: bool, seed: int) -> None:
     """Rank results, print the table, write the files."""
+    from screen_cli.bench.export import write_leaderboards
     from screen_cli.bench.league import league_csv, league_page, make_league
     from screen_cli.bench.results import read_result
     from screen_cli.cli.bench.tables import print_league
@@ -65,10 +68,13 @@ def write_league(results: Sequence[Path], output: Path | None, *, as_json: bool,
     for sentence in problems:
         click.echo(f"note: {sentence}", err=True)
     if output is not None:
+        exported = write_leaderboards(list(zip(results, read, strict=True)), output)
         output.mkdir(parents=True, exist_ok=True)
         for path, text in (
             (output / "league.csv", league_csv(rows)),
             (output / "league.html", league_page(rows, read, problems)),
         ):
             write_text(path, text)
+            click.echo(f"wrote {path}", err=True)
+        for path in exported:
             click.echo(f"wrote {path}", err=True)
