@@ -37,6 +37,7 @@ from screen_cli.calculators.registered import calculator_identity
 from screen_cli.errors import (
     CalculatorError,
     ConfigError,
+    MissingExtraError,
     ModelEnvironmentError,
     UnknownNameError,
     UnsupportedElementError,
@@ -193,7 +194,7 @@ def test_options_and_missing_libraries_are_refused_as_in_process(odd_models):
         make_calculator("ase:odd_models.refuses", environment=odd_models)
     with pytest.raises(ConfigError, match="asap_cutof"):
         foreign("emt", environment=HERE, asap_cutof=True)
-    with pytest.raises(ModelEnvironmentError, match="no such library"):
+    with pytest.raises(MissingExtraError, match="no such library"):
         foreign("ase:odd_models.refuses", environment=odd_models)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from screen_cli.calculators.environments.virtual import ModelEnvironment, environment_of, find_environment
 from screen_cli.calculators.factories.trust import checksum
-from screen_cli.errors import ConfigError, MissingExtraError, ModelEnvironmentError, PluginError, ScreenError
+from screen_cli.errors import ConfigError, MissingExtraError, PluginError, ScreenError
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.plugins.records import CalculatorPlugin
 
@@ -103,6 +103,8 @@ def foreign(name: str, *, environment: str = "", shared: bool | None = None, **o
     ------
     ConfigError
         There is no such environment, or the calculator does not accept the options.
+    MissingExtraError
+        The environment lacks a library.
     ModelEnvironmentError
         The environment cannot be used.
 
@@ -111,13 +113,7 @@ def foreign(name: str, *, environment: str = "", shared: bool | None = None, **o
     >>> from screen_cli.calculators import foreign
     >>> atoms.calc = foreign("mace", path="mace.model", trust=True)  # doctest: +SKIP
     """
-    place = find_environment(environment or name)
-    try:
-        return serve(name, options, place, None, shared)
-    except TypeError as error:
-        raise ConfigError(f"calculator '{name}' does not accept its options {options}: {error}.") from error
-    except ImportError as error:
-        raise ModelEnvironmentError(f"calculator '{name}': {error}.") from error
+    return serve(name, options, find_environment(environment or name), None, shared)
 
 
 def calculator_environment(
@@ -192,7 +188,15 @@ def serve(
     registry: PluginRegistry | None,
     shared: bool | None = None,
 ) -> ForeignCalculator:
-    """Make the calculator that speaks for one in another environment."""
+    """Make the calculator that speaks for one in another environment.
+
+    Raises
+    ------
+    ConfigError
+        The calculator does not accept the options.
+    MissingExtraError
+        The environment lacks a library.
+    """
     from screen_cli.calculators.environments.calculator import ForeignCalculator
     from screen_cli.calculators.environments.server import ServedCalculator
 
@@ -203,7 +207,12 @@ def serve(
         factory = _plugin(name, registry).factory
     if shared is None:
         shared = str(options.get("device", "cpu")) not in ("cpu", "auto")
-    return ForeignCalculator(ServedCalculator(name, place, factory, dict(options), shared))
+    try:
+        return ForeignCalculator(ServedCalculator(name, place, factory, dict(options), shared))
+    except TypeError as error:
+        raise ConfigError(f"calculator '{name}' does not accept its options {dict(options)}: {error}.") from error
+    except ImportError as error:
+        raise MissingExtraError(f"calculator '{name}': {error}.") from error
 
 
 def _factory(name: str, registry: PluginRegistry | None) -> Callable[..., BaseCalculator]:

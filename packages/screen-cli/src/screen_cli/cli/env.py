@@ -9,7 +9,7 @@ import click
 
 from screen_cli.calculators.environments.virtual import ModelEnvironment
 from screen_cli.cli import run_command
-from screen_cli.errors import ModelEnvironmentError, ScreenError, unknown_name
+from screen_cli.errors import MissingExtraError, ModelEnvironmentError, ScreenError, unknown_name
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.plugins.records import CalculatorPlugin, EnvironmentRecipe
 
@@ -136,7 +136,7 @@ def _check(environment: ModelEnvironment, options: tuple[str, ...]) -> dict[str,
         apply_override(tables, option)
     try:
         remark = check_environment(environment.name, tables)
-    except ModelEnvironmentError as error:
+    except (ModelEnvironmentError, MissingExtraError) as error:
         return {"name": environment.name, "state": "broken", "remark": str(error)}
     except ScreenError as error:
         return {"name": environment.name, "state": "no forces", "remark": str(error)}

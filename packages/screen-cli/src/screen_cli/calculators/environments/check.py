@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from ase.build import bulk
 
-from screen_cli.calculators.registered import foreign
+from screen_cli.calculators.environments.virtual import find_environment
+from screen_cli.calculators.registered import serve
 from screen_cli.errors import CalculatorError
 
 
@@ -37,7 +38,7 @@ def check_environment(name: str, options: Mapping[str, object]) -> str:
         Its forces are no numbers.
     """
     start = time.perf_counter()
-    calculator = foreign(name, **options)
+    calculator = serve(name, options, find_environment(name), None)
     try:
         loaded = time.perf_counter() - start
         atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
