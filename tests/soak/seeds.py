@@ -219,7 +219,7 @@ def others_of_the_host(root: Path) -> Iterator[Reader]:
     from screen_cli.sources.born_files import read_born
     from screen_cli.stages.phonon_objects import _read_yaml
     from screen_cli.store.expression import evaluate, to_sql
-    from screen_cli.store.records import _arrays
+    from screen_cli.store.hdf5 import arrays_of_hdf5
 
     for name in ("demo", "campaign", "ultralow"):
         toml = (HERE.parents[1] / "examples" / f"{name}.toml").read_bytes()
@@ -242,7 +242,7 @@ def others_of_the_host(root: Path) -> Iterator[Reader]:
 
     def read_arrays(content: bytes) -> None:
         with contextlib.suppress(ValueError):  # which the store turns into a record that is absent
-            _arrays(content)
+            arrays_of_hdf5(content)
 
     yield Reader("arrays of a record", hdf5(x=np.arange(9.0), y=np.zeros((200, 1000))), read_arrays)
     kappa = hdf5(

@@ -50,8 +50,9 @@ def test_the_campaign_of_the_howto_is_valid():
 
 
 def test_howto_label_sections_are_valid():
-    for text in blocks(DOCS / "howto" / "active-learning-vasp-qe.md", "toml"):
-        labels = tomllib.loads(text)["labels"]
+    sections = [tomllib.loads(text)["labels"] for text in blocks(DOCS / "howto" / "active-learning-vasp-qe.md", "toml")]
+    assert {labels["kind"] for labels in sections} == {"vasp", "espresso"}
+    for labels in sections:
         make_dft_format(labels["kind"], labels["options"])
         config_from_dict({"pool": {"source": "x"}, "training": {"trainer": "a:b"}, "labels": labels})
 

@@ -186,6 +186,14 @@ def test_start_set_takes_one_of_each_cluster():
     assert len(set(representative_points(np.zeros((9, 2)), 4, seed=0))) == 4
 
 
+def test_principal_components_are_those_of_scikit_learn():
+    decomposition = pytest.importorskip("sklearn.decomposition", reason="needs scikit-learn")
+    vectors = np.random.default_rng(3).normal(size=(30, 5)) * [5.0, 3.0, 2.0, 0.5, 0.1]
+    ours, theirs = principal_components(vectors, share=0.9), decomposition.PCA(0.9).fit_transform(vectors)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs), rtol=1e-9, atol=1e-12)  # signs are a matter of choice
+
+
 def test_principal_components_keep_distances():
     rng = np.random.default_rng(2)
     flat = rng.normal(size=(15, 2)) @ rng.normal(size=(2, 6))

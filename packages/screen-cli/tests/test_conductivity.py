@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screen_cli.config import ConductivitySettings
+from screen_cli.crystal.supercell import choose_mesh
 from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.physics.mesh_ladder import mesh_error, rungs
 from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.stages import conductivity
-from screen_cli.stages.conductivity import Conductivity, choose_mesh, compute_conductivity
+from screen_cli.stages.conductivity import Conductivity, compute_conductivity
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import Forces
@@ -86,7 +87,7 @@ def test_lbte_differs_and_keeps_rta(aluminium: tuple[Displaced, ForceConstants])
 def test_mesh_rule() -> None:
     cell = np.diag([4.0, 4.0, 8.0])
     settings = ConductivitySettings(q_spacing=0.2)
-    mesh = choose_mesh(settings, cell)
+    mesh = list(choose_mesh(settings, cell))
     assert mesh == [9, 9, 5]
     assert all(2 * np.pi / length / number <= 0.2 for length, number in zip((4, 4, 8), mesh, strict=True))
 

@@ -12,9 +12,10 @@ from screen_cli.config import DisplaceSettings, ForceConstantsSettings, ForcesSe
 from screen_cli.crystal.born import BornTensors
 from screen_cli.errors import ConfigError, RecordError, StructureError
 from screen_cli.physics.harmonic.stability import is_stable
+from screen_cli.solvers.harmonic_modes import slopes_along
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
-from screen_cli.stages.harmonic import Harmonic, compute_harmonic, slopes_along
+from screen_cli.stages.harmonic import Harmonic, compute_harmonic
 
 LATTICE = 3.61
 SETTINGS = HarmonicSettings(mesh=[11, 11, 11], phase_space=False, temperatures=[300.0, 5000.0], band_points=11)

@@ -26,9 +26,10 @@ from screen_cli.run.merge import merge_runs
 from screen_cli.run.rebuild import audit, open_index, rebuild_index
 from screen_cli.stages.phonon_objects import _read_yaml
 from screen_cli.store.atomic_write import LITTER, litter_in, write_bytes
+from screen_cli.store.hdf5 import arrays_of_hdf5, hdf5_of_arrays
 from screen_cli.store.index import DamagedIndexError, Index
 from screen_cli.store.record import Record
-from screen_cli.store.records import RecordStore, _arrays, _hdf5_bytes
+from screen_cli.store.records import RecordStore
 from screen_cli.store.run_directory import RunDirectory
 from screen_cli.store.sealed import seal, unseal
 from screen_cli.store.verify import verify
@@ -350,7 +351,7 @@ def test_a_forged_crystal_is_left_out_of_the_index_with_a_warning(tmp_path, chan
 def test_hdf5_of_strangers_opens_no_other_file_and_takes_no_room_that_it_does_not_hold(what):
     fill_file, words = HOSTILE_HDF5[what]
     with pytest.raises(ValueError, match=words):
-        _arrays(hdf5_of(fill_file))
+        arrays_of_hdf5(hdf5_of(fill_file))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +372,7 @@ def test_yaml_of_a_strangers_record_is_data_or_a_sentence(text):
 
 def test_arrays_that_compress_well_are_read():
     arrays = {"zeros": np.zeros((400, 1000)), "one": np.array(1.5), "none": np.zeros((0, 3)), "words": np.arange(9.0)}
-    back = _arrays(_hdf5_bytes(Record({}, arrays, {})))
+    back = arrays_of_hdf5(hdf5_of_arrays(arrays))
     assert back.keys() == arrays.keys()
     assert all(np.array_equal(back[name], array) for name, array in arrays.items())
 

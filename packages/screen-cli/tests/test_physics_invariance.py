@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from screen_cli.config import HarmonicSettings
 from screen_cli.physics.harmonic.sound_velocity import even_directions
+from screen_cli.solvers.harmonic_modes import sample_mesh, slopes_along
 from screen_cli.solvers.phase_space import compute_phase_space
-from screen_cli.stages.harmonic import _sample_mesh, slopes_along
 from screen_cli.testing.physics_strategies import spring_phonopy
 from screen_cli.testing.strategies import crystals, descriptions
 
@@ -25,11 +25,11 @@ Quantity = Callable[[Atoms, NDArray[np.float64], NDArray[np.int64], int], NDArra
 
 def fields_of(atoms: Atoms):
     phonopy = spring_phonopy(atoms)
-    return phonopy, _sample_mesh(phonopy, MESH, HarmonicSettings(dos_points=11), TEMPERATURES)
+    return phonopy, sample_mesh(phonopy, MESH, HarmonicSettings(dos_points=11), TEMPERATURES)
 
 
 def heat_capacity(atoms, rotation, order, n_atoms):
-    return fields_of(atoms)[1]["cv"]
+    return fields_of(atoms)[1].heat_capacity
 
 
 def displacements(atoms, rotation, order, n_atoms):
@@ -38,7 +38,7 @@ def displacements(atoms, rotation, order, n_atoms):
     primitive, supercell = phonopy.primitive, phonopy.supercell
     of_given = [primitive.p2p_map[primitive.s2p_map[atom]] for atom in supercell.u2s_map]
     result = np.full((len(TEMPERATURES), n_atoms), np.nan)
-    result[:, order] = fields["msd"][:, of_given]
+    result[:, order] = fields.displacements[:, of_given]
     return result
 
 

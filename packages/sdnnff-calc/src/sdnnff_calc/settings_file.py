@@ -29,7 +29,7 @@ from typing import Any, TypeAlias, TypeVar, dataclass_transform, overload
 from pydantic import ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic.fields import FieldInfo
-from pydantic_core import ArgsKwargs
+from pydantic_core import ArgsKwargs, ErrorDetails
 
 from sdnnff_calc.errors import ConfigError, nearest_hint
 
@@ -79,7 +79,7 @@ def settings_record(record: type[Record]) -> type[Record]:
     unchecked = made.__init__
 
     @functools.wraps(unchecked)
-    def make(self: Any, *values: Any, **named: Any) -> None:
+    def make(self: object, *values: object, **named: object) -> None:
         try:
             unchecked(self, *map(_plain, values), **{key: _plain(value) for key, value in named.items()})
         except ValidationError as error:
@@ -265,15 +265,15 @@ def _strict(kind: Any) -> Any:
 
 def _tables(record: type) -> dict[str, type]:
     """Give the keys of a record that are records themselves."""
-    return {key: info.annotation for key, info in _fields(record).items() if _is_record(info.annotation)}  # type: ignore[misc]
+    return {key: info.annotation for key, info in _fields(record).items() if _is_record(info.annotation)}
 
 
-def _is_record(kind: Any) -> bool:
+def _is_record(kind: object) -> typing.TypeGuard[type]:
     """Tell whether an annotation is a record of settings."""
     return isinstance(kind, type) and hasattr(kind, "__pydantic_fields__")
 
 
-def _default(info: FieldInfo) -> Any:
+def _default(info: FieldInfo) -> object:
     """Give the default of a key."""
     return info.get_default(call_default_factory=True, validated_data={})
 
@@ -291,7 +291,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _empty_to_none(record: type, tables: Mapping[str, Any]) -> dict[str, Any]:
+def _empty_to_none(record: type, tables: Mapping[str, object]) -> dict[str, object]:
     """Read ``""`` as None where a key may be None and its default is."""
     fields, tables_of_record, cleaned = _fields(record), _tables(record), dict(tables)
     for key, value in tables.items():
@@ -312,7 +312,7 @@ def _sentences(error: ValidationError, record: type, line_of: Callable[[Sequence
         yield place + _sentence(item, keys, record)
 
 
-def _sentence(item: Mapping[str, Any], keys: Sequence[str | int], record: type) -> str:
+def _sentence(item: ErrorDetails, keys: Sequence[str | int], record: type) -> str:
     """Say one fault."""
     dotted, kind, got = ".".join(map(str, keys)), item["type"], reprlib.repr(item["input"])
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -368,7 +368,7 @@ def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     """Spell a default in TOML."""
     if value is None:
         return '""'
@@ -396,11 +396,12 @@ def _values(info: FieldInfo) -> str:
     return " ".join([_in_words(kind), *limits])
 
 
-def _in_words(kind: Any) -> str:
+def _in_words(kind: object) -> str:
     """Name a type as a user would."""
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) in (list, tuple):
         item = _in_words(typing.get_args(kind)[0])
         return f"list of {item if item == 'text' else item + 's'}"
-    return {bool: "true, false", int: "integer", float: "number", str: "text"}.get(kind, "table")
+    words: dict[object, str] = {bool: "true, false", int: "integer", float: "number", str: "text"}
+    return words.get(kind, "table")

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from ase import Atoms
 
@@ -37,6 +37,9 @@ from al_committee.selection.pool import Pool, read_crystals
 from al_committee.selection.rules import COSTS, STRATEGIES
 
 __all__ = ["HostNames", "build_labeller", "build_loop", "build_pool", "build_trainer", "check_names", "pinned_cache"]
+
+
+Choice = TypeVar("Choice")
 
 
 class HostNames(Protocol):
@@ -84,12 +87,12 @@ def check_names(config: LoopConfig, base: Path, names: HostNames | None = None) 
         raise ConfigError(f"pool.source: {base / source} does not exist. Paths are relative to the config file.")
 
 
-def _known(kind: str, choices: Mapping[str, Any], name: str) -> Any:
+def _known(kind: str, choices: Mapping[str, Choice], name: str) -> Choice:
     """Give a built-in by name, or ``module:attr``."""
     if name in choices:
         return choices[name]
     if ":" in name:
-        return load_attribute(name)
+        return cast("Choice", load_attribute(name))
     raise UnknownNameError(suggest_names(kind, name, choices))
 
 
@@ -164,7 +167,7 @@ def _as_crystal(item: object, source: str) -> Crystal:
     raise ConfigError(f"{source} yields {type(item).__name__}, expected (id, Atoms).")
 
 
-def _factory(config: LoopConfig, names: HostNames | None) -> tuple[str, dict[str, Any]]:
+def _factory(config: LoopConfig, names: HostNames | None) -> tuple[str, dict[str, object]]:
     """``module:attr`` and keywords of what makes the labels."""
     labels = config.labels
     of_host = names is not None and labels.factory.startswith("ase:")  # screen-cli's way to name ASE's own

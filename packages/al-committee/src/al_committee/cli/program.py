@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,7 +16,7 @@ _path = click.Path(path_type=Path)
 _walltime = click.option("--walltime", metavar="TIME", help="Drain and stop after 90s, 15m, 1.5h, 1:30:00 ...")
 
 
-def _do(session: Session, job: str, **arguments: Any) -> int:
+def _do(session: Session, job: str, **arguments: object) -> int:
     """Import and run one job."""
     from al_committee.cli import commands
 

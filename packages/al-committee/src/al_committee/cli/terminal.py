@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from al_committee.loop.progress import Advance, NoProgress, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.progress import ProgressColumn
 
 __all__ = ["RichProgress", "log_to_terminal"]
 
@@ -45,7 +46,7 @@ class RichProgress:
             yield lambda count: display.advance(task, count)
 
 
-def _rate_column() -> Any:
+def _rate_column() -> ProgressColumn:
     """Column of pieces per second."""
     from rich.progress import ProgressColumn, Task
     from rich.text import Text

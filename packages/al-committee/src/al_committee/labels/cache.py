@@ -20,6 +20,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from al_committee.atomic_write import write_atomically, write_json
 from al_committee.errors import RunStateError
@@ -146,7 +147,8 @@ class LabelCache:
         if key in self:
             return
         buffer = io.BytesIO()
-        np.savez(buffer, **_arrays_of(labelled, details or {}))
+        arrays: dict[str, Any] = {**_arrays_of(labelled, details or {})}  # numpy takes them as keywords
+        np.savez(buffer, **arrays)
         write_atomically(self.path(key), lambda handle: handle.write(buffer.getvalue()))
 
     @contextlib.contextmanager
@@ -231,7 +233,7 @@ def _read(path: Path) -> Atoms:
     return atoms
 
 
-def _arrays_of(labelled: Atoms, details: Mapping[str, object]) -> dict[str, Any]:
+def _arrays_of(labelled: Atoms, details: Mapping[str, object]) -> dict[str, NDArray[np.generic]]:
     """Arrays of the file of a label: what determines it, its notes, its results and details."""
     results = labelled.calc.results
     atoms = attach_label(labelled, forces=results["forces"], energy=results.get("energy"), stress=results.get("stress"))

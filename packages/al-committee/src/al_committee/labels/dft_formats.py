@@ -15,6 +15,7 @@ from ase.calculators.vasp.create_input import GenerateVaspInput
 from ase.io import read
 from ase.io.espresso import write_espresso_in
 from ase.io.vasp import write_vasp
+from numpy.typing import NDArray
 
 from al_committee.errors import ConfigError, LabelFailedError, UnknownNameError, suggest_names
 from al_committee.labels.convergence import check_espresso, check_vasp, find_output, open_output
@@ -57,7 +58,7 @@ class VaspFormat:
         return {"parameters": self.parameters}
 
     @staticmethod
-    def _order(request: LabelRequest) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _order(request: LabelRequest) -> NDArray[np.int64]:
         """Order of POSCAR: by element, else as given."""
         return np.argsort(request.atoms.get_chemical_symbols(), kind="stable")
 

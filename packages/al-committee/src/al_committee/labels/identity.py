@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -114,7 +113,7 @@ def decode_structure(text: str) -> Atoms:
     return atoms
 
 
-def _determines(value: Any) -> bool:
+def _determines(value: object) -> bool:
     """Whether a total charge or spin of ``info`` says something."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(value)
 
@@ -184,7 +183,7 @@ def earlier_settings_key(settings: object) -> str:
     return _hash_json(settings)
 
 
-def _hash_json(value: Any) -> str:
+def _hash_json(value: object) -> str:
     """Hash of compact, sorted JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

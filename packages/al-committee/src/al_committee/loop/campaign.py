@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -383,7 +384,8 @@ class ActiveLearningLoop:
                 self.committee(number - 1), self.queue.labelled(labels.done)
             )
         path = self.rounds.round_folder(number) / "evaluation.npz"
-        write_atomically(path, lambda handle: np.savez_compressed(handle, **arrays))  # type: ignore[arg-type]
+        named: dict[str, Any] = {**arrays}  # numpy takes them as keywords
+        write_atomically(path, lambda handle: np.savez_compressed(handle, **named))
         if test is not None and test.force_rmse is not None:
             logger.info("round %d: test force RMSE %.1f meV/Å", number, 1e3 * test.force_rmse)
         return EvaluationRecord(number, len(self.rounds.training_keys(number)), test, asked)

@@ -8,7 +8,7 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from al_committee.errors import MissingExtraError
 from al_committee.loop.rounds import RoundSummary
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.scoring import HISTOGRAM_EDGES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["draw_report", "write_report"]
 
@@ -132,26 +135,30 @@ def draw_report(run: RunDirectory, number: int) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_recommended(panel: Any, rows: Sequence[RoundSummary]) -> None:
+def _draw_recommended(panel: Axes, rows: Sequence[RoundSummary]) -> None:
     """Structures recommended and labels made, per round."""
-    known = [row for row in rows if row.recommended is not None]
-    panel.plot([r.round for r in known], [r.recommended for r in known], "o-", label="recommended")
+    known = [(row.round, row.recommended) for row in rows if row.recommended is not None]
+    panel.plot([number for number, _ in known], [count for _, count in known], "o-", label="recommended")
     panel.bar([r.round for r in rows], [r.labelled or 0 for r in rows], alpha=0.3, label="labelled")
     panel.set(xlabel="round", ylabel="structures", title="Recommended structures")
     panel.set_xticks([row.round for row in rows])
     panel.legend()
 
 
-def _draw_error(panel: Any, rows: Sequence[RoundSummary]) -> None:
+def _draw_error(panel: Axes, rows: Sequence[RoundSummary]) -> None:
     """Force error on the test set against labels."""
-    known = [row for row in rows if row.force_rmse is not None]
-    panel.plot([r.training_labels for r in known], [1e3 * (r.force_rmse or 0.0) for r in known], "s-")
+    known = [
+        (row.training_labels, 1e3 * row.force_rmse)
+        for row in rows
+        if row.training_labels is not None and row.force_rmse is not None
+    ]
+    panel.plot([labels for labels, _ in known], [error for _, error in known], "s-")
     panel.set(xlabel="labels", ylabel="force RMSE (meV/Å)", title="Error on the test set")
     if known:
         panel.set_yscale("log")
 
 
-def _draw_histogram(panel: Any, run: RunDirectory, number: int) -> None:
+def _draw_histogram(panel: Axes, run: RunDirectory, number: int) -> None:
     """Histogram of ε over the atoms of the pool, every round in its colour."""
     drawn, filled = False, np.zeros(len(HISTOGRAM_EDGES) - 1, dtype=int)
     for n in [n for n in run.rounds.numbers() if n <= number]:
@@ -168,7 +175,7 @@ def _draw_histogram(panel: Any, run: RunDirectory, number: int) -> None:
         panel.legend()
 
 
-def _draw_calibration(panel: Any, run: RunDirectory, number: int) -> None:
+def _draw_calibration(panel: Axes, run: RunDirectory, number: int) -> None:
     """Observed against expected confidence on the test set, before and after scaling."""
     path = run.rounds.round_folder(number) / "evaluation.npz"
     panel.plot([0, 1], [0, 1], "k:", lw=1)

@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from ase import Atoms
 from filelock import FileLock, Timeout
@@ -190,7 +190,7 @@ class RunDirectory:
                 "init a new run (labels are kept in the cache)."
             )
 
-    def _update_manifest(self, **values: Any) -> None:
+    def _update_manifest(self, **values: object) -> None:
         """Write the manifest with new values."""
         self.manifest = {**self.manifest, **values}
         write_json(self.path / "manifest.json", self.manifest)

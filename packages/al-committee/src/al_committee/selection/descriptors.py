@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -19,7 +18,7 @@ Descriptor = Callable[[Atoms], FloatArray]
 _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86, 118])
 
 
-def _element_features(numbers: NDArray[Any]) -> FloatArray:
+def _element_features(numbers: NDArray[np.int64]) -> FloatArray:
     """Period, filling of the period (0 to 1) and covalent radius (Å), shape ``(n_atoms, 3)``."""
     period = np.searchsorted(_NOBLE, numbers)
     start = _NOBLE[period - 1]

@@ -43,6 +43,8 @@ def principal_components(vectors: FloatArray, share: float = 0.95, largest: int 
     NDArray[np.float64]
         shape ``(n_points, n_components)``; signs fixed so that the largest loading is positive.
     """
+    # the singular values are NumPy's; scikit-learn's PCA gives the same, but the start set of every loop needs these
+    # lines, and a base install should not pull in scikit-learn for them
     centred = vectors - vectors.mean(axis=0)
     left, singular, right = np.linalg.svd(centred, full_matrices=False)
     variance = singular**2
@@ -77,6 +79,8 @@ def farthest_points(vectors: FloatArray, count: int, *, first: int = 0, known: F
     ----------
     Gonzalez, Theor. Comput. Sci. 38, 293 (1985), doi:10.1016/0304-3975(85)90224-5
     """
+    # none of the libraries that have it takes points that are known already; scikit-matter 0.4 also holds scikit-learn
+    # below 1.9, and fpsample 1.0 must be compiled where it is installed
     if count < 1 or len(vectors) == 0:
         return []
     picked: list[int] = []

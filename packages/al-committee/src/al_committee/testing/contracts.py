@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
 
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.protocols import Trainer
@@ -46,7 +46,7 @@ class TrainerContract:
             labelled.append(atoms)
         return labelled
 
-    def _train(self, folder: Path, seed: int = 5, warm_start: list[Path] | None = None) -> tuple[Any, list[Path]]:
+    def _train(self, folder: Path, seed: int = 5, warm_start: list[Path] | None = None) -> tuple[Trainer, list[Path]]:
         """Train in a folder."""
         labels = self.make_labels()
         trainer = self.make_trainer()
@@ -61,7 +61,7 @@ class TrainerContract:
         )
         return trainer, [Path(path) for path in paths]
 
-    def _forces(self, trainer: Any, paths: list[Path]) -> list[np.ndarray[Any, Any]]:
+    def _forces(self, trainer: Trainer, paths: list[Path]) -> list[NDArray[np.float64]]:
         """Members' forces on two structures of different sizes."""
         first, second = self.make_labels()[:2]
         predicted = trainer.committee(paths).predict_committee([first, second * (2, 1, 1)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,14 @@ PAPER = Path(__file__).with_name("paper.mplstyle")
 BLUE, ORANGE = "#0072B2", "#D55E00"
 """Populations and coherences."""
 
-_Draw = TypeVar("_Draw", bound=Callable[..., "Axes"])
+_Arguments = ParamSpec("_Arguments")
 
 
-def styled(draw: _Draw) -> _Draw:
+def styled(draw: Callable[_Arguments, Axes]) -> Callable[_Arguments, Axes]:
     """Draw in the style of all figures, without touching global state."""
 
     @wraps(draw)
-    def in_style(*arguments: Any, **options: Any) -> Axes:
+    def in_style(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> Axes:
         try:
             from matplotlib import rc_context
         except ImportError as error:
@@ -44,7 +44,7 @@ def styled(draw: _Draw) -> _Draw:
         with rc_context(fname=PAPER):
             return draw(*arguments, **options)
 
-    return in_style  # type: ignore[return-value]
+    return in_style
 
 
 _MISSING = "plots need matplotlib; install it with pip install 'phon-wigner[plot]'."

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +186,7 @@ def _unpacked(path: Path) -> bytes:
     return content
 
 
-def _from_row(row: Mapping[str, Any], temperature: float) -> Reference:
+def _from_row(row: Mapping[str, object], temperature: float) -> Reference:
     """Give the reference from one row of a table."""
     temperatures = np.atleast_1d(np.asarray(row.get("temperatures") or [temperature], dtype=np.float64))
     index = _row_of_temperature(temperatures, temperature)
@@ -207,7 +207,7 @@ def _from_row(row: Mapping[str, Any], temperature: float) -> Reference:
             weights=_array(row, "weights").astype(np.int64),
             qpoints=_array(row, "qpoints"),
             frequencies=_array(row, "frequencies"),
-            mesh=None if mesh is None else tuple(int(number) for number in np.ravel(mesh)),
+            mesh=None if mesh is None else tuple(int(number) for number in np.ravel(np.asarray(mesh))),
         )
     )
 
@@ -277,13 +277,13 @@ def _row_of_temperature(temperatures: NDArray[np.float64], temperature: float) -
     return int(hits[0])
 
 
-def _optional(row: Mapping[str, Any], field: str) -> NDArray[np.float64] | None:
+def _optional(row: Mapping[str, object], field: str) -> NDArray[np.float64] | None:
     """Array of a column under any of its names, if it is there."""
     value = next((row[name] for name in _COLUMNS[field] if row.get(name) is not None), None)
     return None if value is None else np.asarray(value, dtype=np.float64)
 
 
-def _array(row: Mapping[str, Any], field: str) -> NDArray[np.float64]:
+def _array(row: Mapping[str, object], field: str) -> NDArray[np.float64]:
     """Array of a column under any of its names."""
     value = _optional(row, field)
     if value is None:

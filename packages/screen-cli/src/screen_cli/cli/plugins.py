@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
@@ -45,7 +44,7 @@ def command(context: click.Context, as_json: bool, kind: str) -> None:
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 180, highlight=False, markup=False).print(table)
 
 
-def _as_json(registry: PluginRegistry, kind: str) -> dict[str, Any]:
+def _as_json(registry: PluginRegistry, kind: str) -> dict[str, object]:
     """Everything the table shows, and more."""
     return {
         "plugins": [

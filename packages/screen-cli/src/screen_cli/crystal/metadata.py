@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -88,7 +88,7 @@ def _own_masses(description: Mapping[str, object]) -> str:
     return ", ".join(sorted({f"{chemical_symbols[number]} {mass:.5g}" for number, mass in known}))
 
 
-def _listed(description: Mapping[str, object], name: str) -> list[Any]:
+def _listed(description: Mapping[str, object], name: str) -> list[object]:
     """Give a list of a description; empty where there is none."""
     found = description.get(name)
     return list(found) if isinstance(found, (list, tuple)) else []

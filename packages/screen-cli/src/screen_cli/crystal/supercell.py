@@ -1,4 +1,4 @@
-"""The supercell of a crystal: which cell is repeated, and how often."""
+"""The supercell of a crystal, which cell is repeated and how often; and meshes of q points in its axes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from screen_cli.config import DisplaceSettings
+from screen_cli.config import ConductivitySettings, DisplaceSettings
 from screen_cli.crystal.standard_cell import along_standard_axes, axes_along, standard_cell, standardise
 from screen_cli.errors import ConfigError, StructureError
 
 Base = Literal["conventional", "primitive"]
 Multiples = tuple[int, int, int]
+Mesh = tuple[int, int, int]
 
 
 def choose_supercell(
@@ -95,6 +96,31 @@ def axes_of_file(atoms: Atoms, symprec: float = 1e-3) -> NDArray[np.int64] | Non
     return axes_along(np.array(atoms.info["given_cell"]) @ standard.rotation.T, standard.conventional)
 
 
+def choose_mesh(settings: ConductivitySettings, cell: NDArray[np.float64]) -> Mesh:
+    """Mesh as given, or the smallest odd one whose neighbouring points lie within ``q_spacing``.
+
+    Parameters
+    ----------
+    settings : ConductivitySettings
+        ``q_spacing`` in 1/Å with 2π: n_i ≥ |b_i| / q_spacing.
+    cell : ndarray
+        float64 (3, 3), rows are the primitive lattice vectors, Å.
+
+    Raises
+    ------
+    ConfigError
+        Not three positive whole numbers, or a spacing that is not positive.
+    """
+    if settings.mesh:
+        return checked_mesh(settings.mesh, "conductivity.mesh")
+    if not settings.q_spacing > 0:
+        raise ConfigError(f"conductivity.q_spacing is {settings.q_spacing}, expected a number above 0, in 1/Å.")
+    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
+    numbers = (max(1, math.ceil(length / settings.q_spacing - 1e-9)) for length in lengths)
+    x, y, z = (number + 1 - number % 2 for number in numbers)
+    return x, y, z
+
+
 def mesh_along_primitive_axes(
     mesh: Sequence[int],
     given_cell: NDArray[np.float64] | None,
@@ -124,6 +150,20 @@ def mesh_along_primitive_axes(
         return list(mesh), "standard"
     axes = axes_along(given_cell if rotation is None else given_cell @ rotation.T, primitive)
     return along_standard_axes(mesh, axes), "standard" if axes is None else "file"
+
+
+def checked_mesh(mesh: Sequence[int], name: str = "mesh") -> Mesh:
+    """Validate a mesh of q points, or of points of the reciprocal cell.
+
+    Raises
+    ------
+    ConfigError
+        Not three positive whole numbers.
+    """
+    if len(mesh) != 3 or any(int(number) != number or number < 1 for number in mesh):
+        raise ConfigError(f"{name} is {list(mesh)}, expected three positive whole numbers, e.g. [11, 11, 11].")
+    x, y, z = (int(number) for number in mesh)
+    return x, y, z
 
 
 def checked_multiples(dim: Sequence[int], name: str) -> Multiples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h of the GNU C library
 _TOP_PAD = 64 * 2**20  # bytes by which the heap grows
@@ -36,7 +35,7 @@ def release_freed_memory() -> None:
 
 
 @functools.cache
-def _gnu_libc() -> Any:
+def _gnu_libc() -> ctypes.CDLL | None:
     """Give the C library of this process where it is the GNU one, else None."""
     try:
         libc = ctypes.CDLL(None)

@@ -18,6 +18,10 @@ from screen_cli.store.expression import evaluate, names_in
 from screen_cli.store.row import Row
 
 if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Structure as PymatgenStructure
+
     from screen_cli.config import FilterSettings
 
 
@@ -261,7 +265,7 @@ def _bucket(crystal: Structure) -> tuple[str, int, int]:
     return crystal.formula, crystal.space_group, len(crystal.atoms)
 
 
-def _make_matcher() -> Any:
+def _make_matcher() -> StructureMatcher:
     """Pymatgen's matcher with its default tolerances (cells scaled to one volume)."""
     try:
         from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -273,7 +277,7 @@ def _make_matcher() -> Any:
     return StructureMatcher(primitive_cell=False)
 
 
-def _to_pymatgen(atoms: Any) -> Any:
+def _to_pymatgen(atoms: Atoms) -> PymatgenStructure:
     """Pymatgen's structure of an ASE cell."""
     from pymatgen.core import Structure as Crystal
 

@@ -6,27 +6,28 @@ import contextlib
 import io
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.config import ConductivitySettings
 from screen_cli.crystal.structure import given_axes
-from screen_cli.crystal.supercell import mesh_along_primitive_axes
+from screen_cli.crystal.supercell import Mesh, checked_mesh, choose_mesh, mesh_along_primitive_axes
 from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.physics.mesh_ladder import mesh_error, rungs
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.settings_file import settings_to_dict
+from screen_cli.solvers.conductivity_arrays import OF_MODES, checked_arrays, count_imaginary_modes
 from screen_cli.solvers.registered import make_conductivity_solver
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.phonon_objects import load_phono3py
 from screen_cli.stages.stage import Inputs, Stage, plugin_identity
 from screen_cli.store.expression import evaluate
-from screen_cli.store.record import Json, TypedRecord, array, column, column_named
+from screen_cli.store.record import Json, Record, TypedRecord, array, column, column_named
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
@@ -37,12 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REFERENCE_TEMPERATURE = 300.0
-_ROUNDING = 1e-3  # relative to the largest value: symmetry of the mesh holds to this
 HIGHEST_KAPPA = 1e4
 """W/(m K): diamond has 2 to 3 thousand; more comes from modes that hardly anything scatters on the mesh."""
-_IMAGINARY_THZ = -0.01
-
-Mesh = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -274,27 +271,29 @@ def compute_conductivity(
     final = choose_mesh(settings, primitive)
     axes: Literal["standard", "file"] = "standard"
     if settings.mesh:
-        final, axes = mesh_along_primitive_axes(final, given_cell, displaced.unitcell_rotation, primitive)
+        along, axes = mesh_along_primitive_axes(list(final), given_cell, displaced.unitcell_rotation, primitive)
+        final = checked_mesh(along)
     meshes: list[list[int]] = []
     kappas: list[NDArray[np.float64]] = []
-    for mesh in rungs(final, settings.ladder):
-        phono3py.mesh_numbers = mesh
+    for rung in rungs(list(final), settings.ladder):
+        mesh = checked_mesh(rung)
+        phono3py.mesh_numbers = list(mesh)
         try:
             found = _judged(_solve(phono3py, temperatures, settings, solver), mesh, settings, force_constants.trusted)
         except PhysicsError:
             if mesh == final:
                 raise
             continue  # too coarse for this crystal
-        meshes.append(mesh)
+        meshes.append(list(mesh))
         kappas.append(found.kappa_total[:, :3].mean(axis=1))
-        error = mesh_error(meshes, kappas, final)
+        error = mesh_error(meshes, kappas, list(final))
         if error < settings.ladder_tolerance and not _matters(found, settings):
             break
-    ladder = (Rung(_triple(mesh), tuple(kappa.tolist())) for mesh, kappa in zip(meshes, kappas, strict=True))
+    ladder = (Rung(checked_mesh(mesh), tuple(kappa.tolist())) for mesh, kappa in zip(meshes, kappas, strict=True))
     return replace(
         found,
         kappa_ladder=tuple(ladder),
-        kappa_final_mesh=_triple(final),
+        kappa_final_mesh=final,
         kappa_on_final_mesh=mesh == final,
         kappa_mesh_error=error if math.isfinite(error) else None,
         kappa_mesh_axes=axes,
@@ -323,125 +322,31 @@ def _matters(found: Conductivity, settings: ConductivitySettings) -> bool:
     return bool(settings.refine_where) and bool(evaluate(settings.refine_where, found.to_storage().data))
 
 
-def _triple(mesh: list[int]) -> Mesh:
-    """Three numbers."""
-    x, y, z = mesh
-    return x, y, z
-
-
-def choose_mesh(settings: ConductivitySettings, cell: NDArray[np.float64]) -> list[int]:
-    """Mesh as given, or the smallest odd one whose neighbouring points lie within ``q_spacing``.
-
-    Parameters
-    ----------
-    settings : ConductivitySettings
-        ``q_spacing`` in 1/Å with 2π: n_i ≥ |b_i| / q_spacing.
-    cell : ndarray
-        float64 (3, 3), rows are the primitive lattice vectors, Å.
-
-    Raises
-    ------
-    ConfigError
-        Not three positive whole numbers, or a spacing that is not positive.
-    """
-    if settings.mesh:
-        if len(settings.mesh) != 3 or any(int(number) != number or number < 1 for number in settings.mesh):
-            raise ConfigError(
-                f"conductivity.mesh is {list(settings.mesh)}, expected three positive whole numbers, e.g. [11, 11, 11]."
-            )
-        return [int(number) for number in settings.mesh]
-    if not settings.q_spacing > 0:
-        raise ConfigError(f"conductivity.q_spacing is {settings.q_spacing}, expected a number above 0, in 1/Å.")
-    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
-    numbers = [max(1, math.ceil(length / settings.q_spacing - 1e-9)) for length in lengths]
-    return [number + 1 - number % 2 for number in numbers]
-
-
-def _judged(result: ConductivityArrays, mesh: list[int], settings: ConductivitySettings, trusted: bool) -> Conductivity:
+def _judged(result: ConductivityArrays, mesh: Mesh, settings: ConductivitySettings, trusted: bool) -> Conductivity:
     """Check a solver's arrays, and say what weakens them."""
-    for name in ("temperatures", "kappa_p"):
-        if name not in result:
-            raise PhysicsError(f"the conductivity solver returned no '{name}' (only {sorted(result)}).")
-    given: Mapping[str, Any] = {**result}
-    fields: dict[str, Any] = {name: _taken(name, given[name]) for name in _SOLVED if name in given}
-    fields.setdefault("kappa_total", fields["kappa_p"])
-    n_temps = len(fields["temperatures"])
-    for name in ("kappa_p", "kappa_c", "kappa_total"):
-        tensor = fields.get(name)
-        if tensor is not None and (tensor.shape != (n_temps, 6) or not np.isfinite(tensor).all()):
-            raise PhysicsError(
-                f"{name} has shape {tensor.shape} and {np.count_nonzero(~np.isfinite(tensor))} values that are not "
-                f"finite, expected {(n_temps, 6)} finite ones. Imaginary modes or empty linewidths are "
-                "the usual cause; look at min_frequency_thz."
-            )
-        if tensor is not None:
-            _refuse_negative(name, tensor)
-    imaginary = _count_imaginary(fields)
+    fields = checked_arrays(result)
+    imaginary = count_imaginary_modes(fields)
     if not settings.keep_modes:
-        fields = {name: values for name, values in fields.items() if name not in _OF_MODES}
-    found = Conductivity(
-        **fields,
-        mesh=np.array(mesh, dtype=np.int64),
-        method=settings.method,
-        n_imaginary_modes_ignored=imaginary,
-        kappa_warnings="",
-        kappa_trusted=False,
-        kappa_ladder=(),
-        kappa_final_mesh=_triple(mesh),
-        kappa_on_final_mesh=True,
+        fields = {name: values for name, values in fields.items() if name not in OF_MODES}
+    found = Conductivity.from_storage(
+        Record(
+            {
+                "method": settings.method,
+                "n_imaginary_modes_ignored": imaginary,
+                "kappa_warnings": "",
+                "kappa_trusted": False,
+                "kappa_ladder": [],
+                "kappa_final_mesh": mesh,
+                "kappa_on_final_mesh": True,
+            },
+            {**fields, "mesh": np.array(mesh, dtype=np.int64)},
+        )
     )
     warnings = list(_warnings(found, settings))
     for warning in warnings:
         logger.warning("%s", warning)
     possible = not any(_impossibilities(found))
     return replace(found, kappa_warnings=" ".join(warnings), kappa_trusted=trusted and not imaginary and possible)
-
-
-_OF_MODES = (
-    "frequency",
-    "gamma",
-    "gamma_isotope",
-    "group_velocity",
-    "heat_capacity",
-    "mode_kappa_p",
-    "mode_kappa_c",
-    "qpoints",
-    "weights",
-)
-_SOLVED = ("temperatures", "kappa_p", "kappa_c", "kappa_total", "kappa_rta", *_OF_MODES)
-
-
-def _taken(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Copy an array of the solver in the record's dtype; whole numbers stay whole."""
-    wanted = np.int64 if name == "weights" else np.float64
-    copy = np.array(values)
-    if not np.can_cast(copy.dtype, wanted, casting="same_kind"):
-        raise PhysicsError(f"the conductivity solver returned {name} as {copy.dtype}, expected {np.dtype(wanted)}.")
-    return copy.astype(wanted, copy=False)
-
-
-def _refuse_negative(name: str, tensors: NDArray[np.float64]) -> None:
-    """Refuse a conductivity (n_temps, 6) that is negative along some direction: heat would flow to the hotter side.
-
-    Raises
-    ------
-    PhysicsError
-    """
-    values = np.linalg.eigvalsh(tensors[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]])
-    lowest, largest = float(values.min()), float(np.abs(values).max())
-    if lowest < -_ROUNDING * max(largest, 1e-3):
-        raise PhysicsError(
-            f"{name} is {lowest:.4g} W/(m K) along some direction, expected zero or more. A mesh that breaks the "
-            "symmetry, a left-handed cell or a direct solution that did not converge are the usual causes."
-        )
-
-
-def _count_imaginary(fields: dict[str, NDArray[Any]]) -> int:
-    """Imaginary modes of the full mesh."""
-    if "frequency" not in fields:
-        return 0
-    n_imaginary = np.count_nonzero(fields["frequency"] < _IMAGINARY_THZ, axis=1)
-    return int(np.dot(n_imaginary, fields.get("weights", np.ones(len(n_imaginary)))))
 
 
 def _warnings(found: Conductivity, settings: ConductivitySettings) -> Iterator[str]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -389,7 +389,7 @@ def _count_parameters(
     return n_params
 
 
-def _kind_of_dataset(dataset: Mapping[str, Any] | None) -> Kind:
+def _kind_of_dataset(dataset: Mapping[str, object] | None) -> Kind:
     """Whether phono3py's dataset displaces all atoms at once, or one or two at a time."""
     return "random" if dataset and "displacements" in dataset else "finite-difference"
 

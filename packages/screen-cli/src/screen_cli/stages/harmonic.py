@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from ase import units
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from screen_cli.config import HarmonicSettings
 from screen_cli.crystal.structure import given_axes
-from screen_cli.crystal.supercell import mesh_along_primitive_axes
-from screen_cli.errors import ConfigError
-from screen_cli.physics.harmonic.bands import BandStructure, Solver, follow_bands
+from screen_cli.crystal.supercell import checked_mesh, mesh_along_primitive_axes
+from screen_cli.physics.harmonic.bands import BandStructure
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
-from screen_cli.physics.harmonic.heat_capacity import heat_capacity
-from screen_cli.physics.harmonic.mean_square_displacement import mean_square_displacements, shares_of_atoms
 from screen_cli.physics.harmonic.phase_space import phase_space_mesh
-from screen_cli.physics.harmonic.sound_velocity import (
-    SoundVelocities,
-    acoustic_slopes,
-    average_sound_velocities,
-    even_directions,
-)
-from screen_cli.physics.harmonic.stability import count_imaginary, find_translations, is_stable
 from screen_cli.settings_file import settings_to_dict
+from screen_cli.solvers.harmonic_modes import sample_mesh, sound_velocities, trace_bands
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.phonon_objects import load_phonopy
@@ -34,14 +25,7 @@ from screen_cli.stages.stage import Inputs, Stage
 from screen_cli.store.record import Json, TypedRecord, array, column, column_named
 
 if TYPE_CHECKING:
-    from phonopy import Phonopy
-    from phonopy.phonon.mesh import Mesh
-
     from screen_cli.crystal.born import BornTensors
-
-_N_DIRECTIONS = 200
-_SMALL_Q = 0.002  # 1/Å without 2π: small against any zone boundary, large against rounding
-_MSD_CUTOFF_THZ = 1e-2  # modes below are imaginary, or so soft that the harmonic displacement means nothing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -258,161 +242,61 @@ def compute_harmonic(
     primitive = np.asarray(phonopy.primitive.cell)
     own, axes = mesh_along_primitive_axes(settings.mesh, given_cell, displaced.unitcell_rotation, primitive)
     mesh = harmonic_mesh(own, settings.mesh_length, primitive)
-    fields: dict[str, Any] = {
-        "mesh": tuple(mesh),
-        "mesh_axes": axes if settings.mesh else "standard",
-        "temperatures": temperatures,
-        "numbers": np.array(phonopy.primitive.numbers, dtype=np.int64),
-    }
-    fields |= _sample_mesh(phonopy, mesh, settings, temperatures)
-    fields |= _sound_fields(phonopy)
-    fields |= _trace_bands(phonopy, settings.band_points)
+    modes = sample_mesh(phonopy, mesh, settings, temperatures)
+    bands, states, sound = (
+        trace_bands(phonopy, settings.band_points),
+        modes.density_of_states,
+        sound_velocities(phonopy),
+    )
+    p3, p3_mesh = None, None
     if settings.phase_space:
-        p3_mesh, _ = mesh_along_primitive_axes(
+        given, _ = mesh_along_primitive_axes(
             settings.phase_space_mesh, given_cell, displaced.unitcell_rotation, primitive
         )
-        p3_mesh = p3_mesh or phase_space_mesh(primitive, len(phonopy.primitive))
-        fields["p3"] = compute_phase_space(phonopy, _checked_mesh(p3_mesh)).total
-        fields["p3_mesh"] = tuple(p3_mesh)
-    return Harmonic(**fields)
+        p3_mesh = checked_mesh(given or phase_space_mesh(primitive, len(phonopy.primitive)))
+        p3 = compute_phase_space(phonopy, list(p3_mesh)).total
+    return Harmonic(
+        qpoints=modes.qpoints,
+        weights=modes.weights,
+        frequencies=modes.frequencies,
+        temperatures=temperatures,
+        cv=modes.heat_capacity,
+        msd=modes.displacements,
+        numbers=np.array(phonopy.primitive.numbers, dtype=np.int64),
+        band_distances=bands.distances,
+        band_frequencies=bands.frequencies,
+        band_qpoints=bands.qpoints,
+        band_starts=bands.starts,
+        band_connected=bands.connected.astype(np.int8),
+        band_labels=bands.labels,
+        dos_frequencies=states.frequencies,
+        dos=states.total,
+        dos_by_element=states.by_element,
+        dos_elements=states.elements,
+        mesh=mesh,
+        stable=modes.stable,
+        n_imaginary_modes=modes.n_imaginary,
+        vs_m_s=None if sound is None else sound.debye,
+        vs_transverse_m_s=None if sound is None else sound.transverse,
+        vs_longitudinal_m_s=None if sound is None else sound.longitudinal,
+        debye_temperature_k=None if sound is None else sound.debye_temperature,
+        p3=p3,
+        p3_mesh=p3_mesh,
+        mesh_axes=axes if settings.mesh else "standard",
+    )
 
 
-def sound_velocities(phonopy: Phonopy) -> SoundVelocities | None:
-    """Average the slopes of the acoustic branches over 200 directions; None when one is imaginary near Γ."""
-    slopes = slopes_along(phonopy, even_directions(_N_DIRECTIONS))
-    return average_sound_velocities(slopes, len(phonopy.primitive) / float(phonopy.primitive.volume))
-
-
-def slopes_along(phonopy: Phonopy, directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Slopes of the three lowest branches near Γ along Cartesian unit vectors (n_directions, 3).
-
-    Returns
-    -------
-    ndarray
-        float64 (n_directions, 3), m/s, ascending; negative where imaginary.
-    """
-    near = phonopy.run_qpoints(_SMALL_Q * directions @ np.asarray(phonopy.primitive.cell).T)
-    return acoustic_slopes(np.asarray(near.frequencies), _SMALL_Q)
-
-
-def _sound_fields(phonopy: Phonopy) -> dict[str, float]:
-    """Sound velocities by field of the record; none where an acoustic branch is imaginary near Γ."""
-    sound = sound_velocities(phonopy)
-    if sound is None:
-        return {}
-    return {
-        "vs_m_s": sound.debye,
-        "vs_transverse_m_s": sound.transverse,
-        "vs_longitudinal_m_s": sound.longitudinal,
-        "debye_temperature_k": sound.debye_temperature,
-    }
-
-
-def _sample_mesh(
-    phonopy: Phonopy, mesh: list[int], settings: HarmonicSettings, temperatures: NDArray[np.float64]
-) -> dict[str, Any]:
-    """Frequencies, stability, heat capacity, mean square displacements and DOS, by field of the record."""
-    sampled = phonopy.run_mesh(mesh, with_eigenvectors=True, is_gamma_center=True)
-    frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
-    weights, vectors = np.array(sampled.weights), np.asarray(sampled.eigenvectors)
-    masses = np.asarray(phonopy.primitive.masses)
-    translations = find_translations(qpoints, vectors, masses)
-    gamma_tolerance = settings.gamma_tolerance_thz
-    vibrating = ~translations & (frequencies > -gamma_tolerance)
-    shares = shares_of_atoms(vectors, np.asarray(phonopy.primitive_symmetry.get_map_atoms()))
-    return {
-        "qpoints": qpoints,
-        "weights": weights,
-        "frequencies": frequencies,
-        "stable": is_stable(
-            frequencies, translations, gamma_tolerance_thz=gamma_tolerance, tolerance_thz=settings.tolerance_thz
-        ),
-        "n_imaginary_modes": count_imaginary(frequencies, weights, tolerance_thz=gamma_tolerance),
-        "cv": heat_capacity(frequencies, weights, vibrating, temperatures) * units.mol / units.J,
-        "msd": mean_square_displacements(
-            frequencies,
-            weights,
-            shares,
-            ~translations & (frequencies > _MSD_CUTOFF_THZ),
-            masses=masses,
-            temperatures=temperatures,
-        ),
-        **_count_states(phonopy, frequencies, weights, shares, settings.dos_points),
-    }
-
-
-def _count_states(
-    phonopy: Phonopy,
-    frequencies: NDArray[np.float64],
-    weights: NDArray[np.int64],
-    shares: NDArray[np.float64],
-    n_points: int,
-) -> dict[str, Any]:
-    """Density of states of the irreducible mesh by tetrahedra, element by element, by field of the record."""
-    from phonopy.phonon.grid import BZGrid
-    from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
-
-    mesh, numbers = cast("Mesh", phonopy.mesh), np.array(phonopy.primitive.numbers, dtype=np.int64)
-    elements = np.unique(numbers)
-    low, high = float(frequencies.min()), float(frequencies.max())
-    spectrum = TetrahedronDOSAccumulator(
-        frequencies,
-        BZGrid(mesh.mesh_numbers, lattice=phonopy.primitive.cell, is_time_reversal=False),
-        np.stack([shares[:, :, numbers == number].sum(axis=2) for number in elements], axis=-1)[None],
-        ir_grid_points=mesh.ir_grid_points,
-        ir_grid_weights=weights,
-        ir_grid_map=mesh.grid_mapping_table,
-        sampling_points=np.linspace(min(low, 0.0), high * 1.05, n_points),
-    ).result
-    by_element = np.ascontiguousarray(spectrum.density[0].T)
-    return {
-        "dos_frequencies": np.array(spectrum.sampling_points),
-        "dos_elements": elements,
-        "dos_by_element": by_element,
-        "dos": by_element.sum(axis=0),
-    }
-
-
-def _trace_bands(phonopy: Phonopy, n_points: int) -> dict[str, Any]:
-    """Band structure along the path of seekpath, each column one branch through its crossings."""
-    from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
-
-    paths, labels, connections = get_band_qpoints_by_seekpath(phonopy.primitive, n_points)
-    bands = phonopy.run_band_structure(paths, with_eigenvectors=True, path_connections=connections, labels=labels)
-    eigenvectors = cast("list[NDArray[np.complex128]]", bands.eigenvectors)
-    segments, start = [], None
-    for number, frequencies in enumerate(bands.frequencies):
-        vectors = np.asarray(eigenvectors[number])
-        order, last = follow_bands(
-            frequencies, vectors, _between(phonopy, np.asarray(bands.qpoints[number])), start=start
-        )
-        segments.append(np.take_along_axis(frequencies, order, axis=1))
-        start = (segments[-1][-1], last) if connections[number] else None
-    lengths = [len(distances) for distances in bands.distances]
-    return {
-        "band_qpoints": np.concatenate([np.asarray(path) for path in bands.qpoints]),
-        "band_distances": np.concatenate(bands.distances),
-        "band_frequencies": np.concatenate(segments),
-        "band_starts": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "band_connected": np.array(connections, dtype=np.int8),
-        "band_labels": tuple(str(label) for label in labels),
-    }
-
-
-def _between(phonopy: Phonopy, qpoints: NDArray[np.float64]) -> Solver:
-    """Modes between the points of a straight path, by their position in units of the step."""
-
-    def solve(position: float) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
-        first = int(position)
-        qpoint = qpoints[first] + (position - first) * (qpoints[first + 1] - qpoints[first])
-        here = phonopy.run_qpoints([qpoint], with_eigenvectors=True)
-        return np.asarray(here.frequencies)[0], np.asarray(here.eigenvectors)[0]
-
-    return solve
-
-
-def harmonic_mesh(mesh: list[int], length: float, cell: NDArray[np.float64]) -> list[int]:
+def harmonic_mesh(mesh: Sequence[int], length: float, cell: NDArray[np.float64]) -> tuple[int, int, int]:
     """Mesh as given, or n_i = length · |b_i| (b without 2π), at least 1.
+
+    Parameters
+    ----------
+    mesh : sequence of int
+        Empty: from the length.
+    length : float
+        Å.
+    cell : ndarray
+        float64 (3, 3), Å, primitive lattice vectors in rows.
 
     Raises
     ------
@@ -420,13 +304,6 @@ def harmonic_mesh(mesh: list[int], length: float, cell: NDArray[np.float64]) -> 
         Not three positive whole numbers.
     """
     if mesh:
-        return _checked_mesh(mesh)
-    reciprocal = np.linalg.inv(cell).T
-    return [max(1, round(length * float(np.linalg.norm(vector)))) for vector in reciprocal]
-
-
-def _checked_mesh(mesh: list[int]) -> list[int]:
-    """Validate three positive whole numbers."""
-    if len(mesh) != 3 or any(int(number) != number or number < 1 for number in mesh):
-        raise ConfigError(f"mesh is {list(mesh)}, expected three positive whole numbers, e.g. [15, 15, 15].")
-    return [int(number) for number in mesh]
+        return checked_mesh(mesh)
+    x, y, z = (max(1, round(length * float(np.linalg.norm(vector)))) for vector in np.linalg.inv(cell).T)
+    return x, y, z

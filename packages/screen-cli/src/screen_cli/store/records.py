@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import logging
 import os
@@ -31,12 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from screen_cli.errors import StoreError
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
-from screen_cli.store.hdf5 import whole_array
+from screen_cli.store.hdf5 import arrays_of_hdf5, hdf5_of_arrays
 from screen_cli.store.record import Json, Record
 from screen_cli.store.sealed import seal, unseal
 
@@ -219,7 +215,7 @@ class RecordStore:
         record.check_finite(stage)
         contents = {suffix: text.encode() for suffix, text in record.documents.items()}
         if record.arrays and not drop_arrays:
-            contents["hdf5"] = _hdf5_bytes(record)
+            contents["hdf5"] = hdf5_of_arrays(record.arrays)
         for suffix, content in contents.items():
             write_bytes(self.path(structure_id, stage, key, suffix), content, durable=seconds > _WORTH_A_FLUSH)
         parts: dict[str, Part] = {
@@ -254,7 +250,7 @@ class RecordStore:
             return None
         try:
             contents = self._parts(structure_id, stage, key, header)
-            arrays = _arrays(contents.pop("hdf5")) if "hdf5" in contents else {}
+            arrays = arrays_of_hdf5(contents.pop("hdf5")) if "hdf5" in contents else {}
             documents = {suffix: content.decode() for suffix, content in contents.items()}
         except ValueError as error:
             logger.warning("%s; its stage runs again", error)
@@ -289,7 +285,7 @@ class RecordStore:
             header = self._checked_header(structure_id, stage, key)
             contents = self._parts(structure_id, stage, key, header)
             if "hdf5" in contents:
-                _arrays(contents["hdf5"])
+                arrays_of_hdf5(contents["hdf5"])
         except (OSError, ValueError) as error:
             return str(error)
         return ""
@@ -437,30 +433,3 @@ def _read(path: Path) -> bytes:
         raise
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
-
-
-def _hdf5_bytes(record: Record) -> bytes:
-    """Write one dataset per array; large ones compressed.
-
-    In memory, because HDF5 may hide a write that failed on a full disk until the file is closed.
-    """
-    import h5py
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, array in sorted(record.arrays.items()):
-            array = np.asarray(array)
-            large = array.nbytes > 1_000_000
-            file.create_dataset(name, data=array, compression="lzf" if large else None, shuffle=large)
-    return buffer.getvalue()
-
-
-def _arrays(content: bytes) -> dict[str, NDArray[np.generic]]:
-    """Read every dataset of an HDF5 file in memory; ValueError when it is none."""
-    import h5py
-
-    try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            return {name: whole_array(file, name) for name in file}
-    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError) as error:
-        raise ValueError(f"its arrays cannot be read: {error}") from error

@@ -47,7 +47,7 @@ def typed_records(draw: st.DrawFn, record_class: type[TypedT]) -> TypedT:
 
 
 @st.composite
-def _array(draw: st.DrawFn, described: ArrayField, sizes: dict[str, int]) -> NDArray[Any] | None:
+def _array(draw: st.DrawFn, described: ArrayField, sizes: dict[str, int]) -> NDArray[np.generic] | None:
     """Draw an array of the declared dtype and shape; sizes by name hold for the whole record."""
     if described.optional and draw(st.booleans()):
         return None
@@ -59,7 +59,7 @@ def _array(draw: st.DrawFn, described: ArrayField, sizes: dict[str, int]) -> NDA
     elements = _FINITE if np.issubdtype(described.dtype, np.floating) else st.integers(-100, 100)
     if described.name.endswith("numbers") or described.name.endswith("elements"):
         elements = st.integers(1, 94)
-    drawn: NDArray[Any] = draw(hnp.arrays(described.dtype, tuple(shape), elements=elements))
+    drawn: NDArray[np.generic] = draw(hnp.arrays(described.dtype, tuple(shape), elements=elements))
     return drawn
 
 
@@ -90,7 +90,7 @@ def same_storage(one: TypedRecord, other: TypedRecord) -> bool:
     return first.data == second.data and first.documents == second.documents and _same(first.arrays, second.arrays)
 
 
-def _same(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> bool:
+def _same(one: Mapping[str, NDArray[np.generic]], other: Mapping[str, NDArray[np.generic]]) -> bool:
     """Whether arrays are equal bit for bit."""
     return one.keys() == other.keys() and all(
         one[name].dtype == other[name].dtype

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ _training = (
 )
 
 
-def _do(job: str, *arguments: Any, **options: Any) -> None:
+def _do(job: str, *arguments: object, **options: object) -> None:
     """Import and run one job."""
     from sdnnff_calc.cli import jobs
 

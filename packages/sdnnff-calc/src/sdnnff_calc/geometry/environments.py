@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -175,7 +174,7 @@ def collate_edges(
     place_in_neighbour = _places_among_equals(neighbour)
     neighbour_width = int(place_in_neighbour.max(initial=0)) + 1
 
-    def tensor(array: NDArray[Any]) -> Tensor:
+    def tensor(array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     return Environments(

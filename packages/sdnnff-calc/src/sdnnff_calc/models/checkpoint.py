@@ -142,7 +142,7 @@ def _provenance() -> dict[str, str]:
     }
 
 
-def _digest(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+def _digest(header: Mapping[str, object], weights: Mapping[str, Tensor]) -> str:
     """Hash configuration, statistics and weights."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(weights):
@@ -152,7 +152,7 @@ def _digest(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _header(model: Model) -> dict[str, Any]:
+def _header(model: Model) -> dict[str, object]:
     """Give what, beside the weights, decides the results."""
     statistics = model.statistics
     return {

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -185,7 +185,7 @@ class Fit:
                 break
         return saved
 
-    def _account(self) -> dict[str, Any]:
+    def _account(self) -> dict[str, object]:
         """Say for the card how this stage was trained: sizes, the epoch kept, and what is not a default setting."""
         default = dataclasses.asdict(TrainingConfig())
         here = {"workdir", "device", "checkpoint_minutes", "n_members", "epochs"}  # of this machine, or said otherwise

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 from screen_cli.calculators.factories.trust import obeying, refuse_path, trusted
 
 if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
     from ase.calculators.calculator import BaseCalculator
+    from numpy.typing import NDArray
+    from sevenn.calculator import SevenNetCalculator
 
 _SEVENNET = {"0": "7net-0", "l3i5": "7net-l3i5", "mf-0": "7net-mf-0"}
 _CHGNET = ("0.3.0", "0.2.0", "r2scan")
@@ -43,9 +47,9 @@ def make_sevennet(
     return obeying(calculator, options)
 
 
-def _sevennet_descriptors(calculator: Any, atoms: Any) -> Any:
+def _sevennet_descriptors(calculator: SevenNetCalculator, atoms: Atoms) -> NDArray[np.float32]:
     """Scalar features of each atom as SevenNet's readout gets them, float32 (n_atoms, n_features)."""
-    found: list[Any] = []
+    found: list[NDArray[np.float32]] = []
     readout = calculator.model._modules["reduce_input_to_hidden"]
     hook = readout.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]["x"].detach().cpu().numpy()))
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def make_mace(
     class MACECommittee(MACECalculator):
         """Several MACE models as the committee that they are."""
 
-        def calculate(self, *arguments: Any, **keywords: Any) -> None:
+        def calculate(self, *arguments: object, **keywords: object) -> None:
             """Compute, and name the members' forces as every committee does."""
             super().calculate(*arguments, **keywords)
             add_members(self.results, self.results["forces_comm"])
@@ -94,7 +94,7 @@ def make_upet(
     class UPETEnsemble(UPETCalculator):
         """A PET model with the spread of its last layer as a committee."""
 
-        def calculate(self, *arguments: Any, **keywords: Any) -> None:
+        def calculate(self, *arguments: object, **keywords: object) -> None:
             """Compute, and name the members' forces as every committee does."""
             super().calculate(*arguments, **keywords)
             add_members(self.results, np.moveaxis(self.get_forces_ensemble(), -1, 0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -106,13 +105,13 @@ def command(
     return 0 if any(row["state"] == "done" for row in rows) else 1
 
 
-def _property_options(strain: float | None, elastic: Path | None) -> dict[str, dict[str, Any]]:
+def _property_options(strain: float | None, elastic: Path | None) -> dict[str, dict[str, object]]:
     """Options of the properties that have a flag of their own."""
     import numpy as np
 
     from screen_cli.errors import ConfigError
 
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     if strain is not None:
         found["expansion_strain"] = {"strain": strain}
     if elastic is not None:

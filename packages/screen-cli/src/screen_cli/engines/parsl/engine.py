@@ -18,8 +18,9 @@ import queue
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from parsl.concurrent import ParslPoolExecutor
@@ -43,6 +44,13 @@ _POLL = 0.5
 _RECENT = 200
 _SLOTS_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
+
+
+class Manager(TypedDict):
+    """A node that is connected: its workers, and the tasks that it runs."""
+
+    worker_count: int
+    tasks: int
 
 
 class ParslEngine:
@@ -144,7 +152,7 @@ class ParslEngine:
         size = min(self._options.batch_size, max(1, left // (2 * slots)))  # smaller towards the end: no long tail
         return list(itertools.islice(waiting, size))
 
-    def _collect(self, future: Any, batch: list[Task]) -> Iterator[TaskResult[Value]]:
+    def _collect(self, future: Future[BatchReport[Value]], batch: list[Task]) -> Iterator[TaskResult[Value]]:
         """Yield what a batch brought; put the rest back."""
         try:
             report: BatchReport[Value] = future.result()
@@ -211,7 +219,7 @@ class ParslEngine:
             manager["tasks"] for manager in self._managers(executor)
         )
 
-    def _managers(self, executor: Any) -> list[dict[str, Any]]:
+    def _managers(self, executor: Any) -> list[Manager]:
         """Nodes that are connected, with their ``worker_count`` and running ``tasks``."""
         ask = getattr(executor, "connected_managers", None)
         try:

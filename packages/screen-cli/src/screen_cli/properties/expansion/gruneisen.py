@@ -16,6 +16,7 @@ The formula of fc3 is phono3py's (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023),
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -45,14 +46,14 @@ DISTANCE = 0.03  # Å; silicon's softest modes still move with it: docs/theory/t
 _ACOUSTIC_THZ = 0.01
 
 
-def gruneisen_from_fc3(phono3py: Phono3py, mesh: list[int], *, ion_clamped: bool = False) -> ModeGruneisen:
+def gruneisen_from_fc3(phono3py: Phono3py, mesh: Sequence[int], *, ion_clamped: bool = False) -> ModeGruneisen:
     """Mode Grüneisen tensors from fc2 and fc3, by phono3py; no further force is needed.
 
     Parameters
     ----------
     phono3py : Phono3py
         With fc2 and fc3. A larger fc2 supercell is folded onto that of fc3.
-    mesh : list of int
+    mesh : sequence of int
         Γ-centred mesh.
     ion_clamped : bool
         Leave out the internal strain.
@@ -89,7 +90,7 @@ def gruneisen_from_fc3(phono3py: Phono3py, mesh: list[int], *, ion_clamped: bool
 def gruneisen_from_strains(
     phonopy: Phonopy,
     calculator: BaseCalculator,
-    mesh: list[int],
+    mesh: Sequence[int],
     strains: NDArray[np.float64],
     *,
     amplitude: float = STRAIN,
@@ -102,7 +103,7 @@ def gruneisen_from_strains(
     phonopy : Phonopy
         Of the unstrained crystal, with force constants.
     calculator : ase.calculators.calculator.BaseCalculator
-    mesh : list of int
+    mesh : sequence of int
         Γ-centred mesh.
     strains : ndarray
         float64 (n_strains, 3, 3), orthonormal: :func:`~screen_cli.physics.elasticity.strain.invariant_strains`, or
@@ -141,7 +142,7 @@ def gruneisen_from_strains(
 
 
 def gruneisen_from_derivatives(
-    phonopy: Phonopy, mesh: list[int], strains: NDArray[np.float64], derivatives: NDArray[np.float64]
+    phonopy: Phonopy, mesh: Sequence[int], strains: NDArray[np.float64], derivatives: NDArray[np.float64]
 ) -> ModeGruneisen:
     """Mode Grüneisen tensors from derivatives of the force constants, wherever they come from.
 
@@ -149,7 +150,7 @@ def gruneisen_from_derivatives(
     ----------
     phonopy : Phonopy
         Of the unstrained crystal, with force constants.
-    mesh : list of int
+    mesh : sequence of int
         Γ-centred mesh.
     strains : ndarray
         float64 (n_strains, 3, 3), orthonormal.
@@ -241,9 +242,9 @@ def fold_fc2(phono3py: Phono3py) -> NDArray[np.float64]:
     return folded
 
 
-def _irreducible_points(phonopy: Phonopy, mesh: list[int]) -> ModeGruneisen:
+def _irreducible_points(phonopy: Phonopy, mesh: Sequence[int]) -> ModeGruneisen:
     """Points, weights and frequencies of a mesh; tensors still zero."""
-    sampled = phonopy.run_mesh(mesh, with_eigenvectors=True, is_gamma_center=True)
+    sampled = phonopy.run_mesh(list(mesh), with_eigenvectors=True, is_gamma_center=True)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     translations = find_translations(qpoints, np.asarray(sampled.eigenvectors), np.asarray(phonopy.primitive.masses))
     if not is_stable(frequencies, translations, gamma_tolerance_thz=_ACOUSTIC_THZ, tolerance_thz=0.0):

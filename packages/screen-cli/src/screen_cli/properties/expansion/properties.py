@@ -217,7 +217,7 @@ def to_record(
     phonopy: Phonopy,
     tensor: ElasticTensor,
     temperatures: Sequence[float],
-    mesh: list[int],
+    mesh: Sequence[int],
     record_class: type[ExpansionT],
 ) -> ExpansionT:
     """Sum the modes and name the columns.
@@ -230,7 +230,7 @@ def to_record(
     tensor : ElasticTensor
     temperatures : sequence of float
         K.
-    mesh : list of int
+    mesh : sequence of int
     record_class : type
         Of the route.
     """

@@ -91,7 +91,7 @@ class QuasiHarmonic:
 def scan_volumes(
     phonopy: Phonopy,
     calculator: BaseCalculator,
-    mesh: list[int],
+    mesh: Sequence[int],
     temperatures: Sequence[float],
     *,
     volumes: Sequence[float] = VOLUMES,
@@ -107,7 +107,7 @@ def scan_volumes(
         Of the relaxed crystal; gives cell, supercell and primitive cell.
     calculator : ase.calculators.calculator.BaseCalculator
         With energy, and with stress unless the crystal is cubic.
-    mesh : list of int
+    mesh : sequence of int
         The same at every volume.
     temperatures : sequence of float
         K, ascending, above zero; the last one only serves differences.
@@ -176,7 +176,7 @@ def _require_qha() -> None:
 
 
 def _minimise(
-    phonopys: list[Phonopy], energies: list[float], temperatures: Sequence[float], mesh: list[int], eos: str
+    phonopys: list[Phonopy], energies: list[float], temperatures: Sequence[float], mesh: Sequence[int], eos: str
 ) -> QHAResult:
     """Minimise the free energy over the volumes at each temperature."""
     from phonopy import run_qha
@@ -185,7 +185,13 @@ def _minimise(
         warnings.simplefilter("ignore")  # angles of monoclinic cells; temperatures without a minimum
         try:
             return run_qha(
-                phonopys, temperatures, energies, mesh=mesh, eos=eos, exclude_gamma_acoustic=True, lattice_fit_degree=2
+                phonopys,
+                temperatures,
+                energies,
+                mesh=list(mesh),
+                eos=eos,
+                exclude_gamma_acoustic=True,
+                lattice_fit_degree=2,
             )
         except (RuntimeError, ValueError, IndexError) as error:
             raise PhysicsError(
@@ -194,7 +200,7 @@ def _minimise(
 
 
 def _phonons_at(
-    ratio: float, phonopy: Phonopy, calculator: BaseCalculator, mesh: list[int], *, distance: float, fmax: float
+    ratio: float, phonopy: Phonopy, calculator: BaseCalculator, mesh: Sequence[int], *, distance: float, fmax: float
 ) -> tuple[Phonopy, float, float] | None:
     """Phonons, energy (eV per primitive cell) and mean ln ω at V/V0 = ``ratio``; None when a mode is imaginary."""
     cell = strained(ase_cell(phonopy.unitcell), (ratio ** (1 / 3) - 1) * np.eye(3))
@@ -226,9 +232,9 @@ def _relax_at_volume(atoms: Atoms, calculator: BaseCalculator, *, relax_cell: bo
         atoms.calc = None
 
 
-def _mean_logarithm(phonopy: Phonopy, mesh: list[int]) -> float | None:
+def _mean_logarithm(phonopy: Phonopy, mesh: Sequence[int]) -> float | None:
     """Mean ln ω of the mesh without the translations; None when a mode is imaginary."""
-    sampled = phonopy.run_mesh(mesh, with_eigenvectors=True, is_gamma_center=True)
+    sampled = phonopy.run_mesh(list(mesh), with_eigenvectors=True, is_gamma_center=True)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     translations = find_translations(qpoints, np.asarray(sampled.eigenvectors), np.asarray(phonopy.primitive.masses))
     if not is_stable(frequencies, translations, gamma_tolerance_thz=_SMALL_THZ, tolerance_thz=0.0):

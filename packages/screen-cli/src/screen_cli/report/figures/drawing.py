@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
 
 from screen_cli.report.figures import style
 from screen_cli.report.figures.specification import Axis, Colouring, ElementMap, Scatter, table_position
@@ -103,7 +104,9 @@ def _set_scales(axes: Axes, figure: Scatter) -> None:
     axes.margins(0.06)
 
 
-def _draw_categories(axes: Axes, figure: Scatter, colouring: Colouring | None, size: float, opened: Any) -> None:
+def _draw_categories(
+    axes: Axes, figure: Scatter, colouring: Colouring | None, size: float, opened: NDArray[np.bool_]
+) -> None:
     """Points by category, the most frequent first; open where the fit is not trusted."""
     values = np.array(["" if v is None else v for v in colouring.values] if colouring else [""] * len(figure.points))
     found, counts = np.unique(values, return_counts=True)

@@ -22,7 +22,10 @@ from screen_cli.errors import ConfigError, MissingExtraError, UnderdeterminedFit
 from screen_cli.solvers.force_constants import check_forces, supercell_displacements
 
 if TYPE_CHECKING:
+    from ase import Atoms
+    from hiphive import ForceConstants, StructureContainer
     from phono3py import Phono3py
+    from phonopy.structure.cells import Primitive, Supercell
 
     from screen_cli.plugins.protocols import ForceConstantArrays
 
@@ -114,8 +117,8 @@ class HiphiveSolver:
 
     def _fit(
         self,
-        supercell: Any,
-        primitive: Any,
+        supercell: Supercell,
+        primitive: Primitive,
         displacements: NDArray[np.float64],
         forces: NDArray[np.float64],
         orders: tuple[int, ...],
@@ -145,11 +148,11 @@ class HiphiveSolver:
 
     def _container(
         self,
-        supercell: Any,
+        supercell: Supercell,
         displacements: NDArray[np.float64],
         forces: NDArray[np.float64],
         orders: tuple[int, ...],
-    ) -> tuple[Any, Any]:
+    ) -> tuple[StructureContainer, Atoms]:
         """Structure container with the fit matrices of every supercell; kept, because refits share it."""
         from ase import Atoms
         from hiphive import ClusterSpace, StructureContainer
@@ -170,7 +173,7 @@ class HiphiveSolver:
         self._containers = [(supercell, 3 in orders, forces, container)]
         return container, atoms
 
-    def _radii(self, atoms: Any, orders: tuple[int, ...]) -> list[float]:
+    def _radii(self, atoms: Atoms, orders: tuple[int, ...]) -> list[float]:
         """Cutoff radii of the fitted orders, Å."""
         from hiphive.cutoffs import estimate_maximum_cutoff
 
@@ -184,7 +187,7 @@ class HiphiveSolver:
         return radii[: len(orders)]
 
 
-def _compact_array(constants: Any, order: int, primitive: Any, n_atoms: int) -> NDArray[np.float64]:
+def _compact_array(constants: ForceConstants, order: int, primitive: Primitive, n_atoms: int) -> NDArray[np.float64]:
     """Spread hiphive's sorted clusters over a compact array (first index over p2s_map)."""
     p2s_map = [int(atom) for atom in primitive.p2s_map]
     row = {atom: index for index, atom in enumerate(p2s_map)}

@@ -21,6 +21,9 @@ from screen_cli.solvers.force_constants import check_forces
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
+    from phonopy.structure.cells import Primitive, Supercell
+    from phonopy.structure.symmetry import Symmetry
+    from symfc import Symfc
 
     from screen_cli.plugins.protocols import ForceConstantArrays
 
@@ -125,9 +128,9 @@ class SymfcSolver:
 
     def _fit(
         self,
-        supercell: Any,
-        symmetry: Any,
-        primitive: Any,
+        supercell: Supercell,
+        symmetry: Symmetry,
+        primitive: Primitive,
         displacements: NDArray[np.float64],
         forces: NDArray[np.float64],
         orders: tuple[int, ...],
@@ -147,9 +150,9 @@ class SymfcSolver:
 
     def _kind(
         self,
-        supercell: Any,
-        symmetry: Any,
-        primitive: Any,
+        supercell: Supercell,
+        symmetry: Symmetry,
+        primitive: Primitive,
         displacements: NDArray[np.float64],
         orders: tuple[int, ...],
     ) -> KindFit | None:
@@ -170,7 +173,7 @@ class SymfcSolver:
         self._last = (supercell, orders, displacements, solved)
         return solved
 
-    def _symfc(self, supercell: Any, symmetry: Any, orders: tuple[int, ...]) -> Any:
+    def _symfc(self, supercell: Supercell, symmetry: Symmetry, orders: tuple[int, ...]) -> Symfc:
         """Return a Symfc object with its basis; kept, because refits share it."""
         from symfc import Symfc
         from symfc.utils.utils import SymfcAtoms
