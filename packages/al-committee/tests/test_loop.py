@@ -98,6 +98,14 @@ def course(run):
     ]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Course of a run that nothing disturbs."""
+    loop = make_loop(tmp_path_factory.mktemp("undisturbed"))
+    loop.drive()
+    return course(loop.run)
+
+
 def test_loop_learns_and_publishes(tmp_path):
     loop = make_loop(tmp_path, rounds=3)
     finished = loop.drive()
@@ -156,13 +164,12 @@ def test_selected_are_the_worst_of_the_pool(tmp_path):
     assert [item.structure_id for item in loop.run.rounds.selection(1).selected] == expected
 
 
-def test_same_seed_same_course_other_seed_another(tmp_path):
-    runs = [make_loop(tmp_path / str(k), seed=seed) for k, seed in enumerate((1, 1, 2))]
-    for loop in runs:
+def test_same_seed_same_course_other_seed_another(tmp_path, undisturbed):
+    again, other = make_loop(tmp_path / "again"), make_loop(tmp_path / "other", seed=2)
+    for loop in (again, other):
         loop.drive()
-    first, second, other = (course(loop.run) for loop in runs)
-    assert first == second
-    assert first != other
+    assert course(again.run) == undisturbed
+    assert course(other.run) != undisturbed
 
 
 @pytest.mark.parametrize(
@@ -180,9 +187,7 @@ def test_stopping_rules(tmp_path, changes, reason):
         assert len(loop.run.rounds.attempted_keys(100)) == 8
 
 
-def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_path):
-    reference = make_loop(tmp_path / "a")
-    reference.drive()
+def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_path, undisturbed):
     pauses = 0
     while True:
         ticks = iter(range(10**6))
@@ -194,7 +199,7 @@ def test_walltime_drains_between_steps_and_resume_ends_as_if_undisturbed(tmp_pat
         pauses += 1
         assert pauses < 100
     assert pauses >= 3
-    assert course(loop.run) == course(reference.run)
+    assert course(loop.run) == undisturbed
 
 
 def test_a_finished_run_goes_on_when_its_limit_is_raised(tmp_path, capsys):
