@@ -17,7 +17,9 @@ from screen_cli.stages.forces import Forces
 from screen_cli.stages.gate import GateDecision
 from screen_cli.stages.harmonic import Harmonic
 from screen_cli.stages.relax import Relaxed
-from screen_cli.stages.renormalise import Renormalised, Selection
+from screen_cli.stages.warm.cell import WarmCell
+from screen_cli.stages.warm.renormalise import Renormalised
+from screen_cli.stages.warm.selection import Selection
 from screen_cli.store.index import BASE_COLUMNS
 from screen_cli.store.record import TypedRecord, column
 
@@ -32,6 +34,7 @@ RECORDS = (
     Conductivity,
     Selection,
     Renormalised,
+    WarmCell,
 )
 
 

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 from ase.io import write
-from sdnnff_calc.checkpoint import load_model
 from storm import Count, Forked, Scene, rage
 
+from sdnnff_calc import load_model
 from sdnnff_calc.cli import main
 from sdnnff_calc.testing import label_with_emt
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
+import resource
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import screen_cli.store
 from screen_cli.cli import boundary, main
 from screen_cli.config import settings_from_dict
 from screen_cli.store.record import Record
@@ -94,6 +98,9 @@ CONFIGURATIONS = [
     (["run", "screen.toml", "--shard", "5/3"], 2, "K/N"),
     (["run", "screen.toml", "--shard", "²/3"], 2, "K/N"),
     (["run", "screen.toml", "--run-dir", "plain/run"], 1, "plain/run"),
+    (["run", "screen.toml", "--run-dir", ""], 2, "path is empty"),
+    (["run", "/dev/zero"], 2, "holds more than"),
+    (["status", ""], 2, "path is empty"),
     (["run", "screen.toml", "--run-dir", "n" * 300], 1, "cannot make the run directory"),
     (["run", "screen.toml", "--run-dir", "run"], 2, "other settings"),
     (["run", "screen.toml", "--workers", "many"], 2, "many"),
@@ -133,6 +140,18 @@ SETTINGS = [
     (setting("gate.expression=stable and"), 2, "stable and"),
     (setting("filter.expression=n_atoms in 5"), 2, "in"),
     (setting("properties.names=['msd']"), 2, "msd"),
+    (setting("properties.options={soft_mode={fmax=1.0}}"), 2, "properties.names does not ask for"),
+    (setting("source.options={entries=[{prototype='cu3au',elements=['Al','Al'],a=nan}]}"), 2, "entries.0.a is nan"),
+    (setting("source.options={entries=[{prototype='cu3au',elements=['Al','Al'],a=1e300}]}"), 2, "a = 1e+300"),
+    (setting("source.options={entries=[{prototype='cu3au',elements=['Al','Al'],a='big'}]}"), 2, "a = 'big'"),
+    (setting('nac.born="a\\u0000b"'), 2, "null character"),
+    (setting("nac.born='screen.toml'"), 2, "no folder"),
+    (setting("nac.born='nowhere'"), 2, "no folder"),
+    (setting("harmonic.mesh=[100000,100000,100000]"), 2, "more than 8,000,000 points"),
+    (setting("harmonic.band_points=1000000000"), 2, "band_points"),
+    (setting("harmonic.temperatures=[1e300]"), 2, "temperatures"),
+    ([*setting("renormalise.enabled=true"), "--set", "renormalise.temperatures=[300,300]"], 2, "each temperature once"),
+    ([*setting("renormalise.enabled=true"), "--set", "renormalise.select='n_atoms in 5'"], 2, "needs a list"),
 ]
 FILTERS = [
     (show("n_atoms in 5"), 2, "needs a list"),
@@ -177,6 +196,7 @@ OTHERS = [
     (["merge", "run", "--into", "run"], 2, "source and the target"),
     (["merge", "--into", "target"], 2, "RUN_DIRS"),
     (["structures", "nowhere.toml"], 2, "nowhere"),
+    (["report", "run", "--reference", "/dev/zero"], 2, "holds more than"),
 ]
 
 
@@ -220,6 +240,32 @@ def test_a_damaged_manifest(place, capsys, manifest, command):
     text = said(capsys)
     assert text.startswith("error: ")
     assert "manifest.json" in text
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "endless"])
+@pytest.mark.parametrize("name", ["manifest.json", "index.sqlite", "record", "structure.json"])
+@pytest.mark.parametrize("command", ["status", "verify", "report"])
+def test_what_is_no_file_of_a_run_is_not_waited_for(place, capsys, make, name, command):
+    """A stranger's run directory with a pipe, or a link to what never ends."""
+    pattern = "relax-*.json" if name == "record" else name
+    path = (
+        place / "run" / name
+        if name in ("manifest.json", "index.sqlite")
+        else next((place / "run" / "records").rglob(pattern))
+    )
+    path.unlink()
+    make(path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert main([command, "run"]) in (0, 1, 2)
+    assert "Traceback" not in said(capsys)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_files_of_a_run_are_read_by_one_function():
+    """``read_text`` and ``read_bytes`` follow links and wait for pipes."""
+    for path in Path(screen_cli.store.__file__).parent.glob("*.py"):
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not names & {"read_text", "read_bytes"}, path
 
 
 @pytest.mark.parametrize("index", [b"", b"no database", b"SQLite format 3\0" + b"x" * 5000])

@@ -24,7 +24,8 @@ from screen_cli.stages.harmonic import Harmonic
 from screen_cli.stages.phonon_cells import BaseCell
 from screen_cli.stages.property import declared_record, record_of
 from screen_cli.stages.relax import Relaxed
-from screen_cli.stages.renormalise import Renormalised, Selection
+from screen_cli.stages.warm.renormalise import Renormalised
+from screen_cli.stages.warm.selection import Selection
 from screen_cli.store.record import Record, TypedRecord, declared_arrays
 from screen_cli.store.records import RecordStore
 from screen_cli.testing.record_strategies import same_storage, typed_records

@@ -24,9 +24,9 @@ from screen_cli.settings_file import (
     settings_to_dict,
 )
 
-Kelvin = Annotated[float, Strict(), Field(gt=0)]
+Kelvin = Annotated[float, Strict(), Field(gt=0, le=100_000)]
 """A temperature, K."""
-WholeKelvin = Annotated[int, Strict(), Field(ge=0)]
+WholeKelvin = Annotated[int, Strict(), Field(ge=0, le=100_000)]
 """A temperature that is part of a name, K."""
 
 
@@ -182,8 +182,8 @@ class HarmonicSettings:
     temperatures: list[Kelvin] = setting([300.0], "Temperatures of c_v and MSD, K.", min_length=1)
     gamma_tolerance_thz: float = setting(0.01, "Acoustic modes at Γ may be imaginary by this much, THz.", ge=0)
     tolerance_thz: float = setting(0.0, "All other modes may be imaginary by this much, THz.", ge=0)
-    band_points: int = setting(51, "Points per segment of the band structure.", ge=2)
-    dos_points: int = setting(201, "Points of the density of states.", ge=2)
+    band_points: int = setting(51, "Points per segment of the band structure.", ge=2, le=10_000)
+    dos_points: int = setting(201, "Points of the density of states.", ge=2, le=1_000_000)
     phase_space: bool = setting(True, "Compute the three-phonon phase space P3.")
     phase_space_mesh: list[int] = setting(
         [], "Mesh of P3; empty: about 1000 points per primitive atom pair, at most 11³."
@@ -226,6 +226,11 @@ class RenormaliseSettings:
         [],
         "Supercell as multiples of the conventional cell; empty: that of the fit at 0 K. Even ones hold the edge of "
         "the zone, where many modes are soft.",
+    )
+    cell: Literal["relaxed", "thermal"] = setting(
+        "relaxed",
+        "Cell of the search: that of the relaxed crystal, or where the mean stress of the moving atoms vanishes (two "
+        "to four coarse searches before the search itself).",
     )
     third_order: bool = setting(True, "Fit fc3 to the same samples, for κ at the temperature.")
     n_pairs: int | None = setting(None, "± pairs of a population; empty: from the number of parameters.", ge=2)

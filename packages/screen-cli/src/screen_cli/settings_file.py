@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import operator
 import os
 import re
@@ -32,6 +33,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ArgsKwargs, ErrorDetails
 
 from screen_cli.errors import ConfigError, nearest_hint
+
+_MOST_BYTES = 64 << 20  # a list of a million names; what has no end is no file of settings
 
 Record = TypeVar("Record")
 Value = TypeVar("Value")
@@ -128,7 +131,11 @@ def read_settings_file(path: Path | str) -> SettingsFile:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ConfigError(f"{path} holds more than {_MOST_BYTES >> 20} MB. Is it the right file?")
+        text = content.decode("utf-8-sig")
         return SettingsFile(path, tomllib.loads(text), text)
     except OSError as error:
         raise ConfigError(f"cannot read the settings {path}: {error.strerror}.") from error
@@ -164,6 +171,8 @@ def make_settings(record: type[Record], tables: Mapping[str, object], origin: st
         made: Record = validator.validate_python(ArgsKwargs((), _empty_to_none(record, _plain(tables))))
     except ValidationError as error:
         raise ConfigError(f"{where}: " + " ".join(_sentences(error, record, line_of))) from error
+    if odd := list(_odd_values(_plain(tables))):
+        raise ConfigError(f"{where}: " + " ".join(odd))
     return made
 
 
@@ -245,6 +254,20 @@ def reference_page(record: type, title: str, opening: Sequence[str]) -> str:
 def _no_line(keys: Sequence[str | int]) -> int:
     """Know no lines."""
     return 0
+
+
+def _odd_values(value: object, name: str = "") -> Iterator[str]:
+    """Say what is no number and no text, however deep in a table of options it stands."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _odd_values(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _odd_values(item, f"{name}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} is {value}, expected a finite number."
+    elif isinstance(value, str) and "\0" in value:
+        yield f"{name} is {value!r}, which holds a null character."
 
 
 def _fields(record: type) -> dict[str, FieldInfo]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 if TYPE_CHECKING:
     from screen_cli.config import RunSettings
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command(name="one", context_settings={"max_content_width": 110})
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=GivenPath(exists=True, dir_okay=False, path_type=Path))
 @click.option("--calculator", "-c", required=True, help="Registered calculator, or ase:package.module.Class.")
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Calculator option: model=l3i5.")
 @click.option("--temperature", "-t", "temperatures", multiple=True, type=float, metavar="K", help="Repeatable.")
 @click.option("--mesh", "-m", nargs=3, type=int, metavar="N N N", help="q mesh of κ (default: from q_spacing).")
-@click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Folder of the results (default: FILE's name).")
+@click.option("--run-dir", "-d", type=GivenPath(path_type=Path), help="Folder of the results (default: FILE's name).")
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
 @click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 @click.option("--phono3py", "-p", is_flag=True, help="Write phono3py_params.yaml, fc2.hdf5, fc3.hdf5 and κ too.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import sys
 
@@ -32,6 +33,18 @@ class Duration(click.ParamType[float]):
                 return 60.0 * first + second
             return 86400.0 * days + 3600.0 * first + 60.0 * second + third
         self.fail(f"{text!r} is no time. Write 3000 (seconds), 90s, 15m, 1.5h, 1:30:00 or 2-12:00:00.", param, ctx)
+
+
+class GivenPath(click.Path):
+    """A path that names something: an empty one, of a variable that is not set, would be the current folder."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Take a path."""
+        if not os.fspath(value) or "\0" in os.fsdecode(value):
+            self.fail("the path is empty, or holds a null character.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def options_for_everybody() -> list[click.Parameter]:

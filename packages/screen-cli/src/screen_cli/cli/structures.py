@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,7 +60,7 @@ def list_prototypes(as_json: bool) -> None:
 
 
 @command.command(name="preview")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=GivenPath(path_type=Path))
 @click.option("--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, as in 'run'.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--download", is_flag=True, help="Let the source use the network; else only what is on the disk.")
@@ -90,8 +91,8 @@ def preview(config: Path, overrides: tuple[str, ...], as_json: bool, download: b
 
 
 @command.command(name="export")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("config", type=GivenPath(path_type=Path))
+@click.argument("output", type=GivenPath(path_type=Path, dir_okay=False))
 @click.option("--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, as in 'run'.")
 @click.option("--download", is_flag=True, help="Let the source use the network; else only what is on the disk.")
 def export(config: Path, output: Path, overrides: tuple[str, ...], download: bool) -> None:

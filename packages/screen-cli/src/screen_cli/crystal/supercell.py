@@ -18,6 +18,8 @@ Base = Literal["conventional", "primitive"]
 Multiples = tuple[int, int, int]
 Mesh = tuple[int, int, int]
 
+_MOST_POINTS = 8_000_000  # of a q mesh, 200³
+
 
 def choose_supercell(
     atoms: Atoms, settings: DisplaceSettings, *, symprec: float = 1e-3
@@ -117,8 +119,7 @@ def choose_mesh(settings: ConductivitySettings, cell: NDArray[np.float64]) -> Me
         raise ConfigError(f"conductivity.q_spacing is {settings.q_spacing}, expected a number above 0, in 1/Å.")
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
     numbers = (max(1, math.ceil(length / settings.q_spacing - 1e-9)) for length in lengths)
-    x, y, z = (number + 1 - number % 2 for number in numbers)
-    return x, y, z
+    return checked_mesh([number + 1 - number % 2 for number in numbers], "the mesh of conductivity.q_spacing")
 
 
 def mesh_along_primitive_axes(
@@ -158,11 +159,13 @@ def checked_mesh(mesh: Sequence[int], name: str = "mesh") -> Mesh:
     Raises
     ------
     ConfigError
-        Not three positive whole numbers.
+        Not three positive whole numbers, or more points than memory holds.
     """
     if len(mesh) != 3 or any(int(number) != number or number < 1 for number in mesh):
         raise ConfigError(f"{name} is {list(mesh)}, expected three positive whole numbers, e.g. [11, 11, 11].")
     x, y, z = (int(number) for number in mesh)
+    if x * y * z > _MOST_POINTS:
+        raise ConfigError(f"{name} is {[x, y, z]}, more than {_MOST_POINTS:,} points. Take a coarser one.")
     return x, y, z
 
 
@@ -172,6 +175,7 @@ def checked_multiples(dim: Sequence[int], name: str) -> Multiples:
     Raises
     ------
     ConfigError
+        They are not.
     """
     if len(dim) != 3 or any(int(n) != n or n < 1 for n in dim):
         raise ConfigError(f"displace.{name} is {list(dim)}, expected three positive whole numbers, e.g. [2, 2, 2].")

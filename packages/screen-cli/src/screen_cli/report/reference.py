@@ -24,6 +24,8 @@ Entry = Mapping[str, object]
 _KEYS = ("id", "provider_id", "formula")
 _ALIASES = {"kappa": "kappa_total_w_mk", "kappa_w_mk": "kappa_total_w_mk", "kappa_total": "kappa_total_w_mk"}
 
+_MOST_BYTES = 256 << 20
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -97,7 +99,11 @@ def read_reference(path: Path, rows: Sequence[Row]) -> Reference:
 def _read_entries(path: Path) -> Sequence[Entry]:
     """List the entries of the file."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        if len(raw) > _MOST_BYTES:
+            raise FilterError(f"the reference {path} holds more than {_MOST_BYTES >> 20} MB. Is it the right file?")
+        text = raw.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FilterError(f"cannot read the reference {path}: {error}. Give a CSV or JSON file.") from error
     if path.suffix.lower() == ".json":

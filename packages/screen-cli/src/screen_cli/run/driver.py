@@ -16,7 +16,7 @@ from typing import cast
 
 from screen_cli.config import RunSettings
 from screen_cli.engines import Engine, TaskResult
-from screen_cli.errors import ConfigError, PluginError, StoreError
+from screen_cli.errors import ConfigError, PluginError, StoreError, nearest_hint
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.run.crystal import Outcome, run_structure
 from screen_cli.run.pipeline import stages_for
@@ -76,7 +76,9 @@ def resolve(settings: RunSettings, registry: PluginRegistry | None = None) -> Ru
         registry.get("calculators", settings.calculator.name)
     if resolved.conductivity.enabled:
         registry.get("conductivity_solvers", resolved.conductivity.solver)
+    selected = resolved.renormalise.select
     for expression in (
+        "" if selected in ("all", "unstable") else selected,
         resolved.filter.expression,
         resolved.gate.expression,
         resolved.gate.audit_target,
@@ -84,6 +86,12 @@ def resolve(settings: RunSettings, registry: PluginRegistry | None = None) -> Ru
     ):
         if expression:
             names_in(expression)
+    for name in resolved.properties.options:
+        if name not in resolved.properties.names:
+            raise ConfigError(
+                f"properties.options speaks of '{name}', which properties.names does not ask for."
+                f"{nearest_hint(name, resolved.properties.names)}"
+            )
     stages_for(resolved)
     return resolved
 

@@ -28,8 +28,10 @@ from screen_cli.stages.gate import Gate
 from screen_cli.stages.harmonic import ComputeHarmonic
 from screen_cli.stages.property import property_stages
 from screen_cli.stages.relax import Relax
-from screen_cli.stages.renormalise import Renormalise, SelectWarm
 from screen_cli.stages.stage import AnyRecord, Stage, Variant
+from screen_cli.stages.warm.cell import ThermalCell
+from screen_cli.stages.warm.renormalise import Renormalise
+from screen_cli.stages.warm.selection import SelectWarm
 
 Stages = tuple[Stage[AnyRecord], ...]
 
@@ -67,7 +69,8 @@ FIT_WITH_KNOWN_FC2: Stages = (
 
 _NO_FC3_TO_COMPARE = (
     "renormalise.compare = true needs fc3 of 0 K in the supercell of the search: with gate.before_third_order = true "
-    "unstable crystals have none, and renormalise.dim or displace.dim_fc2 take another supercell. Switch off either."
+    "unstable crystals have none, and renormalise.dim, renormalise.cell or displace.dim_fc2 take another supercell. "
+    "Switch off either."
 )
 
 
@@ -130,19 +133,35 @@ def _warm_branches(settings: RunSettings, trunk: Stages, known: tuple[str, ...])
     displaced, start = f"{front}displace", f"{front}force_constants"
     if own:
         displaced, start = "renormalise_displace", "renormalise_force_constants"
-        dim = {"displace": {"dim": list(settings.renormalise.dim or settings.displace.dim_fc2), "dim_fc2": []}}
-        fit: Stages = (
-            Displace(displaced, only_fc2=True, version=2),
-            ComputeForces("renormalise_forces", displaced=displaced),
-            FitForceConstants(start, displaced=displaced, forces="renormalise_forces", only_fc2=True),
-        )
-        stages += [Variant(stage, dim, branch=SELECTED) for stage in fit]
-    if settings.renormalise.compare and (front or own):
+        stages += _second_order("renormalise_", settings, SELECTED)
+    kelvins = settings.renormalise.temperatures
+    if len(set(kelvins)) < len(kelvins):
+        raise ConfigError(f"renormalise.temperatures is {kelvins}, expected each temperature once.")
+    warm_cell = settings.renormalise.cell == "thermal"
+    if settings.renormalise.compare and (front or own or warm_cell):
         raise ConfigError(_NO_FC3_TO_COMPARE)
-    for temperature in settings.renormalise.temperatures:
-        fc3 = "force_constants" if settings.renormalise.compare else ""
-        stages += _at(temperature, settings, ("relax", displaced, *known), start, fc3)
+    for kelvin in kelvins:
+        fc3, branch = "force_constants" if settings.renormalise.compare else "", f"{SELECTED}/{kelvin}k"
+        if not warm_cell:
+            stages += _at(kelvin, settings, ("relax", displaced, *known), start, fc3)
+            continue
+        cell = ThermalCell(f"cell_{kelvin}k", kelvin, displaced=displaced, start=start, branch=branch)
+        stages += [cell, *_second_order(f"cell_{kelvin}k_", settings, branch, cell.name)]
+        sees_cell = ("relax", f"cell_{kelvin}k_displace", *known)
+        stages += _at(kelvin, settings, sees_cell, f"cell_{kelvin}k_force_constants", "")
     return tuple(stages)
+
+
+def _second_order(front: str, settings: RunSettings, branch: str, relaxed: str = "relax") -> Stages:
+    """List the stages of fc2 at 0 K in the supercell of a search, with names that begin as given."""
+    displaced, forces, fitted = (f"{front}{name}" for name in ("displace", "forces", "force_constants"))
+    dim = list(settings.renormalise.dim or settings.displace.dim_fc2 or settings.displace.dim)
+    fit: Stages = (
+        Displace(displaced, only_fc2=True, relaxed=relaxed, version=2),
+        ComputeForces(forces, displaced=displaced),
+        FitForceConstants(fitted, displaced=displaced, forces=forces, only_fc2=True),
+    )
+    return tuple(Variant(stage, {"displace": {"dim": dim, "dim_fc2": []}}, branch=branch) for stage in fit)
 
 
 def _at(kelvin: int, settings: RunSettings, sees: tuple[str, ...], start: str, fc3_of: str) -> list[Stage[AnyRecord]]:

@@ -99,8 +99,10 @@ def check_born_files(folder: str, crystals: Callable[[str], Iterable[Row]]) -> N
     Raises
     ------
     ConfigError
-        Names the file and the space groups.
+        There is no such folder, or one of its files would; the message names it and the space groups.
     """
+    if folder and not Path(folder).expanduser().is_dir():
+        raise ConfigError(f"nac.born names {folder}, which is no folder. Give the folder of the BORN files.")
     for path in sorted(Path(folder).expanduser().glob("*.BORN")) if folder else ():
         if not _FORMULA.fullmatch(path.stem) or any(_beside(path, ending) for ending in _CELL_ENDINGS):
             continue

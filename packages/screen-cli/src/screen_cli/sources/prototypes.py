@@ -16,6 +16,8 @@ from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.sources.decoration import decorate, decorated_structure, decoration_from_options
 from screen_cli.sources.readers.text import printable
 
+_LEAST_A, _LARGEST_A = 0.5, 100.0  # Å
+
 
 def iterate_prototypes(
     entries: Sequence[Mapping[str, object]] = (),
@@ -50,7 +52,9 @@ def _from_entries(
     entries: Sequence[Mapping[str, object]], settings: ReadSettings
 ) -> Iterator[Structure | RejectedStructure]:
     """Build the crystals that are written out one by one."""
-    assigned = [assign_elements(number, entry) for number, entry in enumerate(entries)]  # all, before anything runs
+    for number, entry in enumerate(entries):  # all, before anything runs
+        _check_numbers(number, entry)
+    assigned = [assign_elements(number, entry) for number, entry in enumerate(entries)]
     for entry, elements in zip(entries, assigned, strict=True):
         prototype = str(entry["prototype"])
         name = f"{prototype}-{''.join(elements)}"
@@ -67,6 +71,19 @@ def _from_entries(
             yield RejectedStructure("prototypes", name, str(error))
             continue
         yield structure
+
+
+def _check_numbers(number: int, entry: Mapping[str, object]) -> None:
+    """Refuse a lattice constant that no crystal has, and coordinates that are no numbers."""
+    free = {key for names in prototypes().values() for key in names.get("parameters", {})}
+    for key in ("a", *sorted(free)):
+        value, low, high = entry.get(key), *((_LEAST_A, _LARGEST_A) if key == "a" else (-1.0, 1.0))
+        if value is None or (isinstance(value, (int, float)) and low <= value <= high):
+            continue
+        raise ConfigError(
+            f"entry {number} of source 'prototypes' has {key} = {value!r}, expected a number from {low:g} to {high:g}"
+            f"{' Å' if key == 'a' else ''}."
+        )
 
 
 def assign_elements(number: int, entry: Mapping[str, object]) -> list[str]:

@@ -186,11 +186,14 @@ class Displace(Stage[Displaced]):
         For a fit of fc2 alone: the fc2 supercell where one is given, and as few supercells as it needs.
     known_fc2 : str
         Stage whose displacements of the fc2 supercell are taken instead of new ones; empty: none.
+    relaxed : str
+        Stage that gave the crystal.
     """
 
     name: str = "displace"
     only_fc2: bool = False
     known_fc2: str = ""
+    relaxed: str = "relax"
     version: int = 2  # the record holds the base cell
     prefixes_columns: bool = False
     record_class: ClassVar[type[Displaced]] = Displaced
@@ -198,7 +201,7 @@ class Displace(Stage[Displaced]):
     @property
     def needs(self) -> tuple[str, ...]:
         """The relaxed crystal, and displacements that are known."""
-        return ("relax", self.known_fc2) if self.known_fc2 else ("relax",)
+        return (self.relaxed, self.known_fc2) if self.known_fc2 else (self.relaxed,)
 
     def depends(self, inputs: Inputs) -> Json:
         """Give the settings, the kind of displacements, and what the cutoffs of the solver depend on."""
@@ -225,7 +228,7 @@ class Displace(Stage[Displaced]):
         if self.only_fc2 and settings.displace.dim_fc2 and settings.displace.n_supercells_fc2 == 0:
             kind = "finite-difference"  # as the fc2 supercells beside fc3
         known = inputs.record(self.known_fc2, Displaced).supercells if self.known_fc2 else None
-        relaxed = inputs.record("relax", Relaxed).atoms
+        relaxed = inputs.record(self.relaxed, Relaxed).atoms
         if "given_cell" in inputs.structure.atoms.info:
             relaxed.info["given_cell"] = inputs.structure.atoms.info["given_cell"]
         return displace(

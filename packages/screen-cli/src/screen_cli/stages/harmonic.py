@@ -305,5 +305,5 @@ def harmonic_mesh(mesh: Sequence[int], length: float, cell: NDArray[np.float64])
     """
     if mesh:
         return checked_mesh(mesh)
-    x, y, z = (max(1, round(length * float(np.linalg.norm(vector)))) for vector in np.linalg.inv(cell).T)
-    return x, y, z
+    numbers = [max(1, round(length * float(np.linalg.norm(vector)))) for vector in np.linalg.inv(cell).T]
+    return checked_mesh(numbers, "the mesh of harmonic.mesh_length")

@@ -165,3 +165,10 @@ def _checked(name: str, values: NDArray[np.float64], shape: tuple[int, ...]) -> 
             "displacement record."
         )
     return np.array(values, dtype=np.float64, order="C")
+
+
+def full_force_constants(phonopy: Phonopy) -> NDArray[np.float64]:
+    """fc2 of a Phonopy object between all atoms of its supercell, float64 (n_atoms, n_atoms, 3, 3), eV/Å²."""
+    from phonopy.harmonic.force_constants import compact_fc_to_full_fc
+
+    return np.asarray(compact_fc_to_full_fc(phonopy.primitive, np.asarray(phonopy.force_constants)))

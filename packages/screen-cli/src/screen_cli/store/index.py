@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,6 +65,8 @@ class Index:
         self._commit_every = commit_every
         self._committed = 0.0
         try:
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):  # SQLite would wait for a pipe
+                raise sqlite3.DatabaseError("it is no regular file")
             if read_only:
                 self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)  # names may hold ? # %
             else:

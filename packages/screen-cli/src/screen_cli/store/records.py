@@ -17,7 +17,6 @@ become part of a path: whoever made a run directory cannot make a reader leave i
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -33,6 +32,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 from screen_cli.errors import StoreError
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.hdf5 import arrays_of_hdf5, hdf5_of_arrays
+from screen_cli.store.reading import read_regular
 from screen_cli.store.record import Json, Record
 from screen_cli.store.sealed import seal, unseal
 
@@ -148,8 +148,8 @@ class RecordStore:
         """
         path = self.folder(structure_id) / "structure.json"
         try:
-            unseal(path.read_bytes())
-        except (FileNotFoundError, ValueError):
+            unseal(read_regular(path))
+        except (OSError, ValueError):
             write_text(path, seal(description, finite=False), durable=False)
 
     def read_structure(self, structure_id: str) -> StructureFields:
@@ -162,7 +162,7 @@ class RecordStore:
         """
         path = self.folder(structure_id) / "structure.json"
         try:
-            return cast("StructureFields", unseal(_read(path)))
+            return cast("StructureFields", unseal(read_regular(path)))
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path} is missing or damaged ({error}). Read the source anew: screen-cli run CONFIG --reread"
@@ -272,7 +272,7 @@ class RecordStore:
         """
         header = self._checked_header(structure_id, stage, key)
         contents = self._parts(structure_id, stage, key, header)
-        return header, contents | {"json": _read(self.path(structure_id, stage, key))}
+        return header, contents | {"json": read_regular(self.path(structure_id, stage, key))}
 
     def write_files(self, structure_id: str, stage: str, key: str, contents: Mapping[str, bytes]) -> None:
         """Put the files of a record in place, in the order given."""
@@ -296,7 +296,7 @@ class RecordStore:
         for suffix, part in header["parts"].items():
             path = self.path(structure_id, stage, key, suffix)
             try:
-                contents[suffix] = _read(path)
+                contents[suffix] = read_regular(path)
             except OSError as error:
                 raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
             if hashlib.sha256(contents[suffix]).hexdigest() != part["sha256"]:
@@ -348,7 +348,7 @@ class RecordStore:
     def _checked_header(self, structure_id: str, stage: str, key: str) -> Header:
         """Read the JSON part; ValueError when it is damaged, or the record of something else."""
         path = self.path(structure_id, stage, key)
-        content = _read(path)
+        content = read_regular(path)
         try:
             header = unseal(content)
         except ValueError as error:
@@ -385,7 +385,7 @@ class RecordStore:
         if folder.is_dir():
             for path in sorted(folder.glob("*.json")):
                 try:
-                    report = unseal(_read(path))
+                    report = unseal(read_regular(path))
                     missing = {"id", "stage", "reason"} - report.keys()
                     if missing or report["id"] != path.stem:
                         raise ValueError(f"it lacks {sorted(missing)} or names another id")
@@ -421,15 +421,3 @@ def _has_form(header: Mapping[str, Json]) -> bool:
             for suffix, part in parts.items()
         )
     )
-
-
-def _read(path: Path) -> bytes:
-    """Read a file of a record; a link is refused, it could lead out of the run directory."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(error.errno, f"{path} is a link, which records never are") from error
-        raise
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()

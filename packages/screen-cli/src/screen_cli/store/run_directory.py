@@ -20,6 +20,7 @@ from screen_cli.errors import ConfigError, NoRunError, RunLockedError, StoreErro
 from screen_cli.settings_file import Plain, settings_to_dict
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.index import Index
+from screen_cli.store.reading import read_regular
 from screen_cli.store.records import RecordStore
 from screen_cli.store.row import Row
 from screen_cli.store.sealed import seal, unseal
@@ -178,7 +179,7 @@ class RunDirectory:
         path = root / "manifest.json"
         if path.exists():
             n_old = len(list(root.glob("manifest-*.json")))
-            write_bytes(root / f"manifest-{n_old + 1}.json", path.read_bytes())
+            write_bytes(root / f"manifest-{n_old + 1}.json", read_regular(path))
             cls(root, settings).remove_index()
         manifest: Manifest = {
             "format": FORMAT,
@@ -202,7 +203,7 @@ class RunDirectory:
         """
         path = Path(root) / "manifest.json"
         try:
-            manifest = unseal(path.read_bytes())
+            manifest = unseal(read_regular(path))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoRunError(
                 f"{root} is no run directory: it has no manifest.json. Make one with: screen-cli run CONFIG.toml"
@@ -226,7 +227,7 @@ class RunDirectory:
 
     def manifest(self) -> Manifest:
         """Return the manifest as written."""
-        return cast("Manifest", unseal((self.root / "manifest.json").read_bytes()))
+        return cast("Manifest", unseal(read_regular(self.root / "manifest.json")))
 
     @functools.cached_property
     def shard(self) -> tuple[int, int] | None:
@@ -298,7 +299,7 @@ class RunDirectory:
         notes: list[Note] = []
         for path in sorted((self.root / "running").glob("*.json")):
             with contextlib.suppress(OSError, ValueError, RecursionError):
-                notes.append(json.loads(path.read_text()))
+                notes.append(json.loads(read_regular(path)))
         return [note for note in notes if isinstance(note, dict) and {"id", "stage", "since"} <= note.keys()]
 
     def clear_all_running(self) -> None:
@@ -325,7 +326,7 @@ def _lock(root: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         try:
-            held = json.loads(owner.read_text(encoding="utf-8"))
+            held = json.loads(read_regular(owner))
             who = f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             who = "another process"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from screen_cli.cli.bench.ranking import write_league
-from screen_cli.cli.options import Duration
+from screen_cli.cli.options import Duration, GivenPath
 
 if TYPE_CHECKING:
     from screen_cli.bench.protocol import Protocol
@@ -59,18 +59,18 @@ class HowToRun(TypedDict):
     help="Registered calculator, or ase:package.module.Class, with its options: sevennet,model=l3i5; repeatable.",
 )
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Option of every calculator.")
-@click.option("--structures", "-S", multiple=True, required=True, type=click.Path(), help="File or folder; repeatable.")
-@click.option("--reference", "-r", type=click.Path(path_type=Path), help="kappas_*.json.gz, or phono3py's kappa hdf5.")
+@click.option("--structures", "-S", multiple=True, required=True, type=GivenPath(), help="File or folder; repeatable.")
+@click.option("--reference", "-r", type=GivenPath(path_type=Path), help="kappas_*.json.gz, or phono3py's kappa hdf5.")
 @click.option("--protocol", type=click.Choice(["exact", "fast"]), default="exact", show_default=True)
 @click.option("--only", multiple=True, help="Id, name or prototype of a material; repeatable.")
 @click.option(
     "--run-dir",
     "-d",
-    type=click.Path(path_type=Path),
+    type=GivenPath(path_type=Path),
     help="Default: bench-CALCULATOR-PROTOCOL; of several calculators, the folder that holds theirs.",
 )
 @click.option(
-    "--exact", "exact_result", type=click.Path(path_type=Path), help="Exact run to state fast's error against."
+    "--exact", "exact_result", type=GivenPath(path_type=Path), help="Exact run to state fast's error against."
 )
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
 @click.option("--engine", help="Engine: local, serial, ...")

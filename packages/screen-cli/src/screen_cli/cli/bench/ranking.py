@@ -9,10 +9,12 @@ from pathlib import Path
 
 import click
 
+from screen_cli.cli.options import GivenPath
+
 
 @click.command(name="compare")
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=GivenPath(path_type=Path))
+@click.argument("second", type=GivenPath(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
@@ -37,8 +39,8 @@ def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
 
 
 @click.command(name="league")
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for the files.")
+@click.argument("results", nargs=-1, required=True, type=GivenPath(path_type=Path))
+@click.option("--output", "-o", type=GivenPath(path_type=Path), help="Folder for the files.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 def league(results: tuple[Path, ...], output: Path | None, as_json: bool, seed: int) -> None:

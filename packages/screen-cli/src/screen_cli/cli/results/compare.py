@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 from screen_cli.store.row import Row, number
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 
 @click.command(name="compare")
-@click.argument("run_a", type=click.Path(path_type=Path))
-@click.argument("run_b", type=click.Path(path_type=Path))
+@click.argument("run_a", type=GivenPath(path_type=Path))
+@click.argument("run_b", type=GivenPath(path_type=Path))
 @click.option("--filter", "-f", "where", default="", help="Only crystals for which this holds in both runs.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, machine-readable, on stdout.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the joint table.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the parity plot (.png .svg .pdf).")
+@click.option("--csv", "csv_path", type=GivenPath(path_type=Path, dir_okay=False), help="Write the joint table.")
+@click.option("--plot", type=GivenPath(path_type=Path, dir_okay=False), help="Write the parity plot (.png .svg .pdf).")
 @click.option(
     "--sort",
     "order",

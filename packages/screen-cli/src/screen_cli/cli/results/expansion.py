@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 _ROUTES = {"fc3": "expansion", "strain": "expansion_strain", "qha": "quasi_harmonic"}
 
 
 @click.command(name="expansion", context_settings={"max_content_width": 110})
-@click.argument("structures", nargs=-1, required=True, type=click.Path())
+@click.argument("structures", nargs=-1, required=True, type=GivenPath())
 @click.option("--calculator", "-c", required=True, help="Registered calculator, or ase:package.module.Class.")
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Calculator option: model=l3i5.")
 @click.option(
@@ -27,8 +28,8 @@ _ROUTES = {"fc3": "expansion", "strain": "expansion_strain", "qha": "quasi_harmo
 )
 @click.option("--mesh", "-m", nargs=3, type=int, metavar="N N N", help="q mesh (default: 30 Å, about 9 9 9 for NaCl).")
 @click.option("--strain", type=float, help="Largest element of the strains of route strain (default 0.003).")
-@click.option("--elastic", type=click.Path(path_type=Path), help="Text file with a 6 × 6 stiffness in GPa to use.")
-@click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Default: expansion-CALCULATOR-FILE.")
+@click.option("--elastic", type=GivenPath(path_type=Path), help="Text file with a 6 × 6 stiffness in GPa to use.")
+@click.option("--run-dir", "-d", type=GivenPath(path_type=Path), help="Default: expansion-CALCULATOR-FILE.")
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
 @click.option("--workers", "-w", type=int, help="Worker processes for several crystals (default: in this process).")
 @click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 
 @click.command(name="gate")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=GivenPath(path_type=Path))
 @click.option("--target", default="", help="What the gate is meant to find (default: gate.audit_target).")
 @click.option("--try", "expression", default="", metavar="EXPRESSION", help="Another gate, tried on the results.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")

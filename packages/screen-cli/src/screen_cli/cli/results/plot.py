@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 from screen_cli.errors import FilterError
 
 if TYPE_CHECKING:
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 
 @click.command(name="plot")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=GivenPath(path_type=Path))
 @click.argument("crystal")
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(path_type=Path, file_okay=False),
     help="Folder (default: RUN_DIR/plots).",
 )
 @click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)

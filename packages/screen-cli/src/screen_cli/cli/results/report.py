@@ -7,24 +7,25 @@ from pathlib import Path
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 
 @click.command(name="report")
-@click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Default: RUN_DIR/report.html.")
+@click.argument("run_dir", type=GivenPath(path_type=Path))
+@click.option("--output", "-o", type=GivenPath(path_type=Path, dir_okay=False), help="Default: RUN_DIR/report.html.")
 @click.option(
     "--figures",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(path_type=Path, file_okay=False),
     help="Also write its figures here: PNG, SVG, PDF, CSV.",
 )
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     help="Compare with this CSV or JSON file: id, provider_id or formula, and columns of the run (or 'kappa').",
 )
 @click.option(
     "--descriptors",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     help="Vectors for the t-SNE map, .npz (ids, vectors) or CSV (default: those in the records).",
 )
 @click.option("--filter", "-f", "where", default="", help="Only these crystals (expression as in 'show').")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 if TYPE_CHECKING:
     from screen_cli.store.row import Row
 
 
 @click.command(name="show")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=GivenPath(path_type=Path))
 @click.option("--filter", "-f", "where", default="", help='Expression, e.g. "stable and kappa_total_w_mk < 1".')
 @click.option("--columns", "-c", default="", help="Comma-separated columns; 'all' for every one, '?' to list them.")
 @click.option("--sort", "-S", default="", help="Column to sort by.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 from screen_cli.errors import ConfigError, StructureError
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(name="init")
-@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="screen.toml")
-@click.option("--crystals", type=click.Path(path_type=Path), metavar="DIR|FILE", help="The crystals to screen.")
+@click.argument("path", type=GivenPath(dir_okay=False, path_type=Path), default="screen.toml")
+@click.option("--crystals", type=GivenPath(path_type=Path), metavar="DIR|FILE", help="The crystals to screen.")
 @click.option("--calculator", "-c", help="Force field (default: one that is installed, with weights).")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option("--reference", is_flag=True, help="Print the Markdown reference of all settings instead.")

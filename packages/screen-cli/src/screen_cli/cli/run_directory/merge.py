@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 
 @click.command(name="merge")
-@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--into", "target", required=True, type=click.Path(path_type=Path), help="Run directory to fill.")
+@click.argument("run_dirs", nargs=-1, required=True, type=GivenPath(path_type=Path))
+@click.option("--into", "target", required=True, type=GivenPath(path_type=Path), help="Run directory to fill.")
 def command(run_dirs: tuple[Path, ...], target: Path) -> int:
     """Join RUN_DIRS, runs of one configuration, into another run directory.
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 
 @click.command(name="rebuild")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=GivenPath(path_type=Path))
 def command(run_dir: Path) -> None:
     """Make the index of RUN_DIR anew from its records. Nothing is computed."""
     from screen_cli.run.rebuild import rebuild_index

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from screen_cli.cli import run_command
-from screen_cli.cli.options import Duration
+from screen_cli.cli.options import Duration, GivenPath
 
 if TYPE_CHECKING:
     from screen_cli.run.driver import ExecuteOptions, RunSummary
@@ -27,8 +27,8 @@ _ROWS_SHOWN = 200
 
 
 @click.command(name="run")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--run-dir", "-d", type=click.Path(path_type=Path), help="Run directory (default: CONFIG without .toml).")
+@click.argument("config", type=GivenPath(path_type=Path))
+@click.option("--run-dir", "-d", type=GivenPath(path_type=Path), help="Run directory (default: CONFIG without .toml).")
 @click.option("--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. relax.fmax=1e-3.")
 @click.option("--workers", "-w", type=int, help="Worker processes (0: one per core).")
 @click.option("--walltime", type=Duration(), metavar="TIME", help="Start no further crystal after 90s, 15m, 1:30:00.")

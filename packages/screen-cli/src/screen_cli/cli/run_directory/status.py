@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from screen_cli.cli import run_command
+from screen_cli.cli.options import GivenPath
 
 
 @click.command(name="status")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=GivenPath(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--failed", is_flag=True, help="List every quarantined crystal with its reason.")
 @click.option("--traceback", "with_traceback", is_flag=True, help="With --failed: show the tracebacks.")

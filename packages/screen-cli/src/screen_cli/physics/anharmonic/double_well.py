@@ -26,7 +26,7 @@ DISPLACED_IS_LOWER = 2.0354717593
 
 
 def barrier(
-    coordinates: NDArray[np.float64], pulls: NDArray[np.float64], weights: NDArray[np.float64], energy: float
+    coordinates: NDArray[np.float64], pulls: NDArray[np.float64], weights: NDArray[np.float64], eigenvalue: float
 ) -> float:
     """Height of the barrier in the middle of a well.
 
@@ -38,19 +38,21 @@ def barrier(
         float64 (n_samples,), generalised forces, odd in q, eV/(√u Å).
     weights : ndarray
         float64 (n_samples,), sum 1.
-    energy : float
-        λσ² of the mode, eV.
+    eigenvalue : float
+        λ of the mode, eV/(Å² u), positive: the mean curvature, α + 3βσ².
 
     Returns
     -------
     float
-        Δ; 0 where there is one minimum, infinite where nothing bounds the well.
+        Δ; 0 where there is one minimum. Where the pulls are too few to show what bounds the well, λ tells.
     """
-    width = float(np.sqrt(weights @ coordinates**2))
+    variance = float(weights @ coordinates**2)
+    width = np.sqrt(variance)
     scaled = coordinates / width
     terms = np.stack([scaled, scaled**3], axis=1)
     weighted = terms * weights[:, None]
-    linear, cubic = -np.linalg.solve(weighted.T @ terms, weighted.T @ pulls) * width
+    linear, cubic = -np.linalg.solve(weighted.T @ terms, weighted.T @ pulls) / width  # α and βσ²
     if linear >= 0:
         return 0.0
-    return float(linear**2 / (4 * cubic * energy)) if cubic > 0 else float("inf")
+    bound = cubic if cubic > 0 else (eigenvalue - linear) / 3
+    return float(linear**2 / (4 * bound * eigenvalue))

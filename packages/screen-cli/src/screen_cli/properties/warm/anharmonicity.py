@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.calculators.calculator import Calculator
-from numpy.typing import NDArray
 
 from screen_cli.config import ForcesSettings
 from screen_cli.errors import ConfigError
@@ -22,12 +20,9 @@ from screen_cli.properties.warm.records import Anharmonicity
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import compute_force_set
-from screen_cli.stages.phonon_objects import load_phonopy
-from screen_cli.stages.renormalise import shortest_bond
+from screen_cli.stages.phonon_objects import full_force_constants, load_phonopy
+from screen_cli.stages.warm.supercell import shortest_bond
 from screen_cli.store.record import record_from
-
-if TYPE_CHECKING:
-    from phonopy import Phonopy
 
 FLOOR = 0.1  # of the highest frequency, for imaginary modes
 MELTING_SHARE = 0.25
@@ -94,10 +89,3 @@ def anharmonicity(
         elements=np.unique(elements),
         sigma_a_by_element=np.array(by_element),
     )
-
-
-def full_force_constants(phonopy: Phonopy) -> NDArray[np.float64]:
-    """fc2 of a Phonopy object between all atoms of its supercell, float64 (n_atoms, n_atoms, 3, 3), eV/Å²."""
-    from phonopy.harmonic.force_constants import compact_fc_to_full_fc
-
-    return np.asarray(compact_fc_to_full_fc(phonopy.primitive, np.asarray(phonopy.force_constants)))

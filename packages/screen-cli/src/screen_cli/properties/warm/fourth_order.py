@@ -14,13 +14,13 @@ from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitErr
 from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_ensemble
 from screen_cli.physics.anharmonic.loop_shift import add_loop
 from screen_cli.physics.random_displacements import seeded_generator
-from screen_cli.properties.warm.anharmonicity import FLOOR, MELTING_SHARE, full_force_constants
+from screen_cli.properties.warm.anharmonicity import FLOOR, MELTING_SHARE
 from screen_cli.properties.warm.records import Loop
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import compute_force_set
-from screen_cli.stages.phonon_objects import load_phonopy
-from screen_cli.stages.renormalise import shortest_bond
+from screen_cli.stages.phonon_objects import full_force_constants, load_phonopy
+from screen_cli.stages.warm.supercell import shortest_bond
 from screen_cli.store.record import record_from
 
 if TYPE_CHECKING:

@@ -20,11 +20,10 @@ from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, ScreenError
 from screen_cli.physics.anharmonic.density_matrix import NormalModes, normal_modes
 from screen_cli.physics.anharmonic.isotropy import order_parameters, representation
-from screen_cli.properties.warm.anharmonicity import full_force_constants
 from screen_cli.properties.warm.records import SoftMode
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
-from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.stages.phonon_objects import full_force_constants, load_phonopy
 from screen_cli.stages.relax import optimise
 from screen_cli.store.record import record_from
 

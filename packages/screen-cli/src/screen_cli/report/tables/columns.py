@@ -61,7 +61,7 @@ def known_quantities() -> dict[str, Quantity]:
 
 
 _WARM = re.compile(
-    r"(?P<front>(?:renormalise|harmonic|gate|conductivity)_(?P<kelvin>[0-9]+)k_(?:fc3_0k_)?)(?P<column>.+)"
+    r"(?P<front>(?:renormalise|harmonic|gate|conductivity|cell)_(?P<kelvin>[0-9]+)k_(?:fc3_0k_)?)(?P<column>.+)"
 )
 """Columns of the stages at a temperature: the name of the stage, then the column's own."""
 _KAPPA = re.compile(r"(kappa_[a-z_]+?)(_[0-9.]+k)?_w_mk")

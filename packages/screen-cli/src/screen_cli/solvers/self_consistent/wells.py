@@ -25,7 +25,7 @@ def highest_barrier(ensemble: ThermalEnsemble, pool: Pool, weights: NDArray[np.f
     roots = np.sqrt(modes.masses)[:, None]
     coordinates = (pool.displacements * roots).reshape(len(weights), -1) @ modes.vectors  # sm
     pulls = (pool.odd / roots).reshape(len(weights), -1) @ modes.vectors
-    energies = modes.eigenvalues * ensemble.variances
     return max(
-        barrier(coordinates[:, mode], pulls[:, mode], weights, float(energy)) for mode, energy in enumerate(energies)
+        barrier(coordinates[:, mode], pulls[:, mode], weights, float(eigenvalue))
+        for mode, eigenvalue in enumerate(modes.eigenvalues)
     )

@@ -1,101 +1,30 @@
-"""Force constants at a temperature: which crystals, the search, and third order from the same samples."""
+"""Force constants at a temperature: the search, and third order from the same samples."""
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from ase import Atoms
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from screen_cli.config import RenormaliseSettings, RunSettings
 from screen_cli.errors import CalculatorError, PhysicsError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.anharmonic.anharmonicity import anharmonicity
-from screen_cli.physics.anharmonic.double_well import DISPLACED_IS_LOWER
 from screen_cli.physics.random_displacements import seeded_generator
-from screen_cli.settings_file import settings_to_dict
 from screen_cli.solvers.self_consistent.linear_fit import OrderBasis
 from screen_cli.solvers.self_consistent.result import SelfConsistent, Step
-from screen_cli.solvers.self_consistent.samples import Evaluate, SampledForces
-from screen_cli.solvers.self_consistent.search import Search, SearchOptions
 from screen_cli.solvers.self_consistent.third_order import ThirdOrder, fit_third_order, lowest_curvature
-from screen_cli.stages.displace import Displaced, SupercellSet
+from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
-from screen_cli.stages.forces import compute_force_set
-from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.stages.phonon_objects import full_force_constants, load_phonopy
 from screen_cli.stages.stage import Inputs, Stage
-from screen_cli.store.expression import evaluate as evaluate_expression
-from screen_cli.store.record import Json, TypedRecord, array, column
+from screen_cli.stages.warm.supercell import WarmSupercell, identity_of_samples
+from screen_cli.store.record import Json, array, column
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
-
-logger = logging.getLogger(__name__)
-
-_LEAST_PAIRS = 10
-_EQUATIONS_PER_PARAMETER = 4
-_REACH = 6.0  # Å, for the shortest bond
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Selection(TypedRecord):
-    """Whether the force constants of a crystal are sought at temperatures.
-
-    Parameters
-    ----------
-    selected : bool
-    reason : str
-        Why not; empty where they are.
-    """
-
-    selected: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class SelectWarm(Stage[Selection]):
-    """The stage: columns in, decision out.
-
-    Parameters
-    ----------
-    sees : tuple of str
-        Stages whose columns its expression may name.
-    """
-
-    name: str = "renormalise"
-    sees: tuple[str, ...] = ("relax", "displace", "force_constants", "harmonic")
-    branch: str = "renormalise"
-    prefixes_columns: bool = True
-    record_class: ClassVar[type[Selection]] = Selection
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The stages whose columns it sees."""
-        return self.sees
-
-    def depends(self, inputs: Inputs) -> Json:
-        """Give the choice."""
-        return inputs.settings.renormalise.select
-
-    def run(self, inputs: Inputs) -> Selection:
-        """Decide."""
-        wanted = inputs.settings.renormalise.select
-        if wanted == "all":
-            return Selection(selected=True, reason="")
-        if wanted == "unstable":
-            selected = not inputs.scalars["stable"]
-            return Selection(selected=selected, reason="" if selected else "stable at 0 K")
-        selected = evaluate_expression(wanted, inputs.scalars)
-        return Selection(selected=selected, reason="" if selected else f"not ({wanted})")
-
-    def reason_to_stop(self, data: Mapping[str, Json]) -> str:
-        """Why it is not selected."""
-        return str(data["reason"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,12 +109,7 @@ class Renormalise(Stage[Renormalised]):
 
     def depends(self, inputs: Inputs) -> Json:
         """Give settings, force field, and what the samples are drawn with."""
-        settings = settings_to_dict(inputs.settings.renormalise)
-        for name in ("enabled", "temperatures", "select", "dim", "compare"):  # they say which stages there are
-            settings.pop(name)
-        forces = settings_to_dict(inputs.settings.forces)
-        forces.pop("batch_size")
-        return [settings, forces, third_order_cutoff(inputs), self.temperature, inputs.force_field.identity()]
+        return [*identity_of_samples(inputs), third_order_cutoff(inputs), self.temperature]
 
     def run(self, inputs: Inputs) -> Renormalised:
         """Search."""
@@ -214,40 +138,20 @@ class _Warm:
     def __init__(self, temperature: int, phonopy: Phonopy, inputs: Inputs) -> None:
         self.temperature, self.phonopy = temperature, phonopy
         self.settings: RenormaliseSettings = inputs.settings.renormalise
-        self.masses = np.asarray(phonopy.supercell.masses, dtype=np.float64)
-        self.translations = np.asarray(phonopy.primitive.atomic_permutations)
+        self.warm = WarmSupercell.of(phonopy, inputs)
         self.primitive_atoms = np.asarray(phonopy.primitive.p2s_map, dtype=np.int64)
-        self.perfect = SupercellSet.of(phonopy.supercell, np.zeros((0, len(self.masses), 3)))
-        self.bond = shortest_bond(self.perfect.perfect)
-        self.evaluate = self._evaluator(inputs)
         self.rng = seeded_generator(self.settings.seed, f"{inputs.structure.id}/{temperature}")
         self.cutoff = third_order_cutoff(inputs)
 
     def search(self) -> Renormalised:
         """Find fc2, then fc3 from its samples."""
-        from phonopy.harmonic.force_constants import compact_fc_to_full_fc
-
-        settings = self.settings
-        symprec = self.phonopy.symmetry.tolerance
-        second = OrderBasis.of(self.phonopy.supercell, self.translations, 2, symprec=symprec)
-        options = SearchOptions(
-            temperature=self.temperature,
-            classical=settings.classical,
-            n_pairs=settings.n_pairs or self._pairs_for(second.n_parameters),
-            max_iterations=settings.max_iterations,
-            max_supercells=settings.max_supercells,
-            damping=settings.damping,
-            error_thz=settings.error_thz,
-            largest_displacement=settings.melting_share * self.bond,
-            largest_disagreement=settings.max_disagreement,
-            highest_barrier=DISPLACED_IS_LOWER,
-        )
-        start = compact_fc_to_full_fc(self.phonopy.primitive, np.asarray(self.phonopy.force_constants))
-        search = Search(second, self.masses, self.evaluate, options, self.rng)
-        found = search.run(np.asarray(start))
+        settings, warm = self.settings, self.warm
+        search = warm.search(self.temperature, self.rng)
+        found = search.run(full_force_constants(self.phonopy))
         third = None
         if found.state == "converged" and settings.third_order:
-            basis = OrderBasis.of(self.phonopy.supercell, self.translations, 3, self.cutoff, symprec=symprec)
+            symprec = self.phonopy.symmetry.tolerance
+            basis = OrderBasis.of(warm.supercell, warm.translations, 3, self.cutoff, symprec=symprec)
             left = settings.max_supercells // 2
             third = fit_third_order(search, found, basis, settings.third_order_error, left)
         return self._record(found, third)
@@ -271,7 +175,7 @@ class _Warm:
         forces = np.concatenate([found.pool.odd + found.pool.even, found.pool.even - found.pool.odd])
         curvature = None
         if third is not None:
-            curvature = lowest_curvature(found, third, self.temperature, self.translations, self.primitive_atoms)
+            curvature = lowest_curvature(found, third, self.temperature, self.warm.translations, self.primitive_atoms)
         warning = self._warning(third, curvature)
         return Renormalised(
             fc2=np.ascontiguousarray(found.fc2[self.primitive_atoms]),
@@ -293,7 +197,7 @@ class _Warm:
             curvature_min_thz=curvature,
             well_barrier=found.barrier,
             anharmonicity=anharmonicity(forces, np.concatenate([harmonic, -harmonic])),
-            displacement_share=float(found.ensemble.root_mean_squares().max()) / self.bond,
+            displacement_share=float(found.ensemble.root_mean_squares().max()) / self.warm.bond,
         )
 
     def _warning(self, third: ThirdOrder | None, curvature: float | None) -> str:
@@ -311,33 +215,8 @@ class _Warm:
             )
         return " ".join(reasons)
 
-    def _pairs_for(self, n_parameters: int) -> int:
-        """Pairs of a population: equations for every parameter with a margin, also without a group of the jackknife."""
-        return max(_LEAST_PAIRS, math.ceil(_EQUATIONS_PER_PARAMETER * n_parameters / (3 * len(self.masses))))
-
-    def _evaluator(self, inputs: Inputs) -> Evaluate:
-        """Give a function that computes forces with the run's force field."""
-
-        def evaluate(displacements: NDArray[np.float64]) -> SampledForces:
-            supercells = SupercellSet.of(self.phonopy.supercell, displacements)
-            found, _ = compute_force_set(supercells, inputs.force_field.calculator, inputs.settings.forces)
-            if found.forces_committee is None:
-                return SampledForces(found.forces)
-            spread = float(np.sqrt(found.forces_committee.var(axis=0).mean()))
-            return SampledForces(found.forces, spread / max(found.force_rms, np.finfo(float).tiny))
-
-        return evaluate
-
 
 def third_order_cutoff(inputs: Inputs) -> float | None:
     """Give the pair distance beyond which fc3 vanishes, Å, where the fit at 0 K has one."""
     cutoff = inputs.settings.force_constants.options.get("cutoff")
     return float(cutoff) if isinstance(cutoff, (int, float)) else None
-
-
-def shortest_bond(atoms: Atoms) -> float:
-    """Shortest distance between two atoms of a crystal, Å."""
-    reach = _REACH
-    while not len(distances := neighbor_list("d", atoms, reach)):
-        reach *= 1.5
-    return float(distances.min())

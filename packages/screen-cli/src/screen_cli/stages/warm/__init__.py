@@ -1,0 +1,1 @@
+"""Stages at a temperature: which crystals, their cell, their force constants."""

@@ -1,0 +1,180 @@
+"""The cell at a temperature: where the stress of the moving atoms vanishes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from screen_cli.calculators.model_errors import translate_calculator_errors
+from screen_cli.physics.anharmonic.density_matrix import ThermalEnsemble
+from screen_cli.physics.anharmonic.thermal_stress import kinetic_stress
+from screen_cli.physics.random_displacements import seeded_generator
+from screen_cli.stages.displace import Displaced, SupercellSet
+from screen_cli.stages.force_constants import ForceConstants
+from screen_cli.stages.phonon_objects import full_force_constants, load_phonopy
+from screen_cli.stages.relax import Relaxed
+from screen_cli.stages.stage import Inputs, Stage
+from screen_cli.stages.warm.supercell import WarmSupercell, identity_of_samples
+from screen_cli.store.record import Json
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import BaseCalculator
+    from phonopy.structure.cells import Primitive
+
+_ROUNDS = 4
+_PAIRS = 16  # of the stress
+_COARSER = 3.0  # than the search for the force constants themselves
+_SMALL = 2e-4  # strain at which the cell stands still
+_STEP = 0.005  # strain, for the elastic constants
+_LARGEST = 0.05  # strain of one round
+_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WarmCell(Relaxed):
+    """The crystal in the cell of a temperature; coordinates within the cell are those of the relaxed one.
+
+    Parameters
+    ----------
+    temperature_k : int
+    thermal_strain : float
+        Trace of the strain from the relaxed cell.
+    pressure_gpa : float
+        Of the last round, before its step.
+    """
+
+    temperature_k: int
+    thermal_strain: float
+    pressure_gpa: float
+
+
+@dataclass(frozen=True)
+class ThermalCell(Stage[WarmCell]):
+    """The stage: relaxed crystal in, crystal in the cell of a temperature out.
+
+    Rounds of a coarse search for self-consistent force constants, the mean stress over their ensemble, and one step
+    with the elastic constants of the undisplaced crystal (clamped ions).
+
+    Parameters
+    ----------
+    temperature : int
+        K.
+    displaced, start : str
+        Stages that gave the supercell of the relaxed crystal, and the force constants to start from.
+    """
+
+    name: str
+    temperature: int
+    displaced: str = "displace"
+    start: str = "force_constants"
+    branch: str = "renormalise"
+    prefixes_columns: bool = True
+    record_class: ClassVar[type[WarmCell]] = WarmCell
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The crystal, the selection, the supercell and where to start."""
+        return ("relax", "renormalise", self.displaced, self.start)
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Give what the samples are drawn with."""
+        return [*identity_of_samples(inputs), self.temperature]
+
+    def run(self, inputs: Inputs) -> WarmCell:
+        """Find the cell."""
+        relaxed, displaced = inputs.record("relax", Relaxed), inputs.record(self.displaced, Displaced)
+        phonopy = load_phonopy(displaced, inputs.record(self.start, ForceConstants))
+        warm, fc2 = WarmSupercell.of(phonopy, inputs), full_force_constants(phonopy)
+        rng = seeded_generator(inputs.settings.renormalise.seed, f"{inputs.structure.id}/cell/{self.temperature}")
+        calculator = inputs.force_field.calculator
+        compliance = np.linalg.pinv(_elastic_constants(phonopy.primitive, calculator))
+        deformation, rounds = np.eye(3), 0
+        stress, strain = np.zeros((3, 3)), np.ones((3, 3))
+        while rounds < _ROUNDS and np.abs(strain).max() > _SMALL:
+            found = warm.search(self.temperature, rng, coarser=_COARSER).run(fc2)
+            stress = _mean_stress(warm, found.ensemble, calculator, rng)
+            strain = np.clip(_invariant(-_matrix(compliance @ _vector(stress)), phonopy.primitive), -_LARGEST, _LARGEST)
+            warm, fc2 = warm.strained(strain), found.fc2
+            deformation, rounds = deformation @ (np.eye(3) + strain), rounds + 1
+        turn = np.eye(3) if displaced.unitcell_rotation is None else displaced.unitcell_rotation  # v there is turn @ v
+        cell = relaxed.cell @ (turn.T @ deformation @ turn)
+        atoms = relaxed.atoms
+        atoms.set_cell(cell, scale_atoms=True)
+        lengths = dict(zip("abc", map(float, atoms.cell.lengths()), strict=True))
+        changed = {
+            **{field.name: getattr(relaxed, field.name) for field in dataclasses.fields(Relaxed)},
+            **lengths,
+            "cell": atoms.cell.array.copy(),
+            "positions": atoms.positions.copy(),
+            "volume": float(atoms.get_volume()),
+            "volume_change": float(atoms.get_volume()) / relaxed.volume - 1,
+            "n_relax_steps": rounds,
+            "relax_converged": bool(np.abs(strain).max() <= _SMALL),
+            "energy_ev_per_atom": None,
+        }
+        pressure = -float(np.trace(stress)) / 3 / units.GPa
+        strained = float(np.trace(deformation)) - 3
+        return WarmCell(**changed, temperature_k=self.temperature, thermal_strain=strained, pressure_gpa=pressure)
+
+
+def _mean_stress(
+    warm: WarmSupercell, ensemble: ThermalEnsemble, calculator: BaseCalculator, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Stress of an ensemble, float64 (3, 3), eV/Å³, from ± pairs."""
+    drawn = ensemble.draw(_PAIRS, rng)
+    samples = [warm.perfect.copy() for _ in range(2 * _PAIRS)]
+    for atoms, vectors in zip(samples, np.concatenate([drawn, -drawn]), strict=True):
+        atoms.positions += vectors
+    mean = np.mean([_stress(atoms, calculator) for atoms in samples], axis=0)
+    return np.asarray(mean + kinetic_stress(ensemble, float(warm.perfect.get_volume())))
+
+
+def _stress(atoms: Atoms, calculator: BaseCalculator) -> NDArray[np.float64]:
+    """Compute the static stress, float64 (3, 3), eV/Å³."""
+    copy = atoms.copy()
+    copy.calc = calculator
+    with translate_calculator_errors(copy):
+        return np.asarray(copy.get_stress(voigt=False), dtype=np.float64)
+
+
+def _elastic_constants(primitive: Primitive, calculator: BaseCalculator) -> NDArray[np.float64]:
+    """Elastic constants with clamped ions, float64 (6, 6), eV/Å³, on shear strains that count once."""
+    atoms = SupercellSet.of(primitive, np.zeros((0, len(primitive), 3))).perfect
+    columns = []
+    for first, second in _VOIGT:
+        strain = np.zeros((3, 3))
+        strain[first, second] = strain[second, first] = _STEP
+        ends = []
+        for sign in (1, -1):
+            deformed = atoms.copy()
+            deformed.set_cell(atoms.cell.array @ (np.eye(3) + sign * strain), scale_atoms=True)
+            ends.append(_vector(_stress(deformed, calculator)))
+        columns.append((ends[0] - ends[1]) / (2 * _STEP))
+    return np.array(columns).T
+
+
+def _invariant(strain: NDArray[np.float64], primitive: Primitive) -> NDArray[np.float64]:
+    """Part of a strain that the crystal's rotations leave as it is, float64 (3, 3)."""
+    from phonopy.structure.symmetry import Symmetry
+
+    axes = np.asarray(primitive.cell).T
+    turns = [axes @ turn @ np.linalg.inv(axes) for turn in Symmetry(primitive).pointgroup_operations]
+    return np.asarray(np.mean([turn @ strain @ turn.T for turn in turns], axis=0))
+
+
+def _vector(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Write a symmetric matrix as six numbers."""
+    return np.array([matrix[pair] for pair in _VOIGT])
+
+
+def _matrix(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Write six numbers as a symmetric matrix."""
+    result = np.empty((3, 3))
+    for (first, second), value in zip(_VOIGT, vector, strict=True):
+        result[first, second] = result[second, first] = value
+    return result

@@ -1,0 +1,55 @@
+"""The cell at a temperature, against a quasi-harmonic scan of the same force field."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from screen_cli import compute
+from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_ensemble
+from screen_cli.physics.anharmonic.thermal_stress import kinetic_stress
+from screen_cli.properties.expansion.quasi_harmonic import scan_volumes
+from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.testing.physics_strategies import spring_force_constants
+
+KELVIN = 300
+
+
+def test_momenta_press_as_a_gas_where_it_is_hot():
+    from ase import units
+
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
+    modes = normal_modes(spring_force_constants(atoms, 3.4), atoms.get_masses())
+    stress = kinetic_stress(thermal_ensemble(modes, 5000.0, classical=True), atoms.get_volume())
+    n_modes = len(modes.eigenvalues)
+    assert np.trace(stress) == pytest.approx(-n_modes * units.kB * 5000.0 / atoms.get_volume())
+
+
+def test_copper_expands_as_its_quasi_harmonic_scan_says():
+    result = compute(
+        bulk("Cu", "fcc", a=3.6),
+        EMT(),
+        progress=False,
+        displace={"dim": [2, 2, 2]},
+        harmonic={"phase_space": False, "mesh": [3, 3, 3], "band_points": 3},
+        conductivity={"enabled": False},
+        renormalise={
+            "enabled": True,
+            "select": "all",
+            "temperatures": [KELVIN],
+            "cell": "thermal",
+            "third_order": False,
+        },
+    )
+    row, relaxed = result.row, result.records["relax"]
+    assert row["renormalise_300k_state"] == "converged"
+    assert row["cell_300k_relax_converged"] is True
+    phonopy = load_phonopy(result.displaced, result.records["force_constants"])
+    scan = scan_volumes(
+        phonopy, EMT(), [4, 4, 4], np.arange(50.0, 400.0, 50.0), volumes=(0.99, 1, 1.01, 1.02, 1.03, 1.04)
+    )
+    expected = float(np.interp(KELVIN, scan.temperatures, scan.volume)) / relaxed.volume - 1
+    assert expected > 0.01
+    assert row["cell_300k_volume_change"] == pytest.approx(expected, rel=0.15)
