@@ -19,7 +19,7 @@ from al_committee.cli.session import EXIT_OK
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.config import RestSettings, SupercellKind, SupercellSettings
 from al_committee.loop.interruption import PausedError, StopWatch
-from al_committee.loop.live_page import LivePage
+from al_committee.loop.pages.live_page import LivePage
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.crystal_index import Crystal, CrystalIndex
 from al_committee.selection.held_out import HeldOut, reduced_formula

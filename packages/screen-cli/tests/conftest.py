@@ -34,6 +34,6 @@ def made_up_run(tmp_path_factory):
 def made_up_report(made_up_run):
     """Return the report of that run, not yet written."""
     pytest.importorskip("sklearn", reason="t-SNE needs scikit-learn (extra 'report')")
-    from screen_cli.report import Report
+    from screen_cli.report import Report, ReportOptions
 
-    return Report(made_up_run)
+    return Report(made_up_run, ReportOptions(with_paper=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import importlib.util
 import itertools
 import json
 import os
@@ -21,6 +22,12 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def find_chromium() -> str | None:
     """Path of an installed Chromium or Chrome; the variable CHROMIUM names another."""
     return os.environ.get("CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def find_axe() -> Path | None:
+    """Path of the script of axe, which finds what keeps people out of a page; from the package axe-core-python."""
+    found = importlib.util.find_spec("axe_core_python")
+    return Path(found.origin).with_name("axe.min.js") if found is not None and found.origin else None
 
 
 class Browser:
@@ -112,6 +119,17 @@ class Browser:
                 pass  # the page is still loading
             time.sleep(0.03)
         raise TimeoutError(f"not true within {seconds} s: {condition}; the page said: {self.messages}")
+
+    def accessibility_errors(self) -> list[list[str]]:
+        """Rule and element of everything on the page that axe finds fault with."""
+        script = find_axe()
+        if script is None:
+            raise RuntimeError("axe is not there: pip install axe-core-python")
+        self.run(script.read_text(encoding="utf-8"))
+        return self.run(
+            "axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.flatMap("
+            "one => one.nodes.map(node => [one.id, node.html.slice(0, 120)])))"
+        )
 
     def click(self, selector: str) -> None:
         """Click the middle of the first element that fits, as a mouse does."""

@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 import pytest
-from headless_browser import Browser, find_chromium
+from headless_browser import Browser, find_axe, find_chromium
 
 from screen_cli.report import Report, ReportOptions
 from screen_cli.report.figures.drawing import draw
@@ -109,7 +109,7 @@ def test_kappa_of_a_committee_has_bars_on_page_and_paper(tmp_path):
     rows = run.rows("kappa_total_w_mk > 0")
     reference = tmp_path / "reference.csv"
     reference.write_text("id,kappa,max_msd\n" + "".join(f"{one['id']},1.0,0.05\n" for one in rows))
-    report = Report(run, ReportOptions(reference=reference, max_details=0))
+    report = Report(run, ReportOptions(reference=reference, max_megabytes=0))
     report.write_page(tmp_path / "report.html")
     drawn = {spec["name"]: spec for spec in payload_of((tmp_path / "report.html").read_text())["figures"]}
     assert {name for name, spec in drawn.items() if spec.get("y_bars")} == {"kappa-msd", "parity"}
@@ -142,7 +142,7 @@ def test_parity_counts_what_it_compares(made_up_run, tmp_path):
         for one, factor in zip(rows, itertools.cycle((1, 10)), strict=False)
     ]
     path.write_text("id,kappa\n" + "\n".join([*lines, "elsewhere,1.0"]) + "\n")
-    report = Report(made_up_run, ReportOptions(reference=path, max_details=0, where="kappa_total_w_mk > 0"))
+    report = Report(made_up_run, ReportOptions(reference=path, max_megabytes=0, where="kappa_total_w_mk > 0"))
     shown = facts(report, "parity")
     assert len(figure(report, "parity").points) == len(rows)
     assert shown["crystals compared"].here == f"{len(rows)}, matched by id"
@@ -167,18 +167,41 @@ def test_a_gate_at_another_temperature_is_not_scored(made_up_run, monkeypatch):
     from screen_cli.report.material import Material
 
     monkeypatch.setattr(Material, "msd_kelvin", 600.0)
-    report = Report(made_up_run, ReportOptions(max_details=0, where="kappa_total_w_mk > 0"))
+    report = Report(made_up_run, ReportOptions(max_megabytes=0, where="kappa_total_w_mk > 0"))
     (drawn,) = kappa_against_msd(report.material)
     assert not any("gate" in guide.label for guide in drawn.guides)
     assert any("600 K" in fact.here for fact in drawn.facts)
 
 
-def test_fewer_details_make_a_smaller_page_that_says_so(made_up_run, tmp_path):
-    sizes = []
-    for number in (0, 90):
-        Report(made_up_run, ReportOptions(max_details=number)).write_page(tmp_path / "report.html")
-        sizes.append((tmp_path / "report.html").stat().st_size)
-    assert sizes[0] < 0.6 * sizes[1]
+def test_curves_fill_their_room_and_no_more(made_up_run, tmp_path):
+    sizes = {}
+    for room in (0, 0.05, 2):
+        report = Report(made_up_run, ReportOptions(max_megabytes=room))
+        report.write_page(tmp_path / "report.html")
+        curves = [index for index, one in enumerate(report.material.crystals) if "bands" in views_of(one)]
+        kappas = [made_up_run.rows()[index]["kappa_total_w_mk"] for index in curves]
+        sizes[room] = (tmp_path / "report.html").stat().st_size, len(curves), kappas
+    assert sizes[0][1] == 0
+    assert 0 < sizes[0.05][1] < sizes[2][1]
+    assert 50_000 < sizes[0.05][0] - sizes[0][0] < 65_000
+    assert sizes[0][0] < 0.6 * sizes[2][0]
+    lowest = sorted(kappa for kappa in sizes[2][2] if kappa is not None)
+    assert sorted(sizes[0.05][2]) == lowest[: sizes[0.05][1]]
+
+
+def views_of(crystal):
+    """Return what the page of a crystal shows."""
+    return unpack(crystal.packed) if crystal.packed else {}
+
+
+@pytest.mark.parametrize(("asked", "seen"), [(None, False), (True, True), (False, False)])
+def test_the_paper_stands_beside_hundreds_of_crystals_or_where_it_is_asked_for(made_up_run, tmp_path, asked, seen):
+    report = Report(made_up_run, ReportOptions(max_megabytes=0, with_paper=asked))
+    report.write_page(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert ("“Paper” is Rodriguez et al., Commun. Mater. 4, 61 (2023)" in text) is seen
+    assert ("(paper: 35.1 %)" in text) is seen
+    assert any(fact.paper for fact in figure(report, "kappa-msd").facts) is seen
 
 
 def test_an_empty_run_still_has_a_report(tmp_path):
@@ -388,7 +411,7 @@ OVERLAPS = """
 
 
 def test_themes_widths_and_labels(overview):
-    for width in (1280, 1920, 700):
+    for width in (1280, 1920, 700, 420):
         overview.resize(width, 5000)  # everything in view, so everything drawn
         overview.wait_for(
             "[...document.querySelectorAll('#figure-list svg.axes')].every(layer =>"
@@ -402,6 +425,36 @@ def test_themes_widths_and_labels(overview):
     assert overview.run("getComputedStyle(document.body).backgroundColor") != before
     overview.click("#theme")
     assert overview.run("getComputedStyle(document.body).backgroundColor") == before
+
+
+@pytest.mark.skipif(find_axe() is None, reason="needs axe-core-python")
+@pytest.mark.parametrize("width", [1400, 420])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nobody_is_kept_out(overview, made_up_run, theme, width):
+    overview.resize(width, 5000)
+    overview.run(f"document.documentElement.dataset.theme = '{theme}'; dispatchEvent(new Event('resize'))")
+    assert overview.accessibility_errors() == []
+    crystal = made_up_run.rows("kappa_total_w_mk > 0")[0]["id"]
+    overview.run(f"location.hash = '#/crystal/{crystal}'")
+    overview.wait_for("document.querySelectorAll('#crystal figure').length === 4")
+    overview.run("new Promise(done => setTimeout(done, 300))")
+    assert overview.accessibility_errors() == []
+    assert overview.run("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert overview.run(OVERLAPS) == []
+    overview.run("delete document.documentElement.dataset.theme")
+    overview.resize(1280, 900)
+
+
+def test_values_have_meanings_and_units(overview, made_up_run):
+    crystal = made_up_run.rows("kappa_total_w_mk > 0")[0]
+    overview.run(f"location.hash = '#/crystal/{crystal['id']}'")
+    overview.wait_for("document.querySelectorAll('#values tr').length > 5")
+    lines = overview.run("[...document.querySelectorAll('#values tr')].map(row => row.textContent)")
+    (kappa,) = [line for line in lines if "kappa_total_w_mk" in line]
+    assert kappa.startswith("κ_P + κ_C, at 300 K")
+    assert kappa.endswith("W m⁻¹ K⁻¹")
+    assert any(line.startswith("whether nothing speaks against the fit") and line.endswith("yes") for line in lines)
+    assert "screen-cli" in overview.run("document.querySelector('#crystal').textContent")
 
 
 def test_prints(overview, tmp_path):

@@ -18,7 +18,7 @@ from al_committee.labels.cache import LazyLabels
 from al_committee.loop.evaluation import compare_with_labels
 from al_committee.loop.interruption import StopWatch, parse_walltime
 from al_committee.loop.learning import load_committee
-from al_committee.loop.report import format_rows
+from al_committee.loop.pages.round_page import format_rows
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.scoring import HISTOGRAM_EDGES
 

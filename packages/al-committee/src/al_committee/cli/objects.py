@@ -27,8 +27,8 @@ from al_committee.labels.workers.teacher_program import call_factory, identify
 from al_committee.labels.workers.worker_labeller import WorkerLabeller
 from al_committee.loop.campaign import ActiveLearningLoop, LoopParts
 from al_committee.loop.interruption import StopWatch
+from al_committee.loop.pages.round_page import write_report
 from al_committee.loop.progress import NoProgress, Progress
-from al_committee.loop.report import write_report
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.crystal_index import Crystal, CrystalIndex
 from al_committee.selection.descriptors import DESCRIPTORS

@@ -31,7 +31,7 @@ from al_committee.loop.evaluation import compare_with_labels
 from al_committee.loop.interruption import StopWatch
 from al_committee.loop.label_queue import LabelQueue
 from al_committee.loop.learning import load_committee, publish, train_round
-from al_committee.loop.live_page import LivePage
+from al_committee.loop.pages.live_page import LivePage
 from al_committee.loop.progress import NoProgress, Progress
 from al_committee.loop.records import (
     ClosingRecord,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from screen_cli.report.figures.conductivity import coherence_share, kappa_against_msd
@@ -102,7 +103,15 @@ def make_figures(material: Material) -> list[Figure]:
         frequencies_at_temperatures,
         kappa_with_and_without_temperature,
     ]
-    return [figure for make in makers for figure in make(material)]
+    figures = [figure for make in makers for figure in make(material)]
+    return figures if material.with_paper else [_of_the_run_alone(figure) for figure in figures]
+
+
+def _of_the_run_alone(figure: Figure) -> Figure:
+    """Leave out the paper's numbers: beside a handful of crystals they mean nothing."""
+    if not isinstance(figure, Scatter):
+        return figure
+    return replace(figure, facts=[replace(fact, paper="") for fact in figure.facts])
 
 
 def write_report(run: RunDirectory, path: Path | None = None) -> Path:

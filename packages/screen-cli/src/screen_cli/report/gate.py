@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+PAPER = "Rodriguez et al., Commun. Mater. 4, 61 (2023), doi:10.1038/s43246-023-00390-3"
+"""The SDNNFF paper: 77,091 cubic crystals, 25,901 of them with κ at 300 K."""
+
 GATE_MSD = 0.076
-"""Å² at 300 K, largest over the atoms (Rodriguez et al., doi:10.1038/s43246-023-00390-3, p. 5)."""
+"""Å² at 300 K, largest over the atoms (:data:`PAPER`, p. 5)."""
 
 LOW_KAPPA = 1.0
 """W/(m K): what counts as low κ."""

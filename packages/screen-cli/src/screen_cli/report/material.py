@@ -23,6 +23,9 @@ from screen_cli.store.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
 
+_HUNDREDS = 300
+"""Crystals from which shares of a run can be held against the 77,091 of the paper."""
+
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -34,16 +37,19 @@ class ReportOptions:
         Values to compare with (:func:`screen_cli.report.reference.read_reference`).
     descriptors : Path, optional
         Vectors for t-SNE (:func:`screen_cli.report.descriptors.read_descriptors`); default: those in the records.
-    max_details : int
-        Crystals whose curves are embedded; those with the lowest κ first.
+    max_megabytes : float
+        Size of the curves that are embedded, MB; those of the crystals with the lowest κ first.
     where : str
         Only the crystals that satisfy this expression.
+    with_paper : bool, optional
+        Whether the SDNNFF paper's numbers stand beside the run's; default: where there are hundreds of crystals.
     """
 
     reference: Path | None = None
     descriptors: Path | None = None
-    max_details: int = 5000
+    max_megabytes: float = 2.0
     where: str = ""
+    with_paper: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,15 @@ class Material:
     crystals : list of Crystal
         One per row.
     reference : Reference or None
+    with_paper : bool
+        Whether the SDNNFF paper's numbers stand beside the run's.
     """
 
     run: RunDirectory
     rows: list[Row]
     crystals: list[Crystal]
     reference: Reference | None = None
+    with_paper: bool = False
 
     @property
     def msd_kelvin(self) -> float:
@@ -105,25 +114,28 @@ class Material:
 def read_material(run: RunDirectory, options: ReportOptions) -> Material:
     """Read a run; a damaged record leaves a gap in its crystal's page, never stops the report."""
     rows = run.rows(options.where)
-    detailed = _most_wanted(rows, options.max_details)
-    crystals = [
-        _read_crystal(run, row, with_details=index in detailed) for index, row in _progress(list(enumerate(rows)))
-    ]
+    crystals = _read_crystals(run, rows, int(1e6 * options.max_megabytes))
     if options.descriptors is not None:
         vectors = read_descriptors(options.descriptors, rows)
         crystals = [replace(crystal, descriptor=vector) for crystal, vector in zip(crystals, vectors, strict=True)]
     reference = None if options.reference is None else read_reference(options.reference, rows)
-    return Material(run, rows, crystals, reference)
+    with_paper = len(rows) >= _HUNDREDS if options.with_paper is None else options.with_paper
+    return Material(run, rows, crystals, reference, with_paper)
 
 
-def _most_wanted(rows: Sequence[Row], most: int) -> set[int]:
-    """Rows whose curves are embedded: lowest κ first, then those with any result."""
+def _read_crystals(run: RunDirectory, rows: Sequence[Row], room: int) -> list[Crystal]:
+    """Read every crystal, curves included while there is room for them (bytes): lowest κ first."""
 
     def rank(index: int) -> tuple[bool, float, bool]:
         kappa = number(rows[index], "kappa_total_w_mk")
         return kappa is None, kappa or 0.0, rows[index].get("stable") is None
 
-    return set(sorted(range(len(rows)), key=rank)[:most])
+    found: dict[int, Crystal] = {}
+    for index in _progress(sorted(range(len(rows)), key=rank)):
+        crystal = _read_crystal(run, rows[index], with_details=room > 0)
+        room -= len(crystal.packed)
+        found[index] = crystal
+    return [found[index] for index in range(len(rows))]
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,8 @@ class CrystalPage:
         From the source.
     omitted : bool
         Whether structure and curves are left out, for size.
+    written : float or None
+        When the last of the records was written, seconds since 1970.
     kappa : ConductivityView or None
     modes : ModeView or None
     bands : BandView or None
@@ -147,6 +161,7 @@ class CrystalPage:
     files: Mapping[str, str]
     metadata: Mapping[str, Json]
     omitted: bool
+    written: float | None = None
     kappa: details.ConductivityView | None = None
     modes: details.ModeView | None = None
     bands: details.BandView | None = None
@@ -155,6 +170,8 @@ class CrystalPage:
     def to_json(self) -> dict[str, Json]:
         """Fields as the page reads them."""
         fields: dict[str, Json] = {"files": self.files, "metadata": self.metadata, "omitted": self.omitted}
+        if self.written is not None:
+            fields["written"] = round(self.written)
         views = {"kappa": self.kappa, "modes": self.modes, "bands": self.bands, "structure": self.structure}
         fields |= {name: view.to_json() for name, view in views.items() if view is not None}
         return {name: value for name, value in fields.items() if value}
@@ -171,12 +188,13 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
     except (OSError, StructureError):
         return Crystal()  # rejected by the source: there is no crystal to show
     descriptor, msd = None, {}
-    atoms = structure.atoms
+    atoms, relaxed = structure.atoms, False
     paths = {stage: run.store.path(identity, stage, key) for stage, key in keys.items()}
     page = CrystalPage(
         files={stage: path.relative_to(run.root).as_posix() for stage, path in paths.items()},
         metadata=structure.metadata,
         omitted=not with_details,
+        written=max((path.stat().st_mtime for path in paths.values() if path.is_file()), default=None),
     )
     for stage, key in keys.items():
         if stage.startswith("property_"):
@@ -191,14 +209,15 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
             continue
         if stage == "relax":
             with contextlib.suppress(RecordError):  # of another version: the crystal as its source gave it is shown
-                atoms = Relaxed.from_storage(record).atoms
+                atoms, relaxed = Relaxed.from_storage(record).atoms, True
         if stage == "harmonic":
             page = replace(page, bands=details.band_view(record))
         if stage == "conductivity":
             kelvin = float(cast("float", record.data.get("kappa_temperature_k", 300.0)))
             page = replace(page, kappa=details.conductivity_view(record), modes=details.mode_view(record, kelvin))
     if with_details:
-        page = replace(page, structure=details.structure_view(atoms, whole_number(row, "space_group")))
+        group = whole_number(row, "space_group")
+        page = replace(page, structure=details.structure_view(atoms, group, relaxed=relaxed))
     return Crystal(
         packed=pack(page.to_json()),
         elements=sorted(set(atoms.get_chemical_symbols())),
@@ -208,7 +227,7 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
     )
 
 
-def _progress(items: list[tuple[int, Row]]) -> Iterable[tuple[int, Row]]:
+def _progress(items: list[int]) -> Iterable[int]:
     """Show a bar on stderr while reading many crystals."""
     if len(items) < 200:
         return items

@@ -30,11 +30,18 @@ from screen_cli.cli.options import GivenPath
 )
 @click.option("--filter", "-f", "where", default="", help="Only these crystals (expression as in 'show').")
 @click.option(
-    "--max-details",
-    type=click.IntRange(min=0),
-    default=5000,
+    "--max-size",
+    type=click.FloatRange(min=0),
+    default=2.0,
     show_default=True,
-    help="Crystals whose curves the page holds, lowest κ first; the others have numbers and links.",
+    metavar="MB",
+    help="Room for the curves of crystals, lowest κ first; the others have numbers and links.",
+)
+@click.option(
+    "--paper/--no-paper",
+    "with_paper",
+    default=None,
+    help="Numbers of the SDNNFF paper beside those of the run (default: from 300 crystals).",
 )
 def command(
     *,
@@ -44,7 +51,8 @@ def command(
     reference: Path | None,
     descriptors: Path | None,
     where: str,
-    max_details: int,
+    max_size: float,
+    with_paper: bool | None,
 ) -> None:
     """Write one self-contained HTML page about RUN_DIR: funnel, figures, table, a page for each crystal.
 
@@ -53,7 +61,9 @@ def command(
     from screen_cli.report import Report, ReportOptions
     from screen_cli.store.run_directory import RunDirectory
 
-    options = ReportOptions(reference=reference, descriptors=descriptors, max_details=max_details, where=where)
+    options = ReportOptions(
+        reference=reference, descriptors=descriptors, max_megabytes=max_size, where=where, with_paper=with_paper
+    )
     report = Report(RunDirectory.open(run_dir), options)
     page = output or run_dir / "report.html"
     report.write_page(page)

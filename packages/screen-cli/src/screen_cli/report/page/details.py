@@ -43,15 +43,18 @@ class StructureView:
         Rows of the cell, (3, 3), Å.
     positions : list of list of float
         Fractional, (n_atoms, 3).
+    name : str
+        Which cell it is.
     """
 
     numbers: list[int]
     cell: list[list[float]]
     positions: list[list[float]]
+    name: str
 
     def to_json(self) -> dict[str, Json]:
         """Fields under the short names that the page reads."""
-        return {"n": self.numbers, "c": self.cell, "p": self.positions}
+        return {"n": self.numbers, "c": self.cell, "p": self.positions, "name": self.name}
 
 
 @dataclass(frozen=True)
@@ -189,16 +192,19 @@ class ModeView:
         }
 
 
-def structure_view(atoms: Atoms, space_group: int | None) -> StructureView:
+def structure_view(atoms: Atoms, space_group: int | None, *, relaxed: bool = False) -> StructureView:
     """Describe the conventional cell of a primitive one (as spglib sets it); rhombohedral ones stay primitive."""
-    multiples = _CONVENTIONAL.get(_centring(space_group)) if space_group else None
+    centring = _centring(space_group) if space_group else ""
+    multiples = _CONVENTIONAL.get(centring)
     shown = atoms if multiples is None else make_supercell(atoms, multiples)
+    name = "conventional cell" if multiples is not None or centring == "P" else "primitive cell"
     if len(shown) > _LARGEST_DRAWN_CELL:
-        shown = atoms
+        shown, name = atoms, "primitive cell"
     return StructureView(
         numbers=shown.numbers.tolist(),
         cell=np.round(shown.cell.array, 4).tolist(),
         positions=np.round(shown.get_scaled_positions(), 4).tolist(),
+        name=f"{name}, relaxed" if relaxed else f"{name}, as given",
     )
 
 

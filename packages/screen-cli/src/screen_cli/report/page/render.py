@@ -22,10 +22,10 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from screen_cli.report.figures import style
 from screen_cli.report.figures.specification import ElementMap, Figure, Missing, Scatter, table_position
 from screen_cli.report.funnel import Loss, Step, count_funnel, group_reasons
-from screen_cli.report.gate import PAPER_STEPS
+from screen_cli.report.gate import PAPER, PAPER_STEPS
 from screen_cli.report.material import Material
 from screen_cli.report.page.packing import pack, round_to_digits, significant
-from screen_cli.report.tables.columns import full_names, quantity_of, temperatures_of
+from screen_cli.report.tables.columns import Quantity, full_names, quantity_of, temperatures_of
 from screen_cli.report.tables.terminal import MAIN_COLUMNS
 from screen_cli.store.record import Json, Scalar
 from screen_cli.store.row import Row
@@ -33,6 +33,7 @@ from screen_cli.store.run_directory import Manifest, RunDirectory
 
 _SCRIPTS = ("base", "axes", "scatter", "elements", "query", "table", "structure", "curves", "crystal", "main")
 _MOST_REASONS = 60
+_NAMED = ("phono3py", "symfc", "hiphive", "phon-wigner", "sdnnff-calc", "torch")
 _ALWAYS = ("id", "formula", "state", "stable", "kappa_total_w_mk")  # the funnel's buttons search for them
 
 
@@ -62,11 +63,13 @@ def render_page(material: Material, figures: Sequence[Figure], folder: Path) -> 
         style=page.joinpath("style.css").read_text(encoding="utf-8").strip(),
         script=script,
         script_hash=_hash_of(script),
-        funnel=_funnel(count_funnel(material.rows)),
+        funnel=_funnel(count_funnel(material.rows), with_paper=material.with_paper),
+        paper=_paper() if material.with_paper else "",
         warnings=_warnings(material.rows),
         missing=_missing([figure for figure in figures if isinstance(figure, Missing)]),
         reasons=_reasons(material.rows),
         costs=_costs(run),
+        versions=_versions(manifest),
         manifest=html.escape(json.dumps(manifest, indent=1, ensure_ascii=False)),
         payload=pack(_payload(material, figures, title, folder)),
         details="\n".join(
@@ -89,6 +92,7 @@ def _payload(material: Material, figures: Sequence[Figure], title: str, folder: 
     root = os.path.relpath(material.run.root.resolve(), folder.resolve())
     return {
         "title": title,
+        "versions": _tools(material.run.manifest()),
         "root": "" if root == "." else f"{Path(root).as_posix()}/",
         "palette": {
             "categories": style.CATEGORIES,
@@ -114,8 +118,10 @@ class PageColumn:
         Of the index.
     title, full, hint : str
         Heading, name with temperature and unit, and meaning.
+    unit : str
+        As it is printed, ``W m⁻¹ K⁻¹``.
     format : str
-        Format specification of the number; empty for text.
+        Format specification of the number; empty for text, ``yes`` for true and false.
     shown : bool
         At first.
     """
@@ -123,6 +129,7 @@ class PageColumn:
     name: str
     title: str
     full: str
+    unit: str
     format: str
     hint: str
     shown: bool
@@ -150,20 +157,27 @@ def page_columns(material: Material) -> list[PageColumn]:
     full = full_names(names, temperatures)
     columns = []
     for name in names:
-        values = [row.get(name) for row in material.rows]
-        text = any(isinstance(value, str) for value in values)
-        form = "" if text else usual[name].format if name in usual else ".4g"
+        quantity = quantity_of(name)
+        text = any(isinstance(row.get(name), str) for row in material.rows)
+        kelvin = temperatures.get(quantity.stage)
+        meaning = hints.get(name) or quantity.meaning or name
         columns.append(
             PageColumn(
                 name=name,
                 title=_two_lines(usual[name].heading(temperatures)) if name in usual else full[name],
                 full=full[name],
-                format=form,
-                hint=hints.get(name) or quantity_of(name).meaning or name,
+                unit=quantity.symbol,
+                format="" if text else usual[name].format if name in usual else _format_of(quantity),
+                hint=meaning if kelvin is None else f"{meaning}, at {kelvin:g} K",
                 shown=name in filled and (name in usual or name in hints),
             )
         )
     return columns
+
+
+def _format_of(quantity: Quantity) -> str:
+    """Format of a column that the table does not show at first."""
+    return "yes" if quantity.is_yes_or_no else ".4g"
 
 
 def _two_lines(heading: str) -> str:
@@ -206,10 +220,15 @@ def _subtitle(material: Material, manifest: Manifest) -> str:
     if settings.conductivity.enabled:
         parts.append(f"conductivity solver {settings.conductivity.solver} ({settings.conductivity.method})")
     count = f"{len(material.rows):,} crystal{'' if len(material.rows) == 1 else 's'}"
-    return "; ".join([*parts, f"started {manifest['created']}", count]) + "."
+    return "; ".join([*parts, f"started {manifest['created'][:10]}", count]) + "."
 
 
-def _funnel(steps: Sequence[Step]) -> str:
+def _paper() -> str:
+    """What «paper» stands for, wherever it stands on the page."""
+    return f'<p class="soft">“Paper” is {html.escape(PAPER)}: the same shares for 77,091 cubic crystals.</p>'
+
+
+def _funnel(steps: Sequence[Step], *, with_paper: bool) -> str:
     """Bars of the funnel, with what was lost before each."""
     total = max(steps[0].count, 1)
     parts = []
@@ -219,7 +238,7 @@ def _funnel(steps: Sequence[Step]) -> str:
         if lost:
             parts.append(f'<ul class="losses">{lost}</ul>')
         share = f"{100 * step.count / before:.1f} % of those before" if before else ""
-        if share and step.label in PAPER_STEPS:
+        if share and with_paper and step.label in PAPER_STEPS:
             share += f" (paper: {100 * PAPER_STEPS[step.label]:.1f} %)"
         parts.append(
             f'<span class="label"><button type="button" data-query="{html.escape(step.query)}" '
@@ -276,7 +295,8 @@ def _reasons(rows: Sequence[Row]) -> str:
     )
     rest = len(groups) - _MOST_REASONS
     more = f'<p class="soft">and {rest} rarer reasons; the table has them all.</p>' if rest > 0 else ""
-    head = "<thead><tr><th>crystals</th><th>state</th><th>stage</th><th>reason</th></tr></thead>"
+    names = "".join(f'<th scope="col">{name}</th>' for name in ("crystals", "state", "stage", "reason"))
+    head = f"<thead><tr>{names}</tr></thead>"
     return f'<table class="reasons">{head}<tbody>{lines}</tbody></table>{more}'
 
 
@@ -288,9 +308,38 @@ def _costs(run: RunDirectory) -> str:
     finally:
         index.close()
     lines = "".join(
-        f"<tr><td>{count:,}</td><td>{html.escape(stage.replace('_', ' '))}</td><td>{seconds / 3600:.2f} h</td>"
-        f"<td>{seconds / max(count, 1):.2f} s each</td><td>{size / 1e6:.1f} MB</td></tr>"
+        f"<tr><td>{count:,}</td><td>{html.escape(stage.replace('_', ' '))}</td><td>{_duration(seconds)}</td>"
+        f"<td>{seconds / max(count, 1):.2f} s</td><td>{_bytes(size)}</td></tr>"
         for stage, count, seconds, size in costs
     )
-    head = "<thead><tr><th>crystals</th><th>stage</th><th>time</th><th></th><th>on disk</th></tr></thead>"
-    return f'<table class="reasons" style="width:auto">{head}<tbody>{lines}</tbody></table>' if lines else ""
+    names = ("crystals", "stage", "time", "each", "on disk")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    table = f'<table class="reasons"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
+    return table if lines else ""
+
+
+def _duration(seconds: float) -> str:
+    """Write a time in the two units that tell it best."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _bytes(size: float) -> str:
+    """Write a size in kB or MB."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+
+
+def _tools(manifest: Manifest) -> str:
+    """Name what computed the run, with versions, in one line."""
+    versions = manifest["versions"]
+    names = [name for name in ("screen-cli", *_NAMED) if name in versions]
+    return ", ".join(f"{name} {versions[name]}" for name in names)
+
+
+def _versions(manifest: Manifest) -> str:
+    """When the run began, where, and with which packages."""
+    started = html.escape(manifest["created"].replace("T", " ").replace("+0000", " UTC"))
+    packages = ", ".join(f"{html.escape(name)} {html.escape(text)}" for name, text in manifest["versions"].items())
+    return f"<p>Started {started} with Python {html.escape(manifest['python'])}: {packages}.</p>"

@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
 Stage = Literal["harmonic", "conductivity", ""]
 
+UNITS = {
+    "angstrom": "Å",
+    "angstrom2": "Å²",
+    "angstrom3": "Å³",
+    "ev_angstrom": "eV/Å",
+    "ev_per_atom": "eV/atom",
+    "j_mol_k": "J mol⁻¹ K⁻¹",
+    "per_k": "K⁻¹",
+    "ps_rad": "ps rad⁻¹",
+    "s": "s",
+    "thz": "THz",
+    "w_mk": "W m⁻¹ K⁻¹",
+}
+"""Units of headings, as they are printed."""
+
+_IN_THE_NAME = {"_thz": "THz", "_m_s": "m/s", "temperature_k": "K"}
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -48,6 +65,18 @@ class Quantity:
         """Name with temperature, where it is known, and unit."""
         kelvin = temperatures.get(self.stage)
         return "_".join(part for part in (self.stem, "" if kelvin is None else f"{kelvin:g}k", self.unit) if part)
+
+    @property
+    def symbol(self) -> str:
+        """Unit as it is printed, ``W m⁻¹ K⁻¹``; empty where there is none."""
+        if self.unit:
+            return UNITS[self.unit]
+        return next((text for ending, text in _IN_THE_NAME.items() if self.stem.endswith(ending)), "")
+
+    @property
+    def is_yes_or_no(self) -> bool:
+        """Whether its values are true and false."""
+        return self.meaning.startswith("whether ")
 
 
 @functools.cache

@@ -35,9 +35,10 @@ function sums(differences, step) {
   return differences.map(difference => (total += difference) * step);
 }
 
-// Write a number as Python's format specification says (d, .2f, .3g, .2e); minus is a real minus.
+// Write a number as Python's format specification says (d, .2f, .3g, .2e), or "yes" for true and false; minus is a real minus.
 function format(value, spec = ".4g") {
   if (value === null || value === undefined || value === "") return "";
+  if (spec === "yes") return value ? "yes" : "no";
   if (typeof value !== "number") return String(value);
   const digits = Number((spec.match(/\.(\d+)/) ?? [0, 4])[1]);
   let text;
@@ -86,10 +87,10 @@ function shade(scale, t) {
   return scale[Math.max(0, Math.min(scale.length - 1, Math.round(t * (scale.length - 1))))];
 }
 
-// Whether black or white reads better on a #rrggbb background.
+// Black or white, whichever contrasts more with a #rrggbb background (WCAG's relative luminance).
 function inkOn(colour) {
-  const [r, g, b] = [1, 3, 5].map(start => parseInt(colour.slice(start, start + 2), 16) / 255);
-  return 0.299 * r + 0.587 * g + 0.114 * b > 0.55 ? "#14181e" : "#ffffff";
+  const [r, g, b] = [1, 3, 5].map(start => parseInt(colour.slice(start, start + 2), 16) / 255).map(part => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.185 ? "#14181e" : "#ffffff";
 }
 
 function save(name, text, type) {

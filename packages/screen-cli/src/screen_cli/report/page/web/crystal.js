@@ -13,18 +13,18 @@ class CrystalPage {
     const name = data.formula?.[row] ?? data.provider_id?.[row] ?? identity;
     document.title = `${name} · ${this.app.title}`;
     this.figures = [];
-    const cards = [];
+    const cards = [], broad = figure => { figure.classList.add("broad"); return figure; };
+    if (view.bands) cards.push(broad(bandFigure(view.bands, this.app.palette)));
     if (view.structure) cards.push(h("figure.card-structure", {}, h("div.figure-head", {}, h("h3", {}, "Structure")), new StructureView(view.structure, this.app).element));
-    if (view.bands) cards.push(bandFigure(view.bands, this.app.palette));
+    if (view.modes) { const modes = modeFigure(view.modes, this.app); this.figures.push(modes); cards.push(broad(modes.element)); }
     if (view.kappa) cards.push(kappaFigure(view.kappa, this.app.palette));
-    if (view.modes) { const modes = modeFigure(view.modes, this.app); this.figures.push(modes); cards.push(modes.element); }
     const missing = [["structure", "structure"], ["bands", "bands"], ["kappa", "κ(T)"], ["modes", "modes"]].filter(([key]) => !view[key]).map(([, label]) => label);
     this.host.replaceChildren(
-      this.head(row, name), h("div.figures", {}, cards),
+      this.head(row, name), h("h2.unseen", {}, "Figures"), h("div.figures", {}, cards),
       missing.length ? h("p.soft", {}, `Not in this page for this crystal: ${missing.join(", ")}${view.omitted ? " (left out to keep the page small; the records hold them)" : ""}.`) : "",
-      h("div.two", {}, this.records(view, row), this.origin(view), this.family(row)), this.values(row));
+      this.values(row), h("div.two", {}, this.records(view, row), this.origin(view), this.family(row)));
     for (const figure of this.figures) figure.draw();
-    this.host.querySelector("h2").focus({ preventScroll: true });
+    this.host.querySelector("h1").focus({ preventScroll: true });
     scrollTo(0, 0);
   }
 
@@ -34,21 +34,26 @@ class CrystalPage {
       const other = table.rows[place + by];
       return place < 0 || other === undefined ? null : h("a.button", { href: this.app.address(other), title: `${label} crystal of the table`, "aria-label": `${label} crystal` }, sign);
     };
-    const number = (label, column, spec, unit) => (data[column]?.[row] ?? null) === null ? null : h("div.number", {}, h("b", {}, format(data[column][row], spec)), h("span", {}, `${label} ${unit}`));
+    const number = (label, name, spec) => {
+      const value = data[name]?.[row] ?? null, column = this.app.columns.find(one => one.name === name);
+      return value === null ? null : h("div.number", { title: column.hint }, h("b", {}, format(value, spec), " ", h("small", {}, column.unit)), h("span", {}, `${label}${column.hint.match(/, at [0-9.]+ K$/)?.[0].slice(1) ?? ""}`));
+    };
     return h("header.crystal-head", {},
       h("nav", {}, h("a.button", { href: "#crystals-section", id: "back" }, "← All crystals"), step(-1, "Previous", "↑"), step(1, "Next", "↓")),
-      h("h2", { tabindex: -1 }, formula(name)),
+      h("h1", { tabindex: -1 }, formula(name)),
       h("p", {}, h(`span.state.${state}`, {}, state), data.space_group?.[row] ? ` space group ${data.space_group[row]}` : "", h("span.soft", {}, `  ${data.provider?.[row] ?? ""} ${data.provider_id?.[row] ?? ""} · id ${data.id[row]}`)),
       data.reason?.[row] ? h("p.reason", {}, `${data.stage?.[row] ? `${data.stage[row]}: ` : ""}${data.reason[row]}`) : "",
-      h("div.numbers", {}, number("κ", "kappa_total_w_mk", "#.3g", "W/mK"), number("κ_C", "kappa_c_w_mk", "#.2g", "W/mK"), number("max MSD", "max_msd", ".3g", "Å²"),
-        number("V_s", "vs_m_s", ".0f", "m/s"), number("c_v", "cv_j_mol_k", ".4g", "J/mol/K"), number("lowest ν", "min_frequency_thz", ".3f", "THz")));
+      h("div.numbers", {}, number("κ", "kappa_total_w_mk", "#.3g"), number("κ_C", "kappa_c_w_mk", "#.2g"), number("max MSD", "max_msd", ".3g"),
+        number("V_s", "vs_m_s", ".0f"), number("c_v", "cv_j_mol_k", ".4g"), number("lowest ν", "min_frequency_thz", ".3f")));
   }
 
+  // Meaning, name in filters, value and unit; what the head says already is left out.
   values(row) {
-    const { data, columns } = this.app;
-    const known = columns.filter(column => data[column.name][row] !== null && data[column.name][row] !== "");
-    return h("section", { style: "margin-top:2rem" }, h("h3", {}, "All values"), h("div.listing", {}, h("table.values", {}, h("tbody", {}, known.map(column => h("tr", { title: column.hint },
-      h("th", { scope: "row" }, column.name), h("td", {}, format(data[column.name][row], column.format === "" ? "" : ".6g"))))))));
+    const { data, columns } = this.app, said = new Set(["id", "formula", "state", "stage", "reason", "provider", "provider_id", "space_group"]);
+    const known = columns.filter(({ name }) => !said.has(name) && data[name][row] !== null && data[name][row] !== "");
+    const value = ({ name, format: form, unit }) => [format(data[name][row], name === "trusted" ? "yes" : /[efg]$/.test(form) ? ".5g" : form), unit ? h("span.soft", {}, ` ${unit}`) : null];
+    return h("section", { style: "margin-top:2rem", id: "values" }, h("h2", {}, "All values"), h("div.listing", {}, h("table.values", {}, h("tbody", {}, known.map(column => h("tr", {},
+      h("th", { scope: "row" }, column.hint, column.hint === column.name ? null : h("code", {}, column.name)), h("td", {}, value(column))))))));
   }
 
   records(view, row) {
@@ -56,7 +61,8 @@ class CrystalPage {
     const files = Object.entries(view.files ?? {});
     const list = files.flatMap(([stage, path]) => link(path, `${stage.replaceAll("_", " ")} (JSON)`));
     if (this.app.data.state[row] === "failed") list.unshift(link(`failed/${this.app.data.id[row]}.json`, "failure with traceback"));
-    return h("section", {}, h("h3", {}, "Records"), list.length ? h("ul.records", {}, list) : h("p.soft", {}, "None."),
+    return h("section", {}, h("h2", {}, "Records"), list.length ? h("ul.records", {}, list) : h("p.soft", {}, "None."),
+      view.written ? h("p.soft", {}, `Written ${new Date(1000 * view.written).toISOString().slice(0, 16).replace("T", " ")} UTC`, (this.app.data.seconds?.[row] ?? null) === null ? "" : `, ${format(this.app.data.seconds[row], ".3g")} s in all stages`, `, with ${this.app.versions}.`) : null,
       h("p.soft", {}, "Beside each JSON lie the arrays as HDF5 under the same name; links work while this page lies in its run directory."));
   }
 
@@ -70,12 +76,12 @@ class CrystalPage {
     const lines = [];
     if (parent && parent !== own) { const place = data.id.indexOf(parent); lines.push(h("li", {}, "distorted from ", link(place >= 0 ? place : `${data.parent_formula?.[row] ?? ""} ${parent}`))); }
     for (const other of children) lines.push(h("li", {}, "distorts to ", link(other)));
-    return lines.length ? h("section", {}, h("h3", {}, "Family"), h("ul.records", {}, lines)) : "";
+    return lines.length ? h("section", {}, h("h2", {}, "Family"), h("ul.records", {}, lines)) : "";
   }
 
   origin(view) {
     const facts = Object.entries(view.metadata ?? {});
     if (!facts.length) return "";
-    return h("section", {}, h("h3", {}, "From the source"), h("table.values", {}, h("tbody", {}, facts.map(([key, value]) => h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, typeof value === "object" ? JSON.stringify(value) : String(value)))))));
+    return h("section", {}, h("h2", {}, "As the source gave it"), h("table.values", {}, h("tbody", {}, facts.map(([key, value]) => h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, typeof value === "object" ? JSON.stringify(value) : String(value)))))));
   }
 }

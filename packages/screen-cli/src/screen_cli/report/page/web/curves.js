@@ -1,16 +1,16 @@
 // Curves of one crystal: dispersion with density of states, κ(T).
 "use strict";
 
-// Redraw into an SVG whenever the width changes; paint(layer, width, height) draws.
+// Redraw into an SVG whenever its size changes; paint(layer, width, height) draws; height is the least.
 function responsive(title, height, paint, legend = null) {
   const layer = svg("svg", { class: "axes curves", role: "img", "aria-label": title });
-  const host = h("div.plot", { style: `height:${height}px` }, layer);
+  const host = h("div.plot", { style: `min-height:${height}px` }, layer);
   const draw = () => {
-    const width = host.clientWidth;
+    const width = host.clientWidth, tall = host.clientHeight;
     if (!width) return;
-    layer.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    layer.setAttribute("viewBox", `0 0 ${width} ${tall}`);
     layer.replaceChildren();
-    paint(layer, width, height);
+    paint(layer, width, tall);
   };
   new ResizeObserver(draw).observe(host);
   return h("figure", {}, h("div.figure-head", {}, h("h3", {}, title)), host, legend);

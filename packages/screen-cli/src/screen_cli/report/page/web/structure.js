@@ -2,7 +2,7 @@
 "use strict";
 
 class StructureView {
-  // cell: {n, c, p} of details.py; app: {radii: symbol to Å, symbols: atomic number to symbol, palette}. Elements have
+  // cell: {n, c, p, name} of details.py; app: {radii: symbol to Å, symbols: atomic number to symbol, palette}. Elements have
   // the colours they have in the density of states: by atomic number.
   constructor(cell, app) {
     this.symbols = app.symbols;
@@ -15,7 +15,7 @@ class StructureView {
     const lengths = cell.c.map(row => Math.hypot(...row));
     const cubic = Math.max(...lengths) - Math.min(...lengths) < 1e-3;
     this.element = h("div.structure", {}, this.canvas, h("div.legend", {}, species.map(symbol => h("span.chip", {}, h("i", { style: `background:${this.look[symbol].colour}` }), symbol)),
-      h("span.soft", {}, cubic ? `a = ${lengths[0].toFixed(3)} Å` : `a, b, c = ${lengths.map(x => x.toFixed(3)).join(", ")} Å`)));
+      h("span.soft", {}, `${cell.name}: ${cubic ? `a = ${lengths[0].toFixed(3)} Å` : `a, b, c = ${lengths.map(x => x.toFixed(3)).join(", ")} Å`}`)));
     this.listen();
     new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
   }

@@ -8,18 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from al_committee.atomic_write import write_atomically
+from al_committee.loop.pages.dress import table, whole_page
+from al_committee.loop.pages.round_page import format_rows
 from al_committee.loop.records import Comparison, GroupError
-from al_committee.loop.report import format_rows
 from al_committee.loop.run_directory import RunDirectory
 
 __all__ = ["LivePage"]
 
 EVERY_S = 10.0
-STYLE = (
-    "body{font-family:sans-serif;margin:2em;max-width:70em}table{border-collapse:collapse;margin:1em 0}"
-    "td,th{border:1px solid #bbb;padding:.25em .6em;text-align:right}td:first-child{text-align:left}"
-    ".bar{background:#ddd;width:30em;height:1em}.bar div{background:#37a;height:1em}svg{background:#fafafa}"
-)
 
 
 class LivePage:
@@ -65,21 +61,17 @@ class LivePage:
         rounds = self.run.rounds
         numbers = rounds.numbers()
         rows = format_rows([rounds.summary(n) for n in numbers])
-        done = state.startswith("finished")
         parts = [
-            '<!doctype html><html lang="en"><meta charset="utf-8">',
-            "" if done else '<meta http-equiv="refresh" content="10">',
-            f"<title>{html.escape(self.run.path.name)}</title><style>{STYLE}</style>",
-            f"<h1>{html.escape(self.run.path.name)}</h1><p>{html.escape(state)}</p>",
-            "" if share is None else f'<div class="bar"><div style="width:{100 * share:.1f}%"></div></div>',
-            f"<p>{time.strftime('%Y-%m-%d %H:%M:%S')} · {rounds.hours():.2f} hours of work in "
+            f"<p>{html.escape(state)}</p>",
+            "" if share is None else f'<div class="track"><i style="width:{100 * share:.1f}%"></i></div>',
+            f'<p class="soft">{time.strftime("%Y-%m-%d %H:%M:%S")} · {rounds.hours():.2f} hours of work in '
             f"{len(numbers)} rounds · {len(self.run.failed())} failed labels</p>",
-            _table(rows[0], rows[1:]),
+            table(rows[0], rows[1:], "Rounds"),
             self._histogram(numbers),
             self._errors(numbers),
-            "</html>\n",
         ]
-        return "\n".join(part for part in parts if part)
+        body = "\n".join(part for part in parts if part)
+        return whole_page(self.run.path.name, body, reload_s=0 if state.startswith("finished") else int(EVERY_S))
 
     def _histogram(self, numbers: Sequence[int]) -> str:
         """ε over the pool's atoms in the last scored round."""
@@ -90,17 +82,18 @@ class LivePage:
             largest = max(record.histogram)
             bars = "".join(
                 f'<rect x="{9 * k}" y="{120 - 110 * count / largest:.1f}" width="8" '
-                f'height="{110 * count / largest:.1f}" fill="#37a"/>'
+                f'height="{110 * count / largest:.1f}"/>'
                 for k, count in enumerate(record.histogram)
             )
-            marks = "".join(f'<text x="{90 * k}" y="135" font-size="11">{10.0 ** (k - 1):g}</text>' for k in range(7))
+            marks = "".join(f'<text x="{90 * k}" y="135">{10.0 ** (k - 1):g}</text>' for k in range(7))
             facts = f"{record.n_scored} supercells, largest {1e3 * record.largest_score:.3g} meV/Å"
             if record.n_at_rest or record.not_at_rest:
                 facts += f"; {record.n_at_rest} crystals at rest by the committee"
                 facts += "".join(f", {count}× not: {html.escape(why)}" for why, count in record.not_at_rest.items())
             return (
                 f"<h2>ε over the pool's atoms, round {number} (meV/Å)</h2>"
-                f'<svg width="545" height="140" role="img">{bars}{marks}</svg><p>{facts}</p>'
+                f'<svg class="histogram" viewBox="0 0 545 140" style="max-width:40rem" role="img" '
+                f'aria-label="Histogram of ε">{bars}{marks}</svg><p>{facts}</p>'
             )
         return ""
 
@@ -120,7 +113,7 @@ class LivePage:
             [name, *(_cell(tests[n].groups, name) for n in shown), *_size(tests[shown[-1]].groups, name)]
             for name in names
         ]
-        return f"<h2>Force RMSE on the test set (meV/Å)</h2>{_table(head, rows)}"
+        return f"<h2>Force RMSE on the test set (meV/Å)</h2>{table(head, rows, 'Errors by group')}"
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -138,10 +131,3 @@ def _size(groups: Mapping[str, GroupError], name: str) -> tuple[str, str]:
     """Size of the forces and of the group."""
     found = groups.get(name)
     return ("–", "–") if found is None else (f"{1e3 * found.force_rms:.0f}", str(found.n_structures))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Give a table."""
-    first = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{first}</tr>{lines}</table>"
