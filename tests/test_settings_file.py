@@ -145,3 +145,10 @@ def test_one_style_for_all_figures() -> None:
     }
     assert len(sheets) == 4
     assert len(set(sheets.values())) == 1
+
+
+def test_pages_of_a_screening_and_of_a_loop_wear_one_dress() -> None:
+    sheets = [next(PACKAGES.glob(place)) for place in ("*/src/**/web/style.css", "*/src/**/loop/pages/page.css")]
+    colours = [path.read_text(encoding="utf-8").split(":root[data-theme")[0].split("* {")[0] for path in sheets]
+    assert "--accent" in colours[0]
+    assert colours[0] == colours[1]

@@ -614,8 +614,16 @@ def test_command_line_from_init_to_export(tmp_path):
     assert ran.returncode == EXIT_OK, ran.stderr
     assert ran.stdout.startswith("finished after round 1: max_rounds = 1")
     assert (tmp_path / "run" / "rounds" / "001" / "report.png").read_bytes()[:4] == b"\x89PNG"
-    page = (tmp_path / "run" / "rounds" / "001" / "report.html").read_text()
-    assert "data:image/png;base64," in page
+    folder = tmp_path / "run" / "rounds" / "001"
+    assert (folder / "report.svg").read_text().count("<text") > 10, "text stays text"
+    assert (folder / "report.pdf").read_bytes()[:5] == b"%PDF-"
+    assert (folder / "report-rounds.csv").read_text().splitlines()[0].startswith("round,recommended,selected")
+    lines = (folder / "report-disagreement.csv").read_text().splitlines()
+    assert lines[0] == "epsilon_low_ev_angstrom,epsilon_high_ev_angstrom,atoms_round_1"
+    assert sum(int(line.split(",")[2]) for line in lines[1:]) > 0
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg role=") == 4
+    assert "currentColor" in page
     status = json.loads(al_committee("status", "run", "--json", cwd=tmp_path).stdout)
     assert [row["labelled"] for row in status["rounds"]] == [3, 3]
     assert sum(status["histogram"]) > 0

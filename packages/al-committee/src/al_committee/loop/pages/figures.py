@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _STYLE = Path(__file__).with_name("paper.mplstyle")
 _INK = "#123456"  # stands for the colour of the page's text in the SVG of a page
-_INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 _FORMATS = {"png": None, "svg": "Date", "pdf": "CreationDate"}
 _MOST_CURVES = 5
 
@@ -126,9 +125,11 @@ def svg_of_panel(name: str, data: RoundData) -> str:
     MissingExtraError
         Without matplotlib.
     """
-    with _style(**dict.fromkeys(_INKED, _INK)):
+    with _style():
         figure = _new_figure(5.0, 3.2)
-        PANELS[name](figure.subplots(), data)
+        panel = figure.subplots()
+        PANELS[name](panel, data)
+        _ink(panel)
         drawing = _saved(figure, "svg", "Date", transparent=True).decode()
     drawing = drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
     drawing = re.sub(r'\bid="|url\(#|href="#', lambda found: f"{found[0]}{name}-", drawing)
@@ -161,13 +162,24 @@ def _csv(lines: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _style(**more: str) -> AbstractContextManager[None]:
-    """Give the context in which figures are drawn and saved: the style of all packages, and ``more`` by parameter."""
+def _ink(panel: Axes) -> None:
+    """Draw frame, ticks and words in the colour that stands for the page's."""
+    from matplotlib.text import Text
+
+    panel.tick_params(which="both", colors=_INK)
+    for spine in panel.spines.values():
+        spine.set_edgecolor(_INK)
+    for text in panel.findobj(Text):
+        text.set_color(_INK)  # type: ignore[attr-defined]  # findobj promises artists, we asked for texts
+
+
+def _style() -> AbstractContextManager[None]:
+    """Give the context in which figures are drawn and saved: the style of all packages."""
     try:
         from matplotlib import rc_context
     except ImportError as error:
         raise MissingExtraError("figures need matplotlib: pip install 'al-committee[plot]'") from error
-    return rc_context(dict(more), fname=_STYLE)
+    return rc_context(fname=_STYLE)
 
 
 def _new_figure(width: float, height: float) -> Figure:
@@ -189,13 +201,15 @@ def _saved(figure: Figure, kind: str, date: str | None, *, transparent: bool = F
 
 def _draw_recommended(panel: Axes, data: RoundData) -> None:
     """Structures recommended and labels made, per round."""
+    from matplotlib.ticker import MaxNLocator
+
     known = [(row.round, row.recommended) for row in data.rows if row.recommended is not None]
     panel.bar(
         [row.round for row in data.rows], [row.labelled or 0 for row in data.rows], color="#B8D4E8", label="labelled"
     )
     panel.plot([number for number, _ in known], [count for _, count in known], "o-", ms=4, label="recommended")
     panel.set(xlabel="round", ylabel="structures", ylim=(0, None))
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.legend()
 
 
@@ -228,7 +242,7 @@ def _draw_histogram(panel: Axes, data: RoundData) -> None:
     for number in shown if len(shown) <= _MOST_CURVES else [shown[0], *shown[1 - _MOST_CURVES :]]:
         panel.stairs(data.histograms[number], 1e3 * HISTOGRAM_EDGES, label=f"round {number}")
         filled += np.asarray(data.histograms[number])
-    panel.axvline(1e3 * data.threshold, color="#D55E00", ls=":", lw=1.2, label="threshold")
+    panel.axvline(1e3 * data.threshold, color="#8A929C", ls="--", lw=1.2, label="threshold")
     panel.set(xscale="log", xlabel="disagreement ε (meV/Å)", ylabel="atoms of the pool")
     if filled.any():
         bins = np.flatnonzero(filled)
