@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -86,9 +87,13 @@ def test_export_plot_report_and_status(fast_config, tmp_path, capsys):
     assert read(tmp_path / "out.extxyz").info["kappa_p_w_mk"] > 0
     capsys.readouterr()
     assert main(["plot", run_dir, "Al"]) == 0
-    assert len(capsys.readouterr().out.split()) == 1  # one temperature is no curve
+    printed = capsys.readouterr()
+    endings = sorted(Path(line).name.split("-", 2)[2] for line in printed.out.splitlines())
+    drawn = ["bands-dos.csv", "bands.csv", "bands.pdf", "bands.png", "bands.svg"]
+    assert endings == [*drawn, "kappa.csv"], "one temperature is no curve"
+    assert "there is one temperature" in printed.err
     page = (tmp_path / "screen" / "report.html").read_text()
-    assert "http" not in page.split("<pre>")[0].replace("http://www.w3.org", "").replace("http-equiv", "")
+    assert "http" not in page.split("<pre")[0].replace("http://www.w3.org", "").replace("http-equiv", "")
     assert "1 crystal." in page
     assert unpack(page.split('type="text/plain">')[1].split("<")[0])["data"]["formula"] == ["Al"]
     assert main(["report", run_dir, "--figures", str(tmp_path / "figures")]) == 0

@@ -48,7 +48,7 @@ ACTIONS = """
     document.querySelector(".scroll").scrollTop = 0;
     await next();
     location.hash = document.querySelector("#crystals tbody a").getAttribute("href");
-    while (!document.querySelector("#crystal h2")) await next();
+    while (!document.querySelector("#crystal h1")) await next();
   });
   await time("and back", async () => {
     location.hash = "#crystals-section";
@@ -70,7 +70,7 @@ def make_report(run: RunDirectory, folder: Path) -> dict[str, float]:
     return {
         "read and prepare, t-SNE included (CPU s)": read - start,
         "write the page (CPU s)": written - read,
-        "figures as PNG and SVG (CPU s)": time.process_time() - written,
+        "figures as PNG, SVG and PDF (CPU s)": time.process_time() - written,
         "all (s)": time.perf_counter() - clock,
         "page (MB)": (run.root / "report.html").stat().st_size / 1e6,
     }

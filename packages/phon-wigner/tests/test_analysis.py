@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -175,6 +176,44 @@ def test_figures_from_the_command_line(result, kind, tmp_path, capsys):
     assert ("overdamped" in capsys.readouterr().out) == (kind == ["modes"])
     assert main(["plot", *files, *kind, "--ts", "77", "-o", str(figure)]) == 2
     assert "holds [300.0] K" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["modes", "spectrum", "cumulative", "map"])
+def test_figures_look_as_they_were_reviewed(result, kind, tmp_path):
+    # words are taken away: fonts differ between machines and versions
+    pytest.importorskip("matplotlib")
+    from matplotlib.testing.compare import compare_images
+    from matplotlib.testing.decorators import remove_ticks_and_titles
+
+    from phon_wigner.conductivity import plots
+
+    axes = {
+        "modes": lambda: plots.plot_crossover(crossover(result, 0)),
+        "spectrum": lambda: plots.plot_spectrum(result, 0),
+        "cumulative": lambda: plots.plot_cumulative(result, 0),
+        "map": lambda: plots.plot_coherence_map(result.coherence_map[0], result.map_edges),
+    }[kind]()
+    for one in axes.figure.axes:
+        for text in one.texts:
+            text.set_visible(False)
+        one.set(xlabel="", ylabel="")
+        for side in ("left", "right"):
+            one.set_title("", loc=side)
+        if one.get_legend():
+            one.get_legend().remove()
+    remove_ticks_and_titles(axes.figure)
+    axes.figure.savefig(tmp_path / f"{kind}.png", dpi=100)
+    reference = Path(__file__).parent / "pictures" / f"{kind}.png"
+    assert compare_images(str(reference), str(tmp_path / f"{kind}.png"), tol=8) is None
+
+
+def test_a_figure_without_an_ending_comes_in_every_format_with_its_data(result, tmp_path):
+    pytest.importorskip("matplotlib")
+    result.to_hdf5(tmp_path / "toy.hdf5")
+    assert main(["plot", str(tmp_path / "toy.hdf5"), "map", "-o", str(tmp_path / "k.map")]) == 2
+    assert main(["plot", str(tmp_path / "toy.hdf5"), "map", "-o", str(tmp_path / "map")]) == 0
+    assert {path.suffix for path in tmp_path.glob("map.*")} == {".png", ".svg", ".pdf", ".csv"}
+    assert "THz" in (tmp_path / "map.svg").read_text(encoding="utf-8"), "text stays text"
 
 
 def test_map_figure_needs_a_map(crystal, widths, tmp_path, capsys):

@@ -532,7 +532,7 @@ def test_command_writes_every_result_and_resumes(tmp_path, capsys) -> None:
     assert data["elastic"]["bulk_modulus_gpa"] == pytest.approx(elastic("Cu").averages().bulk_modulus_gpa, rel=1e-3)
     assert data["expansion"]["alpha_linear_300k"] == pytest.approx(data["expansion"]["alpha_a_300k"])
     suffixes = sorted(path.suffix for path in (tmp_path / "run" / "expansion").iterdir())
-    assert suffixes == [".csv", ".json", ".png", ".png"]
+    assert suffixes == sorted([".csv", ".json", *2 * [".pdf", ".png", ".svg"]])
     (row,) = RunDirectory.open(tmp_path / "run").rows()
     assert row["bulk_modulus_gpa"] > 0
     assert row["gamma_mean"] > 0

@@ -355,9 +355,9 @@ def test_open_a_crystal_turn_it_and_come_back(overview, made_up_run):
     overview.run("document.querySelector('.structure canvas').focus()")
     overview.press("ArrowRight")
     assert overview.run("document.querySelector('.structure canvas').toDataURL()") != before
-    first = overview.run("document.querySelector('.crystal-head h2').textContent")
+    first = overview.run("document.querySelector('.crystal-head h1').textContent")
     overview.click(".crystal-head a[aria-label='Next crystal']")
-    overview.wait_for(f"document.querySelector('.crystal-head h2').textContent !== {json.dumps(first)}")
+    overview.wait_for(f"document.querySelector('.crystal-head h1').textContent !== {json.dumps(first)}")
     overview.click("#back")
     overview.wait_for("!document.getElementById('overview').hidden")
     assert overview.messages == []

@@ -87,6 +87,11 @@ def test_train_evaluate_info_embed(project: Path, capsys: pytest.CaptureFixture[
     assert numbers["force_rmse_by_element"]["Cu"] == pytest.approx(numbers["force_rmse_ev_per_angstrom"])
     assert len(numbers["force_rmse_by_structure"]) == 24
     assert (project / "p.png").stat().st_size > 1000
+    table = (project / "p.csv").read_text().splitlines()
+    assert table[0].startswith("label_x_ev_angstrom,")
+    pairs = np.loadtxt(table[1:], delimiter=",")
+    rmse = np.sqrt(np.mean((pairs[:, 3:] - pairs[:, :3]) ** 2))
+    assert rmse == pytest.approx(numbers["force_rmse_ev_per_angstrom"], rel=1e-5)
     assert main(["evaluate", str(paths[0]), str(project / "data.extxyz")]) == 0
     printed = capsys.readouterr().out
     assert f"{1000 * numbers['force_rmse_ev_per_angstrom']:.3f} meV/Å" in printed

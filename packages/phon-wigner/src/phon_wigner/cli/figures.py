@@ -18,6 +18,11 @@ from phon_wigner.file_access.atomic_write import whole_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMATS = {"png": None, "svg": "Date", "pdf": "CreationDate"}
+"""Formats of a figure, and what they would say of the day it was drawn."""
+
+OUTPUT_HELP = "Figure, .png, .svg or .pdf; without an ending all three. The data behind it lie beside it as .csv."
+
 KINDS = ("modes", "spectrum", "cumulative", "map", "many")
 """Figures that ``phon-wigner plot`` draws."""
 
@@ -31,7 +36,7 @@ KINDS = ("modes", "spectrum", "cumulative", "map", "many")
 @click.option(
     "--against", type=click.Choice(["mean-free-path", "frequency"]), default="mean-free-path", show_default=True
 )
-@click.option("-o", "--output", required=True, metavar="FILE", help="Figure: .png, .pdf, .svg.")
+@click.option("-o", "--output", required=True, metavar="FILE", help=OUTPUT_HELP)
 def plot(*, results: tuple[str, ...], kind: str, temperature: float | None, against: str, output: str) -> int:
     """Draw a figure of files of `analyze --hdf5`.
 
@@ -42,59 +47,83 @@ def plot(*, results: tuple[str, ...], kind: str, temperature: float | None, agai
     map         κ_C(ω₁,ω₂)
     many        κ_C/κ_total against κ_total of many crystals; also JSON of `analyze --json`
     """
-    from phon_wigner.conductivity import plots
-    from phon_wigner.conductivity.crossover import crossover
-    from phon_wigner.conductivity.result import WignerResult
-
     if kind == "many":
-        axes = _plot_many(results, temperature)
+        axes = _plot_many(results, temperature, output)
     else:
         if len(results) != 1:
             raise InputFileError(f"{kind} draws one result, got {len(results)}. Give one file.")
-        path = results[0]
-        result = WignerResult.from_hdf5(path)
-        row = result.row(temperature, path)
-        if kind == "modes":
-            diagnosis = crossover(result, row)
-            for name, share in diagnosis.counts.items():
-                kappa = diagnosis.kappa_of_regime[name]
-                sys.stdout.write(f"{name:10s} {share:7.2%} of modes  K_P {kappa[0]:.4g}  K_C {kappa[1]:.4g} W/(m K)\n")
-            axes = plots.plot_crossover(diagnosis)
-        elif kind == "spectrum":
-            axes = plots.plot_spectrum(result, row)
-        elif kind == "cumulative":
-            axes = plots.plot_cumulative(result, row, against)
-        else:
-            if not len(result.map_edges):
-                raise GridMismatchError(f"{path} holds no map. Make it with `phon-wigner analyze ... --hdf5 {path}`.")
-            axes = plots.plot_coherence_map(result.coherence_map[row], result.map_edges)
+        axes = _plot_one(results[0], kind, temperature, against, output)
     save_figure(axes, output)
     return 0
 
 
+def _plot_one(path: str, kind: str, temperature: float | None, against: str, output: str) -> Axes:
+    """Draw a figure of one result, and write the table behind it."""
+    from phon_wigner.conductivity import plots
+    from phon_wigner.conductivity.crossover import crossover
+    from phon_wigner.conductivity.result import WignerResult
+    from phon_wigner.files.exports import write_one_table
+
+    result = WignerResult.from_hdf5(path)
+    row = result.row(temperature, path)
+    table = kind
+    if kind == "modes":
+        diagnosis = crossover(result, row)
+        for name, share in diagnosis.counts.items():
+            kappa = diagnosis.kappa_of_regime[name]
+            sys.stdout.write(f"{name:10s} {share:7.2%} of modes  K_P {kappa[0]:.4g}  K_C {kappa[1]:.4g} W/(m K)\n")
+        axes = plots.plot_crossover(diagnosis)
+    elif kind == "spectrum":
+        axes = plots.plot_spectrum(result, row)
+    elif kind == "cumulative":
+        axes = plots.plot_cumulative(result, row, against)
+        table = "spectrum" if against == "frequency" else kind
+    else:
+        if not len(result.map_edges):
+            raise GridMismatchError(f"{path} holds no map. Make it with `phon-wigner analyze ... --hdf5 {path}`.")
+        axes = plots.plot_coherence_map(result.coherence_map[row], result.map_edges)
+    write_one_table(result, row, table, data_path(output))
+    return axes
+
+
+def data_path(figure: str) -> Path:
+    """Return where the data behind a figure lie: beside it, as CSV."""
+    path = Path(figure)
+    stem = path.stem if path.suffix.lstrip(".").lower() in FORMATS else path.name
+    return path.with_name(f"{stem}.csv")
+
+
 def save_figure(axes: Axes, path: str) -> None:
-    """Write the figure of some axes, in the format that the suffix names.
+    """Write the figure of some axes in the format that the ending names; without one in all of them.
 
     Raises
     ------
     OptionError
-        matplotlib does not know the suffix.
+        matplotlib does not know the ending.
     """
+    from matplotlib import rc_context
+
+    from phon_wigner.conductivity.plots import PAPER
+
     figure = axes.get_figure(root=True)
     if figure is None:
         raise OptionError("these axes belong to no figure.")
-    formats = sorted(figure.canvas.get_supported_filetypes())
-    suffix = Path(path).suffix.lstrip(".").lower()
-    if suffix not in formats:
-        raise OptionError(f"{path} does not end in a format of figures, expected one of .{', .'.join(formats)}.")
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
+    known = sorted(figure.canvas.get_supported_filetypes())
+    ending = Path(path).suffix.lstrip(".").lower()
+    if ending and ending not in known:
+        raise OptionError(f"{path} does not end in a format of figures, expected one of .{', .'.join(known)}.")
+    with rc_context(fname=PAPER):  # text stays text
+        for name in [ending] if ending else FORMATS:
+            date = FORMATS.get(name)
+            with whole_file(path if ending else f"{path}.{name}") as temporary:
+                figure.savefig(temporary, metadata={date: None} if date else None)
 
 
-def _plot_many(results: Sequence[str], temperature: float | None) -> Axes:
-    """Draw κ_C/κ_total against κ_total, one dot per file."""
+def _plot_many(results: Sequence[str], temperature: float | None, output: str) -> Axes:
+    """Draw κ_C/κ_total against κ_total, one dot per file; write both as a table."""
     from phon_wigner.conductivity.plots import plot_coherence_fractions
     from phon_wigner.conductivity.result import WignerResult
+    from phon_wigner.conductivity.tables import write_table
 
     kappa = []
     for path in results:
@@ -105,7 +134,10 @@ def _plot_many(results: Sequence[str], temperature: float | None) -> Axes:
             row = result.row(temperature, path)
             kappa.append((float(result.kappa_p[row, :3].mean()), float(result.kappa_c[row, :3].mean())))
     values = np.array(kappa)
-    return plot_coherence_fractions(values[:, 0], values[:, 1], [Path(path).stem for path in results])
+    names = [Path(path).stem for path in results]
+    rows = [(name, particle, wave) for name, (particle, wave) in zip(names, kappa, strict=True)]
+    write_table(data_path(output), ["name", "kappa_p_w_mk", "kappa_c_w_mk"], rows)
+    return plot_coherence_fractions(values[:, 0], values[:, 1], names)
 
 
 def _scalars_from_json(path: str, temperature: float | None) -> tuple[float, float]:
@@ -161,7 +193,7 @@ def _scalars_from_json(path: str, temperature: float | None) -> tuple[float, flo
 )
 @click.option("--csv", metavar="FILE", help="Write the scan as a table.")
 @click.option("--hdf5", metavar="FILE", help="Write the scan as HDF5.")
-@click.option("--plot", "picture", metavar="FILE", help="Draw κ against η.")
+@click.option("--plot", "picture", metavar="FILE", help=f"Draw κ against η. {OUTPUT_HELP}")
 def glass(
     *,
     crystal: CrystalOptions,
@@ -199,4 +231,5 @@ def glass(
         from phon_wigner.conductivity.plots import plot_broadening
 
         save_figure(plot_broadening(scan), picture)
+        scan.to_csv(data_path(picture))
     return 0

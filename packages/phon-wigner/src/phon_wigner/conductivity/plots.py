@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 PAPER = Path(__file__).with_name("paper.mplstyle")
 """matplotlib's settings of every figure, the same in all four packages."""
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
-"""Populations and coherences."""
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
+"""Populations, coherences, and lines that guide the eye."""
 
+_LIMIT = r" $1/\Delta\omega_{avg}$"
 _Arguments = ParamSpec("_Arguments")
 
 
@@ -50,7 +51,7 @@ def styled(draw: Callable[_Arguments, Axes]) -> Callable[_Arguments, Axes]:
 _MISSING = "plots need matplotlib; install it with pip install 'phon-wigner[plot]'."
 
 
-def new_axes(width: float = 3.4, height: float = 2.8) -> Axes:
+def new_axes(width: float = 3.39, height: float = 2.6) -> Axes:
     """Return matplotlib axes of a single-column figure, without touching global state.
 
     Raises
@@ -92,7 +93,7 @@ def plot_crossover(diagnosis: Crossover, axes: Axes | None = None, largest: floa
         diagnosis.lifetime[known],
         s=np.maximum(size, 0.3),
         c=diagnosis.coherence_share[known],
-        cmap="coolwarm",
+        cmap="viridis",
         vmin=0,
         vmax=1,
         linewidths=0,
@@ -100,12 +101,15 @@ def plot_crossover(diagnosis: Crossover, axes: Axes | None = None, largest: floa
         rasterized=True,
     )
     grid = np.linspace(max(float(omega.min()), 1e-2), float(omega.max()), 200)
-    axes.plot(grid, 1 / (2 * np.pi * grid), "k--", lw=0.8, label=r"Ioffe-Regel, $\tau\omega=1$")
-    axes.axhline(diagnosis.wigner_limit_ps, color="k", lw=0.8, label=r"Wigner, $\tau=1/\Delta\omega_{avg}$")
-    axes.set(yscale="log", xlabel="Frequency (THz)", ylabel="Relaxation time (ps)")
-    axes.figure.colorbar(points, ax=axes, label=r"$\kappa_C/\kappa_{total}$ of the mode")
-    axes.legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
-    axes.text(0.98, 0.98, f"{diagnosis.temperature:g} K", transform=axes.transAxes, ha="right", va="top", fontsize=6)
+    limit = diagnosis.wigner_limit_ps
+    axes.plot(grid, 1 / (2 * np.pi * grid), "--", color=GREY, lw=0.8, zorder=0.5)
+    axes.axhline(limit, color=GREY, lw=0.8, zorder=0.5)
+    axes.set(yscale="log", xlim=(0, None), xlabel="Frequency (THz)", ylabel="Lifetime τ (ps)")
+    ends = (("τω = 1", float(grid[-1]), 1 / (2 * np.pi * float(grid[-1])), "right"), (_LIMIT, 0.0, limit, "left"))
+    for text, x, y, side in ends:
+        axes.annotate(text, (x, y), (0, 2), textcoords="offset points", ha=side, va="bottom", fontsize=7)
+    axes.figure.colorbar(points, ax=axes, label=r"$\kappa_C/\kappa$ of the mode")
+    axes.set_title(f"{diagnosis.temperature:g} K", loc="right", fontsize=8)
     return axes
 
 
@@ -135,7 +139,7 @@ def plot_coherence_fractions(
     axes.scatter(total, share, s=18, color=BLUE, linewidths=0, alpha=0.8)
     for i, name in enumerate(names or []):
         axes.annotate(name, (total[i], share[i]), fontsize=6, xytext=(3, 2), textcoords="offset points")
-    axes.axhline(50, color="k", ls="--", lw=0.8)
+    axes.axhline(50, color=GREY, ls="--", lw=0.8)
     axes.set(
         xscale="log",
         yscale="log",
@@ -159,8 +163,9 @@ def plot_spectrum(result: WignerResult, index: int = 0, n_bins: int = 80, axes: 
         right.plot(spectra.edges, total, color=colour, lw=1)
     axes.set(xlabel="Frequency (THz)", ylabel=r"$\kappa(\omega)$ (W m$^{-1}$ K$^{-1}$ THz$^{-1}$)")
     right.set(ylabel=r"Cumulative $\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
-    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)  # above, where no curve is
-    axes.set_title(f"{result.temperatures[index]:g} K", loc="right", fontsize=7)
+    axes.set(xlim=(0, spectra.edges[-1]), ylim=(0, None))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)  # above, where no curve is
+    axes.set_title(f"{result.temperatures[index]:g} K", loc="right", fontsize=8)
     return axes
 
 
@@ -196,7 +201,7 @@ def plot_cumulative(
     ):
         axes.plot(x, values, label=label, lw=1, color=colour)
     axes.set(ylabel=r"Cumulative $\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
-    axes.legend(fontsize=7, title=f"{spectra.temperature:g} K", title_fontsize=7)
+    axes.legend(title=f"{spectra.temperature:g} K", title_fontsize=8)
     return axes
 
 
@@ -209,7 +214,7 @@ def plot_broadening(scan: BroadeningScan, axes: Axes | None = None) -> Axes:
         best = scan.plateau(i)
         axes.plot(scan.broadenings[best], scan.scalar[i, best], "o", ms=4, color=line.get_color())
     axes.set(xscale="log", xlabel=r"Broadening $\eta$ (THz)", ylabel=r"$\kappa$ (W m$^{-1}$ K$^{-1}$)", ylim=(0, None))
-    axes.legend(fontsize=7)
+    axes.legend()
     return axes
 
 
@@ -226,12 +231,17 @@ def plot_coherence_map(density: NDArray[np.float64], edges: NDArray[np.float64],
     axes : matplotlib.axes.Axes, optional
     """
     from matplotlib.colors import LogNorm
+    from matplotlib.ticker import MaxNLocator
 
     axes = axes or new_axes(3.4, 2.9)
     largest = float(density.max(initial=0.0))
     norm = LogNorm(1e-4 * largest, largest) if largest > 0.0 else None
     shown = np.ma.masked_less_equal(density.T, 0.0)
     image = axes.pcolormesh(edges, edges, shown, cmap="viridis", norm=norm, rasterized=True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=r"$\omega_1/2\pi$ (THz)", ylabel=r"$\omega_2/2\pi$ (THz)", aspect="equal")
-    axes.figure.colorbar(image, ax=axes, label=r"$\kappa_C(\omega_1,\omega_2)$ (W m$^{-1}$ K$^{-1}$ THz$^{-2}$)")
+    axes.figure.colorbar(
+        image, ax=axes, shrink=0.85, label=r"$\kappa_C(\omega_1,\omega_2)$ (W m$^{-1}$ K$^{-1}$ THz$^{-2}$)"
+    )
     return axes

@@ -48,31 +48,46 @@ def write_tables(result: WignerResult, folder: str | os.PathLike[str]) -> list[P
     target = existing_folder(folder)
     written = []
     for index, temperature in enumerate(result.temperatures):
-        names = {kind: target / f"{kind}_{temperature:g}K.csv" for kind in _TABLES}
-        headers = {
-            kind: [name if unit is None else at(name, float(temperature), unit) for name, unit in columns]
-            for kind, columns in _TABLES.items()
-        }
-        spectra, diagnosis = Spectra.from_result(result, index), crossover(result, index)
+        for kind in _TABLES:
+            if kind == "map" and not len(result.map_edges):
+                continue
+            written.append(target / f"{kind}_{temperature:g}K.csv")
+            write_one_table(result, index, kind, written[-1])
+    return written
+
+
+def write_one_table(result: WignerResult, index: int, kind: str, path: str | os.PathLike[str]) -> None:
+    """Write the table of one kind (as :func:`write_tables` names them) at one temperature.
+
+    Parameters
+    ----------
+    result : WignerResult
+        With modes.
+    index : int
+        Row of ``result.temperatures``.
+    kind : str
+        "spectrum", "cumulative", "modes", "regimes" or "map".
+    path : path
+    """
+    temperature = float(result.temperatures[index])
+    header = [name if unit is None else at(name, temperature, unit) for name, unit in _TABLES[kind]]
+    if kind in ("modes", "regimes"):
+        diagnosis = crossover(result, index)
+        if kind == "modes":
+            return diagnosis.to_csv(path)
+        rows = [(name, share, *diagnosis.kappa_of_regime[name]) for name, share in diagnosis.counts.items()]
+        return write_table(path, header, rows)
+    spectra = Spectra.from_result(result, index)
+    if kind == "map":
+        middle = (spectra.map_edges[1:] + spectra.map_edges[:-1]) / 2
+        cells = np.ndenumerate(spectra.coherence_map)
+        return write_table(path, header, ((float(middle[i]), float(middle[j]), float(x)) for (i, j), x in cells))
+    if kind == "cumulative":
+        columns = [spectra.path, spectra.path_cumulative_p, spectra.path_cumulative_c]
+    else:
         centres = (spectra.edges[1:] + spectra.edges[:-1]) / 2
         columns = [centres, spectra.kappa_p, spectra.kappa_c, spectra.cumulative_p[1:], spectra.cumulative_c[1:]]
-        write_table(names["spectrum"], headers["spectrum"], zip(*columns, strict=True))
-        paths = [spectra.path, spectra.path_cumulative_p, spectra.path_cumulative_c]
-        write_table(names["cumulative"], headers["cumulative"], zip(*paths, strict=True))
-        diagnosis.to_csv(names["modes"])
-        rows = [(name, share, *diagnosis.kappa_of_regime[name]) for name, share in diagnosis.counts.items()]
-        write_table(names["regimes"], headers["regimes"], rows)
-        if len(spectra.map_edges):
-            middle = (spectra.map_edges[1:] + spectra.map_edges[:-1]) / 2
-            cells = (
-                (float(middle[i]), float(middle[j]), float(value))
-                for (i, j), value in np.ndenumerate(spectra.coherence_map)
-            )
-            write_table(names["map"], headers["map"], cells)
-        else:
-            names.pop("map")
-        written += list(names.values())
-    return written
+    return write_table(path, header, zip(*columns, strict=True))
 
 
 _TABLES: dict[str, list[tuple[str, str | None]]] = {

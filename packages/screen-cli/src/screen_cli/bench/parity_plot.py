@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from screen_cli.bench.score import MaterialScore
+from screen_cli.report.figures.style import CATEGORIES, GREY, KAPPA, label_few_ticks, new_figure, paper_style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def plot_parity(scores: Sequence[MaterialScore], *, title: str = "") -> Figure:
@@ -26,44 +28,50 @@ def plot_parity(scores: Sequence[MaterialScore], *, title: str = "") -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     counted = [score for score in scores if score.verdict in ("scored", "failed")]
     prototypes = sorted({score.prototype for score in counted})
-    colour = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(prototypes)}
-    height = max(3.4, 0.16 * len(counted) + 1.0)
-    figure = Figure(figsize=(8.0, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    parity, bars = figure.subplots(1, 2, width_ratios=(1, 1))
+    colours = {name: CATEGORIES[index % len(CATEGORIES)] for index, name in enumerate(prototypes)}
+    with paper_style():
+        figure = new_figure(7.0, max(3.0, 0.13 * len(counted) + 0.8))  # two columns of a journal
+        parity, bars = figure.subplots(1, 2, width_ratios=(1, 1))
+        _draw_parity(parity, counted, colours)
+        _draw_bars(bars, counted, colours)
+        if title:
+            parity.set_title(title, loc="left")
+    return figure
+
+
+def _draw_parity(axes: Axes, scores: Sequence[MaterialScore], colours: Mapping[str, str]) -> None:
+    """κ against the reference, by prototype, with how far it is off."""
     values: list[float] = []
-    for name in prototypes:
-        members = [score for score in counted if score.prototype == name]
+    for name, colour in colours.items():
+        members = [score for score in scores if score.prototype == name]
         points = [(score.kappa_reference, score.kappa) for score in members if score.kappa and score.kappa_reference]
         if points:
-            parity.plot(*zip(*points, strict=True), "o", ms=5, color=colour[name], label=name)
+            axes.plot(*zip(*points, strict=True), "o", ms=4, mew=0, color=colour, label=name)
             values += [value for point in points for value in point if value is not None]
-    if values:
-        limits = (0.7 * min(values), 1.4 * max(values))
-        parity.plot(limits, limits, "-", color="#666666", lw=0.8)
-        parity.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
-        for axis in (parity.xaxis, parity.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
-        parity.legend(frameon=False)
-    parity.set(xlabel="κ of the reference (W/mK)", ylabel="κ (W/mK)", aspect="equal")
-    ordered = sorted(counted, key=lambda score: (score.srme or 0.0, score.name))
-    bars.barh(
+    axes.set(xlabel=f"{KAPPA}, reference", ylabel=KAPPA, aspect="equal")
+    if not values:
+        return
+    limits = (0.7 * min(values), 1.4 * max(values))
+    axes.plot(limits, limits, "-", color=GREY, lw=0.8)
+    axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
+    label_few_ticks(axes)
+    axes.legend(loc="upper left")
+    ratios = np.log10(np.array(values[1::2]) / np.array(values[::2]))
+    text = f"{len(ratios)} crystals\nmean |log₁₀ ratio| {np.abs(ratios).mean():.3f}"
+    axes.text(0.96, 0.04, text, transform=axes.transAxes, ha="right", fontsize=7)
+
+
+def _draw_bars(axes: Axes, scores: Sequence[MaterialScore], colours: Mapping[str, str]) -> None:
+    """SRME of each material, the best first."""
+    ordered = sorted(scores, key=lambda score: (score.srme or 0.0, score.name))
+    axes.barh(
         range(len(ordered)),
         [score.srme or 0.0 for score in ordered],
-        color=[colour[score.prototype] for score in ordered],
+        color=[colours[score.prototype] for score in ordered],
         hatch=["" if score.verdict == "scored" else "///" for score in ordered],
         edgecolor="white",
     )
-    bars.set_yticks(range(len(ordered)), [score.name for score in ordered], fontsize=7)
-    bars.set(xlabel="SRME (hatched: failed)", xlim=(0, 2.05))
-    if title:
-        figure.suptitle(title)
-    return figure
+    axes.set_yticks(range(len(ordered)), [score.name for score in ordered], fontsize=6)
+    axes.set(xlabel="SRME (hatched: failed)", xlim=(0, 2.05))

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 @click.option("--mesh", "-m", nargs=3, type=int, metavar="N N N", help="q mesh of κ (default: from q_spacing).")
 @click.option("--run-dir", "-d", type=GivenPath(path_type=Path), help="Folder of the results (default: FILE's name).")
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
-@click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 @click.option("--phono3py", "-p", is_flag=True, help="Write phono3py_params.yaml, fc2.hdf5, fc3.hdf5 and κ too.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
@@ -38,7 +37,6 @@ def command(
     mesh: tuple[int, int, int] | None,
     run_dir: Path | None,
     overrides: tuple[str, ...],
-    form: str,
     phono3py: bool,
     quiet: bool,
 ) -> int:
@@ -71,7 +69,7 @@ def command(
     print_table(rows, temperatures=temperatures_of(run))
     if row["state"] != "done":
         click.echo(f"{row['formula'] or file.name} {row['state']} in {row['stage']}: {row['reason']}", err=True)
-    for path in _files(run, row, form, phono3py=phono3py):
+    for path in _files(run, row, phono3py=phono3py):
         click.echo(str(path), err=True)
     click.echo(str(write_report(run)), err=True)
     return 1 if row["state"] == "failed" else 0
@@ -131,10 +129,9 @@ def _settings(
     return resolve(settings_from_dict(tables, "arguments of one"))
 
 
-def _files(run: RunDirectory, row: Row, form: str, *, phono3py: bool) -> Iterator[Path]:
+def _files(run: RunDirectory, row: Row, *, phono3py: bool) -> Iterator[Path]:
     """Write the figures of the crystal and, when asked, the files of phono3py; yield each path."""
-    from screen_cli.report.figures.crystal.conductivity_curve import plot_conductivity
-    from screen_cli.report.figures.crystal.dispersion import plot_bands
+    from screen_cli.report.figures.crystal.files import write_bands, write_conductivity
     from screen_cli.report.phono3py_files import write_phono3py_files
     from screen_cli.report.stored_results import record_of
     from screen_cli.stages.conductivity import Conductivity
@@ -146,18 +143,11 @@ def _files(run: RunDirectory, row: Row, form: str, *, phono3py: bool) -> Iterato
 
     harmonic, transport = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
     conductivity = None if transport is None else Conductivity.from_storage(transport)
+    formula = text(row, "formula")
     if harmonic is not None:
-        found = Harmonic.from_storage(harmonic)
-        path = run.root / f"bands.{form}"
-        plot_bands(found.bands, found.density_of_states, title=text(row, "formula")).savefig(path, dpi=200)
-        yield path
-    if conductivity is not None and len(conductivity.temperatures) > 1:
-        path = run.root / f"kappa.{form}"
-        drawn = plot_conductivity(
-            conductivity.temperatures, conductivity.kappa_p, conductivity.kappa_c, title=text(row, "formula")
-        )
-        drawn.savefig(path, dpi=200)
-        yield path
+        yield from write_bands(Harmonic.from_storage(harmonic), run.root / "bands", title=formula)
+    if conductivity is not None:
+        yield from write_conductivity(conductivity, run.root / "kappa", title=formula)
     parts = [record_of(run, row, stage) for stage in ("displace", "forces", "force_constants")]
     if phono3py and parts[0] and parts[1] and parts[2]:
         yield from write_phono3py_files(

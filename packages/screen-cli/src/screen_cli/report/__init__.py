@@ -49,20 +49,17 @@ class Report:
         write_text(path, render_page(self.material, self.figures, path.parent))
 
     def write_figures(self, folder: Path) -> list[Path]:
-        """Write every figure that has data as PNG (200 dpi), SVG and PDF, and that data as CSV; return the files."""
+        """Write every figure that has data as PNG, SVG and PDF, and that data as CSV; return the files."""
         from screen_cli.report.figures.drawing import draw
+        from screen_cli.report.figures.style import save_figure
 
         folder.mkdir(parents=True, exist_ok=True)
         names = [str(row.get("formula") or row["id"]) for row in self.material.rows]
-        paths = []
+        paths: list[Path] = []
         for figure in self.figures:
             if isinstance(figure, Missing):
                 continue
-            canvas = draw(figure, names)
-            for suffix, date in (("png", None), ("svg", "Date"), ("pdf", "CreationDate")):
-                path = folder / f"{figure.name}.{suffix}"
-                canvas.savefig(path, dpi=200, metadata={date: None} if date else None)
-                paths.append(path)
+            paths += save_figure(draw(figure, names), folder / figure.name)
             paths.append(folder / f"{figure.name}.csv")
             write_text(paths[-1], data_behind(figure, names))
         return paths

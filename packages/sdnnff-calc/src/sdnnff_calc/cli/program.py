@@ -64,7 +64,11 @@ for _decorate in _training:
 @click.argument("model")
 @click.argument("data", nargs=-1, required=True)
 @_json
-@click.option("--parity", type=_path, help="Write a parity plot: .png, .svg, .pdf ...")
+@click.option(
+    "--parity",
+    type=_path,
+    help="Write a parity plot: .png, .svg or .pdf, without an ending all three; the data beside it.",
+)
 @_device
 @click.option("--memory-gb", type=float, default=1.0, show_default=True, help="Limit for one batch.")
 def evaluate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +21,9 @@ from sdnnff_calc.data.samples import stress_matrix
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.data.structures import energy_label
 from sdnnff_calc.errors import ConfigError, EmptyInputError, MissingExtraError, nearest_hint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ForceReport", "OneByOne", "Predictor", "check_picture", "embed", "evaluate_forces", "plot_parity"]
 
@@ -219,8 +222,18 @@ def check_picture(path: Path) -> None:
     if not path.parent.is_dir():
         raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}.")
     formats, ending = FigureCanvasAgg.get_supported_filetypes(), path.suffix.lower().removeprefix(".")
-    if ending not in formats:
+    if ending and ending not in formats:
         raise ConfigError(f"{path} ends in no known format of pictures. {nearest_hint(ending, formats)}")
+
+
+def save_figure(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure in the format that its ending names; without one as PNG, SVG and PDF. Return the files."""
+    dates = {"svg": "Date", "pdf": "CreationDate"}
+    endings = [path.suffix.lower().removeprefix(".")] if path.suffix else ["png", "svg", "pdf"]
+    paths = [path if path.suffix else path.with_name(f"{path.name}.{ending}") for ending in endings]
+    for target, ending in zip(paths, endings, strict=True):
+        figure.savefig(target, metadata={dates[ending]: None} if ending in dates else None)
+    return paths
 
 
 def plot_parity(report: ForceReport, path: Path) -> None:
@@ -231,7 +244,8 @@ def plot_parity(report: ForceReport, path: Path) -> None:
     report : ForceReport
         Labels and predictions, eV/Å.
     path : Path
-        Picture; its ending names the format.
+        Picture; its ending names the format, and without one it is written as PNG, SVG and PDF. The components lie
+        beside it as CSV.
     """
     check_picture(path)
     from matplotlib import rc_context
@@ -241,7 +255,7 @@ def plot_parity(report: ForceReport, path: Path) -> None:
     labels, predictions = report.labels.ravel(), report.predictions.ravel()
     limit = 1.05 * max(float(np.abs(labels).max()), 1e-12)
     with rc_context(fname=Path(__file__).with_name("paper.mplstyle")):
-        figure = Figure(figsize=(3.4, 3.0), layout="constrained")
+        figure = Figure(figsize=(3.39, 2.8), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         bins = axes.hexbin(
@@ -251,10 +265,17 @@ def plot_parity(report: ForceReport, path: Path) -> None:
         figure.colorbar(bins, ax=axes, label="components")
         axes.set(xlabel="labelled force (eV/Å)", ylabel="predicted force (eV/Å)", aspect="equal")
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
-        mae = 1000 * float(np.abs(predictions - labels).mean())
-        text = f"RMSE {1000 * report.rmse:.3g} meV/Å\nMAE {mae:.3g} meV/Å\n{labels.size} components"
+        error = predictions - labels
+        text = (
+            f"RMSE {1000 * report.rmse:.3g} meV/Å\nMAE {1000 * float(np.abs(error).mean()):.3g} meV/Å\n"
+            f"mean {1000 * float(error.mean()):.2g} meV/Å\n{labels.size:,} components"
+        ).replace("-", "−")
         axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=7)
-        figure.savefig(path)
+        save_figure(figure, path)
+    plain = path.with_suffix("") if path.suffix else path
+    table = np.column_stack([report.labels.reshape(-1, 3), report.predictions.reshape(-1, 3)])
+    head = ",".join(f"{what}_{axis}_ev_angstrom" for what in ("label", "prediction") for axis in "xyz")
+    np.savetxt(plain.with_name(f"{plain.name}.csv"), table, "%.8g", ",", header=head, comments="")
 
 
 def embed(calculator: SDNNFF, structures: Sequence[Atoms]) -> NDArray[np.float64]:

@@ -7,9 +7,13 @@ import dataclasses
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdnnff_calc.errors import MissingExtraError
 from sdnnff_calc.file_access.atomic_write import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["EpochRecord", "plot_learning_curve", "write_log"]
 
@@ -60,7 +64,13 @@ def write_log(records: list[EpochRecord], path: Path) -> None:
 
 
 def plot_learning_curve(records: list[EpochRecord], path: Path) -> None:
-    """Draw training and validation error against the step.
+    """Draw training and validation error against the step, as PNG, SVG and PDF; the data are those of the log.
+
+    Parameters
+    ----------
+    records : list of EpochRecord
+    path : Path
+        Without an ending.
 
     Raises
     ------
@@ -68,21 +78,36 @@ def plot_learning_curve(records: list[EpochRecord], path: Path) -> None:
         Without matplotlib.
     """
     try:
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("plots need matplotlib: pip install 'sdnnff-calc[plot]'.") from error
-    figure = Figure(figsize=(5.0, 3.5), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
+    from sdnnff_calc.training.evaluation import save_figure
+
     steps, offset, last = [], 0, None
     for record in records:
         if last is not None and record.stage != last.stage:
             offset += last.step
         steps.append(offset + record.step)
         last = record
-    axes.plot(steps, [1000 * r.train_force_rmse for r in records], label="training")
-    axes.plot(steps, [1000 * r.validation_force_rmse for r in records], label="validation, averaged weights")
-    axes.set(xlabel="step", ylabel="force RMSE (meV/Å)", yscale="log")
-    axes.legend()
-    figure.savefig(path)
+    with rc_context(fname=Path(__file__).with_name("paper.mplstyle")):
+        figure = Figure(figsize=(3.39, 2.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.plot(steps, [1000 * r.train_force_rmse for r in records], label="training")
+        axes.plot(steps, [1000 * r.validation_force_rmse for r in records], label="validation, averaged weights")
+        axes.set(xlabel="step", ylabel="force RMSE (meV/Å)", yscale="log")
+        _label_few_ticks(axes)
+        axes.legend()
+        save_figure(figure, path)
+
+
+def _label_few_ticks(axes: Axes) -> None:
+    """Write 1, 2 and 5 of each decade: matplotlib would label every minor tick of a short axis, or none."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -69,7 +69,7 @@ def finish(model: Model, records: list[EpochRecord], workdir: Path) -> Path:
     """Write the checkpoint and draw the learning curve."""
     path = save_model(model, workdir / "model.pt")
     try:
-        plot_learning_curve(records, workdir / "learning-curve.svg")
+        plot_learning_curve(records, workdir / "learning-curve")
     except MissingExtraError as error:
         say_once(f"no learning curve is drawn: {error}")
     return path

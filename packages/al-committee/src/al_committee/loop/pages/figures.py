@@ -170,7 +170,7 @@ def _ink(panel: Axes) -> None:
     for spine in panel.spines.values():
         spine.set_edgecolor(_INK)
     for text in panel.findobj(Text):
-        text.set_color(_INK)  # type: ignore[attr-defined]  # findobj promises artists, we asked for texts
+        text.set_color(_INK)
 
 
 def _style() -> AbstractContextManager[None]:

@@ -109,8 +109,8 @@ def _page(run: RunDirectory, number: int, data: RoundData, cards: str) -> str:
     ]
     head, *rows = format_rows(data.rows)
     parts = [
-        f'<p class="soft">Run directory {html.escape(run.path.name)}. The figures as PNG, SVG and PDF, and the data behind them '
-        "as CSV, lie beside this page.</p>",
+        f'<p class="soft">Run directory {html.escape(run.path.name)}. The figures as PNG, SVG and PDF, and the data '
+        "behind them as CSV, lie beside this page.</p>",
         numbers({name: last[name] for name in wanted if last[name] != "–"}),
         f'<div class="figures">{cards}</div>',
         f"<h2>Rounds</h2>{table(head, rows, 'Rounds')}",

@@ -216,6 +216,7 @@ def _report(
     from screen_cli.bench.results import collect_result, read_result, write_predictions, write_result
     from screen_cli.bench.score import score_run, unmatched_references
     from screen_cli.cli.bench.tables import print_scores
+    from screen_cli.report.figures.style import save_figure
 
     scores = score_run(run, references)
     told = list(problems)
@@ -238,7 +239,6 @@ def _report(
         click.echo(f"note: {sentence}", err=True)
     paths = [*write_result(result, run.root), *write_predictions(run, scores, run.root)]
     if result.means is not None:
-        paths.append(run.root / "parity.png")
-        plot_parity(scores, title=result.label).savefig(paths[-1], dpi=150)
+        paths += save_figure(plot_parity(scores, title=result.label), run.root / "parity")
     for path in paths:
         click.echo(f"wrote {path}", err=True)

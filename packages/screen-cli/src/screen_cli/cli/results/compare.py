@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 @click.option("--filter", "-f", "where", default="", help="Only crystals for which this holds in both runs.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, machine-readable, on stdout.")
 @click.option("--csv", "csv_path", type=GivenPath(path_type=Path, dir_okay=False), help="Write the joint table.")
-@click.option("--plot", type=GivenPath(path_type=Path, dir_okay=False), help="Write the parity plot (.png .svg .pdf).")
+@click.option(
+    "--plot",
+    type=GivenPath(path_type=Path, dir_okay=False),
+    metavar="NAME",
+    help="Write the parity plot as NAME.png, .svg and .pdf; --csv has the data.",
+)
 @click.option(
     "--sort",
     "order",
@@ -54,6 +59,7 @@ def command(
     """
     from screen_cli.analysis.comparison import compare_rows
     from screen_cli.errors import FilterError
+    from screen_cli.report.figures.style import save_figure
     from screen_cli.report.figures.two_runs import draw_parity
     from screen_cli.report.tables.columns import in_short_names, temperatures_of
     from screen_cli.report.tables.exporters import write_csv_lines
@@ -74,10 +80,11 @@ def command(
         click.echo(f"wrote {len(rows)} rows to {csv_path}", err=True)
     if plot is not None:
         try:
-            draw_parity(comparison, _name(first), _name(second)).savefig(plot, dpi=200)
+            figure = draw_parity(comparison, _name(first), _name(second))
         except ValueError as error:
             raise FilterError(f"nothing to plot: {error}.") from error
-        click.echo(f"wrote {plot}", err=True)
+        for path in save_figure(figure, plot.with_suffix("") if plot.suffix in (".png", ".svg", ".pdf") else plot):
+            click.echo(f"wrote {path}", err=True)
     if as_json:
         click.echo(json.dumps({"settings_differ": others, **_as_json(comparison, first, second)}, indent=1))
         return

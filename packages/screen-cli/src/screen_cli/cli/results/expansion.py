@@ -32,7 +32,6 @@ _ROUTES = {"fc3": "expansion", "strain": "expansion_strain", "qha": "quasi_harmo
 @click.option("--run-dir", "-d", type=GivenPath(path_type=Path), help="Default: expansion-CALCULATOR-FILE.")
 @click.option("--set", "-s", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Override any setting.")
 @click.option("--workers", "-w", type=int, help="Worker processes for several crystals (default: in this process).")
-@click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
@@ -47,7 +46,6 @@ def command(
     run_dir: Path | None,
     overrides: tuple[str, ...],
     workers: int | None,
-    form: str,
     retry_failed: bool,
     quiet: bool,
 ) -> int:
@@ -98,7 +96,7 @@ def command(
         if row["state"] == "done":
             if disagreement(row):
                 click.echo(f"warning: {disagreement(row)}", err=True)
-            for path in write_results(run, row, run.root / "expansion", form=form):
+            for path in write_results(run, row, run.root / "expansion"):
                 click.echo(str(path), err=True)
     if summary.drained:
         click.echo("stopped before the end: run the same command to go on", err=True)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from screen_cli.cli import run_command
 from screen_cli.cli.options import GivenPath
 from screen_cli.errors import FilterError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @click.command(name="plot")
@@ -24,44 +20,37 @@ if TYPE_CHECKING:
     type=GivenPath(path_type=Path, file_okay=False),
     help="Folder (default: RUN_DIR/plots).",
 )
-@click.option("--format", "form", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
-def command(run_dir: Path, crystal: str, output: Path | None, form: str) -> None:
+def command(run_dir: Path, crystal: str, output: Path | None) -> None:
     """Draw bands with density of states, and κ(T), of one CRYSTAL of RUN_DIR.
 
-    CRYSTAL is an id, the beginning of one, or a formula; prints the files written.
+    CRYSTAL is an id, the beginning of one, or a formula. Each figure is written as PNG, SVG and PDF, the data behind it
+    as CSV; prints the files written.
     """
-    from screen_cli.report.figures.crystal.conductivity_curve import plot_conductivity
-    from screen_cli.report.figures.crystal.dispersion import plot_bands
-    from screen_cli.report.stored_results import band_structure_of, density_of_states_of, find_crystal, record_of
+    from screen_cli.report.figures.crystal.files import write_bands, write_conductivity
+    from screen_cli.report.stored_results import find_crystal, record_of
+    from screen_cli.stages.conductivity import Conductivity
+    from screen_cli.stages.harmonic import Harmonic
     from screen_cli.store.row import text
     from screen_cli.store.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
     row = find_crystal(run, crystal)
+    harmonic, conductivity = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
+    formula = text(row, "formula")
+    if harmonic is None and conductivity is None:
+        raise FilterError(f"{formula} has no results to draw: {row['state']} in {row['stage']}: {row['reason']}.")
     folder = output or run.root / "plots"
     folder.mkdir(parents=True, exist_ok=True)
-    formula = text(row, "formula")
-    figures: dict[str, Figure] = {}
-    harmonic, conductivity = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
+    stem = f"{formula}-{text(row, 'id')[:8]}"
     if harmonic is not None:
-        bands, dos = band_structure_of(harmonic), density_of_states_of(harmonic)
-        figures["harmonic"] = plot_bands(bands, dos, title=formula)
+        for path in write_bands(Harmonic.from_storage(harmonic), folder / f"{stem}-bands", title=formula):
+            click.echo(str(path))
     if conductivity is not None:
-        temperatures = conductivity.floats("temperatures")
-        coherences = conductivity.floats("kappa_c") if "kappa_c" in conductivity.arrays else None
-        if len(temperatures) > 1:
-            populations = conductivity.floats("kappa_p")
-            figures["conductivity"] = plot_conductivity(temperatures, populations, coherences, title=formula)
-        else:
-            click.echo(f"κ(T) is not drawn: there is one temperature, {temperatures[0]:g} K", err=True)
-    for name, figure in figures.items():
-        path = folder / f"{formula}-{text(row, 'id')[:8]}-{name}.{form}"
-        figure.savefig(path, dpi=200)
-        click.echo(str(path))
-    if not figures:
-        raise FilterError(
-            f"{row['formula']} has no results to draw: {row['state']} in {row['stage']}: {row['reason']}."
-        )
+        found = Conductivity.from_storage(conductivity)
+        if len(found.temperatures) < 2:
+            click.echo(f"κ(T) is not drawn: there is one temperature, {found.temperatures[0]:g} K", err=True)
+        for path in write_conductivity(found, folder / f"{stem}-kappa", title=formula):
+            click.echo(str(path))
 
 
 def main(argv: list[str]) -> int:

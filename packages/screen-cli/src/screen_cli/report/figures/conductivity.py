@@ -45,7 +45,7 @@ def kappa_against_msd(material: Material) -> list[Figure]:
             name,
             title,
             caption + (BARS if bars is not None else ""),
-            Axis(f"largest mean square displacement at {kelvin:g} K (Å²)", log=True),
+            Axis(f"max MSD at {kelvin:g} K (Å²)", log=True),
             Axis(f"κ at {kappa_kelvin(material):g} K (W m⁻¹ K⁻¹)", log=True),
             points,
             x,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +11,12 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from screen_cli.report.figures import style
-from screen_cli.report.figures.specification import Axis, Colouring, ElementMap, Scatter, table_position
+from screen_cli.report.figures.specification import Axis, Colouring, ElementMap, Fact, Scatter, table_position
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.transforms import Bbox
 
 _GUIDES = ("#222222", "#B4481A", "#B3261E", "#5A6675")
 _MOST_NAMES = 40
@@ -36,7 +39,7 @@ def draw(figure: Scatter | ElementMap, names: list[str]) -> Canvas:
     """
     with style.paper_style():
         wide = isinstance(figure, ElementMap)
-        canvas = style.new_figure(*((7.2, 4.0) if wide else (5.2, 3.9)))
+        canvas = style.new_figure(*((7.0, 3.9) if wide else (style.COLUMN, 3.3)))
         axes = canvas.subplots()
         if isinstance(figure, ElementMap):
             _draw_elements(canvas, axes, figure)
@@ -49,7 +52,7 @@ def draw(figure: Scatter | ElementMap, names: list[str]) -> Canvas:
 def _draw_points(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) -> None:
     """Points, guides, legend."""
     count = len(figure.points)
-    size = 6.0 if count > 2000 else 12.0 if count > 300 else 26.0
+    size = 4.0 if count > 2000 else 8.0 if count > 300 else 16.0
     opened = np.zeros(count, dtype=bool) if figure.open_points is None else figure.open_points
     colouring = figure.colourings[0] if figure.colourings else None
     _set_scales(axes, figure)
@@ -78,9 +81,17 @@ def _draw_points(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
     if opened.any():
         axes.scatter([], [], s=size, facecolors="none", edgecolors=style.OTHER, label="fit not trusted")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.6)
+        canvas.legend(loc="outside lower center", ncols=3, fontsize=6.5, handlelength=1.4, columnspacing=1.0)
+    if figure.name.startswith("parity"):
+        _write_errors(axes, figure.facts)
     if count <= _MOST_NAMES:
         _write_names(canvas, axes, figure, names)
+
+
+def _write_errors(axes: Axes, facts: Sequence[Fact]) -> None:
+    """Error statistics of a parity plot in its corner."""
+    text = "\n".join(f"{fact.label}: {fact.here.split(',')[0]}" for fact in facts[:3])
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=6)
 
 
 def _set_scales(axes: Axes, figure: Scatter) -> None:
@@ -92,7 +103,7 @@ def _set_scales(axes: Axes, figure: Scatter) -> None:
         (figure.y, axes.set_yscale, axes.yaxis, figure.y_values),
     )
     for spec, scale, axis, values in sides:
-        axis.set_label_text(spec.label)
+        axis.set_label_text(re.sub(r"κ_([PC])", r"κ$_\1$", spec.label))
         if not spec.ticks:
             axis.set_ticks([])
         elif spec.log:
@@ -173,6 +184,7 @@ def _write_names(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
             Bbox.from_extents(x - 1, y0, x + 1, y1) for (x, y0), (_, y1) in zip(*np.array(ends)[:, known], strict=True)
         ]
     frame = axes.get_window_extent(renderer)
+    taken += _guide_boxes(axes, figure, frame)
     offsets = (
         (5, -2.5, "left"),
         (-5, -2.5, "right"),
@@ -189,7 +201,7 @@ def _write_names(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
                 xytext=(dx, dy),
                 textcoords="offset points",
                 ha=side,
-                fontsize=7,
+                fontsize=6,
             )
             box = text.get_window_extent(renderer)
             inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
@@ -197,6 +209,21 @@ def _write_names(canvas: Canvas, axes: Axes, figure: Scatter, names: list[str]) 
                 taken.append(box)
                 break
             text.remove()
+
+
+def _guide_boxes(axes: Axes, figure: Scatter, frame: Bbox) -> list[Bbox]:
+    """Give what straight guides take of the frame, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    boxes = []
+    for guide in figure.guides:
+        if guide.x is not None and guide.y is None:
+            x = axes.transData.transform((guide.x[0], figure.y_values[0]))[0]
+            boxes.append(Bbox.from_extents(x - 1, frame.y0, x + 1, frame.y1))
+        elif guide.y is not None and guide.x is None:
+            y = axes.transData.transform((figure.x_values[0], guide.y[0]))[1]
+            boxes.append(Bbox.from_extents(frame.x0, y - 1, frame.x1, y + 1))
+    return boxes
 
 
 def _draw_elements(canvas: Canvas, axes: Axes, figure: ElementMap) -> None:

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMN = 3.4
-"""Width of a journal's column, inches."""
+COLUMN = 3.39
+"""Width of a journal's column, inches: 8.6 cm."""
+
+KAPPA = "κ (W m⁻¹ K⁻¹)"
+"""How the axis of a conductivity is named."""
+
+_FORMATS = {"png": None, "svg": "Date", "pdf": "CreationDate"}
 
 _STYLE = Path(__file__).with_name("paper.mplstyle")  # the same in all four packages
 
@@ -51,3 +57,33 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG, SVG and PDF: text stays text, and the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : Figure
+    stem : Path
+        Name of the files without their endings.
+    """
+    paths = []
+    with paper_style():
+        for ending, date in _FORMATS.items():
+            paths.append(stem.with_name(f"{stem.name}.{ending}"))
+            figure.savefig(paths[-1], metadata={date: None} if date else None)
+    return paths
+
+
+def label_few_ticks(axes: Axes) -> None:
+    """Write 1, 2 and 5 of each decade: matplotlib would label every minor tick of a short axis, or none."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() != "log":
+            continue
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())

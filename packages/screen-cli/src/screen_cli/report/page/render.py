@@ -224,7 +224,7 @@ def _subtitle(material: Material, manifest: Manifest) -> str:
 
 
 def _paper() -> str:
-    """What «paper» stands for, wherever it stands on the page."""
+    """Say what «paper» stands for, wherever it stands on the page."""
     return f'<p class="soft">“Paper” is {html.escape(PAPER)}: the same shares for 77,091 cubic crystals.</p>'
 
 

@@ -56,7 +56,7 @@ def disagreement(row: Row) -> str:
     )
 
 
-def write_results(run: RunDirectory, row: Row, folder: Path, *, form: str = "png") -> Iterator[Path]:
+def write_results(run: RunDirectory, row: Row, folder: Path) -> Iterator[Path]:
     """Write α(T) as CSV, everything as JSON, and the figures of one crystal; yield each path.
 
     Parameters
@@ -65,10 +65,9 @@ def write_results(run: RunDirectory, row: Row, folder: Path, *, form: str = "png
     row : mapping
         Of the index.
     folder : Path
-    form : str
-        Format of the figures.
     """
     from screen_cli.report.figures.crystal.expansion import plot_expansion, plot_gruneisen, plot_volume_scan
+    from screen_cli.report.figures.style import save_figure
 
     records = expansion_records(run, row)
     if not any(name in records for name in ROUTES):
@@ -88,9 +87,7 @@ def write_results(run: RunDirectory, row: Row, folder: Path, *, form: str = "png
     if "quasi_harmonic" in records:
         drawings["volume-scan"] = plot_volume_scan(records["quasi_harmonic"], title=formula)
     for name, figure in drawings.items():
-        path = folder / f"{stem}-{name}.{form}"
-        figure.savefig(path, dpi=200)
-        yield path
+        yield from save_figure(figure, folder / f"{stem}-{name}")
 
 
 def results_as_json(row: Row, records: Mapping[str, Record]) -> dict[str, Json]:

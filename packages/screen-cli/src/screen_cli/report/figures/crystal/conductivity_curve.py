@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
-from screen_cli.report.figures.style import BLUE, COLUMN, ORANGE, new_figure, paper_style
+from screen_cli.report.figures.style import BLUE, COLUMN, KAPPA, ORANGE, new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +37,7 @@ def plot_conductivity(
     Returns
     -------
     matplotlib.figure.Figure
-        3.4 × 3.0 inches; both axes logarithmic where every value is positive.
+        A journal's column wide, 2.6 inches high; both axes logarithmic where every value is positive.
 
     Raises
     ------
@@ -47,15 +49,15 @@ def plot_conductivity(
             f"κ(T) is drawn from two temperatures on, there is {len(temperatures)}. Set conductivity.temperatures, "
             "e.g. [100.0, 200.0, 300.0, 600.0]."
         )
-    curves = [(kappa_p, "populations $\\kappa_P$", BLUE, "o-")]
+    curves = [(kappa_p, "populations κ$_P$", BLUE, "o-")]
     if kappa_c is not None:
         curves += [
-            (kappa_c, "coherences $\\kappa_C$", ORANGE, "s-"),
+            (kappa_c, "coherences κ$_C$", ORANGE, "s-"),
             (kappa_p + kappa_c, "total", "black", "^--"),
         ]
     order = np.argsort(temperatures)
     with paper_style():
-        figure = new_figure(COLUMN, 3.0)
+        figure = new_figure(COLUMN, 2.6)
         axes = figure.subplots()
         means = [values[order, :3].mean(axis=1) for values, *_ in curves]
         for mean, (_, label, colour, marks) in zip(means, curves, strict=True):
@@ -63,10 +65,27 @@ def plot_conductivity(
         if min(mean.min() for mean in means) > 0:
             _make_logarithmic(axes, temperatures)
         axes.set_xlabel("Temperature (K)")
-        axes.set_ylabel("Thermal conductivity (W m$^{-1}$ K$^{-1}$)")
-        axes.legend(frameon=False)
-        axes.set_title(title)
+        axes.set_ylabel(KAPPA)
+        axes.legend()
+        axes.set_title(title, loc="left")
     return figure
+
+
+def data_behind_conductivity(
+    temperatures: NDArray[np.float64], kappa_p: NDArray[np.float64], kappa_c: NDArray[np.float64] | None = None
+) -> str:
+    """Write κ(T) as CSV: K and W/(m K), the six components of populations and coherences, and means of the diagonal."""
+    parts = {"kappa_p": kappa_p} if kappa_c is None else {"kappa_p": kappa_p, "kappa_c": kappa_c}
+    if kappa_c is not None:
+        parts["kappa_total"] = kappa_p + kappa_c
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    axes = [f"{name}_{axis}_w_mk" for name in parts for axis in ("xx", "yy", "zz", "yz", "xz", "xy")]
+    writer.writerow(("temperature_k", *(f"{name}_w_mk" for name in parts), *axes))
+    for index in np.argsort(temperatures).tolist():
+        means = [float(values[index, :3].mean()) for values in parts.values()]
+        writer.writerow((float(temperatures[index]), *means, *(x for values in parts.values() for x in values[index])))
+    return lines.getvalue()
 
 
 def _make_logarithmic(axes: Axes, temperatures: NDArray[np.float64]) -> None:
@@ -81,3 +100,4 @@ def _make_logarithmic(axes: Axes, temperatures: NDArray[np.float64]) -> None:
         shown = sorted(set(temperatures.tolist()))
     axes.set_xticks(shown, [f"{value:g}" for value in shown])
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter("{x:g}")

@@ -33,10 +33,10 @@ def plot_expansion(records: Mapping[str, Record], *, title: str = "") -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        3.4 × 3.0 inches, 10⁻⁶/K against K.
+        A journal's column wide, 10⁻⁶/K against K.
     """
     with paper_style():
-        figure = new_figure(COLUMN, 3.0)
+        figure = new_figure(COLUMN, 2.7)
         axes = figure.subplots()
         for name, label, colour, line in _ROUTES:
             if name in records:
@@ -53,9 +53,9 @@ def plot_expansion(records: Mapping[str, Record], *, title: str = "") -> Figure:
                         axes.annotate(axis, (records[name].floats("temperatures")[-1], 1e6 * curve[-1]), color=colour)
         axes.axhline(0.0, color=GREY, linewidth=0.5)
         axes.set_xlabel("Temperature (K)")
-        axes.set_ylabel("Linear thermal expansion (10$^{-6}$ K$^{-1}$)")
-        axes.legend(frameon=False)
-        axes.set_title(title)
+        axes.set_ylabel("α (10⁻⁶ K⁻¹)")
+        axes.legend()
+        axes.set_title(title, loc="left")
     return figure
 
 
@@ -69,7 +69,7 @@ def plot_gruneisen(records: Mapping[str, Record], *, title: str = "") -> Figure:
     title : str
     """
     with paper_style():
-        figure = new_figure(COLUMN, 3.0)
+        figure = new_figure(COLUMN, 2.7)
         axes = figure.subplots()
         for name, label, colour, _ in reversed(_ROUTES[:2]):
             if name in records:
@@ -87,25 +87,25 @@ def plot_gruneisen(records: Mapping[str, Record], *, title: str = "") -> Figure:
         axes.axhline(0.0, color=GREY, linewidth=0.5)
         axes.set_xlabel("Frequency (THz)")
         axes.set_ylabel("Mode Grüneisen parameter")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, columnspacing=1.0)
-        axes.set_title(title)
+        figure.legend(loc="outside lower center", ncols=2, columnspacing=1.0)
+        axes.set_title(title, loc="left")
     return figure
 
 
 def plot_volume_scan(record: Record, *, title: str = "") -> Figure:
     """Draw the static energy over the volumes scanned, and the volume at each temperature."""
     with paper_style():
-        figure = new_figure(COLUMN, 3.0)
+        figure = new_figure(COLUMN, 2.7)
         axes = figure.subplots()
         static = record.floats("scan_energies")
         energies = 1e3 * (static - static.min())
         axes.plot(record.floats("scan_volumes"), energies, "o-", color=BLUE, markersize=4, linewidth=1.0)
-        axes.set_xlabel("Volume (Å$^3$ per primitive cell)")
+        axes.set_xlabel("Volume of the primitive cell (Å³)")
         axes.set_ylabel("Static energy (meV)", color=BLUE)
         warmer = axes.twinx()
         warmer.plot(record.floats("volume"), record.floats("temperatures"), color=ORANGE, linewidth=1.3)
         warmer.set_ylabel("Temperature (K)", color=ORANGE)
-        axes.set_title(title)
+        axes.set_title(title, loc="left")
     return figure
 
 
