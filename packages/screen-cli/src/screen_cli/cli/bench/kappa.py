@@ -212,9 +212,9 @@ def _report(
 ) -> None:
     """Score the run, print it, write its files."""
     from screen_cli.bench.accuracy import fast_error
-    from screen_cli.bench.parity_plot import plot_parity
     from screen_cli.bench.results import collect_result, read_result, write_predictions, write_result
     from screen_cli.bench.score import score_run, unmatched_references
+    from screen_cli.cli.bench.parity_plot import plot_parity
     from screen_cli.cli.bench.tables import print_scores
     from screen_cli.report.figures.style import save_figure
 
