@@ -426,6 +426,31 @@ def test_crystals_with_unseen_elements_are_asked_for_first(tmp_path):
     assert not selection.unscorable
 
 
+def test_file_exchange_asks_for_test_set_and_start_in_one_trip(tmp_path):
+    labels = '[labels.options]\nxc = "PBE"\nencut = 400\nkpts = [1, 1, 1]'
+    config = write_config(tmp_path, kind="vasp", labels="", rounds=0).read_text()
+    (tmp_path / "loop.toml").write_text(config.replace('cache = "labels"', f'cache = "labels"\n{labels}'))
+    run = RunDirectory.create(tmp_path / "run", tmp_path / "loop.toml")
+
+    def drive():
+        loop = build_loop(RunDirectory(run.path))
+        loop.write_report = None
+        loop.drive()
+
+    both = "labels of the test set and 3 of 3 labels of round 0 are outstanding"
+    with pytest.raises(PausedError, match=both):
+        drive()
+    folders = sorted(path.parent for path in (run.path / "exchange").glob("*/label.json"))
+    assert len(folders) > 3
+    for folder in folders:
+        write_vasprun(folder, forces=PairTeacher().get_property("forces", read(folder / "POSCAR")))
+    drive()
+    run = RunDirectory(run.path)
+    assert len(run.rounds.labels(0).done) == 3
+    assert len(run.test_set().labels.done) == len(folders) - 3
+    assert sorted((run.path / "exchange").glob("*/label.json")) == sorted(f / "label.json" for f in folders)
+
+
 def test_file_exchange_waits_and_late_labels_join_the_next_round(tmp_path):
     labels = 'collect_share = 0.6\n[labels.options]\nxc = "PBE"\nencut = 400\nkpts = [1, 1, 1]'
     config = write_config(tmp_path, kind="vasp", labels="", rounds=1).read_text()

@@ -28,7 +28,7 @@ from al_committee.labels.calculator_labeller import Labeller
 from al_committee.labels.identity import structure_key
 from al_committee.labels.outcome import LabelRequest
 from al_committee.loop.evaluation import compare_with_labels
-from al_committee.loop.interruption import StopWatch
+from al_committee.loop.interruption import LabelsOutstandingError, StopWatch
 from al_committee.loop.label_queue import LabelQueue
 from al_committee.loop.learning import load_committee, publish, train_round
 from al_committee.loop.pages.live_page import LivePage
@@ -174,7 +174,7 @@ class ActiveLearningLoop:
             return f"max_rounds = {self.config.stop.max_rounds} rounds are done"
         rounds = self.rounds
         if number == 0 and self.test_ids and self.run.test_set() is None:
-            self._label_test_set()
+            self._label_test_set_and_start()
         selection = rounds.selection(number)
         if selection is None:
             self.stop.pause_if_asked()
@@ -208,6 +208,23 @@ class ActiveLearningLoop:
         names = [name for name in self.pool.index.ids if not held_out or name in held_out]
         chosen = self._rng("test set").permutation(len(names))[: self.config.pool.test_structures]
         return sorted(names[int(k)] for k in chosen)
+
+    def _label_test_set_and_start(self) -> None:
+        """Label the test set; where it has to wait for others, ask for the labels of round 0 with it, in one trip.
+
+        Raises
+        ------
+        LabelsOutstandingError
+            Names what of both is waited for.
+        """
+        try:
+            self._label_test_set()
+        except LabelsOutstandingError as tests:
+            try:
+                self._label(0, self.rounds.selection(0) or self._select(0))
+            except LabelsOutstandingError as start:
+                raise LabelsOutstandingError(*tests.waiting, *start.waiting) from None
+            raise
 
     def _label_test_set(self) -> None:
         """Label one supercell of each kind of the held-out crystals, once."""

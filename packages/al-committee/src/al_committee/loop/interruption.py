@@ -13,11 +13,25 @@ from al_committee.errors import CommitteeError, ConfigError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["PausedError", "StopWatch", "parse_walltime"]
+__all__ = ["LabelsOutstandingError", "PausedError", "StopWatch", "parse_walltime"]
 
 
 class PausedError(CommitteeError):
     """The loop stopped on purpose with work left; everything finished is on disk."""
+
+
+class LabelsOutstandingError(PausedError):
+    """Labels that others make are not there yet.
+
+    Parameters
+    ----------
+    waiting : str
+        What is waited for, ``3 of 40 labels of round 0``; several are joined to one sentence.
+    """
+
+    def __init__(self, *waiting: str) -> None:
+        self.waiting = waiting
+        super().__init__(f"{' and '.join(waiting)} are outstanding; run resume when more of them are there.")
 
 
 class StopWatch:

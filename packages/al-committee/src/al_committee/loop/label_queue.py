@@ -12,7 +12,7 @@ from al_committee.labels.cache import LabelCache, LazyLabels
 from al_committee.labels.calculator_labeller import Labeller
 from al_committee.labels.obtain import label_through_cache
 from al_committee.labels.outcome import LabelOutcome, LabelRequest
-from al_committee.loop.interruption import PausedError, StopWatch
+from al_committee.loop.interruption import LabelsOutstandingError, StopWatch
 from al_committee.loop.progress import NoProgress, Progress
 from al_committee.loop.records import LabelsRecord
 from al_committee.loop.run_directory import RunDirectory
@@ -91,10 +91,7 @@ class LabelQueue:
         if pending:
             self.stop.pause_if_asked()
             if len(by_key) - len(pending) < self.run.config.labels.collect_share * len(by_key) - 1e-9:
-                raise PausedError(
-                    f"{len(pending)} of {len(by_key)} labels of {what} are outstanding; run resume when "
-                    "more of them are there."
-                )
+                raise LabelsOutstandingError(f"{len(pending)} of {len(by_key)} labels of {what}")
         ordered = tuple(key for key in by_key if key in done)  # the order asked for, not the order of arrival
         return LabelsRecord(ordered, tuple(sorted(failed)), tuple(pending), seconds)
 
