@@ -186,8 +186,8 @@ def label(arguments: argparse.Namespace) -> None:
             elif second is None:
                 label_compounds(crystals, labels, element_energies(arguments), arguments.seed)
             else:
-                chosen = most_disputed(crystals, student, second, element_energies(arguments), arguments.seed)
-                label_disputed(chosen, labels, arguments.seed)
+                chosen, others = by_dispute(crystals, student, second, element_energies(arguments), arguments.seed)
+                label_by_dispute(chosen, others, labels, arguments.seed)
             write_chunk(file, crystals)
             rate = 3600 * labels.count / (time.monotonic() - begin)
             _log.info(
@@ -223,26 +223,28 @@ def label_compounds(crystals: list[Crystal], labels: Labels, energies: dict[str,
     labels.take(bound, "none 0.03", 1, seed)
 
 
-def most_disputed(
+def by_dispute(
     crystals: list[Crystal], first: SDNNFF, second: SDNNFF, energies: dict[str, float], seed: int
-) -> list[Crystal]:
-    """Choose the half of the bound crystals at rest on whose supercell of 0.03 Å two models differ most on an atom."""
+) -> tuple[list[Crystal], list[Crystal]]:
+    """Split bound crystals at rest: first the half on an atom of whose supercell of 0.03 Å two models differ most."""
     settled = [c for c in crystals if c.at_rest and c.formation_energy(energies) < UNBOUND + STUDENT_MARGIN]
     cells = [supercell(crystal, "none 0.03", rng_of(seed, crystal.id, "none 0.03", 0)) for crystal in settled]
     if not cells:
-        return []
+        return [], []
     differences = [
         float(np.linalg.norm(one["forces"] - other["forces"], axis=1).max())
         for one, other in zip(first.predict(cells), second.predict(cells), strict=True)
     ]
     least = float(np.median(differences))
-    return [crystal for crystal, differ in zip(settled, differences, strict=True) if differ >= least]
+    pairs = list(zip(settled, differences, strict=True))
+    return [crystal for crystal, differ in pairs if differ >= least], [c for c, differ in pairs if differ < least]
 
 
-def label_disputed(crystals: list[Crystal], labels: Labels, seed: int) -> None:
-    """Label a supercell of each kind of each crystal."""
-    for kind in DISPLACEMENT:
-        labels.take(crystals, kind, 0, seed)
+def label_by_dispute(chosen: list[Crystal], others: list[Crystal], labels: Labels, seed: int) -> None:
+    """Label a supercell of each kind of the chosen crystals, and one, of a kind drawn, of the others."""
+    drawn = {crystal.id: rng_of(seed, crystal.id, "drawn").integers(len(DISPLACEMENT)) for crystal in others}
+    for k, kind in enumerate(DISPLACEMENT):
+        labels.take([*chosen, *(crystal for crystal in others if drawn[crystal.id] == k)], kind, 0, seed)
 
 
 def write_chunk(file: Path, crystals: list[Crystal]) -> None:

@@ -91,7 +91,7 @@ def stages_for(settings: RunSettings) -> Stages:
     names = settings.properties.names
     early = [name for name in names if registry.get("properties", name).before_gate]
     trunk, known_to_gate = _with_early_properties(_trunk(settings), early, registry)
-    stages = (*trunk, *_warm_branches(settings, trunk, known_to_gate))
+    stages = (*trunk, *_warm_branches(settings, known_to_gate))
     if any(isinstance(stage, ComputeConductivity) for stage in stages):
         registry.get("conductivity_solvers", settings.conductivity.solver)
     known = {stage.name for stage in stages}
@@ -114,19 +114,29 @@ def _with_early_properties(trunk: Stages, names: list[str], registry: PluginRegi
 
 def _trunk(settings: RunSettings) -> Stages:
     """List the stages of 0 K."""
-    if not (settings.conductivity.enabled and settings.force_constants.third_order):
+    if not _wants_kappa(settings):
         return (Relax(), *FIT, ComputeHarmonic())
-    if not settings.gate.before_third_order:
+    if not _fits_fc2_first(settings):
         return (Relax(), *FIT, ComputeHarmonic(), Gate(), ComputeConductivity())
     behind_the_gate = FIT_WITH_KNOWN_FC2 if settings.displace.dim_fc2 else FIT
     return (Relax(), *FC2_ALONE, *GATE_ON_FC2_ALONE, *behind_the_gate, ComputeConductivity())
 
 
-def _warm_branches(settings: RunSettings, trunk: Stages, known: tuple[str, ...]) -> Stages:
+def _wants_kappa(settings: RunSettings) -> bool:
+    """Whether κ, and with it fc3, is asked for."""
+    return settings.conductivity.enabled and settings.force_constants.third_order
+
+
+def _fits_fc2_first(settings: RunSettings) -> bool:
+    """Whether the gate stands on fc2 alone, before any third-order force."""
+    return _wants_kappa(settings) and settings.gate.before_third_order
+
+
+def _warm_branches(settings: RunSettings, known: tuple[str, ...]) -> Stages:
     """List the stages at temperatures: the selection, a supercell where another is asked for, a branch for each."""
     if not settings.renormalise.enabled:
         return ()
-    front = "harmonic_" if any(stage.name == "harmonic_displace" for stage in trunk) else ""
+    front = "harmonic_" if _fits_fc2_first(settings) else ""
     sees = ("relax", f"{front}displace", f"{front}force_constants", "harmonic", *known)
     own = bool(settings.renormalise.dim or (settings.displace.dim_fc2 and not front))
     stages: list[Stage[AnyRecord]] = [SelectWarm(sees=sees)]
