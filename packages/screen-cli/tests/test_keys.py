@@ -125,6 +125,7 @@ NO_MATTER: dict[str, dict[str, Any]] = {
         "melting_share": 0.1,
         "max_disagreement": 0.1,
         "compare": True,
+        "cell": "thermal",
         "seed": 3,
     },
     "engine": {"name": "serial", "workers": 3, "task_time_limit": 5.0, "options": {"a": 1}},
