@@ -376,17 +376,18 @@ def test_leaderboards_get_their_own_names(tmp_path):
 
     table = {"material_id": {"0": "mp-1"}, "init_spg_num": {"0": 225}, "kappa_tot_rta": {"0": [1.0]}}
     (tmp_path / "predictions-matbench.json.gz").write_bytes(gzip.compress(json.dumps(table).encode()))
-    made = dataclasses.replace(result("sevennet model=l3i5, fast", [0.1, 0.3]), protocol="fast")
+    calculator = BenchCalculator("nequix", {"path": "/some/where/small.pt", "trust": True})
+    made = dataclasses.replace(result("nequix, fast", [0.1, 0.3]), protocol="fast", calculator=calculator)
     made = dataclasses.replace(made, means=summarise(made.materials))
     paths = write_leaderboards([(tmp_path, made)], tmp_path / "out")
     assert {str(path.relative_to(tmp_path / "out")) for path in paths} == {
-        "matbench-discovery/sevennet-model-l3i5.yml",
-        "matbench-discovery/sevennet-model-l3i5-kappa-103.json.gz",
-        "ml-peg/sevennet-model-l3i5/kappas.json.gz",
+        "matbench-discovery/nequix-small.pt.yml",
+        "matbench-discovery/nequix-small.pt-kappa-103.json.gz",
+        "ml-peg/nequix-small.pt/kappas.json.gz",
     }
-    peg = json.loads(gzip.decompress((tmp_path / "out/ml-peg/sevennet-model-l3i5/kappas.json.gz").read_bytes()))
+    peg = json.loads(gzip.decompress((tmp_path / "out/ml-peg/nequix-small.pt/kappas.json.gz").read_bytes()))
     assert peg == {"material_id": {"0": "mp-1"}, "initial_spg_num": {"0": 225}, "kappa_tot_rta": {"0": [1.0]}}
-    text = (tmp_path / "out/matbench-discovery/sevennet-model-l3i5.yml").read_text()
+    text = (tmp_path / "out/matbench-discovery/nequix-small.pt.yml").read_text()
     assert text.startswith("# over 2 of the 103")
     assert "κ_SRME: 0.2" in text
 

@@ -49,7 +49,7 @@ def write_leaderboards(results: Sequence[tuple[Path, BenchResult]], folder: Path
         predictions = (path if path.is_dir() else path.parent) / PREDICTIONS
         if not predictions.exists():
             continue
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", result.label.rpartition(",")[0]).strip("-")
+        name = _model_name(result)
         table = _read(predictions)
         peg = {_ML_PEG.get(column, column): values for column, values in table.items()}
         record = folder / "matbench-discovery" / f"{name}.yml"
@@ -77,13 +77,19 @@ def matbench_record(result: BenchResult, predictions: str) -> str:
     counted = 0 if result.means is None else result.means.n_materials
     values = {} if result.means is None else {"κ_SRME": round(result.means.srme, 4)}
     record = {
-        "model_name": result.label.rpartition(",")[0],
+        "model_name": _model_name(result),
         "hyperparams": {"protocol": result.protocol},
         "metrics": {"phonons": {"kappa_103": {**values, "pred_file": predictions}}},
     }
     note = "" if counted == _PUBLISHED else f"# over {counted} of the {_PUBLISHED} materials: no number to submit\n"
     text: str = yaml.safe_dump(record, allow_unicode=True, sort_keys=False)
     return note + text
+
+
+def _model_name(result: BenchResult) -> str:
+    """Name a model by its calculator and what tells it from others: of a path, its last part."""
+    told = [Path(str(value)).name for key, value in sorted(result.calculator.options.items()) if key != "trust"]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([result.calculator.name, *told])).strip("-")
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:
