@@ -258,6 +258,22 @@ def test_a_killed_interchange_stops_the_run_with_a_sentence(tmp_path, monkeypatc
     assert time.monotonic() - start < 120
 
 
+def test_an_interchange_that_does_not_start_is_a_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    """Killed while Parsl waits for it, or too slow on a busy machine: Parsl gives up after two minutes."""
+    from parsl.executors.high_throughput.errors import CommandClientTimeoutError
+    from parsl.executors.high_throughput.zmq_pipes import CommandClient
+
+    def silent(self, *_, **__):
+        raise CommandClientTimeoutError("no answer")
+
+    monkeypatch.setattr(CommandClient, "run", silent)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(PluginError, match="did not start"):
+        list(make_engine(tmp_path / "engine", workers=1).run(slow_task, ["first"]))
+    left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    assert not [child for child in left if "interchange" in " ".join(child.cmdline())]
+
+
 POOL = """
 import subprocess, sys, time
 child = [sys.executable, "-c", "import time; time.sleep(600)"]

@@ -24,6 +24,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 from parsl.concurrent import ParslPoolExecutor
+from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.high_throughput.errors import (
     CommandClientBadError,
@@ -83,7 +84,7 @@ class ParslEngine:
         Raises
         ------
         PluginError
-            Blocks fail one after another, or a node cannot load this package.
+            Parsl does not start, blocks fail one after another, or a node cannot load this package.
         """
         self._workdir.mkdir(parents=True, exist_ok=True)
         self._drain_file.unlink(missing_ok=True)
@@ -93,7 +94,7 @@ class ParslEngine:
         self._walltime = walltime_of(executor, self._options)
         log = logging.getLogger("parsl")
         before = set(log.handlers)
-        kernel = DataFlowKernel(config)
+        kernel = self._kernel(config, executor)
         opened = set(log.handlers) - before
         _limit_questions(executor)
         try:
@@ -186,6 +187,23 @@ class ParslEngine:
                 yield TaskResult(task, error=f"{why}, {self._losses[task]} times", kind="crash")
             else:
                 self._again.append(task)
+
+    def _kernel(self, config: Config, executor: object) -> DataFlowKernel:
+        """Start Parsl; where its interchange does not come up, end it, so that nothing waits for it."""
+        try:
+            return DataFlowKernel(config)
+        except (
+            Exception
+        ) as error:  # Parsl raises a bare Exception, or the broken pipe of an interchange that was killed
+            process = getattr(executor, "interchange_proc", None)
+            if process is None:
+                raise
+            process.kill()
+            process.wait()
+            raise PluginError(
+                f"Parsl's interchange, the process between this one and the nodes, did not start ({error}). Is this "
+                f"machine overloaded? Its log is under {self._workdir}. Run the same command to try again."
+            ) from error
 
     def _check_interchange(self, executor: Any) -> None:
         """Stop when the process that hands out the batches is gone: none of them would ever come back."""
