@@ -47,7 +47,7 @@ class ReportOptions:
 
     reference: Path | None = None
     descriptors: Path | None = None
-    max_megabytes: float = 2.0
+    max_megabytes: float = 1.4
     where: str = ""
     with_paper: bool | None = None
 

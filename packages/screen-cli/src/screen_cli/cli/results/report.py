@@ -32,7 +32,7 @@ from screen_cli.cli.options import GivenPath
 @click.option(
     "--max-size",
     type=click.FloatRange(min=0),
-    default=2.0,
+    default=1.4,
     show_default=True,
     metavar="MB",
     help="Room for the curves of crystals, lowest κ first; the others have numbers and links.",
