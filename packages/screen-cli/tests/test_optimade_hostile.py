@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import sys
 import threading
 from urllib.parse import parse_qsl, urlsplit
 
@@ -227,3 +228,16 @@ def test_whatever_stands_in_a_field_gives_a_crystal_or_one_sentence(field, value
     except StructureError as error:
         reason = str(error)
     assert "\n" not in reason
+
+
+def test_a_page_nested_without_end_is_refused_although_symfc_lets_python_recurse():
+    """Symfc allows 100,000 calls within one another, which the stack does not hold."""
+    import subprocess
+
+    program = (
+        "import sys; from screen_cli.store.reading import parse_json; sys.setrecursionlimit(1_000_000)\n"
+        "try: parse_json('[' * 1_000_000)\n"
+        "except ValueError as error: print(error, sys.getrecursionlimit())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "it is nested too deeply 1000000\n"

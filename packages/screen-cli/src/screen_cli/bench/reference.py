@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from screen_cli.errors import ConfigError
 from screen_cli.plugins.protocols import ModeConductivity
 from screen_cli.store.hdf5 import whole_array
+from screen_cli.store.reading import parse_json
 
 if TYPE_CHECKING:
     import h5py
@@ -156,18 +156,20 @@ def pick_reference(references: Mapping[str, Reference], material_id: str, name: 
 def _rows_of_table(path: Path, temperature: float) -> list[tuple[str, Callable[[], Reference]]]:
     """Ids of a table and what reads each row."""
     try:
-        table = json.loads(_unpacked(path))
-    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
+        content = parse_json(_unpacked(path))
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} is no JSON table: {error}. Give a kappas_*.json.gz as published.") from error
-    column = next((name for name in _COLUMNS["id"] if isinstance(table, dict) and name in table), None)
+    table: dict[str, object] = content if isinstance(content, dict) else {}
+    column = next((name for name in _COLUMNS["id"] if name in table), None)
     if column is None:
         raise ConfigError(
             f"{path} has no column of ids ({', '.join(_COLUMNS['id'])}); expected a pandas table as JSON."
         )
     rows: list[tuple[str, Callable[[], Reference]]] = []
-    if not isinstance(table[column], dict):
+    ids = table[column]
+    if not isinstance(ids, dict):
         raise ConfigError(f"{path}: {column} is no column of a pandas table as JSON.")
-    for key in table[column]:
+    for key in ids:
         row = {name: values.get(key) for name, values in table.items() if isinstance(values, dict)}
         rows.append((str(row[column]), functools.partial(_from_row, row, temperature)))
     return rows

@@ -23,6 +23,7 @@ from screen_cli.errors import ConfigError
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.stages.conductivity import Conductivity
 from screen_cli.store.atomic_write import write_bytes, write_text
+from screen_cli.store.reading import parse_json
 from screen_cli.store.record import Json, Scalar
 from screen_cli.store.run_directory import RunDirectory, installed_versions
 
@@ -149,7 +150,7 @@ def read_result(path: Path) -> BenchResult:
     """
     path = path / "bench.json" if path.is_dir() else path
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Make it with: screen-cli bench kappa.") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import FilterError
 from screen_cli.report.tables.columns import short_name
+from screen_cli.store.reading import parse_json
 from screen_cli.store.row import Row
 
 Entry = Mapping[str, object]
@@ -108,7 +108,7 @@ def _read_entries(path: Path) -> Sequence[Entry]:
         raise FilterError(f"cannot read the reference {path}: {error}. Give a CSV or JSON file.") from error
     if path.suffix.lower() == ".json":
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except ValueError as error:
             raise FilterError(f"{path} is no valid JSON: {error}.") from error
         if isinstance(content, dict):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+import sys
 from pathlib import Path
+
+_DEEPEST = 1000  # calls within one another: what Python allows where nobody changed it
 
 
 def read_regular(path: Path) -> bytes:
@@ -26,3 +30,24 @@ def read_regular(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, f"{path} is no regular file")
         return file.read()
+
+
+def parse_json(text: str | bytes) -> object:
+    """Parse the JSON of a stranger.
+
+    Nested thousands deep it would end the process: symfc lets Python recurse 100,000 deep, which the stack of Python's
+    own scanner does not hold.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or is nested too deeply.
+    """
+    before = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(min(before, _DEEPEST))
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    finally:
+        sys.setrecursionlimit(before)

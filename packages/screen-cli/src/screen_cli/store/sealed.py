@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from screen_cli.store.reading import parse_json
 from screen_cli.store.record import Json
 
 CHECKSUM = "checksum"
@@ -46,10 +47,7 @@ def unseal(text: str | bytes) -> dict[str, Json]:
     ValueError
         It is no JSON, was cut short or changed.
     """
-    try:
-        content = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}, expected an object")
     expected = content.pop(CHECKSUM, None)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import time
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin, urlsplit
 
 from screen_cli.errors import MissingExtraError, SourceError
 from screen_cli.sources.optimade.query import Manners, Query
 from screen_cli.sources.readers.text import printable
+from screen_cli.store.reading import parse_json
 
 if TYPE_CHECKING:
     import requests
@@ -122,7 +122,7 @@ class Connection:
 
     def _answer(self, body: bytes) -> dict[str, object]:
         """JSON of an answer, and the delay that it asks for."""
-        answer = json.loads(body)
+        answer = parse_json(body)
         if not isinstance(answer, dict):
             raise ValueError(f"the answer is a {type(answer).__name__}, expected a table")
         meta = answer.get("meta")
@@ -149,7 +149,7 @@ def same_host(url: str, base: str) -> bool:
 def _said(body: bytes) -> str:
     """Give what the provider says about an error."""
     try:
-        errors = json.loads(body)["errors"]
+        errors = cast("dict[str, list[dict[str, str]]]", parse_json(body))["errors"]
         said = "; ".join(f"{error.get('title', '')}: {error.get('detail', '')}" for error in errors)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         said = body[:200].decode("utf-8", "replace").strip()

@@ -27,6 +27,7 @@ from screen_cli.sources.optimade.query import Manners, Query
 from screen_cli.sources.readers.text import printable
 from screen_cli.store.atomic_write import write_bytes, write_text
 from screen_cli.store.keys import content_key
+from screen_cli.store.reading import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class PageReader:
         """Return the provider's description of the properties of structures; empty when it gives none."""
         path = self.folder / "info.json"
         if path.is_file():
-            return _properties(json.loads(path.read_text(encoding="utf-8")))
+            return _properties(cast("dict[str, object]", parse_json(path.read_bytes())))
         if self._offline:
             return {}
         try:
@@ -154,7 +155,7 @@ class PageReader:
                 write_text(self.folder / "query.json", json.dumps(description, indent=1))
             return fresh
         try:
-            cursor: _Cursor = json.loads(path.read_text(encoding="utf-8"))
+            cursor = cast("_Cursor", parse_json(path.read_bytes()))
             return cursor if {"next", "pages", "complete"} <= cursor.keys() else fresh
         except ValueError:
             return fresh
@@ -168,7 +169,7 @@ class PageReader:
         limit = int(self._manners.max_page_megabytes * 2**20)
         try:
             with gzip.open(self._path(number)) as file:
-                page: Page = json.loads(file.read(limit))
+                page = cast("Page", parse_json(file.read(limit)))
         except (OSError, EOFError, ValueError, zlib.error) as error:
             logger.warning("%s is missing or damaged (%s) and is fetched again", self._path(number), error)
             return None
