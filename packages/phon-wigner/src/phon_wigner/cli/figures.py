@@ -47,6 +47,7 @@ def plot(*, results: tuple[str, ...], kind: str, temperature: float | None, agai
     map         κ_C(ω₁,ω₂)
     many        κ_C/κ_total against κ_total of many crystals; also JSON of `analyze --json`
     """
+    formats_of(output)  # before anything is written
     if kind == "many":
         axes = _plot_many(results, temperature, output)
     else:
@@ -93,14 +94,25 @@ def data_path(figure: str) -> Path:
     return path.with_name(f"{stem}.csv")
 
 
-def save_figure(axes: Axes, path: str) -> None:
-    """Write the figure of some axes in the format that the ending names; without one in all of them.
+def formats_of(path: str) -> list[str]:
+    """Return the formats in which a figure is written: that of its ending, without one all of :data:`FORMATS`.
 
     Raises
     ------
     OptionError
         matplotlib does not know the ending.
     """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    ending = Path(path).suffix.lstrip(".").lower()
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if ending and ending not in known:
+        raise OptionError(f"{path} does not end in a format of figures, expected one of .{', .'.join(known)}.")
+    return [ending] if ending else list(FORMATS)
+
+
+def save_figure(axes: Axes, path: str) -> None:
+    """Write the figure of some axes in the formats of :func:`formats_of`."""
     from matplotlib import rc_context
 
     from phon_wigner.conductivity.plots import PAPER
@@ -108,14 +120,11 @@ def save_figure(axes: Axes, path: str) -> None:
     figure = axes.get_figure(root=True)
     if figure is None:
         raise OptionError("these axes belong to no figure.")
-    known = sorted(figure.canvas.get_supported_filetypes())
-    ending = Path(path).suffix.lstrip(".").lower()
-    if ending and ending not in known:
-        raise OptionError(f"{path} does not end in a format of figures, expected one of .{', .'.join(known)}.")
+    formats = formats_of(path)
     with rc_context(fname=PAPER):  # text stays text
-        for name in [ending] if ending else FORMATS:
+        for name in formats:
             date = FORMATS.get(name)
-            with whole_file(path if ending else f"{path}.{name}") as temporary:
+            with whole_file(path if formats == [name] else f"{path}.{name}") as temporary:
                 figure.savefig(temporary, metadata={date: None} if date else None)
 
 
@@ -210,6 +219,8 @@ def glass(
     Without --kappa all linewidths are zero (Allen-Feldman); with it, Voigt profiles (rWTE). YAML is of phono3py or
     phonopy; --cell and --dim take its place.
     """  # fmt: skip
+    if picture:
+        formats_of(picture)
     from phon_wigner.conductivity.glass import scan_crystal
     from phon_wigner.files.kappa_file import read_kappa_file
 
