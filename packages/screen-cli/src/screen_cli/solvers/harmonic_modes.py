@@ -32,6 +32,12 @@ _SMALL_Q = 0.002  # 1/Å without 2π: small against any zone boundary, large aga
 _MSD_CUTOFF_THZ = 1e-2  # modes below are imaginary, or so soft that the harmonic displacement means nothing
 
 
+def solve_mesh(phonopy: Phonopy, mesh: Sequence[int]) -> Mesh:
+    """Solve the modes of a Γ-centred mesh, with eigenvectors."""
+    phonopy.run_mesh(list(mesh), with_eigenvectors=True, is_gamma_center=True)
+    return cast("Mesh", phonopy.mesh)  # phonopy 4.0 returns it here alone
+
+
 @dataclass(frozen=True, eq=False)
 class SampledModes:
     """Modes of a Γ-centred mesh, and what follows from them.
@@ -80,7 +86,7 @@ def sample_mesh(
     temperatures : ndarray
         float64 (n_temps,), K.
     """
-    sampled = phonopy.run_mesh(list(mesh), with_eigenvectors=True, is_gamma_center=True)
+    sampled = solve_mesh(phonopy, mesh)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     weights, vectors = np.array(sampled.weights), np.asarray(sampled.eigenvectors)
     masses = np.asarray(phonopy.primitive.masses)

@@ -29,6 +29,7 @@ from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.physics.elasticity.gruneisen import ModeGruneisen, relative_shifts
 from screen_cli.physics.harmonic.stability import find_translations, is_stable
 from screen_cli.properties.expansion.deformation import SYMPREC, InternalStrain, strained
+from screen_cli.solvers.harmonic_modes import solve_mesh
 from screen_cli.stages.displace import SupercellSet
 from screen_cli.stages.forces import compute_force_set
 
@@ -244,7 +245,7 @@ def fold_fc2(phono3py: Phono3py) -> NDArray[np.float64]:
 
 def _irreducible_points(phonopy: Phonopy, mesh: Sequence[int]) -> ModeGruneisen:
     """Points, weights and frequencies of a mesh; tensors still zero."""
-    sampled = phonopy.run_mesh(list(mesh), with_eigenvectors=True, is_gamma_center=True)
+    sampled = solve_mesh(phonopy, mesh)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     translations = find_translations(qpoints, np.asarray(sampled.eigenvectors), np.asarray(phonopy.primitive.masses))
     if not is_stable(frequencies, translations, gamma_tolerance_thz=_ACOUSTIC_THZ, tolerance_thz=0.0):

@@ -30,6 +30,7 @@ from screen_cli.errors import ConfigError, PhysicsError, PluginError
 from screen_cli.physics.harmonic.stability import find_translations, is_stable
 from screen_cli.properties.expansion.deformation import SYMPREC, strained
 from screen_cli.properties.expansion.gruneisen import DISTANCE, deformed_phonopy
+from screen_cli.solvers.harmonic_modes import solve_mesh
 from screen_cli.stages.relax import optimise
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _relax_at_volume(atoms: Atoms, calculator: BaseCalculator, *, relax_cell: bo
 
 def _mean_logarithm(phonopy: Phonopy, mesh: Sequence[int]) -> float | None:
     """Mean ln ω of the mesh without the translations; None when a mode is imaginary."""
-    sampled = phonopy.run_mesh(list(mesh), with_eigenvectors=True, is_gamma_center=True)
+    sampled = solve_mesh(phonopy, mesh)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     translations = find_translations(qpoints, np.asarray(sampled.eigenvectors), np.asarray(phonopy.primitive.masses))
     if not is_stable(frequencies, translations, gamma_tolerance_thz=_SMALL_THZ, tolerance_thz=0.0):
