@@ -25,7 +25,9 @@ from screen_cli.physics.harmonic.stability import count_imaginary, find_translat
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
+    from phonopy.phonon.band_structure import BandStructure as PhonopyBands
     from phonopy.phonon.mesh import Mesh
+    from phonopy.phonon.qpoints import QpointsPhonon
 
 _N_DIRECTIONS = 200
 _SMALL_Q = 0.002  # 1/Å without 2π: small against any zone boundary, large against rounding
@@ -35,7 +37,7 @@ _MSD_CUTOFF_THZ = 1e-2  # modes below are imaginary, or so soft that the harmoni
 def solve_mesh(phonopy: Phonopy, mesh: Sequence[int]) -> Mesh:
     """Solve the modes of a Γ-centred mesh, with eigenvectors."""
     phonopy.run_mesh(list(mesh), with_eigenvectors=True, is_gamma_center=True)
-    return cast("Mesh", phonopy.mesh)  # phonopy 4.0 returns it here alone
+    return cast("Mesh", phonopy.mesh)  # what phonopy 4.0 runs it does not return
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +157,8 @@ def trace_bands(phonopy: Phonopy, n_points: int) -> BandStructure:
     from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
 
     paths, labels, connections = get_band_qpoints_by_seekpath(phonopy.primitive, n_points)
-    bands = phonopy.run_band_structure(paths, with_eigenvectors=True, path_connections=connections, labels=labels)
+    phonopy.run_band_structure(paths, with_eigenvectors=True, path_connections=connections, labels=labels)
+    bands = cast("PhonopyBands", phonopy.band_structure)
     eigenvectors = cast("list[NDArray[np.complex128]]", bands.eigenvectors)
     segments, start = [], None
     for number, frequencies in enumerate(bands.frequencies):
@@ -182,7 +185,8 @@ def _between(phonopy: Phonopy, qpoints: NDArray[np.float64]) -> Solver:
     def solve(position: float) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         first = int(position)
         qpoint = qpoints[first] + (position - first) * (qpoints[first + 1] - qpoints[first])
-        here = phonopy.run_qpoints([qpoint], with_eigenvectors=True)
+        phonopy.run_qpoints([qpoint], with_eigenvectors=True)
+        here = cast("QpointsPhonon", phonopy.qpoints)
         return np.asarray(here.frequencies)[0], np.asarray(here.eigenvectors)[0]
 
     return solve
@@ -202,5 +206,6 @@ def slopes_along(phonopy: Phonopy, directions: NDArray[np.float64]) -> NDArray[n
     ndarray
         float64 (n_directions, 3), m/s, ascending; negative where imaginary.
     """
-    near = phonopy.run_qpoints(_SMALL_Q * directions @ np.asarray(phonopy.primitive.cell).T)
+    phonopy.run_qpoints(_SMALL_Q * directions @ np.asarray(phonopy.primitive.cell).T)
+    near = cast("QpointsPhonon", phonopy.qpoints)
     return acoustic_slopes(np.asarray(near.frequencies), _SMALL_Q)
