@@ -52,13 +52,6 @@ def test_switched_off_keeps_the_cell():
     assert record.volume == pytest.approx(3.75**3 / 4)
 
 
-def test_lattice_constants_are_those_of_the_conventional_cell():
-    record = relax(bulk("Cu", a=3.61), EMT(), RelaxSettings(enabled=False))
-    assert (record.a, record.b, record.c) == pytest.approx((3.61, 3.61, 3.61))
-    record = relax(bulk("Ti", a=2.95, c=4.68), Broken(0.0), RelaxSettings(enabled=False))
-    assert (record.a, record.b, record.c) == pytest.approx((2.95, 2.95, 4.68))
-
-
 def test_unknown_element_is_named():
     with pytest.raises(UnsupportedElementError, match="Na"):
         relax(bulk("NaCl", "rocksalt", a=5.64), EMT(), RelaxSettings())
@@ -81,7 +74,7 @@ def test_lost_symmetry_is_an_error():
 def test_too_few_steps_and_too_large_change():
     with pytest.raises(CalculatorError, match="fmax"):
         relax(bulk("Cu", a=3.75), EMT(), RelaxSettings(max_steps=1))
-    with pytest.raises(CalculatorError, match="no minimum within 1 %"):
+    with pytest.raises(CalculatorError, match="volume changed"):
         relax(bulk("Cu", a=3.8), EMT(), RelaxSettings(max_volume_change=0.01))
 
 
@@ -233,28 +226,3 @@ class Stepped(EMT):
 def test_where_the_pressure_jumps_the_general_way_has_the_last_word():
     with pytest.raises(CalculatorError, match="did not reach fmax"):
         relax(bulk("Cu", a=3.7), Stepped(), RelaxSettings(max_steps=40))
-
-
-class Repulsive(Calculator):
-    """Energy that falls with the volume for ever."""
-
-    implemented_properties = ("energy", "forces", "stress")
-
-    def __init__(self, sign):
-        super().__init__()
-        self.sign = sign
-
-    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        energy = self.sign * 100 / atoms.cell.volume
-        stress = np.array([1, 1, 1, 0, 0, 0]) * -energy / atoms.cell.volume
-        self.results = {"energy": energy, "free_energy": energy, "forces": np.zeros((len(atoms), 3)), "stress": stress}
-
-
-@pytest.mark.parametrize(("sign", "way"), [(1, "grows"), (-1, "shrinks")])
-def test_a_crystal_that_nothing_binds_is_refused_at_once(sign, way, monkeypatch):
-    from screen_cli.stages import relax as module
-
-    monkeypatch.setattr(module, "optimise", lambda *a, **k: pytest.fail("hundreds of steps to the same end"))
-    with pytest.raises(CalculatorError, match=f"no minimum within 50 % .* falls as the crystal {way}"):
-        relax(bulk("Cu", a=3.7), Repulsive(sign), RelaxSettings(max_volume_change=0.5))

@@ -204,13 +204,13 @@ def _strength_of_block(
     total /= 3
     n_bands = 3 * table.n_primitive
     matrix = total.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), n_bands, n_bands, n_bands)
-    phonons = interaction.phonons
+    of_grid, eigenvectors, _ = (np.asarray(values) for values in interaction.get_phonons())
     scale = np.repeat(np.asarray(interaction.primitive.masses) ** -0.5, 3)
-    vectors = [phonons.eigenvectors[points] * scale[:, None] for points in (first, second, third)]  # t(κα)s
+    vectors = [eigenvectors[points] * scale[:, None] for points in (first, second, third)]  # t(κα)s
     matrix = np.matmul(vectors[0][0].T, matrix.reshape(len(triplets), n_bands, -1)).reshape(matrix.shape)
     matrix = np.matmul(vectors[1].transpose(0, 2, 1)[:, None], matrix)
     matrix = np.matmul(matrix, vectors[2][:, None])
-    frequencies = [phonons.frequencies[points] for points in (first, second, third)]
+    frequencies = [of_grid[points] for points in (first, second, third)]
     counted = [values > interaction.cutoff_frequency for values in frequencies]
     carried = [np.where(yes, 1 / np.where(yes, nu, 1.0), 0.0) for yes, nu in zip(counted, frequencies, strict=True)]
     strength = (matrix.real**2 + matrix.imag**2) * interaction.unit_conversion_factor
