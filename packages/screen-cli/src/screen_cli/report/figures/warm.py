@@ -58,7 +58,7 @@ def kappa_with_and_without_temperature(material: Material) -> list[Figure]:
     chosen: list[tuple[int, float, float, str, str]] = []
     kelvins = material.run.settings.renormalise.temperatures if material.run.settings.renormalise.enabled else []
     cold_kelvin = material.column("kappa_temperature_k")
-    for kelvin in kelvins:
+    for kelvin in filter(None, kelvins):  # at 0 K nothing carries heat
         warm = material.column(f"conductivity_{kelvin}k_kappa_total_w_mk")
         for way, column in _WAYS.items():
             other = material.column(column.format(kelvin=kelvin))
