@@ -52,6 +52,13 @@ def test_switched_off_keeps_the_cell():
     assert record.volume == pytest.approx(3.75**3 / 4)
 
 
+def test_lattice_constants_are_those_of_the_conventional_cell():
+    record = relax(bulk("Cu", a=3.61), EMT(), RelaxSettings(enabled=False))
+    assert (record.a, record.b, record.c) == pytest.approx((3.61, 3.61, 3.61))
+    record = relax(bulk("Ti", a=2.95, c=4.68), Broken(0.0), RelaxSettings(enabled=False))
+    assert (record.a, record.b, record.c) == pytest.approx((2.95, 2.95, 4.68))
+
+
 def test_unknown_element_is_named():
     with pytest.raises(UnsupportedElementError, match="Na"):
         relax(bulk("NaCl", "rocksalt", a=5.64), EMT(), RelaxSettings())

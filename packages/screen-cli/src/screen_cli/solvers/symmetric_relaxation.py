@@ -98,7 +98,8 @@ class SymmetricCoordinates(Optimizable):
         allowed = np.tensordot(along, self.directions, axes=1) if len(along) else np.zeros((1, 3))
         on_cell = abs(virial) / 3 / len(self.atoms)  # as ASE's FrechetCellFilter weighs it
         self.residual = max(on_cell, float(np.linalg.norm(allowed, axis=1).max()))
-        return np.array([virial, *(-np.exp(self.x[0] / self.scale[0]) * along)]) / self.scale
+        gradient: NDArray[np.float64] = np.array([virial, *(-np.exp(self.x[0] / self.scale[0]) * along)]) / self.scale
+        return gradient
 
     def hessian(self) -> NDArray[np.float64]:
         """Return the second derivatives by forward differences, eV/Å²; the crystal stays where it was."""
