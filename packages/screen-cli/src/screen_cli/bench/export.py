@@ -12,12 +12,14 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import yaml
 
 from screen_cli.bench.results import BenchResult
 from screen_cli.errors import ConfigError
 from screen_cli.store.atomic_write import write_bytes, write_text
+from screen_cli.store.reading import parse_json
 
 PREDICTIONS = "predictions-matbench.json.gz"
 _ML_PEG = {"init_spg_num": "initial_spg_num"}
@@ -95,9 +97,8 @@ def _model_name(result: BenchResult) -> str:
 def _read(path: Path) -> dict[str, dict[str, object]]:
     """Read a table of predictions."""
     try:
-        table = json.loads(gzip.decompress(path.read_bytes()))
+        return cast("dict[str, dict[str, object]]", parse_json(gzip.decompress(path.read_bytes())))
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}). Make it again with: screen-cli bench kappa --score-only."
         ) from error
-    return dict(table)

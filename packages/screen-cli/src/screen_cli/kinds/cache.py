@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
+from screen_cli.store.reading import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +145,7 @@ class KindCache:
         """Iterate over what is there, sound or not."""
         for path in sorted(self.folder.glob(f"*/{_DESCRIPTION}")):
             try:
-                description = json.loads(path.read_text(encoding="utf-8"))
+                description = cast("dict[str, Any]", parse_json(path.read_bytes()))
                 n_bytes = sum(file["n_bytes"] for file in description["files"].values())
                 yield EntrySummary(path.parent.name, description["about"], n_bytes, path.stat().st_mtime)
             except (OSError, ValueError, KeyError, TypeError):
@@ -166,11 +168,11 @@ class KindCache:
         """Read an entry and check it; None where there is none, and where it is damaged."""
         folder = self.folder / key
         try:
-            description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+            description = cast("dict[str, Any]", parse_json((folder / _DESCRIPTION).read_bytes()))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            description = None
+            description = {}
         try:
             arrays = _checked_arrays(folder, description, key)
             os.utime(folder / _DESCRIPTION)

@@ -47,8 +47,8 @@ def affordable_cutoff(distances: NDArray[np.float64], atoms: Sequence[int], shar
     shells = np.unique(distances[list(atoms)])
     apart = np.flatnonzero(np.diff(shells) > _GAP * shells[1:])
     radii = 0.5 * (shells[apart] + shells[apart + 1])
-    fits = [radius for radius in radii[1:] if _share_within(distances, atoms, float(radius)) <= share]
-    return float(max(fits)) if fits else None
+    longest_first = (float(radius) for radius in radii[:0:-1])
+    return next((radius for radius in longest_first if _share_within(distances, atoms, radius) <= share), None)
 
 
 def _share_within(distances: NDArray[np.float64], atoms: Sequence[int], radius: float) -> float:

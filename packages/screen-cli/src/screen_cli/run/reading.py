@@ -19,6 +19,7 @@ from screen_cli.plugins.manager import installed_plugins
 from screen_cli.sources.filters import FilteredStructure, Kept, apply_filters
 from screen_cli.store.atomic_write import flush_all, write_text
 from screen_cli.store.index import Index
+from screen_cli.store.reading import parse_json
 from screen_cli.store.records import FailureReport
 from screen_cli.store.row import Row
 from screen_cli.store.run_directory import RunDirectory
@@ -96,10 +97,10 @@ def filtered_rows(run: RunDirectory) -> Iterator[Row]:
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                     if not isinstance(row, dict) or not isinstance(row.get("id"), str):
                         raise ValueError("it is no row")
-                except (ValueError, RecursionError):  # the last line of a killed driver
+                except ValueError:  # the last line of a killed driver
                     logger.warning("%s has a torn line, which is ignored", path)
                     continue
                 yield row

@@ -20,7 +20,7 @@ from screen_cli.errors import ConfigError, NoRunError, RunLockedError, StoreErro
 from screen_cli.settings_file import Plain, settings_to_dict
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.index import Index
-from screen_cli.store.reading import read_regular
+from screen_cli.store.reading import parse_json, read_regular
 from screen_cli.store.records import RecordStore
 from screen_cli.store.row import Row
 from screen_cli.store.sealed import seal, unseal
@@ -298,8 +298,8 @@ class RunDirectory:
         """Return the notes of the workers."""
         notes: list[Note] = []
         for path in sorted((self.root / "running").glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, RecursionError):
-                notes.append(json.loads(read_regular(path)))
+            with contextlib.suppress(OSError, ValueError):
+                notes.append(cast("Note", parse_json(read_regular(path))))
         return [note for note in notes if isinstance(note, dict) and {"id", "stage", "since"} <= note.keys()]
 
     def clear_all_running(self) -> None:
@@ -326,9 +326,9 @@ def _lock(root: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         try:
-            held = json.loads(read_regular(owner))
+            held = cast("dict[str, object]", parse_json(read_regular(owner)))
             who = f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             who = "another process"
         raise RunLockedError(
             f"{root} is being worked on by {who}. Wait for it, or stop it first (it can be resumed)."

@@ -77,7 +77,7 @@ class Connection:
                     raise SourceError(f"{name} refuses {url}: {response.status_code}, {said}.")
                 else:
                     return self._answer(self._body(response))
-            except (requests.RequestException, ValueError, RecursionError) as error:
+            except (requests.RequestException, ValueError) as error:
                 problem = printable(f"{type(error).__name__}: {error}")
             if attempt + 1 < self._manners.tries:
                 logger.info("%s: %s; next try in %.1f s", name, problem, wait)
@@ -151,7 +151,7 @@ def _said(body: bytes) -> str:
     try:
         errors = cast("dict[str, list[dict[str, str]]]", parse_json(body))["errors"]
         said = "; ".join(f"{error.get('title', '')}: {error.get('detail', '')}" for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         said = body[:200].decode("utf-8", "replace").strip()
     return printable(said) or "no explanation"
 
