@@ -44,15 +44,6 @@ PAIRS_VARIABLE = "PHON_WIGNER_PAIRS"
 """Environment variable: set to 1 to write the large pair-resolved array ``mode_kappa_C_pairs`` too."""
 
 
-def phonons_of(interaction: Interaction) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
-    """Return frequencies (n_grid, n_bands; THz) and eigenvectors of phono3py 4.0 and later."""
-    phonons = getattr(interaction, "phonons", None)
-    if phonons is not None:
-        return phonons.frequencies, phonons.eigenvectors
-    frequencies, eigenvectors, _ = interaction.get_phonons()
-    return frequencies, eigenvectors
-
-
 class PairStore:
     """Where the velocity solver leaves its products for the conductivity solver of the same run.
 
@@ -95,7 +86,7 @@ class WignerVelocitySolver:
         self._grid = settings.bz_grid
         self._is_kappa_star = settings.is_kappa_star
         self._grid_points = np.asarray(settings.grid_points)
-        self._frequencies, self._eigenvectors = phonons_of(ctx.interaction)
+        self._frequencies, self._eigenvectors = ctx.interaction.phonons.frequencies, ctx.interaction.phonons.eigenvectors
         n_bands = self._frequencies.shape[1]
         if len(settings.band_indices) != n_bands:
             raise ShapeError(

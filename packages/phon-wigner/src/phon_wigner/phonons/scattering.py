@@ -204,7 +204,7 @@ def _strength_of_block(
     total /= 3
     n_bands = 3 * table.n_primitive
     matrix = total.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), n_bands, n_bands, n_bands)
-    of_grid, eigenvectors, _ = (np.asarray(values) for values in interaction.get_phonons())
+    of_grid, eigenvectors = interaction.phonons.frequencies, interaction.phonons.eigenvectors
     scale = np.repeat(np.asarray(interaction.primitive.masses) ** -0.5, 3)
     vectors = [eigenvectors[points] * scale[:, None] for points in (first, second, third)]  # t(κα)s
     matrix = np.matmul(vectors[0][0].T, matrix.reshape(len(triplets), n_bands, -1)).reshape(matrix.shape)

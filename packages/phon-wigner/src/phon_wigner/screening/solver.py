@@ -242,10 +242,9 @@ def _isotopes(phono3py: Phono3py, points: NDArray[np.int64]) -> NDArray[np.float
     from phon_wigner.phonons.mass_variance import natural_mass_variances
 
     interaction = phono3py.phph_interaction
-    frequencies, eigenvectors, _ = interaction.get_phonons()
     return isotope_linewidths_on_grid(
-        frequencies,
-        eigenvectors,
+        interaction.phonons.frequencies,
+        interaction.phonons.eigenvectors,
         interaction.bz_grid,
         points,
         natural_mass_variances(phono3py.primitive),
