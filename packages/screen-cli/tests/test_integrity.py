@@ -123,6 +123,9 @@ def test_verify_names_what_is_damaged_and_run_deep_finds_it(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"{part} is damaged" in said
     assert f"{described} is missing or damaged" in said
+    assert main(["verify", str(run.root), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["damaged"]), found["litter"], found["n_structures"]) == (2, [], 3)
     with contextlib.closing(run.index()) as index:
         assert list(audit(run, index)) == []
         assert list(audit(run, index, deep=True)) == ["1b12cd34ef56"]

@@ -58,7 +58,10 @@ def init(session: Session, config: Path, run: Path) -> int:
 @_walltime
 @click.pass_obj
 def run(session: Session, run: Path, config: Path | None, walltime: str | None) -> int:
-    """Run the loop in RUN; with --config, make it first."""
+    """Run the loop in RUN; with --config, make it first.
+
+    Example: al-committee run run/ --config loop.toml --walltime 11:30:00
+    """
     return _do(session, "run_loop", folder=run, config=config, walltime=walltime)
 
 
@@ -84,7 +87,13 @@ def status(session: Session, run: Path, as_json: bool) -> int:
 @program.command()
 @click.argument("run", type=_path)
 @click.option("--round", "number", type=int, help="Round to set back; later rounds go aside with it.")
-@click.option("--step", type=click.Choice(sorted(STEP_NAMES)), default="select", show_default=True)
+@click.option(
+    "--step",
+    type=click.Choice(sorted(STEP_NAMES)),
+    default="select",
+    show_default=True,
+    help="First step of the round to do again.",
+)
 @click.option("--failed", is_flag=True, help="Give quarantined labels another try.")
 @click.pass_obj
 def redo(session: Session, run: Path, number: int | None, step: str, failed: bool) -> int:
@@ -96,7 +105,13 @@ def redo(session: Session, run: Path, number: int | None, step: str, failed: boo
 @click.argument("run", type=_path)
 @click.argument("output", type=_path)
 @click.option("--round", "number", type=int, help="Labels up to this round (default: all).")
-@click.option("--what", type=click.Choice(["labels", "test", "selected"]), default="labels", show_default=True)
+@click.option(
+    "--what",
+    type=click.Choice(["labels", "test", "selected"]),
+    default="labels",
+    show_default=True,
+    help="Labels of the rounds, those of the test set, or structures that the round selected.",
+)
 @click.pass_obj
 def export(session: Session, run: Path, output: Path, number: int | None, what: str) -> int:
     """Write labelled structures to OUTPUT: .extxyz, .db, .json or what else ASE writes."""

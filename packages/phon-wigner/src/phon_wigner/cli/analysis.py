@@ -99,6 +99,8 @@ def analyze(
 
     KAPPA_FILE is the kappa-m*.hdf5 of a phono3py --br or --lbte run, YAML its phono3py_params.yaml or
     phono3py_disp.yaml; --cell and --dim take the place of the YAML.
+
+    Example: phon-wigner analyze kappa-m191919.hdf5 phono3py_params.yaml --ts 300 1000 --hdf5 modes.hdf5
     """
     from phon_wigner.files.kappa_file import read_kappa_file
 
@@ -131,9 +133,11 @@ def shengbte(
     isotope_rates: str | None,
     convention: str,
 ) -> int:
-    """Do the same from the directory FOLDER that ShengBTE or FourPhonon ran in.
+    """Compute coherences from the directory FOLDER that ShengBTE or FourPhonon ran in.
 
     Reads BTE.qpoints, BTE.omega and T*K/BTE.w. YAML is of phono3py or phonopy; --cell and --dim take its place.
+
+    Example: phon-wigner shengbte RUN --fc2 FORCE_CONSTANTS --cell POSCAR --dim 4 4 4 --ts 300
     """
     from phon_wigner.files.shengbte import read_shengbte
 

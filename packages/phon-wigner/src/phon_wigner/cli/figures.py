@@ -34,7 +34,11 @@ KINDS = ("modes", "spectrum", "cumulative", "map", "many")
     "-t", "--ts", "temperature", type=Number(at_least=0), metavar="T", help="Temperature, K (default: the first)."
 )
 @click.option(
-    "--against", type=click.Choice(["mean-free-path", "frequency"]), default="mean-free-path", show_default=True
+    "--against",
+    type=click.Choice(["mean-free-path", "frequency"]),
+    default="mean-free-path",
+    show_default=True,
+    help="Horizontal axis of the cumulative conductivity.",
 )
 @click.option("-o", "--output", required=True, metavar="FILE", help=OUTPUT_HELP)
 def plot(*, results: tuple[str, ...], kind: str, temperature: float | None, against: str, output: str) -> int:
@@ -46,6 +50,8 @@ def plot(*, results: tuple[str, ...], kind: str, temperature: float | None, agai
     cumulative  κ against mean free path or frequency
     map         κ_C(ω₁,ω₂)
     many        κ_C/κ_total against κ_total of many crystals; also JSON of `analyze --json`
+
+    Example: phon-wigner plot modes.hdf5 spectrum --ts 300 -o spectrum.pdf
     """
     formats_of(output)  # before anything is written
     if kind == "many":

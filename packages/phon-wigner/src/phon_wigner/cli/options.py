@@ -181,7 +181,10 @@ def crystal_options(function: _Function) -> _Function:
                 help="Primitive axes: auto, P, F, I, ... or 9 numbers.",
             ),
             click.option("--born", metavar="FILE", help="BORN file (default: what the YAML holds, or BORN beside it)."),
-            click.option("--nac-method", type=click.Choice(["gonze", "wang"]), default="gonze", show_default=True),
+            click.option(
+                "--nac-method", type=click.Choice(["gonze", "wang"]), default="gonze", show_default=True,
+                help="Non-analytical correction of Gonze and Lee, or of Wang.",
+            ),
             click.option("--nonac", is_flag=True, help="Ignore NAC parameters in the YAML and beside it."),
             click.option(
                 "--symprec", "--tolerance-symmetry", "symprec", type=Number(above=0), default=1e-5, show_default=True,

@@ -45,7 +45,10 @@ program.params.extend(options_for_everybody())
 @program.command()
 @click.option("--members", type=int, help="Overrides [training] n_members.")
 def train(config: Path, *, members: int | None, workdir: Path | None, seed: int | None, device: str | None) -> None:
-    """Train a model or a committee as CONFIG says: tables [model], [data], [training]."""
+    """Train a model or a committee as CONFIG says: tables [model], [data], [training].
+
+    Example: sdnnff train config.toml --members 5
+    """
     _do("train", "train", config, workdir=workdir, seed=seed, n_members=members, device=device)
 
 
@@ -74,7 +77,10 @@ for _decorate in _training:
 def evaluate(
     model: str, data: tuple[str, ...], *, as_json: bool, parity: Path | None, device: str, memory_gb: float
 ) -> None:
-    """Print the force errors of MODEL against the labelled structures DATA."""
+    """Print the force errors of MODEL against the labelled structures DATA.
+
+    Example: sdnnff evaluate run/model.pt test.extxyz --parity parity.png
+    """
     _do("evaluate", model, data, as_json=as_json, parity=parity, device=device, memory_gb=memory_gb)
 
 

@@ -61,7 +61,13 @@ class HowToRun(TypedDict):
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Option of every calculator.")
 @click.option("--structures", "-S", multiple=True, required=True, type=GivenPath(), help="File or folder; repeatable.")
 @click.option("--reference", "-r", type=GivenPath(path_type=Path), help="kappas_*.json.gz, or phono3py's kappa hdf5.")
-@click.option("--protocol", type=click.Choice(["exact", "fast"]), default="exact", show_default=True)
+@click.option(
+    "--protocol",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="Finite differences as published, or a fit to a tenth of the force calls.",
+)
 @click.option("--only", multiple=True, help="Id, name or prototype of a material; repeatable.")
 @click.option(
     "--run-dir",

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 @click.option("--sort", "-S", default="", help="Column to sort by.")
 @click.option("--descending", "-D", is_flag=True, help="Largest first.")
 @click.option("--limit", "-n", type=int, help="At most this many rows.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="Table to read, or full precision for programs.",
+)
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 def command(
     *, run_dir: Path, where: str, columns: str, sort: str, descending: bool, limit: int | None, form: str

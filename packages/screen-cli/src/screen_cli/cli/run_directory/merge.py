@@ -18,6 +18,8 @@ def command(run_dirs: tuple[Path, ...], target: Path) -> int:
 
     The sources are only read. A merge that was stopped goes on when it is started again. A result that both sides
     have and that differs is reported, the target keeps its own, and the exit code is 1.
+
+    Example: screen-cli merge screen-1of2 screen-2of2 --into screen
     """
     from screen_cli.run.merge import merge_runs
 

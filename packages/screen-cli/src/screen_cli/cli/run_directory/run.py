@@ -58,6 +58,8 @@ def command(
 
     Prints the results table and the paths of the run directory and the report. Ctrl-C drains: crystals in
     work finish, the rest stays pending; a second Ctrl-C stops at once. Nothing finished is ever repeated.
+
+    Example: screen-cli run screen.toml --workers 4 --walltime 50m
     """
     from screen_cli.config import load_settings
     from screen_cli.report.tables.columns import temperatures_of
