@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from screen_cli.errors import ConfigError
+from screen_cli.bench.reference import read_references
+from screen_cli.errors import ConfigError, FilterError
+from screen_cli.report.reference import read_reference
 from screen_cli.settings_file import (
     apply_override,
     commented_file,
@@ -155,3 +158,19 @@ def test_pages_of_a_screening_and_of_a_loop_wear_one_dress() -> None:
     colours = [path.read_text(encoding="utf-8").split(":root[data-theme")[0].split("* {")[0] for path in sheets]
     assert "--accent" in colours[0]
     assert colours[0] == colours[1]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_is_not_waited_for(make, tmp_path):
+    path = tmp_path / "settings.toml"
+    make(path)
+    with pytest.raises(ConfigError, match="is no file but a folder, pipe or device"):
+        read_settings_file(path)
+    with pytest.raises(FilterError, match="is no file but a folder, pipe or device"):
+        read_reference(path, [])
+    with pytest.raises(ConfigError, match="is no file but a folder, pipe or device|holds no .hdf5 file"):
+        read_references(path, 300.0)
+    if not path.is_dir():
+        table = path.rename(path.with_suffix(".hdf5"))
+        with pytest.raises(ConfigError, match="is no file but a folder, pipe or device"):
+            read_references(table, 300.0)

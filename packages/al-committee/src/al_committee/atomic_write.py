@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whatever is killed when."""
+"""Files that are either the old ones or the new ones, whatever is killed when, and how they are read."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from al_committee.errors import RunStateError
 
-__all__ = ["read_json", "sweep", "sync_directory", "write_atomically", "write_json"]
+__all__ = [
+    "read_json", "read_shallowly", "sweep", "sync_directory", "usual_recursion", "write_atomically", "write_json",
+]  # fmt: skip
 
 CHECKSUM = "checksum"
+_USUAL_RECURSION = 1000  # calls within one another: what Python allows where nobody changed it
+_Item = TypeVar("_Item")
 
 
 def sync_directory(path: Path) -> None:
@@ -78,6 +83,39 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     write_atomically(path, lambda handle: handle.write(text.encode()))
 
 
+@contextlib.contextmanager
+def usual_recursion() -> Iterator[None]:
+    """Let Python recurse as deeply as it does by itself, while a file of a stranger is read.
+
+    symfc, which a host may have imported, raises the limit to 100,000 for the whole process; JSON nested so deeply
+    overflows the stack of Python's own reader, which ends the process by a segmentation fault.
+
+    Raises
+    ------
+    ValueError
+        The file is nested too deeply for that.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(min(before, _USUAL_RECURSION))
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def read_shallowly(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Give the items of a reader, each read at the usual depth; what takes them keeps its own."""
+    while True:
+        with usual_recursion():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
 def read_json(path: Path) -> dict[str, object]:
     """Read a JSON record; one without a checksum is taken as it is.
 
@@ -87,14 +125,15 @@ def read_json(path: Path) -> dict[str, object]:
         When the file is damaged; the message names it.
     """
     try:
-        value = json.loads(path.read_bytes())
+        with usual_recursion():
+            value = json.loads(path.read_bytes())
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}, expected an object")
         expected = value.pop(CHECKSUM, None)
         if expected is not None and expected != _sum(value):
             raise ValueError("its checksum does not fit")
         return value
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunStateError(
             f"{path} is no valid JSON ({error}). It was changed by hand or by a broken disk; "
             "move it away and resume: the step that wrote it runs again."

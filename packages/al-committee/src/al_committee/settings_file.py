@@ -131,6 +131,8 @@ def read_settings_file(path: Path | str) -> SettingsFile:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device never end
+            raise ConfigError(f"{path} is no file but a folder, pipe or device. Give the path of a TOML file.")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from al_committee.atomic_write import write_json
+from al_committee.atomic_write import usual_recursion, write_json
 from al_committee.cli.objects import build_loop, build_pool, build_trainer, check_names, pinned_cache
 from al_committee.cli.session import EXIT_OK, Session
 from al_committee.config import read_config, template
@@ -192,7 +192,8 @@ def _read_labels(path: Path) -> list[Atoms]:
     from ase.io import read
 
     try:
-        return list(read(path, ":"))
+        with usual_recursion():
+            return list(read(path, ":"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
     except Exception as error:  # ASE's readers raise anything

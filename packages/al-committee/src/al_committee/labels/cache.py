@@ -22,7 +22,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from al_committee.atomic_write import write_atomically, write_json
+from al_committee.atomic_write import usual_recursion, write_atomically, write_json
 from al_committee.errors import RunStateError
 from al_committee.labels.identity import DETERMINING_ARRAYS, earlier_settings_key, settings_key, structure_key
 from al_committee.labels.outcome import attach_label
@@ -214,14 +214,15 @@ class LazyLabels(Sequence[Atoms]):
 
 def _read(path: Path) -> Atoms:
     """Read a file of a label."""
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data, usual_recursion():
         arrays = {name: data[name] for name in data.files}
+        info = json.loads(str(arrays["info"]))
     atoms = Atoms(
         numbers=arrays["numbers"],
         positions=arrays["positions"],
         cell=arrays["cell"],
         pbc=arrays["pbc"],
-        info=json.loads(str(arrays["info"])),
+        info=info,
     )
     for name in DETERMINING_ARRAYS:
         if name in arrays:

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from al_committee.atomic_write import usual_recursion
 from al_committee.errors import StructureError
 
 __all__ = [
@@ -102,7 +103,8 @@ def decode_structure(text: str) -> Atoms:
         When the text is something else.
     """
     try:
-        value = json.loads(text)
+        with usual_recursion():
+            value = json.loads(text)
         atoms = Atoms(value["numbers"], positions=value["positions"], cell=value["cell"], pbc=value["pbc"])
         atoms.info = dict(value["info"])
         for name in DETERMINING_ARRAYS:

@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import iread
 
+from al_committee.atomic_write import read_shallowly
 from al_committee.config import SupercellKind, SupercellSettings
 from al_committee.errors import ConfigError
 from al_committee.labels.identity import structure_key
@@ -156,7 +157,7 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
     _check_counts(path)
     frame = -1
     try:
-        for frame, atoms in enumerate(iread(path, ":")):
+        for frame, atoms in enumerate(read_shallowly(iread(path, ":"))):
             name = atoms.info.get("id") or atoms.info.get("name") or f"{path.stem}-{frame}"
             group = atoms.info.get("group") or atoms.info.get("prototype") or ""
             yield Crystal(str(name), atoms, str(group))

@@ -36,7 +36,6 @@ from phon_wigner.physics.velocity_operator import star_average, velocity_operato
 if TYPE_CHECKING:
     from phono3py.conductivity.build_components import VariantContext
     from phono3py.conductivity.grid_point_data import GridPointAggregates, VelocityResult
-    from phono3py.phonon3.interaction import Interaction
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,10 @@ class WignerVelocitySolver:
         self._grid = settings.bz_grid
         self._is_kappa_star = settings.is_kappa_star
         self._grid_points = np.asarray(settings.grid_points)
-        self._frequencies, self._eigenvectors = ctx.interaction.phonons.frequencies, ctx.interaction.phonons.eigenvectors
+        self._frequencies, self._eigenvectors = (
+            ctx.interaction.phonons.frequencies,
+            ctx.interaction.phonons.eigenvectors,
+        )
         n_bands = self._frequencies.shape[1]
         if len(settings.band_indices) != n_bands:
             raise ShapeError(

@@ -99,6 +99,8 @@ def read_reference(path: Path, rows: Sequence[Row]) -> Reference:
 def _read_entries(path: Path) -> Sequence[Entry]:
     """List the entries of the file."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device never end
+            raise FilterError(f"the reference {path} is no file but a folder, pipe or device. Give a CSV or JSON file.")
         with path.open("rb") as file:
             raw = file.read(_MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:

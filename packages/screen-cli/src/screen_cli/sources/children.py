@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ase import Atoms
 from screen_cli.config import ReadSettings
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
+from screen_cli.store.row import stage_keys
 from screen_cli.store.run_directory import RunDirectory
 
 STAGE = "property_soft_mode"
@@ -35,7 +35,7 @@ def iterate_children(run: str = "", settings: ReadSettings | None = None) -> Ite
         raise ConfigError(f"source 'children' needs the run directory of the parents, got '{run}'.")
     parents = RunDirectory.open(run)
     with contextlib.closing(parents.index(read_only=True)) as index:
-        found = [(row, json.loads(str(row["keys"] or "{}")).get(STAGE)) for row in index.rows()]
+        found = [(row, stage_keys(row).get(STAGE)) for row in index.rows()]
     rows = [(row, str(key)) for row, key in found if key]
     if not rows:
         raise ConfigError(

@@ -19,6 +19,7 @@ from screen_cli.sources.readers.formats import read_frames
 from screen_cli.sources.readers.frame import Frame, Limits, Refused
 from screen_cli.sources.readers.text import plain_name, printable
 from screen_cli.sources.readers.time_limit import time_limit
+from screen_cli.store.reading import usual_recursion
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _numbered(
     frames = read_frames(path, limits, all_frames=all_frames)
     for number in itertools.count():
         try:
-            with time_limit(settings.seconds_per_file):
+            with time_limit(settings.seconds_per_file), usual_recursion():
                 frame = next(frames, None)
                 item = None if frame is None else _structure(frame, f"{name}#{number}", settings)
         except StructureError as error:

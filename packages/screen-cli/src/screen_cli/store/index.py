@@ -14,9 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from screen_cli.errors import StoreError
 from screen_cli.store.expression import to_sql, value_to_sql
+from screen_cli.store.reading import parse_json
 from screen_cli.store.record import Scalar
 from screen_cli.store.row import Row
 
@@ -238,7 +240,7 @@ class Index:
     def meta(self, key: str, default: Scalar | None = None) -> Scalar | None:
         """Return a value kept with :meth:`set_meta`."""
         row = next(self._select("SELECT value FROM meta WHERE key = ?", (key,)), None)
-        return default if row is None else json.loads(row[0])
+        return default if row is None else cast("Scalar", parse_json(row[0]))
 
     def counts(self) -> Counter[str]:
         """Give the number of structures in each state."""
@@ -289,7 +291,7 @@ class Index:
         last = 0
         while rows := list(self._select(query, (last,))):  # in pieces: the caller writes in between
             for last, structure_id, keys, n_bytes in rows:  # noqa: B007
-                yield structure_id, json.loads(keys or "{}"), n_bytes or 0
+                yield structure_id, cast("dict[str, str]", parse_json(keys or "{}")), n_bytes or 0
 
     def rows(
         self,

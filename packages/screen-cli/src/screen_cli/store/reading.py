@@ -7,6 +7,8 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _DEEPEST = 1000  # calls within one another: what Python allows where nobody changed it
@@ -32,22 +34,35 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+@contextmanager
+def usual_recursion() -> Iterator[None]:
+    """Let Python recurse as deeply as it does by itself, while a file of a stranger is read.
+
+    symfc raises the limit to 100,000 for the whole process when it is imported; JSON nested so deeply overflows the
+    stack of Python's own scanner, which ends the process by a segmentation fault.
+
+    Raises
+    ------
+    ValueError
+        The file is nested too deeply for that.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(min(before, _DEEPEST))
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    finally:
+        sys.setrecursionlimit(before)
+
+
 def parse_json(text: str | bytes) -> object:
     """Parse the JSON of a stranger.
-
-    Nested thousands deep it would end the process: symfc lets Python recurse 100,000 deep, which the stack of Python's
-    own scanner does not hold.
 
     Raises
     ------
     ValueError
         It is no JSON, or is nested too deeply.
     """
-    before = sys.getrecursionlimit()
-    try:
-        sys.setrecursionlimit(min(before, _DEEPEST))
+    with usual_recursion():
         return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    finally:
-        sys.setrecursionlimit(before)

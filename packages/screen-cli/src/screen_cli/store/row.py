@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
+from screen_cli.store.reading import parse_json
 from screen_cli.store.record import Scalar
 
 Row: TypeAlias = Mapping[str, Scalar | None]
@@ -45,5 +45,4 @@ def flag(row: Row, name: str) -> bool | None:
 
 def stage_keys(row: Row) -> dict[str, str]:
     """Content key of each stage that has a record of this crystal."""
-    keys: dict[str, str] = json.loads(text(row, "keys") or "{}")
-    return keys
+    return cast("dict[str, str]", parse_json(text(row, "keys") or "{}"))

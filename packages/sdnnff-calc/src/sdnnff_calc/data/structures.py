@@ -25,6 +25,7 @@ from sdnnff_calc.data.compressed import DAMAGED, open_text
 from sdnnff_calc.data.dft_outputs import output_format, read_folder, read_output
 from sdnnff_calc.data.phonon_files import read_phonon_yaml
 from sdnnff_calc.errors import DataError, SdnnffError
+from sdnnff_calc.file_access.recursion import read_shallowly
 from sdnnff_calc.geometry.neighbours import MIN_DISTANCE, find_edges
 
 __all__ = ["DataReport", "check_labels", "crystal_of", "energy_label", "iterate_structures", "split_groups"]
@@ -49,19 +50,23 @@ def iterate_structures(paths: Iterable[str | Path]) -> Iterator[Atoms]:
         For a missing file, an unknown format or broken content; the message names file and frame.
     """
     for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            yield from read_folder(path)
-        elif not path.is_file():
-            raise DataError(f"no such file or folder: {path}.")
-        elif ".yaml" in path.name or ".yml" in path.name:
-            yield from read_phonon_yaml(path)
-        elif path.suffix == ".db":
-            yield from _read_database(path)
-        elif output := output_format(path):
-            yield from read_output(path, output)
-        else:
-            yield from _read_frames(path)
+        yield from read_shallowly(_read_path(Path(name)))
+
+
+def _read_path(path: Path) -> Iterator[Atoms]:
+    """Read one file or folder."""
+    if path.is_dir():
+        yield from read_folder(path)
+    elif not path.is_file():
+        raise DataError(f"no such file or folder: {path}.")
+    elif ".yaml" in path.name or ".yml" in path.name:
+        yield from read_phonon_yaml(path)
+    elif path.suffix == ".db":
+        yield from _read_database(path)
+    elif output := output_format(path):
+        yield from read_output(path, output)
+    else:
+        yield from _read_frames(path)
 
 
 def _read_frames(path: Path) -> Iterator[Atoms]:
