@@ -140,6 +140,20 @@ def test_a_gate_expression_sees_all_earlier_columns(fast_config, tmp_path, capsy
     assert "max_msd > 0.02" in rows["Pt"]["reason"]
 
 
+@pytest.mark.parametrize(
+    "extra",
+    ['[gate]\nexpression = "max_msdd > 0.02"\n', '[renormalise]\nenabled = true\nselect = "max_msdd > 0.02"\n'],
+    ids=["gate", "renormalise"],
+)
+def test_a_column_that_no_crystal_has_stops_the_run(fast_config, tmp_path, capsys, extra):
+    config = fast_config("Al", "Pt", extra=extra)
+    assert main(["run", str(config), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "unknown column 'max_msdd'" in said
+    assert "max_msd" in said
+    assert not list((tmp_path / "screen" / "quarantine").glob("*"))
+
+
 def test_harmonic_only_run_trusts_a_harmonic_fit(fast_config, tmp_path, capsys):
     config = str(fast_config("Al", extra="[force_constants]\nthird_order = false\n"))
     assert main(["run", config, "--quiet"]) == 0

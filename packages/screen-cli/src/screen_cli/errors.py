@@ -86,7 +86,20 @@ class FilterError(ScreenError, ValueError):
 
 
 class UnknownColumnError(FilterError):
-    """An expression names a column that there is not."""
+    """An expression names a column that there is not.
+
+    Attributes
+    ----------
+    column : str
+        Its name.
+    """
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message, column)
+        self.column = column
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class MissingValueError(FilterError):

@@ -15,7 +15,7 @@ from screen_cli.config import override_settings
 from screen_cli.crystal.metadata import source_columns
 from screen_cli.crystal.structure import Structure
 from screen_cli.engines.messages import stage_begins
-from screen_cli.errors import ConfigError, PluginError, StoreError
+from screen_cli.errors import ConfigError, PluginError, StoreError, UnknownColumnError
 from screen_cli.run.force_field import RegisteredForceField
 from screen_cli.run.memory import keep_freed_memory, release_freed_memory
 from screen_cli.run.pipeline import stages_for
@@ -51,6 +51,8 @@ class Outcome:
         Of the failure.
     computed : list of str
         Stages that ran now (the others were found).
+    unknown_column : str
+        Name in an expression of the settings that this crystal has no column for.
     """
 
     state: str = "done"
@@ -61,6 +63,7 @@ class Outcome:
     stage_times: dict[str, tuple[float, int]] = field(default_factory=dict)
     traceback: str = ""
     computed: list[str] = field(default_factory=list)
+    unknown_column: str = ""
 
     def fail(self, stage: str, error: Exception) -> None:
         """End in a stage because of what it raised (while that is handled)."""
@@ -68,6 +71,7 @@ class Outcome:
         self.keys.pop(stage, None)
         self.state, self.traceback = "failed", traceback.format_exc()[-_LONGEST_TRACE:]
         reason = f"{type(error).__name__}: {error}"
+        self.unknown_column = error.column if isinstance(error, UnknownColumnError) else ""
         self.reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
 
 

@@ -222,6 +222,8 @@ def _account(run: RunDirectory, index: Index, result: TaskResult[Outcome]) -> Fi
     if isinstance(result.exception, (StoreError, PluginError, ConfigError)):
         raise result.exception
     outcome = result.value or _gave_up(run, result)
+    if outcome.unknown_column and outcome.unknown_column not in index.columns:
+        raise ConfigError(f"an expression of the settings cannot be evaluated in {outcome.stage}: {outcome.reason}")
     if outcome.state == "failed":
         if not (run.root / "manifest.json").exists():
             raise StoreError(f"the run directory {run.root} is gone: it was moved or removed while it was worked on.")

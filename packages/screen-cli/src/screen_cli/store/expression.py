@@ -97,7 +97,7 @@ def _check_names(names: Collection[str], columns: Collection[str]) -> None:
     """Refuse a name that is no column."""
     for name in names:
         if name not in columns:
-            raise UnknownColumnError(str(unknown_name("column", name, columns)))
+            raise UnknownColumnError(str(unknown_name("column", name, columns)), name)
 
 
 @functools.lru_cache(maxsize=64)
