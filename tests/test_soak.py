@@ -24,7 +24,7 @@ def test_random_kills_of_light_tasks():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["stages", "loop", "training", "parsl"])
+@pytest.mark.parametrize("kind", ["stages", "loop", "training", "parsl", "keeping"])
 def test_random_kills(kind):
     import kills
 

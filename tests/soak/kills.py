@@ -1,10 +1,11 @@
-"""Random kills, and what they cost: ``python tests/soak/kills.py light stages loop training parsl --kills 1000``.
+"""Random kills, and what they cost: ``python tests/soak/kills.py light stages loop --kills 1000``.
 
 Drivers, their workers, and whatever else they started are killed at random times, in every combination; a killed
 driver is started again until all is done. Counted are tasks lost, repeated, with another result than undisturbed, or
 given up without two kills while they ran; drivers that hang or stop by themselves; and processes that outlive their
 driver by a minute. Light tasks run on the engines ``local`` and ``parsl``; the stages of ``screen-cli run``, the loop
-of ``al-committee run`` and ``sdnnff train`` are compared with runs that nobody disturbs.
+of ``al-committee run``, ``sdnnff train``, and the commands that keep a finished run (merge, rebuild, report, export)
+are compared with runs that nobody disturbs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 from storm import Count  # noqa: E402  (threads first)
 
-SHARES = {"light": 0.4, "stages": 0.2, "loop": 0.15, "training": 0.15, "parsl": 0.1}
+SHARES = {"light": 0.35, "stages": 0.2, "loop": 0.15, "training": 0.15, "parsl": 0.1, "keeping": 0.05}
 """Kinds of soak, and the share of the kills that each gets when all are asked for."""
 
 

@@ -32,8 +32,8 @@ from seeds import Reader, all_readers
 SLOWEST = 30
 WORDS = [
     b"nan", b"inf", b"1e999", b"999999999999", b"-1", b"0", b"\xff\xfe", b"'", b'"', b"\0", b"loop_\n", b"[" * 500,
-    b"0.0", b"{" * 2000, b"\n", b"\x1b[31m", b"&a *a", b"!!python/object/apply:os.system ['true']", b"=1+1",
-    b"../../x", b"<!ENTITY",
+    b"[" * 200_000, b"0.0", b"{" * 2000, b"\n", b"\x1b[31m", b"&a *a", b"!!python/object/apply:os.system ['true']",
+    b"=1+1", b"../../x", b"<!ENTITY",
 ]  # fmt: skip
 HOSTILE = st.sampled_from(
     [
@@ -211,6 +211,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="readers with this in their name")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
+    sys.setrecursionlimit(100_000)  # as symfc leaves it
     found = fuzz(arguments.minutes, arguments.seed, only=arguments.only)
     for what, n in found.most_common():
         print(f"{n:8d} {what}")

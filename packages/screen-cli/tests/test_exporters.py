@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
@@ -87,6 +89,30 @@ def test_a_bad_filter_leaves_no_file(run, tmp_path, capsys):
     assert not (tmp_path / "out.csv").exists()
     with pytest.raises(FilterError):
         len(run.stream("kapa > 1"))
+
+
+def test_a_killed_export_leaves_the_old_file_and_blocks_nobody(run, tmp_path):
+    """ASE waits for ever for the lock that a killed writer of a database leaves behind."""
+    path = export(run, tmp_path, "out.db")
+    old = path.read_bytes()
+    script = (
+        "import os, sys, ase.db.sqlite as sqlite\n"
+        "sqlite.SQLite3Database._write = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+        "from screen_cli.cli import main\nmain(sys.argv[1:])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, "export", str(run.root), str(path)], check=False, timeout=60)
+    assert killed.returncode == -9
+    assert path.read_bytes() == old
+    assert list(tmp_path.glob(".tmp-*/*.lock"))
+    export(run, tmp_path, "out.db")
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_an_export_into_a_pipe(run):
+    script = "import sys; from screen_cli.cli import main; main(sys.argv[1:])"
+    words = [sys.executable, "-c", script, "export", str(run.root), "/dev/stdout", "--format", "csv"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "formula" in said.splitlines()[0]
 
 
 @pytest.mark.parametrize("text", ["123456789012", "12e456789012", "NaN", "True", 'a "b" é'])

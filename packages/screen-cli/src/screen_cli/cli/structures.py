@@ -101,6 +101,7 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
     from screen_cli.crystal.structure import Structure
     from screen_cli.errors import UnknownNameError
     from screen_cli.report.tables.exporters import write_csv_lines, write_database, write_frames
+    from screen_cli.store.atomic_write import whole_file
 
     if output.suffix not in (".extxyz", ".db", ".csv"):
         raise UnknownNameError(f"'{output.suffix or output.name}' cannot be written. Known: .extxyz, .db, .csv.")
@@ -113,13 +114,14 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
             count += 1
             yield crystal
 
-    if output.suffix == ".csv":
-        with output.open("w", newline="", encoding="utf-8") as file:
-            names = [*_COLUMNS, *SOURCE_COLUMNS]
-            write_csv_lines(map(_row, counted()), file, dict(zip(names, names, strict=True)))
-    else:
-        write = write_frames if output.suffix == ".extxyz" else write_database
-        write((_with_info(crystal) for crystal in counted()), output)
+    with whole_file(output) as path:
+        if output.suffix == ".csv":
+            with path.open("w", newline="", encoding="utf-8") as file:
+                names = [*_COLUMNS, *SOURCE_COLUMNS]
+                write_csv_lines(map(_row, counted()), file, dict(zip(names, names, strict=True)))
+        else:
+            write = write_frames if output.suffix == ".extxyz" else write_database
+            write((_with_info(crystal) for crystal in counted()), path)
     click.echo(f"wrote {count} crystals to {output}", err=True)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import platform
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -70,6 +71,32 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Put UTF-8 text at ``path`` in one step (see :func:`write_bytes`)."""
     write_bytes(path, text.encode(), durable=durable)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path of the same name in a folder of its own, and put what was written there at ``path`` in one step.
+
+    For writers of other packages. What they leave beside the file (ASE's databases have locks, for which the next
+    writer would wait) goes with the folder, and so do folders that killed processes of this machine left. A device or
+    a pipe at ``path`` is written to directly.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()
+    for litter in litter_in(path.parent):
+        if litter.is_dir() and litter.name.startswith(f"{LITTER}{platform.node()}-"):
+            shutil.rmtree(litter, ignore_errors=True)
+    folder = path.parent / f"{LITTER}{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder / path.name
+        with (folder / path.name).open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def flush_all() -> None:

@@ -20,6 +20,7 @@ def command(run_dir: Path, output: Path, form: str, where: str) -> None:
     from screen_cli.errors import UnknownNameError
     from screen_cli.plugins.manager import installed_plugins
     from screen_cli.report.tables.columns import in_short_names
+    from screen_cli.store.atomic_write import whole_file
     from screen_cli.store.run_directory import RunDirectory
 
     registry = installed_plugins()
@@ -37,7 +38,8 @@ def command(run_dir: Path, output: Path, form: str, where: str) -> None:
     run = RunDirectory.open(run_dir)
     rows = run.stream(in_short_names(where))
     n_rows = len(rows)  # a bad expression is told before the file is touched
-    exporter.load()(rows, output, run=run)
+    with whole_file(output) as path:
+        exporter.load()(rows, path, run=run)
     click.echo(f"wrote {n_rows} rows to {output}", err=True)
 
 

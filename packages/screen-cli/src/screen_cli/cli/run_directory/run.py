@@ -82,8 +82,10 @@ def command(
     if report:
         from screen_cli.report import write_report
         from screen_cli.report.tables.exporters import write_csv
+        from screen_cli.store.atomic_write import whole_file
 
-        write_csv(run.stream(), run.root / "results.csv", run=run)
+        with whole_file(run.root / "results.csv") as path:
+            write_csv(run.stream(), path, run=run)
         click.echo(f"table:         {run.root / 'results.csv'}", err=True)
         click.echo(f"report:        {write_report(run)}", err=True)
     parts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts.items()))
