@@ -42,8 +42,8 @@ def test_the_judge_sees_every_fault(tmp_path):
     ledger = tmp_path / "ledger"
     lines = ["begin a 1", "end a 1", "end a 2", "result a ok", "begin b 3", "result b crash it died"]
     ledger.write_text("".join(f"{line}\n" for line in lines))
-    count = Count(tasks=3)
-    light.judge(ledger, [3], count)
+    count = Count()
+    light.judge(ledger, [3], 3, count)
     assert (count.lost, count.repeated, count.wrongly_blamed, count.faults) == (1, 1, 1, 3)
 
 

@@ -122,7 +122,7 @@ def test_every_fault_is_named_at_once(folder, capsys):
 
 FILES = {
     "missing": (None, "No such file"),
-    "a folder": ("folder", "directory"),
+    "a folder": ("folder", "is no file but a folder"),
     "UTF-16": (GOOD.encode("utf-16"), "UTF-8"),
     "binary": (b"\x00\xff\xfe\x80" * 40, "UTF-8"),
     "nested without end": (b"x = " + b"[" * 5000, "is not valid TOML"),

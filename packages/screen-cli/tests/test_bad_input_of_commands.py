@@ -99,7 +99,7 @@ CONFIGURATIONS = [
     (["run", "screen.toml", "--shard", "²/3"], 2, "K/N"),
     (["run", "screen.toml", "--run-dir", "plain/run"], 1, "plain/run"),
     (["run", "screen.toml", "--run-dir", ""], 2, "path is empty"),
-    (["run", "/dev/zero"], 2, "holds more than"),
+    (["run", "/dev/zero"], 2, "pipe or device"),
     (["status", ""], 2, "path is empty"),
     (["run", "screen.toml", "--run-dir", "n" * 300], 1, "cannot make the run directory"),
     (["run", "screen.toml", "--run-dir", "run"], 2, "other settings"),
@@ -196,7 +196,7 @@ OTHERS = [
     (["merge", "run", "--into", "run"], 2, "source and the target"),
     (["merge", "--into", "target"], 2, "RUN_DIRS"),
     (["structures", "nowhere.toml"], 2, "nowhere"),
-    (["report", "run", "--reference", "/dev/zero"], 2, "holds more than"),
+    (["report", "run", "--reference", "/dev/zero"], 2, "pipe or device"),
 ]
 
 

@@ -139,6 +139,8 @@ def read_settings_file(path: Path | str) -> SettingsFile:
             raise ConfigError(f"{path} holds more than {_MOST_BYTES >> 20} MB. Is it the right file?")
         text = content.decode("utf-8-sig")
         return SettingsFile(path, tomllib.loads(text), text)
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(f"cannot read the settings {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -89,7 +89,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         if litter.is_dir() and litter.name.startswith(f"{LITTER}{platform.node()}-"):
             shutil.rmtree(litter, ignore_errors=True)
     folder = path.parent / f"{LITTER}{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
-    folder.mkdir(parents=True)
+    folder.mkdir()
     try:
         yield folder / path.name
         with (folder / path.name).open("rb") as file:
