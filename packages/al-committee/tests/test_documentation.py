@@ -57,6 +57,7 @@ def test_howto_label_sections_are_valid():
         config_from_dict({"pool": {"source": "x"}, "training": {"trainer": "a:b"}, "labels": labels})
 
 
+@pytest.mark.slow
 def test_tutorial_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("signal.signal", lambda *a: None)

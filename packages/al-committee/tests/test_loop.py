@@ -514,7 +514,8 @@ def drive_logged(folder, log):
         loop.drive()
 
 
-def test_thirty_kills_lose_nothing_repeat_nothing_and_change_nothing(tmp_path):
+@pytest.mark.parametrize("n_kills", [8, pytest.param(30, marks=pytest.mark.slow)])
+def test_kills_lose_nothing_repeat_nothing_and_change_nothing(tmp_path, n_kills):
     start = time.monotonic()
     drive_logged(tmp_path / "calm", tmp_path / "calm.log")
     whole = time.monotonic() - start
@@ -541,10 +542,10 @@ def test_thirty_kills_lose_nothing_repeat_nothing_and_change_nothing(tmp_path):
     awakening = time.monotonic() - start
     kills = storms = 0
     reached = set()
-    while kills < 30 or storms == 0:
+    while kills < n_kills or storms == 0:
         stormy, log = tmp_path / f"storm-{storms}", tmp_path / f"storm-{storms}.log"
         stored, kills_here, logged = set(), 0, 0
-        while live(stormy, log, awakening + rng.uniform(0, whole / 5) if kills < 30 else None):
+        while live(stormy, log, awakening + rng.uniform(0, whole / 5) if kills < n_kills else None):
             kills += 1
             kills_here += 1
             if not (stormy / "run" / "manifest.json").exists():
@@ -569,8 +570,8 @@ def test_thirty_kills_lose_nothing_repeat_nothing_and_change_nothing(tmp_path):
         assert set(started) == set(calm_keys)
         # one kill interrupts one label at most, and only an interrupted one is begun again
         assert len(started) - len(set(started)) <= kills_here
-    assert kills == 30
-    assert len(reached) >= 5  # the kills were spread over the loop, not all at its beginning
+    assert kills == n_kills
+    assert len(reached) >= n_kills // 6 + 1  # the kills were spread over the loop, not all at its beginning
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def test_a_drained_batch_begins_nothing(monkeypatch, tmp_path):
     assert report.results == report.cut == []
 
 
+@pytest.mark.slow
 def test_the_end_of_the_block_cuts(monkeypatch):
     monkeypatch.setenv(BLOCK_END, str(time.time() + 20.0))  # enough for a worker to start
     report = run_batch(functools.partial(slow_task, 600.0), ["a", "b"], plan(walltime=10.0))
