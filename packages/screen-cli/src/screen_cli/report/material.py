@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
 from screen_cli.errors import RecordError, StructureError
@@ -17,9 +19,12 @@ from screen_cli.report.descriptors import descriptor_of, read_descriptors
 from screen_cli.report.page import details
 from screen_cli.report.page.packing import pack
 from screen_cli.report.reference import Reference, read_reference
-from screen_cli.store.record import Json
+from screen_cli.store.record import Json, Record
 from screen_cli.store.row import Row, number, stage_keys, text, whole_number
 from screen_cli.store.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from screen_cli.crystal.structure import Structure
 
 logger = logging.getLogger(__name__)
 
@@ -180,15 +185,12 @@ class CrystalPage:
 def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal:
     """Read the records of one crystal."""
     from screen_cli.crystal.structure import Structure
-    from screen_cli.stages.relax import Relaxed
 
     keys, identity = stage_keys(row), text(row, "id")
     try:
         structure = Structure.from_dict(run.store.read_structure(identity))
     except (OSError, StructureError):
         return Crystal()  # rejected by the source: there is no crystal to show
-    descriptor, msd = None, {}
-    atoms, relaxed = structure.atoms, False
     paths = {stage: run.store.path(identity, stage, key) for stage, key in keys.items()}
     page = CrystalPage(
         files={stage: path.relative_to(run.root).as_posix() for stage, path in paths.items()},
@@ -196,35 +198,43 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
         omitted=not with_details,
         written=max((path.stat().st_mtime for path in paths.values() if path.is_file()), default=None),
     )
-    for stage, key in keys.items():
-        if stage.startswith("property_"):
-            record = run.store.read(identity, stage, key)
-            descriptor = descriptor_of(record) if record is not None and descriptor is None else descriptor
-        elif stage == "harmonic" and (found := run.store.find(identity, stage, key)):
-            msd = cast("dict[str, float]", found.data.get("msd_by_element", {}))
-        if not with_details or stage not in ("relax", "harmonic", "conductivity"):
-            continue
-        record = run.store.read(identity, stage, key)
-        if record is None:
-            continue
-        if stage == "relax":
-            with contextlib.suppress(RecordError):  # of another version: the crystal as its source gave it is shown
-                atoms, relaxed = Relaxed.from_storage(record).atoms, True
-        if stage == "harmonic":
-            page = replace(page, bands=details.band_view(record))
-        if stage == "conductivity":
-            kelvin = float(cast("float", record.data.get("kappa_temperature_k", 300.0)))
-            page = replace(page, kappa=details.conductivity_view(record), modes=details.mode_view(record, kelvin))
+    atoms = structure.atoms
     if with_details:
-        group = whole_number(row, "space_group")
-        page = replace(page, structure=details.structure_view(atoms, group, relaxed=relaxed))
+        page, atoms = _with_details(page, structure, functools.partial(_record, run, identity, keys), row)
+    harmonic = run.store.find(identity, "harmonic", keys["harmonic"]) if "harmonic" in keys else None
+    properties = (_record(run, identity, keys, stage) for stage in keys if stage.startswith("property_"))
+    descriptors = (descriptor_of(record) for record in properties if record is not None)
     return Crystal(
         packed=pack(page.to_json()),
         elements=sorted(set(atoms.get_chemical_symbols())),
-        msd_by_element=msd,
+        msd_by_element=cast("dict[str, float]", harmonic.data.get("msd_by_element", {})) if harmonic else {},
         metadata=dict(structure.metadata),
-        descriptor=descriptor,
+        descriptor=next((descriptor for descriptor in descriptors if descriptor is not None), None),
     )
+
+
+def _record(run: RunDirectory, identity: str, keys: Mapping[str, str], stage: str) -> Record | None:
+    """Record that a stage left of a crystal, if there is one."""
+    return run.store.read(identity, stage, keys[stage]) if stage in keys else None
+
+
+def _with_details(
+    page: CrystalPage, structure: Structure, record_of: Callable[[str], Record | None], row: Row
+) -> tuple[CrystalPage, Atoms]:
+    """Add curves and structure to the page of a crystal; its atoms, relaxed where that is known."""
+    from screen_cli.stages.relax import Relaxed
+
+    atoms, relaxed = structure.atoms, False
+    if (record := record_of("relax")) is not None:
+        with contextlib.suppress(RecordError):  # of another version: the crystal as its source gave it is shown
+            atoms, relaxed = Relaxed.from_storage(record).atoms, True
+    if (record := record_of("harmonic")) is not None:
+        page = replace(page, bands=details.band_view(record))
+    if (record := record_of("conductivity")) is not None:
+        kelvin = float(cast("float", record.data.get("kappa_temperature_k", 300.0)))
+        page = replace(page, kappa=details.conductivity_view(record), modes=details.mode_view(record, kelvin))
+    group = whole_number(row, "space_group")
+    return replace(page, structure=details.structure_view(atoms, group, relaxed=relaxed)), atoms
 
 
 def _progress(items: list[int]) -> Iterable[int]:
