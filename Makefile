@@ -20,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/screen-cli run examples/demo.toml --run-dir demo-run
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
