@@ -12,7 +12,8 @@ phono3py sums the pairs (j, k) anew for each triplet, N² terms, and that is mos
 three choices of the origin (``make_r0_average``). Here the sum over one index is done once, by matrix products, and
 shared, so that a triplet costs N terms. With the origin on the second or third atom one of the two phases is that of
 the *fixed* q, which all its triplets share. With the origin on the first atom neither is; but each q' stands in
-triplets of many q, so that part is made for many q together, as far as ``MEMORY`` reaches. The numbers are phono3py's.
+triplets of many q, so that part is made for many q together, as far as ``MEMORY`` reaches. Sums run in single
+precision: linewidths are phono3py's to 1e-6 of each mode, κ to some 1e-8 (NaCl, 19³ points: 9e-7 at most, 2e-8).
 Grid, triplets, tetrahedron weights and the final sum are phono3py's own.
 
 References
@@ -75,14 +76,14 @@ class PhaseTable:
         images = np.exp(2j * np.pi * (qpoints @ np.asarray(vectors).T))  # (n_grid, n_vectors)
         counts = multiplicity.reshape(-1, 2)
         phases = np.add.reduceat(images, counts[:, 1], axis=1) / counts[:, 0]
-        phases = phases.reshape(len(qpoints), n_atoms, n_primitive)  # gjκ
+        phases = phases.reshape(len(qpoints), n_atoms, n_primitive).astype(np.complex64)  # gjκ
         self.qpoints = qpoints
         self.positions = np.asarray(primitive.scaled_positions)
         s2p, p2s = np.asarray(primitive.s2p_map), np.asarray(primitive.p2s_map)
         members = [np.flatnonzero(s2p == atom) for atom in p2s]
         self.n_images = len(members[0])
         order = np.concatenate(members)  # images of one primitive atom side by side: every block is contiguous
-        fc3 = np.asarray(interaction.fc3)
+        fc3 = np.asarray(interaction.fc3, dtype=np.float32)
         fc3 = fc3 if len(fc3) == n_primitive else fc3[p2s]
         # [origin κ][atom c]: phases (n_grid, n_images), and fc3 with the images of c first, (n_images, n_atoms * 27)
         self.phases = [[np.ascontiguousarray(phases[:, last, k]) for last in members] for k in range(n_primitive)]
@@ -94,34 +95,34 @@ class PhaseTable:
             phases[:, order].reshape(-1, n_primitive, self.n_images, n_primitive).transpose(3, 1, 0, 2)
         )
 
-    def half_sums(self, points: NDArray[np.int64]) -> NDArray[np.complex128]:
+    def half_sums(self, points: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Sum over the images of the second atom, shape (n_points, κ, κ'', n_images, κ' * 27)."""
         n, m = self.n_primitive, self.n_images
-        result = np.empty((len(points), n, n, m, n, 27), dtype=np.complex128)
+        result = np.empty((len(points), n, n, m, n, 27), dtype=np.complex64)
         for kappa in range(n):
             for b in range(n):
                 inner = _real_product(self.phases[kappa][b][points], self.fc3[kappa][b])
                 result[:, kappa, :, :, b] = inner.reshape(len(points), n, m, 27)
         return result.reshape(len(points), n, n, m, n * 27)
 
-    def origin_first(self, second: NDArray[np.int64], third: NDArray[np.int64]) -> NDArray[np.complex128]:
+    def origin_first(self, second: NDArray[np.int64], third: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Φ with the origin on the first atom, shape (n_triplets, κ, κ', κ'', 3, 3, 3).
 
         The triplets may belong to many q: those with the same second point share its half-done sum, and the more
         there are of them the better.
         """
         n = self.n_primitive
-        result = np.empty((len(second), n, n, n * 27), dtype=np.complex128)  # tκκ''(κ'27)
+        result = np.empty((len(second), n, n, n * 27), dtype=np.complex64)  # tκκ''(κ'27)
         order = np.argsort(second, kind="stable")
         points, starts = np.unique(second[order], return_index=True)
         bounds = np.append(starts, len(second))
-        for block in _blocks(np.arange(len(points)), 16 * 27 * n**3 * self.n_images, _LEAST_POINTS):
+        for block in _blocks(np.arange(len(points)), 8 * 27 * n**3 * self.n_images, _LEAST_POINTS):
             for index, half in zip(block, self.half_sums(points[block]), strict=True):
                 rows = order[bounds[index] : bounds[index + 1]]
                 result[rows] = np.matmul(self.ordered_phases[:, :, third[rows]], half).transpose(2, 0, 1, 3)
         return result.reshape(-1, n, n, n, 3, 3, 3).transpose(0, 1, 3, 2, 4, 5, 6)
 
-    def origin_shared(self, fixed: int, *running: NDArray[np.int64]) -> list[NDArray[np.complex128]]:
+    def origin_shared(self, fixed: int, *running: NDArray[np.int64]) -> list[NDArray[np.complex64]]:
         """Φ with the origin on the atom of the eliminated q, each (n_triplets, κ, κ', κ'', 3, 3, 3).
 
         First index the origin, second the atom of the fixed q, third that of the running q. The sum over the
@@ -129,7 +130,7 @@ class PhaseTable:
         """
         n, m = self.n_primitive, self.n_images
         points = np.concatenate(running)
-        result = np.empty((len(points), n, n, n, 27), dtype=np.complex128)
+        result = np.empty((len(points), n, n, n, 27), dtype=np.complex64)
         for kappa in range(n):
             rows = [_real_product(self.phases[kappa][b][fixed][None], self.fc3[kappa][b])[0] for b in range(n)]
             shared = np.stack(rows).reshape(n, n, m, 27)  # bckx
@@ -139,10 +140,10 @@ class PhaseTable:
         result = result.reshape(-1, n, n, n, 3, 3, 3)
         return np.split(result, np.cumsum([len(part) for part in running])[:-1])
 
-    def home_phase(self, triplets: NDArray[np.int64]) -> NDArray[np.complex128]:
+    def home_phase(self, triplets: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Phase of the origin's own position, e^{iG·r}, shape (n_triplets, n_primitive)."""
         umklapp = self.qpoints[triplets].sum(axis=1)
-        return np.asarray(np.exp(2j * np.pi * (umklapp @ self.positions.T)))
+        return np.asarray(np.exp(2j * np.pi * (umklapp @ self.positions.T)), dtype=np.complex64)
 
 
 def _blocks(rows: NDArray[np.int64], bytes_per_row: int, least: int) -> list[NDArray[np.int64]]:
@@ -151,17 +152,17 @@ def _blocks(rows: NDArray[np.int64], bytes_per_row: int, least: int) -> list[NDA
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _real_product(phases: NDArray[np.complex128], table: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _real_product(phases: NDArray[np.complex64], table: NDArray[np.float32]) -> NDArray[np.complex64]:
     """Complex rows times a real matrix, without a complex copy of the matrix."""
     product = np.vstack([phases.real, phases.imag]) @ table
-    return np.asarray(product[: len(phases)] + 1j * product[len(phases) :])
+    return np.asarray(product[: len(phases)] + np.complex64(1j) * product[len(phases) :])
 
 
 def interaction_strength(
     interaction: Interaction,
     table: PhaseTable,
     triplets: NDArray[np.int64],
-    origin_first: NDArray[np.complex128] | None = None,
+    origin_first: NDArray[np.complex64] | None = None,
 ) -> NDArray[np.float64]:
     """Squared interaction of every triplet of one q, in phono3py's unit (eV²).
 
@@ -172,7 +173,7 @@ def interaction_strength(
     table : PhaseTable
     triplets : NDArray[np.int64], shape (n_triplets, 3)
         Grid points; the first column is q, or one of its images in other zones.
-    origin_first : NDArray[np.complex128], shape (n_triplets, n, n, n, 3, 3, 3), optional
+    origin_first : NDArray[np.complex64], shape (n_triplets, n, n, n, 3, 3, 3), optional
         :meth:`PhaseTable.origin_first` of these triplets, where it is known.
 
     Returns
@@ -182,7 +183,7 @@ def interaction_strength(
     n_bands = 3 * table.n_primitive
     strength = np.empty((len(triplets), n_bands, n_bands, n_bands))
     for image in np.unique(triplets[:, 0]):  # a q on the zone boundary stands in for its images
-        for rows in _blocks(np.flatnonzero(triplets[:, 0] == image), 16 * n_bands**3, _LEAST_TRIPLETS):
+        for rows in _blocks(np.flatnonzero(triplets[:, 0] == image), 8 * n_bands**3, _LEAST_TRIPLETS):
             block = triplets[rows]
             own = table.origin_first(*block[:, 1:].T) if origin_first is None else origin_first[rows]
             strength[rows] = _strength_of_block(interaction, table, block, own)
@@ -190,7 +191,7 @@ def interaction_strength(
 
 
 def _strength_of_block(
-    interaction: Interaction, table: PhaseTable, triplets: NDArray[np.int64], origin_first: NDArray[np.complex128]
+    interaction: Interaction, table: PhaseTable, triplets: NDArray[np.int64], origin_first: NDArray[np.complex64]
 ) -> NDArray[np.float64]:
     """Squared interaction of triplets whose first point is the same."""
     first, second, third = triplets.T
@@ -206,14 +207,16 @@ def _strength_of_block(
     matrix = total.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), n_bands, n_bands, n_bands)
     of_grid, eigenvectors = interaction.phonons.frequencies, interaction.phonons.eigenvectors
     scale = np.repeat(np.asarray(interaction.primitive.masses) ** -0.5, 3)
-    vectors = [eigenvectors[points] * scale[:, None] for points in (first, second, third)]  # t(κα)s
+    vectors = [
+        (eigenvectors[points] * scale[:, None]).astype(np.complex64) for points in (first, second, third)
+    ]  # t(κα)s
     matrix = np.matmul(vectors[0][0].T, matrix.reshape(len(triplets), n_bands, -1)).reshape(matrix.shape)
     matrix = np.matmul(vectors[1].transpose(0, 2, 1)[:, None], matrix)
     matrix = np.matmul(matrix, vectors[2][:, None])
     frequencies = [of_grid[points] for points in (first, second, third)]
     counted = [values > interaction.cutoff_frequency for values in frequencies]
     carried = [np.where(yes, 1 / np.where(yes, nu, 1.0), 0.0) for yes, nu in zip(counted, frequencies, strict=True)]
-    strength = (matrix.real**2 + matrix.imag**2) * interaction.unit_conversion_factor
+    strength = (matrix.real.astype(np.float64) ** 2 + matrix.imag**2) * interaction.unit_conversion_factor
     return np.asarray(
         strength * carried[0][:, :, None, None] * carried[1][:, None, :, None] * carried[2][:, None, None, :]
     )
