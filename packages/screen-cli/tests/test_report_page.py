@@ -460,3 +460,46 @@ def test_values_have_meanings_and_units(overview, made_up_run):
 def test_prints(overview, tmp_path):
     overview.print(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").stat().st_size > 50_000
+
+
+def test_parent_and_child_link_to_each_other(tmp_path):
+    from synthetic_run import write_synthetic_run
+
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium or Chrome here; install one (apt install chromium) or set CHROMIUM")
+    run = write_synthetic_run(tmp_path / "run", 6)
+    parent, child, lonely = (one["id"] for one in run.rows()[:3])
+    known = {
+        "child_symbol": "I4/mcm",
+        "child_space_group": 140,
+        "child_name": "tetragonal",
+        "child_doi": "10.1000/x(1)",
+    }
+    told = {"known_children": "I4/mcm (140), tetragonal"}
+    index = run.index()
+    index.update(parent, "done", scalars={"child_id": child, **known, **told})
+    index.update(child, "done", scalars={"parent_id": parent, "parent_formula": "AB", "parent_space_group": 221})
+    index.update(lonely, "done", scalars={"child_id": "elsewhere", "child_symbol": "R3m", "child_space_group": 160})
+    index.close()
+    Report(run).write_page(tmp_path / "report.html")
+    lines = "[...document.querySelectorAll('#family li')].map(line => line.textContent)"
+    with Browser(executable) as browser:
+        browser.open(tmp_path / "report.html")
+        browser.run(f"location.hash = '#/crystal/{parent}'")
+        browser.wait_for("document.querySelectorAll('#family li').length === 2")
+        distorts, listed = browser.run(lines)
+        assert "I4/mcm (140): the known phase tetragonal, doi:10.1000/x(1)" in distorts
+        assert listed == "known to distort to: I4/mcm (140), tetragonal"
+        assert browser.run("document.querySelector('#family .child a[rel]').href") == "https://doi.org/10.1000/x(1)"
+        browser.click("#family .child a")
+        browser.wait_for(f"location.hash === '#/crystal/{child}' && document.querySelector('#family .parent') !== null")
+        assert browser.run(lines)[0].startswith("distorted from ")
+        browser.click("#family .parent a")
+        browser.wait_for(f"location.hash === '#/crystal/{parent}' && document.querySelector('#family .child') !== null")
+        browser.run(f"location.hash = '#/crystal/{lonely}'")
+        browser.wait_for("document.querySelectorAll('#family li').length === 1")
+        (line,) = browser.run(lines)
+        assert line.endswith(", id elsewhere, R3m (160)")
+        assert browser.run("document.querySelector('#family a')") is None
+        assert browser.messages == []

@@ -12,10 +12,13 @@ from warm_crystals import WarmSalt, warm_salt
 
 from screen_cli import compute
 from screen_cli.config import settings_from_dict
+from screen_cli.crystal.standard_cell import space_group_symbol
 from screen_cli.errors import ConfigError
 from screen_cli.physics.anharmonic.isotropy import order_parameters, representation
+from screen_cli.properties.warm.known_phases import KnownPhase
 from screen_cli.properties.warm.records import Loop, SoftMode
 from screen_cli.run.driver import execute, resolve
+from screen_cli.run.merge import merge_runs
 from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.children import iterate_children
 from screen_cli.store.run_directory import RunDirectory
@@ -87,10 +90,13 @@ def test_the_soft_mode_leads_to_a_child_of_lower_symmetry_and_energy():
     assert row["soft_mode"] is True
     assert row["soft_mode_thz"] < -0.5
     assert sorted(row["soft_mode_qpoint"].split()) in (["0", "0", "1/2"], ["0", "1/2", "1/2"])
-    assert row["parent_space_group"] == 229
+    assert "parent_id" not in row  # it came from no other crystal
     assert row["soft_mode_depth_mev"] > 1
     assert row["child_energy_gain_mev"] >= row["soft_mode_depth_mev"]
     assert row["child_space_group"] != 229
+    assert row["child_symbol"] == space_group_symbol(row["child_space_group"])
+    assert "child_name" not in row  # nobody has seen body-centred copper distort
+    assert "known_children" not in row
     assert isinstance(record, SoftMode)
     assert len(record.child) == row["child_n_atoms"]
     assert record.energies.shape == (row["soft_mode_directions"], len(record.amplitudes))
@@ -98,6 +104,21 @@ def test_the_soft_mode_leads_to_a_child_of_lower_symmetry_and_energy():
     assert np.abs(energies[:, 0]).max() == 0
     curvature = energies[:, 1]
     assert curvature == pytest.approx([curvature[0]] * len(curvature), rel=0.05)  # one frequency, many directions
+
+
+def test_a_child_that_literature_knows_is_called_by_its_name(monkeypatch):
+    from screen_cli.properties.warm import known_phases
+
+    found = copper().row["child_space_group"]
+    rows = [KnownPhase("Cu", 229, number, f"phase {number}", "10.1000/made-up") for number in (found, 194)]
+    monkeypatch.setattr(known_phases, "all_phases", lambda: tuple(rows))
+    row = copper().row
+    assert (row["child_name"], row["child_doi"]) == (f"phase {found}", "10.1000/made-up")
+    assert row["known_children"] == f"{row['child_symbol']} ({found}), phase {found}; P6_3/mmc (194), phase 194"
+    monkeypatch.setattr(known_phases, "all_phases", lambda: tuple(rows[1:]))
+    row = copper().row
+    assert "child_name" not in row  # another phase than the known one
+    assert row["known_children"] == "P6_3/mmc (194), phase 194"
 
 
 def test_stable_crystals_have_no_soft_mode():
@@ -134,10 +155,20 @@ def test_children_are_screened_on(tmp_path):
     assert child.metadata["parent_id"] == parent
     assert child.metadata["parent_formula"] == "Cu"
     source = {"name": "children", "options": {"run": str(parents.root)}}
-    quick = {**tables, "source": source, "relax": {"enabled": False}, "displace": {"dim": [1, 1, 1]}, "properties": {}}
-    run = RunDirectory.create(tmp_path / "run", resolve(settings_from_dict(quick)))
+    run = RunDirectory.create(tmp_path / "run", resolve(settings_from_dict({**tables, "source": source})))
     execute(run)
     assert run.store.read_structure(child.id)["metadata"]["parent_id"] == parent
+    (row,) = run.rows()
+    assert (row["parent_id"], row["parent_formula"], row["parent_space_group"]) == (parent, "Cu", 229)
+    family = merge_runs([parents.root, run.root], tmp_path / "family")
+    assert family.counts == {"done": 2}
+    rows = {row["id"]: row for row in RunDirectory.open(tmp_path / "family").rows()}
+    assert rows[parent]["child_id"] == child.id
+    assert rows[child.id]["parent_id"] == parent
+    other = resolve(settings_from_dict({**tables, "source": source, "displace": {"dim": [3, 3, 3]}}))
+    RunDirectory.create(tmp_path / "other", other)
+    with pytest.raises(ConfigError, match="displace.dim"):
+        merge_runs([parents.root, tmp_path / "other"], tmp_path / "mixed")
     with pytest.raises(ConfigError, match="parents"):
         list(iterate_children(run=str(tmp_path / "nowhere")))
     empty = RunDirectory.create(tmp_path / "empty", resolve(settings_from_dict({**tables, "properties": {}})))

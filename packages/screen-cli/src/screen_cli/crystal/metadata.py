@@ -12,6 +12,11 @@ from ase.data import chemical_symbols
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 """What JSON can say."""
 
+PARENT_COLUMNS = ("parent_id", "parent_formula")
+"""Metadata of a crystal of the source ``children``: id and formula of the undistorted one."""
+CHILDREN = "soft_mode"
+"""Provider of the crystals of the source ``children``."""
+
 SOURCE_COLUMNS = ("formation_energy_ev_atom", "energy_above_hull_ev_atom", "band_gap_ev")
 """Metadata with a fixed meaning, whoever the provider is: eV/atom, eV/atom, eV."""
 
@@ -61,15 +66,21 @@ def source_columns(description: Mapping[str, object]) -> dict[str, float | str]:
     Returns
     -------
     dict
-        Those of ``prototype``, ``masses_u``, ``reading_notes`` and :data:`SOURCE_COLUMNS` that have a value.
+        Those of ``prototype``, ``masses_u``, ``reading_notes`` and :data:`SOURCE_COLUMNS` that have a value; for a
+        crystal of the source ``children`` :data:`PARENT_COLUMNS` and ``parent_space_group``.
     """
-    metadata = description.get("metadata", {})
+    metadata = description.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    is_child = description.get("provider") == CHILDREN
     columns: dict[str, float | str] = {}
     for name in SOURCE_COLUMNS:
-        number = number_of(metadata.get(name)) if isinstance(metadata, Mapping) else None
+        number = number_of(metadata.get(name))
         if number is not None:
             columns[name] = number
-    words = {
+    group = metadata.get("parent_space_group")
+    if is_child and isinstance(group, int):
+        columns["parent_space_group"] = group
+    words = {name: str(metadata.get(name) or "") for name in PARENT_COLUMNS if is_child} | {
         "prototype": str(description.get("prototype") or ""),
         "masses_u": _own_masses(description),
         "reading_notes": "; ".join(map(str, _listed(description, "notes"))),

@@ -7,6 +7,7 @@ that this meant and which given atom each atom was.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,6 +132,22 @@ def space_group_number(atoms: Atoms, symprec: float = SYMPREC) -> int:
         spglib finds no symmetry at this tolerance.
     """
     return int(find_symmetry(atoms, symprec).number)
+
+
+@functools.cache
+def space_group_symbol(number: int) -> str:
+    """Return the short Hermann–Mauguin symbol of a space group in its standard setting, ``"I4/mcm"`` of 140.
+
+    Raises
+    ------
+    StructureError
+        There is no space group of this number.
+    """
+    for hall_number in range(1, 531):
+        kind = spglib.get_spacegroup_type(hall_number)
+        if kind is not None and kind.number == number:
+            return str(kind.international_short)
+    raise StructureError(f"there is no space group {number}. Take a number from 1 to 230.")
 
 
 def symmetry_of(primitive: Atoms, symprec: float = SYMPREC) -> Symmetry:

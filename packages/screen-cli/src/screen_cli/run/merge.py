@@ -56,7 +56,8 @@ def merge_runs(
     Parameters
     ----------
     sources : sequence of path
-        Run directories of one configuration; they are only read.
+        Run directories of one configuration, or of one and its children (source ``children``, all else the same); they
+        are only read.
     target : path
     tell : callable
         Told how many structures have been looked at.
@@ -70,7 +71,7 @@ def merge_runs(
     """
     runs = [RunDirectory.open(source) for source in sources]
     for run in runs[1:]:
-        if differences := setting_differences(runs[0].settings, run.settings):
+        if differences := _differing_settings(runs[0], run):
             raise ConfigError(
                 f"{runs[0].root} and {run.root} have different settings: {'; '.join(differences)}. Results of "
                 "different settings are not joined; compare them with: screen-cli compare"
@@ -96,6 +97,14 @@ def merge_runs(
     whole = not report.missing_shards and all(was_source_read(run) for run in runs)
     report.counts = rebuild_index(merged, source_read=whole)
     return report
+
+
+def _differing_settings(first: RunDirectory, other: RunDirectory) -> list[str]:
+    """Name the settings that keep two runs from being joined: children have another source than their parents."""
+    differences = setting_differences(first.settings, other.settings)
+    if "children" in (first.settings.source.name, other.settings.source.name):
+        return [difference for difference in differences if not difference.startswith("source.")]
+    return differences
 
 
 def _merge_structure(run: RunDirectory, merged: RunDirectory, structure_id: str, report: MergeReport) -> None:

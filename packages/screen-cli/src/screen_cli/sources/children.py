@@ -9,6 +9,7 @@ from pathlib import Path
 from ase import Atoms
 
 from screen_cli.config import ReadSettings
+from screen_cli.crystal.metadata import CHILDREN
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError
 from screen_cli.store.row import stage_keys
@@ -51,7 +52,7 @@ def iterate_children(run: str = "", settings: ReadSettings | None = None) -> Ite
         name = f"{row['formula']}-{str(record.data['soft_mode_qpoint']).replace(' ', ',')}"
         try:
             yield Structure.from_atoms(
-                atoms, provider="soft_mode", provider_id=name, metadata=about, settings=settings or ReadSettings()
+                atoms, provider=CHILDREN, provider_id=name, metadata=about, settings=settings or ReadSettings()
             )
         except StructureError as error:
-            yield RejectedStructure(provider="soft_mode", provider_id=name, reason=str(error))
+            yield RejectedStructure(provider=CHILDREN, provider_id=name, reason=str(error))

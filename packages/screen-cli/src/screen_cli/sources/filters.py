@@ -58,7 +58,13 @@ class FilteredStructure:
             "state": "filtered",
             "stage": self.criterion,
             "reason": self.reason,
-            **source_columns({"metadata": structure.metadata, "prototype": structure.prototype}),
+            **source_columns(
+                {
+                    "metadata": structure.metadata,
+                    "prototype": structure.prototype,
+                    "provider": structure.provider,
+                }
+            ),
         }
 
 

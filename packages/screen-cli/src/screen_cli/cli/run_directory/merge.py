@@ -16,8 +16,9 @@ from screen_cli.cli.options import GivenPath
 def command(run_dirs: tuple[Path, ...], target: Path) -> int:
     """Join RUN_DIRS, runs of one configuration, into another run directory.
 
-    The sources are only read. A merge that was stopped goes on when it is started again. A result that both sides
-    have and that differs is reported, the target keeps its own, and the exit code is 1.
+    A run of the source 'children' joins that of its parents. The sources are only read. A merge that was stopped goes
+    on when it is started again. A result that both sides have and that differs is reported, the target keeps its own,
+    and the exit code is 1.
 
     Example: screen-cli merge screen-1of2 screen-2of2 --into screen
     """

@@ -71,6 +71,7 @@ def _warm() -> Iterator[PropertyPlugin]:
     )
     yield PropertyPlugin(
         name="soft_mode",
+        version="2",
         summary="Follow the worst imaginary mode: energy curves, and what the crystal becomes",
         needs=("displace", "force_constants"),
         columns=(
@@ -79,10 +80,12 @@ def _warm() -> Iterator[PropertyPlugin]:
             ("soft_mode_qpoint", "its wave vector, in units of the reciprocal primitive cell"),
             ("soft_mode_directions", "directions that symmetry singles out"),
             ("soft_mode_depth_mev", "how far the energy falls along the best of them, meV per atom"),
-            ("parent_id", "id of the undistorted crystal"),
-            ("parent_space_group", "its space group"),
+            ("known_children", "phases of lower symmetry that literature reports for this compound"),
             ("child_id", "id of the relaxed child"),
             ("child_space_group", "its space group"),
+            ("child_symbol", "Hermann-Mauguin symbol of its space group"),
+            ("child_name", "the known phase of that space group"),
+            ("child_doi", "the paper that reports it"),
             ("child_n_atoms", "atoms of its primitive cell"),
             ("child_energy_gain_mev", "how far it lies below the parent, meV per atom"),
             ("child_reason", "why there is no child"),

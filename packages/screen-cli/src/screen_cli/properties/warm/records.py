@@ -63,12 +63,16 @@ class SoftMode(TypedRecord):
         Directions of the degenerate modes that symmetry singles out, and that were tried.
     soft_mode_depth_mev : float, optional
         How far the energy falls along the best of them, meV per atom.
-    parent_id : str, optional
-        Of the undistorted crystal.
-    parent_space_group : int, optional
+    known_children : str, optional
+        Phases of lower symmetry that literature reports for this compound, whatever was found here.
     child_id : str, optional
         Of the relaxed child.
-    child_space_group, child_n_atoms : int, optional
+    child_space_group : int, optional
+    child_symbol : str, optional
+        Hermann–Mauguin symbol of its space group.
+    child_name, child_doi : str, optional
+        The known phase of that space group, and the paper that reports it.
+    child_n_atoms : int, optional
         Of its primitive cell.
     child_energy_gain_mev : float, optional
         How far it lies below the parent, meV per atom.
@@ -93,10 +97,12 @@ class SoftMode(TypedRecord):
     soft_mode_qpoint: str | None = None
     soft_mode_directions: int | None = None
     soft_mode_depth_mev: float | None = None
-    parent_id: str | None = None
-    parent_space_group: int | None = None
+    known_children: str | None = None
     child_id: str | None = None
     child_space_group: int | None = None
+    child_symbol: str | None = None
+    child_name: str | None = None
+    child_doi: str | None = None
     child_n_atoms: int | None = None
     child_energy_gain_mev: float | None = None
     child_reason: str | None = None

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import ReadSettings, RelaxSettings
 from screen_cli.crystal.phonopy_cells import symmetry_action
-from screen_cli.crystal.standard_cell import space_group_number, standardise
+from screen_cli.crystal.standard_cell import space_group_number, space_group_symbol, standardise
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, ScreenError
 from screen_cli.physics.anharmonic.density_matrix import NormalModes, normal_modes
 from screen_cli.physics.anharmonic.isotropy import order_parameters, representation
+from screen_cli.properties.warm.known_phases import phases_below
 from screen_cli.properties.warm.records import SoftMode
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
@@ -106,14 +107,14 @@ def soft_mode(
     perfect = SupercellSet.of(phonopy.supercell, np.zeros((0, len(modes.masses), 3))).perfect
     descents = [_descend(pattern, perfect, calculator, steps) for pattern in _patterns(modes, phonopy.supercell)]
     best = min(descents, key=lambda descent: float(descent.energies.min()))
+    known = phases_below(structure.atoms, structure.space_group)
     tried = SoftMode(
         soft_mode=True,
         soft_mode_thz=lowest,
         soft_mode_qpoint=_wave_vector(phonopy),
         soft_mode_directions=len(descents),
         soft_mode_depth_mev=-1e3 * float(best.energies.min()) / len(perfect),
-        parent_id=structure.id,
-        parent_space_group=structure.space_group,
+        known_children="; ".join(map(str, known)) or None,
         amplitudes=steps,
         energies=np.array([descent.energies for descent in descents]),
         pattern=best.pattern,
@@ -128,11 +129,16 @@ def soft_mode(
     except ScreenError as error:
         return replace(tried, child_reason=str(error))
     energy = _energy(perfect, calculator) / len(perfect)
+    group = space_group_number(child, _SYMPREC)
+    name = next((phase for phase in known if phase.child == group), None)
     found = Structure.from_atoms(child, provider="soft_mode", provider_id=structure.id, settings=ReadSettings())
     return replace(
         tried,
         child_id=found.id,
-        child_space_group=space_group_number(child, _SYMPREC),
+        child_space_group=group,
+        child_symbol=space_group_symbol(group),
+        child_name=None if name is None else name.name,
+        child_doi=None if name is None else name.doi,
         child_n_atoms=len(found.atoms),
         child_energy_gain_mev=1e3 * (energy - _energy(child, calculator) / len(child)),
         child_cell=child.cell.array.copy(),

@@ -22,6 +22,11 @@ function fill(element, attributes, children) {
   return element;
 }
 
+// Link to a paper.
+function doi(name) {
+  return h("a", { href: `https://doi.org/${encodeURI(name)}`, rel: "noreferrer" }, `doi:${name}`);
+}
+
 // Undo pack() of packing.py: base64, raw deflate, JSON.
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), character => character.charCodeAt(0));

@@ -68,15 +68,20 @@ class CrystalPage {
 
   // The undistorted crystal, and what became of this one along a soft mode: links where they stand in this page.
   family(row) {
-    const { data } = this.app, own = data.id[row], parent = data.parent_id?.[row];
-    const children = data.id.flatMap((identity, other) => data.parent_id?.[other] === own && identity !== own ? [other] : []);
-    const child = data.child_id?.[row];
-    if (child && !children.some(other => data.id[other] === child)) children.push(child);
-    const link = other => typeof other === "number" ? h("a", { href: this.app.address(other) }, formula(data.formula?.[other] ?? data.id[other]), ` (${data.space_group?.[other] ?? "?"})`) : other;
+    const { data } = this.app, own = data.id[row], value = name => data[name]?.[row] ?? "";
+    const place = identity => identity ? data.id.indexOf(identity) : -1;
+    const text = other => [...formula(data.formula?.[other] ?? data.id[other]), ` (${data.space_group?.[other] ?? "?"})`];
+    const link = (identity, otherwise) => place(identity) < 0 ? otherwise : h("a", { href: this.app.address(place(identity)) }, text(place(identity)));
+    const children = new Set(data.id.filter((identity, other) => identity !== own && data.parent_id?.[other] === own));
+    if (value("child_id")) children.add(value("child_id"));
     const lines = [];
-    if (parent && parent !== own) { const place = data.id.indexOf(parent); lines.push(h("li", {}, "distorted from ", link(place >= 0 ? place : `${data.parent_formula?.[row] ?? ""} ${parent}`))); }
-    for (const other of children) lines.push(h("li", {}, "distorts to ", link(other)));
-    return lines.length ? h("section", {}, h("h2", {}, "Family"), h("ul.records", {}, lines)) : "";
+    if (value("parent_id") && value("parent_id") !== own) lines.push(h("li.parent", {}, "distorted from ", link(value("parent_id"), `${value("parent_formula")} (${value("parent_space_group")}), id ${value("parent_id")}`)));
+    for (const child of children) {
+      const here = child === value("child_id"), group = here && value("child_symbol") ? `${value("child_symbol")} (${value("child_space_group")})` : "";
+      lines.push(h("li.child", {}, "distorts to ", link(child, here && group ? [...formula(value("formula")), `, id ${child}`] : child), here && group ? `, ${group}` : "", here && value("child_name") ? [": the known phase ", h("b", {}, value("child_name")), ", ", doi(value("child_doi"))] : ""));
+    }
+    if (value("known_children")) lines.push(h("li.known", {}, `known to distort to: ${value("known_children")}`));
+    return lines.length ? h("section", { id: "family" }, h("h2", {}, "Family"), h("ul.records", {}, lines)) : "";
   }
 
   origin(view) {
