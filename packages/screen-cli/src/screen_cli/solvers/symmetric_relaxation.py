@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.errors import CalculatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ MOST_POSITIONS = 6
 """Free coordinates of positions up to which few unknowns are few."""
 _BULK_MODULUS = 0.6  # eV/Å³, about 100 GPa: the first guess of a step
 _STIFFNESS = 15.0  # eV/Å², of an atom against its neighbours: likewise
+_LONGEST_STRETCH = 0.03  # of the logarithm of the lattice constant: a longer step could leave the reach of the forces
 _X_TOLERANCE = 3e-7  # of the logarithm of the lattice constant
 _FLAT = 0.1  # share of fmax below which the pressure counts as zero
 _LONGEST_STEP = 0.1  # Å
@@ -175,7 +177,12 @@ def relax_symmetrically(
     -------
     int or None
         Evaluations; None, with the crystal as it was, where too much is free, the minimum is not found within the
-        steps and bounds, or the potential is so rough that ``fmax`` is not met there.
+        steps, or the potential is so rough that ``fmax`` is not met there.
+
+    Raises
+    ------
+    CalculatorError
+        The lattice constant is all that is free, and the energy falls all the way to ``max_volume_change``.
     """
     from ase.optimize import BFGS
     from ase.spacegroup.symmetrize import refine_symmetry
@@ -202,17 +209,33 @@ def relax_symmetrically(
 def _find_lattice_constant(
     coordinates: SymmetricCoordinates, fmax: float, max_steps: int, max_volume_change: float
 ) -> None:
-    """Follow secants to the root of the pressure; once two sizes have it between them, never leave these."""
+    """Follow secants to the root of the pressure; once two sizes have it between them, never leave these.
+
+    Raises
+    ------
+    CalculatorError
+        The energy falls all the way to one of the bounds, in steps of :data:`_LONGEST_STRETCH` at most.
+    """
     scale = float(coordinates.scale[0])
     most = scale * np.log1p(max_volume_change) / 3
-    bracket = [-most, most]
+    seen: dict[bool, float] = {}  # the largest size at which the energy falls to the right, the smallest where it rises
     here, slope = 0.0, float(coordinates.get_gradient()[0])
     stiffness = _STIFFNESS
     while coordinates.residual > _FLAT * fmax and coordinates.n_evaluations < max_steps:
-        bracket[slope > 0] = here  # the energy rises to the right: the minimum lies to the left
-        ahead = here - slope / stiffness
-        if not bracket[0] < ahead < bracket[1]:
-            ahead = 0.5 * (bracket[0] + bracket[1])
+        seen[slope > 0] = here  # where it rises, the minimum lies to the left
+        if len(seen) == 1 and abs(here) >= most:
+            raise CalculatorError(
+                f"the energy has no minimum within {100 * max_volume_change:.0f} % of the volume as given: it falls as "
+                f"the crystal {'shrinks' if here < 0 else 'grows'}. Start from a better lattice constant or raise "
+                "relax.max_volume_change; a force field may not bind this crystal at all."
+            )
+        step = float(np.clip(-slope / stiffness, -scale * _LONGEST_STRETCH, scale * _LONGEST_STRETCH))
+        lower, upper = seen.get(False, -most), seen.get(True, most)
+        ahead = here + step
+        if len(seen) == 1:
+            ahead = float(np.clip(ahead, lower, upper))
+        elif not lower < ahead < upper:
+            ahead = 0.5 * (lower + upper)
         if abs(ahead - here) < scale * _X_TOLERANCE:
             return
         coordinates.set_x(np.array([ahead]))
