@@ -220,6 +220,7 @@ def test_unstable_crystal_is_reported(records: tuple[Displaced, ForceConstants])
     record = compute_harmonic(*(records[0], turned), dataclasses.replace(SETTINGS, mesh=[5, 5, 5]))
     record.to_storage().check_finite("harmonic")
     assert record.stable is False
+    assert record.p3 is None
     assert record.min_frequency_thz < -5
     assert record.n_imaginary_modes == 3 * (125 - 1)
     assert "vs_m_s" not in record.to_storage().data

@@ -184,7 +184,7 @@ class HarmonicSettings:
     tolerance_thz: float = setting(0.0, "All other modes may be imaginary by this much, THz.", ge=0)
     band_points: int = setting(51, "Points per segment of the band structure.", ge=2, le=10_000)
     dos_points: int = setting(201, "Points of the density of states.", ge=2, le=1_000_000)
-    phase_space: bool = setting(True, "Compute the three-phonon phase space P3.")
+    phase_space: bool = setting(True, "Compute the three-phonon phase space P3, of stable crystals.")
     phase_space_mesh: list[int] = setting(
         [], "Mesh of P3; empty: about 1000 points per primitive atom pair, at most 11³."
     )

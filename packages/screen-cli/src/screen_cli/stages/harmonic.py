@@ -180,7 +180,7 @@ class ComputeHarmonic(Stage[Harmonic]):
     name: str = "harmonic"
     displaced: str = "displace"
     force_constants: str = "force_constants"
-    version: int = 2  # the heat capacity is without the translations at Γ
+    version: int = 3  # no phase space of unstable crystals
     prefixes_columns: bool = False
     record_class: ClassVar[type[Harmonic]] = Harmonic
 
@@ -249,7 +249,7 @@ def compute_harmonic(
         sound_velocities(phonopy),
     )
     p3, p3_mesh = None, None
-    if settings.phase_space:
+    if settings.phase_space and modes.stable:  # which phonons an imaginary mode decays into has no meaning
         given, _ = mesh_along_primitive_axes(
             settings.phase_space_mesh, given_cell, displaced.unitcell_rotation, primitive
         )
