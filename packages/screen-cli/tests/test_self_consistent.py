@@ -402,6 +402,39 @@ def test_a_mode_that_nothing_holds_is_a_state_of_its_own():
     assert "imaginary" in found.reason
 
 
+def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall():
+    """A well whose walls end: the first guess reaches beyond them, the fixed point does not."""
+    pair = Pair(-0.05, 6.0)
+
+    def walled(displacements):
+        energy, forces = pair(displacements)
+        d = displacements[0] - displacements[1]
+        outside = np.abs(d) > 0.9
+        slope = np.where(outside, -12.0 * d, -forces[0])
+        return energy, np.array([-slope, slope])
+
+    atoms, calculator = cscl_pair(pair)
+    calculator.potential = walled
+    start, limit = start_of_pair(pair.a), 0.6
+    found = searched(atoms, calculator, start, temperature=300.0, largest_displacement=limit, highest_barrier=np.inf)
+    assert [step.min_frequency_thz < 0 for step in found.steps[:2]] == [True, False]  # two guesses
+    assert found.state == "converged"
+    masses = atoms.get_masses()
+    reduced = masses.prod() / masses.sum()
+    frequency = np.sqrt(pair.stiffness(300.0, reduced)[0] / reduced) * THZ
+    assert found.modes.frequencies_thz == pytest.approx([frequency] * 3, rel=0.1)
+
+
+def test_a_well_without_walls_is_left_in_steps_that_end():
+    """Samples of few modes stay worth something however wide they are: the widening ends all the same."""
+    pair = Pair(-0.05, 0.0)
+    atoms, calculator = cscl_pair(pair)
+    for factor in (1.0, 4.0, 40.0):
+        found = searched(atoms, calculator, start_of_pair(factor), temperature=300.0, largest_displacement=0.8)
+        assert found.state == "unstable"
+        assert np.isfinite(found.modes.frequencies_thz).all()
+
+
 def test_a_crystal_melts():
     pair = Pair(0.05, 0.1)
     atoms, calculator = cscl_pair(pair)

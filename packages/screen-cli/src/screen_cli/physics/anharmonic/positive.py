@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from screen_cli.physics.anharmonic.density_matrix import THZ, NormalModes, dynamical_matrix
 
 
-def stiffened(modes: NormalModes, floor_thz: float) -> NDArray[np.float64]:
-    """Turn imaginary modes into real ones of the same size, at least a floor.
+def stiffened(modes: NormalModes, floor_thz: float, factor: float = 1.0) -> NDArray[np.float64]:
+    """Turn imaginary modes into real ones of the same size, or a multiple of it, at least a floor.
 
     Parameters
     ----------
     modes : NormalModes
     floor_thz : float
         For imaginary modes, THz.
+    factor : float
+        How much stiffer than that, as a ratio of frequencies.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def stiffened(modes: NormalModes, floor_thz: float) -> NDArray[np.float64]:
     """
     values = modes.eigenvalues
     floor = (floor_thz / THZ) ** 2
-    return _force_constants(modes, np.diag(np.where(values > 0, values, np.maximum(-values, floor))))
+    return _force_constants(modes, np.diag(np.where(values > 0, values, factor**2 * np.maximum(-values, floor))))
 
 
 def bounded_step(modes: NormalModes, wanted: NDArray[np.float64], most: float) -> NDArray[np.float64]:

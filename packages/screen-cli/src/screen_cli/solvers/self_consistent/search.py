@@ -14,7 +14,8 @@ error, and that error is small enough.
 Φ stays positive all the way. Where the potential curves downwards on average, along a mode of a deep well, the step is
 bounded instead: the distribution becomes wider by at most a factor of two in its variance, population after population,
 until the walls of the well hold it (the Gaussian variational principle has such a solution for every well that rises
-faster than it falls), or until the atoms move further than a crystal survives.
+faster than it falls), or until the atoms move further than a crystal survives. A first guess that moves them so far
+tells nothing of the well and is tried again narrower.
 
 References
 ----------
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,6 +52,7 @@ _RELATIVE = 0.02  # of a frequency: an error that is small enough whatever error
 _PATIENCE = 4  # populations, after which they grow
 _GROWTH = 1.3
 _FLOOR = 0.1  # of the highest frequency: how soft an imaginary mode is sampled at first
+_STARTS = (1.0, 2.0, 4.0)  # how much stiffer, where the one before moved the atoms too far
 _WIDER = 2.0  # how much the variance along a mode may grow in one step
 _AGREES = 2.0  # root mean square deviation of a fresh population, in its standard errors
 _AT_REST = 0.1  # of the standard error, root mean square: the fixed point of a pool is found
@@ -130,10 +133,10 @@ class Search:
 
     def run(self, start: NDArray[np.float64]) -> SelfConsistent:
         """Search from force constants (n_atoms, n_atoms, 3, 3), eV/Å², which may have imaginary modes."""
-        options, modes, n_pairs = self.options, normal_modes(start, self.masses), self.options.n_pairs
-        floor = _FLOOR * float(np.abs(modes.frequencies_thz).max())
+        options, n_pairs, starts = self.options, self.options.n_pairs, self._starts(start)
         self.damping = options.damping
-        parameters = self.curvature = self.basis.parameters_of(stiffened(modes, floor))
+        parameters = self.curvature = next(starts)
+        is_start = True
         while True:
             population = self._draw(parameters, n_pairs)
             if (population.disagreement or 0.0) > options.largest_disagreement:
@@ -144,16 +147,28 @@ class Search:
             self.steps.append(Step(len(population), lowest, deviation, error, worth))
             logger.debug("%s", self.steps[-1])
             if self._falls(population):
-                return self._end("unstable", self.curvature, self._fallen(lowest))
+                narrower = next(starts, None) if is_start else None
+                if narrower is None or self._is_spent:
+                    return self._end("unstable", self.curvature, self._fallen(lowest))
+                parameters, self.before, self.at_rest = narrower, None, False
+                continue
+            is_start = False
             if self.at_rest and deviation <= _AGREES:
                 self.barrier = self._highest_barrier(parameters)
                 if self.barrier > options.highest_barrier:
                     return self._end("unstable", parameters, _off_centre(self.barrier, options))
                 if error <= options.error_thz:
                     return self._end("converged", parameters)
-            if len(self.steps) >= options.max_iterations or self._n_supercells >= options.max_supercells:
+            if self._is_spent:
                 return self._end("not_converged", parameters, self._unconverged(deviation, error))
             n_pairs = self._next_number(deviation, error)
+
+    def _starts(self, start: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        """Yield parameters to start from, imaginary modes ever stiffer: a guess too wide tells nothing of the well."""
+        modes = normal_modes(start, self.masses)
+        highest = float(np.abs(modes.frequencies_thz).max())
+        for factor in _STARTS:
+            yield self.basis.parameters_of(stiffened(modes, _FLOOR * highest, factor))
 
     def _highest_barrier(self, parameters: NDArray[np.float64]) -> float:
         """Barrier of the wells that the samples at hand show."""
@@ -211,6 +226,9 @@ class Search:
             self.errors, self.curvature = errors, fit.parameters
             tolerated = np.maximum(self.options.error_thz, _RELATIVE * np.abs(self.frequencies_of(fit)))
             error = self.options.error_thz * float((errors / tolerated).max())
+            if inner and self._is_cut(ensemble) and self.frequencies_of(fit)[0] < 0:
+                self.at_rest = False  # wider than a crystal survives, where the samples say wider still
+                break
             residual = fit.parameters - parameters
             if self.before is not None:
                 self.damping = _damping(parameters - self.before[0], residual - self.before[1], self.damping)
@@ -289,6 +307,12 @@ class Search:
     def _expand(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         """Full force constants."""
         return self.basis.expand(parameters, np.arange(len(self.masses)))
+
+    @property
+    def _is_spent(self) -> bool:
+        """Whether no further population may be drawn."""
+        options = self.options
+        return len(self.steps) >= options.max_iterations or self._n_supercells >= options.max_supercells
 
     @property
     def _n_supercells(self) -> int:

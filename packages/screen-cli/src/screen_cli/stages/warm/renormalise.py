@@ -99,7 +99,7 @@ class Renormalise(Stage[Renormalised]):
     start: str = "force_constants"
     branch: str = "renormalise"
     prefixes_columns: bool = True
-    version: int = 2  # 2: deep wells are filled to their walls
+    version: int = 3  # 3: a first guess that is too wide is tried narrower
     record_class: ClassVar[type[Renormalised]] = Renormalised
 
     @property
