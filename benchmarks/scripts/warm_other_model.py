@@ -1,7 +1,7 @@
 """Crystals at a temperature by another force field, on the samples of the first: is the first one right about them?
 
     python benchmarks/scripts/warm_other_model.py benchmarks/results/warm-other-model.json \
-        --calculator nequix --environment nequix --option path=nequix-oam-1-pft.pt
+        --calculator nequix --environment nequix --option path=nequix-oam-1-pft.pt --option trust=true
     python benchmarks/scripts/warm_other_model.py benchmarks/results/warm-other-model.json --table
 
 The bundled weights find the force constants at the temperature; pairs drawn from their ensemble, in their cell, are
