@@ -201,6 +201,11 @@ class GateSettings:
         "Fit fc2 alone first, from a few supercells, and spend the forces for fc3 only on crystals that pass: the "
         "way to screen many crystals of which many are unstable.",
     )
+    after_relaxation: str = setting(
+        "",
+        "Condition on what is known of the relaxed crystal, before any supercell, e.g. "
+        '"formation_energy_model_ev_atom <= 0"; empty: none.',
+    )
     audit_share: float = setting(
         0.0,
         "Share of the stable crystals the expression holds back that go on all the same, drawn at random.",

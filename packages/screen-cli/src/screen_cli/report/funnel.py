@@ -14,7 +14,8 @@ STEPS = ("candidates", "passed the filters", "stable", "with κ", f"κ < {LOW_KA
 _LOSSES = {
     # name: step it is lost before, wording, expression for the table of the page
     "filtered": (1, "filtered out", "state:filtered"),
-    "failed_early": (2, "failed before stability was known", "!state:filtered,pending,running stable:none"),
+    "unbound": (2, "held back after the relaxation", "state:skipped stable:none"),
+    "failed_early": (2, "failed before stability was known", "!state:filtered,pending,running,skipped stable:none"),
     "pending_early": (2, "still to do", "state:pending,running stable:none"),
     "unstable": (2, "unstable", "stable=0 !state:filtered"),
     "gated": (3, "stable, not let past the gate", "state:skipped stable=1"),
@@ -72,7 +73,9 @@ def fate(row: Row) -> str:
     if state == "filtered":
         return "filtered"
     if row.get("stable") is None:
-        return "pending_early" if state in ("pending", "running") else "failed_early"
+        return {"pending": "pending_early", "running": "pending_early", "skipped": "unbound"}.get(
+            str(state), "failed_early"
+        )
     if not row["stable"]:
         return "unstable"
     if kappa is not None:

@@ -8,6 +8,8 @@ never cost a third-order force:
 ``relax -> [displace -> forces -> force constants of fc2 alone] -> harmonic -> gate -> displace -> forces
 -> force constants -> conductivity -> properties``
 
+With ``gate.after_relaxation`` a gate of its own stands behind the relaxation and the properties that need no more.
+
 With ``renormalise.enabled`` branches spring from the trunk, one for each temperature, whatever the gate says of 0 K:
 
 ``harmonic -> renormalise (which crystals) -> renormalise_300k -> harmonic_300k -> gate_300k -> conductivity_300k``
@@ -24,7 +26,7 @@ from screen_cli.stages.conductivity import ComputeConductivity
 from screen_cli.stages.displace import Displace
 from screen_cli.stages.force_constants import FitForceConstants
 from screen_cli.stages.forces import ComputeForces
-from screen_cli.stages.gate import Gate
+from screen_cli.stages.gate import Gate, GateOfRelaxed
 from screen_cli.stages.harmonic import ComputeHarmonic
 from screen_cli.stages.property import property_stages
 from screen_cli.stages.relax import Relax
@@ -90,7 +92,10 @@ def stages_for(settings: RunSettings) -> Stages:
     registry.get("force_constant_solvers", settings.force_constants.solver)
     names = settings.properties.names
     early = [name for name in names if registry.get("properties", name).before_gate]
-    trunk, known_to_gate = _with_early_properties(_trunk(settings), early, registry)
+    of_relaxed = [name for name in early if set(registry.get("properties", name).needs) <= {"relax"}]
+    trunk, known_of_relaxed = _with_gate_of_relaxed(_trunk(settings), of_relaxed, settings, registry)
+    others = [name for name in early if name not in of_relaxed]
+    trunk, known_to_gate = _with_early_properties(trunk, others, registry, known_of_relaxed)
     stages = (*trunk, *_warm_branches(settings, known_to_gate))
     if any(isinstance(stage, ComputeConductivity) for stage in stages):
         registry.get("conductivity_solvers", settings.conductivity.solver)
@@ -98,14 +103,31 @@ def stages_for(settings: RunSettings) -> Stages:
     return (*stages, *property_stages([name for name in names if name not in early], registry, known))
 
 
-def _with_early_properties(trunk: Stages, names: list[str], registry: PluginRegistry) -> tuple[Stages, tuple[str, ...]]:
-    """Put properties that the gate may know before it; give the trunk, and their stages."""
+def _with_gate_of_relaxed(
+    trunk: Stages, names: list[str], settings: RunSettings, registry: PluginRegistry
+) -> tuple[Stages, tuple[str, ...]]:
+    """Put properties of the relaxed crystal right behind it, and the gate that reads them; give their stages too."""
+    properties = property_stages(names, registry, {"relax"})
+    found = tuple(stage.name for stage in properties)
+    gate: Stages = (GateOfRelaxed(sees=("relax", *found)),) if settings.gate.after_relaxation else ()
+    if gate and settings.renormalise.enabled:
+        raise ConfigError(
+            "gate.after_relaxation stops crystals before the harmonic stage, which renormalise.enabled = true needs of "
+            "every crystal. Switch off either."
+        )
+    return (*trunk[:1], *properties, *gate, *trunk[1:]), found
+
+
+def _with_early_properties(
+    trunk: Stages, names: list[str], registry: PluginRegistry, of_relaxed: tuple[str, ...]
+) -> tuple[Stages, tuple[str, ...]]:
+    """Put properties that the gate may know before it; give the trunk, and all stages of properties that it knows."""
     place = next((number for number, stage in enumerate(trunk) if isinstance(stage, Gate)), len(trunk))
     known = {stage.name for stage in trunk[:place]}
     alone = "displace" not in known
     instead = {name: f"harmonic_{name}" for name in ("displace", "forces", "force_constants")} if alone else {}
     early = property_stages(names, registry, known, instead)
-    found = tuple(stage.name for stage in early)
+    found = (*of_relaxed, *(stage.name for stage in early))
     behind = [
         replace(stage, sees=(*stage.sees, *found)) if isinstance(stage, Gate) else stage for stage in trunk[place:]
     ]

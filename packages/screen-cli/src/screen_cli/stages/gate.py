@@ -61,6 +61,7 @@ class Gate(Stage[GateDecision]):
         metadata = inputs.structure.metadata
         settings = settings_to_dict(inputs.settings.gate)
         settings.pop("audit_target")  # says how results are counted, not which there are
+        settings.pop("after_relaxation")  # stops crystals before this gate
         settings.pop("before_third_order")  # says which stages it reads, which its key has already
         return [settings, {name: metadata[name] for name in SOURCE_COLUMNS if name in metadata}]
 
@@ -71,6 +72,44 @@ class Gate(Stage[GateDecision]):
             front = f"{stage}_"
             scalars |= {name.removeprefix(front): value for name, value in scalars.items() if name.startswith(front)}
         return decide(inputs.settings.gate, scalars, inputs.structure.id)
+
+    def reason_to_stop(self, data: Mapping[str, Json]) -> str:
+        """Why the crystal is held back."""
+        return "" if data["passed_gate"] else str(data["gate_reason"])
+
+
+@dataclass(frozen=True)
+class GateOfRelaxed(Stage[GateDecision]):
+    """The stage: columns of the relaxed crystal in, decision out; what is held back costs no supercell.
+
+    Parameters
+    ----------
+    sees : tuple of str
+        ``relax``, and the properties that need no more.
+    """
+
+    name: str = "relax_gate"
+    sees: tuple[str, ...] = ("relax",)
+    prefixes_columns: bool = True
+    record_class: ClassVar[type[GateDecision]] = GateDecision
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The stages whose columns it sees."""
+        return self.sees
+
+    def depends(self, inputs: Inputs) -> Json:
+        """Give the expression, and metadata of the source that it may name."""
+        metadata = inputs.structure.metadata
+        known: Json = {name: metadata[name] for name in SOURCE_COLUMNS if name in metadata}
+        return [inputs.settings.gate.after_relaxation, known]
+
+    def run(self, inputs: Inputs) -> GateDecision:
+        """Decide."""
+        expression = inputs.settings.gate.after_relaxation
+        passes = bool(evaluate(expression, inputs.scalars))
+        reason = "" if passes else f"gated: not ({expression})"
+        return GateDecision(passed_gate=passes, gate_audited=False, gate_reason=reason)
 
     def reason_to_stop(self, data: Mapping[str, Json]) -> str:
         """Why the crystal is held back."""

@@ -23,6 +23,23 @@ def screen_properties() -> Iterator[PropertyPlugin]:
         record="screen_cli.properties.rattler:Rattler",
     )
     yield PropertyPlugin(
+        name="formation_energy",
+        summary="The relaxed crystal against the elements in their own structures, by the same force field",
+        needs=("relax",),
+        columns=(
+            (
+                "formation_energy_model_ev_atom",
+                "energy against the elements by this force field, eV/atom",
+            ),
+            ("formation_energy_warning", "what speaks against it"),
+        ),
+        factory="screen_cli.properties.formation_energy:formation_energy",
+        record="screen_cli.properties.formation_energy:FormationEnergy",
+        uses_calculator=True,
+        fingerprint="screen_cli.properties.formation_energy:fingerprint",
+        before_gate=True,
+    )
+    yield PropertyPlugin(
         name="descriptor",
         summary="What the force field sees of a crystal, one vector: the t-SNE map of the report",
         needs=("relax",),
