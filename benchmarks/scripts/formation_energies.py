@@ -3,8 +3,7 @@
     python benchmarks/scripts/formation_energies.py [--calculator sdnnff]
 
 Enthalpies at 298 K, kJ/mol of formula: W. M. Haynes (ed.), CRC Handbook of Chemistry and Physics, 95th ed. (2014); TiN:
-NIST-JANAF Thermochemical Tables, 4th ed. (1998). Zero-point energy and temperature (some 0.01 to 0.03 eV per atom) are in
-the measured ones only.
+NIST-JANAF Thermochemical Tables, 4th ed. (1998). Zero-point energy and temperature are in the measured ones only.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ def screen_commands() -> Iterator[CommandPlugin]:
         ("results.show", "Results as a table: filter, columns, sort"),
         ("results.export", "Results as CSV, JSON, Parquet, extended XYZ or ASE database"),
         ("results.gate", "Recall and precision of the gate, and what it saves"),
+        ("results.hull", "How far crystals lie above the convex hull of the run, the elements and further phases"),
         ("results.compare", "Two runs (two force fields) on the same crystals: table, parity, statistics"),
         ("results.plot", "Figures of one crystal: bands and DOS, conductivity"),
         ("results.expansion", "Thermal expansion, Grüneisen parameters, elastic constants"),
