@@ -106,6 +106,15 @@ def test_the_soft_mode_leads_to_a_child_of_lower_symmetry_and_energy():
     assert curvature == pytest.approx([curvature[0]] * len(curvature), rel=0.05)  # one frequency, many directions
 
 
+def test_more_modes_are_tried_where_they_are_asked_for():
+    one, three = copper().row, copper({"n_modes": 3}).row
+    assert three["soft_mode_thz"] == pytest.approx(one["soft_mode_thz"])
+    assert three["soft_mode_directions"] >= one["soft_mode_directions"]
+    assert three["soft_mode_depth_mev"] >= one["soft_mode_depth_mev"] * (1 - 1e-9)
+    with pytest.raises(ConfigError, match="n_modes = 0"):
+        copper({"n_modes": 0})
+
+
 def test_a_child_that_literature_knows_is_called_by_its_name(monkeypatch):
     from screen_cli.properties.warm import known_phases
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -48,12 +48,15 @@ class Descent:
 
     Parameters
     ----------
+    frequency_thz : float
+        Of the mode; negative.
     pattern : ndarray
         float64 (n_atoms, 3): displacements of the supercell, the largest of length 1.
     energies : ndarray
         float64 (n_amplitudes,), eV per supercell, against the undistorted crystal.
     """
 
+    frequency_thz: float
     pattern: NDArray[np.float64]
     energies: NDArray[np.float64]
 
@@ -64,13 +67,14 @@ def soft_mode(
     calculator: Calculator,
     structure: Structure,
     amplitudes: Sequence[float] = AMPLITUDES,
+    n_modes: int = 1,
     fmax: float = 1e-3,
     max_steps: int = 300,
 ) -> SoftMode:
-    """Distort a crystal along its worst imaginary mode, follow the energy down, and relax what it becomes.
+    """Distort a crystal along its worst imaginary modes, follow the energy down, and relax what it becomes.
 
-    The mode is the lowest of the wave vectors of the supercell at 0 K. Of degenerate modes the directions that symmetry
-    singles out are tried, and the lowest in energy taken.
+    The modes are the lowest of the wave vectors of the supercell at 0 K. Of degenerate modes the directions that
+    symmetry singles out are tried, and of all the lowest in energy taken.
 
     Parameters
     ----------
@@ -82,6 +86,8 @@ def soft_mode(
         The parent.
     amplitudes : sequence of float
         Displacements of the atom that moves most, Å, ascending from 0.
+    n_modes : int
+        How many imaginary modes are tried, degenerate ones as one; the softest need not lead furthest down.
     fmax : float
         Convergence of the child's relaxation, eV/Å.
     max_steps : int
@@ -90,13 +96,15 @@ def soft_mode(
     Raises
     ------
     ConfigError
-        Amplitudes do not ascend from 0.
+        Amplitudes do not ascend from 0, or there is no mode to try.
     CalculatorError
         The force field failed, or gives no energy.
     """
     steps = np.asarray(amplitudes, dtype=np.float64)
     if len(steps) < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
         raise ConfigError(f"soft_mode has amplitudes = {list(amplitudes)}, expected numbers that ascend from 0, in Å.")
+    if n_modes < 1:
+        raise ConfigError(f"soft_mode has n_modes = {n_modes}, expected at least 1.")
     displaced = record_from(records, "displace", Displaced)
     force_constants = record_from(records, "force_constants", ForceConstants)
     phonopy = load_phonopy(displaced, force_constants)
@@ -105,13 +113,16 @@ def soft_mode(
     if lowest > -_IMAGINARY_THZ:
         return SoftMode(soft_mode=False, soft_mode_thz=lowest)
     perfect = SupercellSet.of(phonopy.supercell, np.zeros((0, len(modes.masses), 3))).perfect
-    descents = [_descend(pattern, perfect, calculator, steps) for pattern in _patterns(modes, phonopy.supercell)]
+    descents = [
+        _descend(pattern, perfect, calculator, steps, frequency)
+        for frequency, pattern in _patterns(modes, phonopy.supercell, n_modes)
+    ]
     best = min(descents, key=lambda descent: float(descent.energies.min()))
     known = phases_below(structure.atoms, structure.space_group)
     tried = SoftMode(
         soft_mode=True,
         soft_mode_thz=lowest,
-        soft_mode_qpoint=_wave_vector(phonopy),
+        soft_mode_qpoint=_wave_vector(phonopy, best.frequency_thz),
         soft_mode_directions=len(descents),
         soft_mode_depth_mev=-1e3 * float(best.energies.min()) / len(perfect),
         known_children="; ".join(map(str, known)) or None,
@@ -147,21 +158,27 @@ def soft_mode(
     )
 
 
-def _patterns(modes: NormalModes, supercell: Supercell) -> list[NDArray[np.float64]]:
-    """Displacement patterns of the lowest mode and those degenerate with it, one for each kind of direction."""
-    values = modes.eigenvalues
-    n_modes = int((values < values[0] + _DEGENERATE * abs(values[0])).sum())
-    vectors = modes.vectors[:, :n_modes]
-    directions = order_parameters(representation(vectors, *symmetry_action(supercell)))
-    patterns = []
-    for direction in directions[:_MOST_DIRECTIONS]:
-        pattern = (vectors @ direction).reshape(-1, 3) / np.sqrt(modes.masses)[:, None]
-        patterns.append(pattern / np.linalg.norm(pattern, axis=1).max())
-    return patterns
+def _patterns(modes: NormalModes, supercell: Supercell, n_modes: int) -> Iterator[tuple[float, NDArray[np.float64]]]:
+    """Yield frequency (THz) and displacement pattern of the worst modes, one for each kind of direction."""
+    values, first = modes.eigenvalues, 0
+    for _ in range(n_modes):
+        if modes.frequencies_thz[first] > -_IMAGINARY_THZ:
+            return
+        last = first + int((values[first:] < values[first] + _DEGENERATE * abs(values[first])).sum())
+        vectors = modes.vectors[:, first:last]
+        directions = order_parameters(representation(vectors, *symmetry_action(supercell)))
+        for direction in directions[:_MOST_DIRECTIONS]:
+            pattern = (vectors @ direction).reshape(-1, 3) / np.sqrt(modes.masses)[:, None]
+            yield float(modes.frequencies_thz[first]), pattern / np.linalg.norm(pattern, axis=1).max()
+        first = last
 
 
 def _descend(
-    pattern: NDArray[np.float64], perfect: Atoms, calculator: Calculator, amplitudes: NDArray[np.float64]
+    pattern: NDArray[np.float64],
+    perfect: Atoms,
+    calculator: Calculator,
+    amplitudes: NDArray[np.float64],
+    frequency_thz: float,
 ) -> Descent:
     """Energies along a pattern."""
     energies = []
@@ -169,7 +186,7 @@ def _descend(
         moved = perfect.copy()
         moved.positions += amplitude * pattern
         energies.append(_energy(moved, calculator))
-    return Descent(pattern, np.array(energies) - energies[0])
+    return Descent(frequency_thz, pattern, np.array(energies) - energies[0])
 
 
 def _energy(atoms: Atoms, calculator: Calculator) -> float:
@@ -191,13 +208,14 @@ def _relaxed(atoms: Atoms, calculator: Calculator, fmax: float, max_steps: int) 
     return child
 
 
-def _wave_vector(phonopy: Phonopy) -> str:
-    """Commensurate wave vector with the lowest frequency, in units of the reciprocal primitive cell."""
+def _wave_vector(phonopy: Phonopy, frequency_thz: float) -> str:
+    """Commensurate wave vector with a mode of this frequency, in units of the reciprocal primitive cell."""
     from fractions import Fraction
 
     from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
     matrix = np.rint(np.linalg.inv(phonopy.primitive.primitive_matrix) @ phonopy.supercell.supercell_matrix)
     qpoints = get_commensurate_points(matrix.astype(int))
-    worst = qpoints[int(np.asarray(phonopy.run_qpoints(qpoints).frequencies)[:, 0].argmin())]
-    return " ".join(str(Fraction(float(number)).limit_denominator(24)) for number in worst)
+    frequencies = np.asarray(phonopy.run_qpoints(qpoints).frequencies)
+    nearest = qpoints[int(np.abs(frequencies - frequency_thz).min(axis=1).argmin())]
+    return " ".join(str(Fraction(float(number)).limit_denominator(24)) for number in nearest)
