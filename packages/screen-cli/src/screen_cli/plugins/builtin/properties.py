@@ -94,7 +94,7 @@ def _warm() -> Iterator[PropertyPlugin]:
         columns=(
             ("soft_mode", "whether a commensurate mode is imaginary"),
             ("soft_mode_thz", "lowest commensurate frequency, THz, imaginary ones negative"),
-            ("soft_mode_qpoint", "its wave vector, in units of the reciprocal primitive cell"),
+            ("soft_mode_qpoint", "wave vector of the mode followed, in units of the reciprocal primitive cell"),
             ("soft_mode_directions", "directions that symmetry singles out"),
             ("soft_mode_depth_mev", "how far the energy falls along the best of them, meV per atom"),
             ("known_children", "phases of lower symmetry that literature reports for this compound"),

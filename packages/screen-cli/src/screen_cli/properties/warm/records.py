@@ -58,7 +58,8 @@ class SoftMode(TypedRecord):
     soft_mode_thz : float
         Lowest commensurate frequency, THz; imaginary ones negative.
     soft_mode_qpoint : str, optional
-        Its wave vector, in units of the reciprocal primitive cell, as fractions.
+        Wave vector of the mode that was followed (the lowest, unless more were tried), in units of the reciprocal
+        primitive cell, as fractions.
     soft_mode_directions : int, optional
         Directions of the degenerate modes that symmetry singles out, and that were tried.
     soft_mode_depth_mev : float, optional

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import ReadSettings, RelaxSettings
+from screen_cli.crystal.metadata import CHILDREN
 from screen_cli.crystal.phonopy_cells import symmetry_action
 from screen_cli.crystal.standard_cell import space_group_number, space_group_symbol, standardise
 from screen_cli.crystal.structure import Structure
@@ -100,11 +101,7 @@ def soft_mode(
     CalculatorError
         The force field failed, or gives no energy.
     """
-    steps = np.asarray(amplitudes, dtype=np.float64)
-    if len(steps) < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
-        raise ConfigError(f"soft_mode has amplitudes = {list(amplitudes)}, expected numbers that ascend from 0, in Å.")
-    if n_modes < 1:
-        raise ConfigError(f"soft_mode has n_modes = {n_modes}, expected at least 1.")
+    steps = _checked(amplitudes, n_modes)
     displaced = record_from(records, "displace", Displaced)
     force_constants = record_from(records, "force_constants", ForceConstants)
     phonopy = load_phonopy(displaced, force_constants)
@@ -139,23 +136,38 @@ def soft_mode(
         child = _relaxed(standardise(distorted, _SYMPREC), calculator, fmax, max_steps)
     except ScreenError as error:
         return replace(tried, child_reason=str(error))
-    energy = _energy(perfect, calculator) / len(perfect)
+    before, after = (_energy(atoms, calculator) / len(atoms) for atoms in (perfect, child))
+    return _named(replace(tried, child_energy_gain_mev=1e3 * (before - after)), child, structure)
+
+
+def _named(tried: SoftMode, child: Atoms, structure: Structure) -> SoftMode:
+    """Add the child with its symmetry and the phase that is known by it."""
     group = space_group_number(child, _SYMPREC)
-    name = next((phase for phase in known if phase.child == group), None)
-    found = Structure.from_atoms(child, provider="soft_mode", provider_id=structure.id, settings=ReadSettings())
+    known = phases_below(structure.atoms, structure.space_group)
+    phase = next((phase for phase in known if phase.child == group), None)
+    found = Structure.from_atoms(child, provider=CHILDREN, provider_id=structure.id, settings=ReadSettings())
     return replace(
         tried,
         child_id=found.id,
         child_space_group=group,
         child_symbol=space_group_symbol(group),
-        child_name=None if name is None else name.name,
-        child_doi=None if name is None else name.doi,
+        child_name=None if phase is None else phase.name,
+        child_doi=None if phase is None else phase.doi,
         child_n_atoms=len(found.atoms),
-        child_energy_gain_mev=1e3 * (energy - _energy(child, calculator) / len(child)),
         child_cell=child.cell.array.copy(),
         child_positions=child.positions.copy(),
         child_numbers=np.array(child.numbers, dtype=np.int64),
     )
+
+
+def _checked(amplitudes: Sequence[float], n_modes: int) -> NDArray[np.float64]:
+    """Refuse what cannot be tried; amplitudes as an array."""
+    steps = np.asarray(amplitudes, dtype=np.float64)
+    if len(steps) < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
+        raise ConfigError(f"soft_mode has amplitudes = {list(amplitudes)}, expected numbers that ascend from 0, in Å.")
+    if n_modes < 1:
+        raise ConfigError(f"soft_mode has n_modes = {n_modes}, expected at least 1.")
+    return steps
 
 
 def _patterns(modes: NormalModes, supercell: Supercell, n_modes: int) -> Iterator[tuple[float, NDArray[np.float64]]]:
