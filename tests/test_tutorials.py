@@ -1,4 +1,4 @@
-"""The tutorials that take minutes: the commands of their pages, run on less. Two run in the default suite."""
+"""The tutorials: notebooks cell by cell, and the commands of the long ones, run on less."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ def run_script(command: list[str], folder: Path) -> str:
 
 def test_every_tutorial_is_run_by_some_test():
     tests = {
-        "first-run": ROOT / "tests" / "test_docs.py",
         "active-learning": ROOT / "packages" / "al-committee" / "tests" / "test_documentation.py",
     }
     for page in TUTORIALS.glob("*.md"):
@@ -57,8 +56,17 @@ def test_every_tutorial_is_run_by_some_test():
             assert f'"{page.name}"' in tests.get(page.stem, Path(__file__)).read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", ["force-field-in-ase.md", "train-and-fine-tune.md", "screening-with-prototypes.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "first-run.md",
+        "wigner-with-phono3py.md",
+        pytest.param("force-field-in-ase.md", marks=pytest.mark.slow),
+        pytest.param("league.md", marks=pytest.mark.slow),
+        pytest.param("screening-with-prototypes.md", marks=pytest.mark.slow),
+        pytest.param("train-and-fine-tune.md", marks=pytest.mark.slow),
+    ],
+)
 def test_cells_of_a_notebook_run_in_order(tmp_path, monkeypatch, page):
     """The cells judge themselves by their own assertions."""
     monkeypatch.chdir(tmp_path)
