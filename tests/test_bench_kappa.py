@@ -144,6 +144,24 @@ def test_predictions_are_a_reference_in_either_format(structures, run_dir):
         assert materials["mp-Cu"]["srme"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_a_material_that_cannot_be_read_is_not_scored(structures, tmp_path, capsys):
+    atoms = bulk("Cu", a=3.6)
+    atoms.info = {
+        "mp_id": "mp-primitive",
+        "q_mesh": np.array([3, 3, 3]),
+        "fc3_supercell": TWICE,
+        "fc2_supercell": TWICE,
+    }
+    write(tmp_path / "primitive.extxyz", atoms)
+    folder = tmp_path / "run"
+    assert main([*KAPPA, "-S", str(tmp_path / "primitive.extxyz"), "-d", str(folder)]) == 0
+    (item,) = json.loads((folder / "bench.json").read_text())["materials"]
+    assert item["verdict"] == "not scored"
+    assert "conventional cell" in item["reason"]
+    assert rows(json.loads(gzip.decompress((folder / "predictions.json.gz").read_bytes()))) == {}
+    assert "mp-primitive" in capsys.readouterr().err
+
+
 def test_compare_two_results(structures, run_dir, scaled, tmp_path, capsys):
     score(structures, run_dir, scaled)
     better = json.loads((run_dir / "bench.json").read_text())

@@ -225,7 +225,7 @@ def _score(run: RunDirectory, row: Row, references: Mapping[str, Reference] | No
     material_id = text(row, "provider_id") or text(row, "id")
     score = MaterialScore(material_id, text(row, "formula") or material_id, "", structure_id=text(row, "id"))
     if row["stage"] == "read" and row["state"] == "failed":
-        return replace(score, verdict="not scored", reason=text(row, "reason"))
+        return replace(score, structure_id="", verdict="not scored", reason=text(row, "reason"))  # it has no files
     metadata = run.store.read_structure(score.structure_id)["metadata"]
     name, prototype = str(metadata.get("name", score.name)), str(metadata.get("prototype", ""))
     reference = None if references is None else pick_reference(references, score.id, name)
