@@ -322,7 +322,7 @@ def test_slurm(undisturbed, fast_text, tmp_path):
     """The same configuration through a real Slurm: a job is cancelled in mid-run, nothing is lost."""
     pytest.importorskip("parsl", reason="needs screen-cli[parsl]")
     if shutil.which("sbatch") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
-        pytest.skip("no Slurm answers here (docs/howto/cluster.md says how to start one)")
+        pytest.skip("no Slurm answers here (tests/slurm_on_one_machine.sh starts one)")
     _, expected = undisturbed
     run_dir = tmp_path / "run"
     slurm = 'provider = "slurm"\nwalltime = "00:10:00"\nprovider_options = { exclusive = false, cores_per_node = 1 }\n'
