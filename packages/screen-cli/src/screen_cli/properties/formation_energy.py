@@ -23,7 +23,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.calculator import BaseCalculator
+from ase.calculators.calculator import BaseCalculator, Calculator
 from ase.spacegroup import crystal
 
 from screen_cli.config import RelaxSettings
@@ -200,7 +200,9 @@ def energy_of_element(
 
 
 def _energy_at_rest(atoms: Atoms, calculator: BaseCalculator, settings: RelaxSettings) -> float:
-    """Relax; return the energy per atom."""
+    """Relax; return the energy per atom. What was computed before is forgotten, so that its order does not matter."""
+    if isinstance(calculator, Calculator):
+        calculator.reset()
     energy = relax(atoms, calculator, settings, symprec=_SAME).energy_ev_per_atom
     if energy is None or not np.isfinite(energy):
         raise StructureError(f"the force field gives it the energy {energy}.")
