@@ -69,8 +69,13 @@ CASES = list(cases())
 GROUPS = [case for case in CASES if isinstance(case.command, click.Group)]
 WITH_OPTIONS = [case for case in CASES if case.path and any(len(option.opts[-1]) > 6 for option in case.options)]
 LISTS = (
-    *("screen-cli status", "screen-cli show", "screen-cli gate", "screen-cli compare", "screen-cli plugins"),
-    *("screen-cli structures prototypes", "screen-cli structures preview", "screen-cli plugins check"),
+    *("screen-cli status", "screen-cli show", "screen-cli gate", "screen-cli compare", "screen-cli hull"),
+    *(
+        "screen-cli structures prototypes",
+        "screen-cli structures preview",
+        "screen-cli plugins",
+        "screen-cli plugins check",
+    ),
     *("screen-cli kinds", "screen-cli env list", "screen-cli env check", "screen-cli bench compare"),
     *("screen-cli bench league", "screen-cli verify", "phon-wigner doctor", "phon-wigner analyze"),
     *("phon-wigner shengbte", "sdnnff evaluate", "sdnnff info", "al-committee status"),
