@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from hypothesis import HealthCheck, assume, given, settings
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.disagreement import committee_mean, force_deviation, supercell_score, tensor_spread
 from al_committee.config import LoopConfig, SupercellSettings, config_differences, config_from_dict, template
-from al_committee.errors import CommitteeError
+from al_committee.errors import CommitteeError, StructureError
 from al_committee.labels.cache import LabelCache
 from al_committee.labels.identity import decode_structure, encode_structure, settings_key, structure_key
 from al_committee.labels.outcome import attach_label
@@ -269,6 +272,17 @@ def test_an_index_gives_back_what_it_was_given(tmp_path, many):
         assert (back.group, structure_key(back.atoms)) == (crystal.group, structure_key(crystal.atoms))
         assert index.elements(crystal.id) == set(crystal.atoms.get_chemical_symbols())
     assert CrystalIndex.open(path).checksum == CrystalIndex.build(crystals).checksum
+
+
+@pytest.mark.parametrize("column", ["id", "crystal_group"])
+def test_text_of_an_index_that_is_no_text_is_damage(tmp_path, column):
+    path = tmp_path / "pool.sqlite"
+    CrystalIndex.build([Crystal("Al", bulk("Al"), group="fcc")], path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(f"update crystals set {column} = cast(x'41c8' as text)")
+        database.commit()
+    with pytest.raises(StructureError, match="damaged"):
+        CrystalIndex.open(path).crystal("Al")
 
 
 @with_files

@@ -78,3 +78,13 @@ def test_crystals_of_one_space_group_and_size_stand_together(crystals):
     for _, same in itertools.groupby(order, key=lambda identity: crystals[int(identity[2:])]):
         numbers = [int(identity[2:]) for identity in same]
         assert numbers == sorted(numbers)
+
+
+def test_names_of_columns_that_are_no_text_are_damage(tmp_path):
+    path = tmp_path / "index.sqlite"
+    Index(path).close()
+    content = path.read_bytes()
+    assert b"provider_id" in content
+    path.write_bytes(content.replace(b"provider_id", b"provider_\xf2d"))
+    with pytest.raises(StoreError, match="Rebuild it from the records"):
+        Index(path, read_only=True)

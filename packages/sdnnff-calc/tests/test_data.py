@@ -290,6 +290,17 @@ def test_structures_without_forces_are_refused(emt_copper: list[Atoms]) -> None:
         list(check_labels([emt_copper[0].copy()], 100.0, DataReport()))
 
 
+@pytest.mark.parametrize("name", ["energy", "free_energy", "stress"])
+def test_labels_that_are_no_numbers_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "labels.extxyz"
+    path.write_text(
+        f'1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 {name}="0.4free" pbc="T T T"\n'
+        "Al 0 0 0 0.1 0 0\n"
+    )
+    with pytest.raises(DataError, match=f"{name} is '0.4free', expected numbers|cannot read it"):
+        list(check_labels(iterate_structures([path]), 50.0, DataReport()))
+
+
 def test_split_keeps_crystals_together() -> None:
     groups = [f"crystal {k % 7}" for k in range(70)]
     held = split_groups(groups, 0.3, seed=1)

@@ -21,6 +21,9 @@ from al_committee.labels.identity import bare_structure, decode_structure, encod
 __all__ = ["Crystal", "CrystalIndex"]
 
 
+_DAMAGED = (sqlite3.DatabaseError, UnicodeError)  # what SQLite says of a page, and Python of its text
+
+
 @dataclass(frozen=True)
 class Crystal:
     """A crystal of the pool.
@@ -61,6 +64,16 @@ class CrystalIndex:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def _row(self, query: str, name: str) -> tuple[str, ...]:
+        """Row of a query about one crystal; KeyError for an unknown one, StructureError where its page is damaged."""
+        try:
+            row: tuple[str, ...] | None = self._database.execute(query, [name]).fetchone()
+        except _DAMAGED as error:
+            raise StructureError(f"the index of the pool is damaged where it holds {name} ({error}).") from error
+        if row is None:
+            raise KeyError(f"the pool holds no crystal {name!r}.")
+        return row
+
     @classmethod
     def open(cls, path: Path) -> CrystalIndex:
         """Open an index that is there.
@@ -73,7 +86,7 @@ class CrystalIndex:
         database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
             return cls(database)
-        except sqlite3.DatabaseError as error:
+        except _DAMAGED as error:
             database.close()
             raise StructureError(
                 f"{path} is damaged ({error}). Move it away and resume: the pool is read again from its source."
@@ -134,15 +147,13 @@ class CrystalIndex:
         KeyError
             Unknown name.
         """
-        row = self._database.execute("select structure, crystal_group from crystals where id = ?", [name]).fetchone()
-        if row is None:
-            raise KeyError(f"the pool holds no crystal {name!r}.")
-        return Crystal(name, decode_structure(row[0]), row[1])
+        structure, group = self._row("select structure, crystal_group from crystals where id = ?", name)
+        return Crystal(name, decode_structure(structure), group)
 
     def elements(self, name: str) -> frozenset[str]:
         """Give the elements of one crystal."""
-        row = self._database.execute("select elements from crystals where id = ?", [name]).fetchone()
-        return frozenset(str(row[0]).split())
+        (elements,) = self._row("select elements from crystals where id = ?", name)
+        return frozenset(str(elements).split())
 
 
 def _fill(

@@ -88,7 +88,7 @@ class Index:
             self.columns = [row[1] for row in self._db.execute("PRAGMA table_info(structures)")]
             if not self.columns:
                 raise sqlite3.DatabaseError("it has no table 'structures'")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise DamagedIndexError(
                 f"cannot open the index {path}: {error}. Rebuild it from the records: screen-cli rebuild {path.parent}"
             ) from error
@@ -106,7 +106,7 @@ class Index:
         """Look at every page and say what is wrong, in SQLite's words; empty when nothing is."""
         try:
             said = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(3)")]
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             return str(error)
         return "" if said == ["ok"] else "; ".join(said)
 

@@ -283,7 +283,12 @@ def _unread_labels(atoms: Atoms) -> list[str]:
 
 
 def _require_shapes(atoms: Atoms, results: Mapping[str, Any], origin: object, unread: Sequence[str]) -> None:
-    """Refuse structures without forces, or with labels of wrong shapes."""
+    """Refuse structures without forces, or with labels that are no numbers or of wrong shapes."""
+    for name in ("energy", "free_energy", "forces", "stress"):
+        try:
+            np.asarray(results.get(name, 0.0), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{origin}: {name} is {str(results[name])[:60]!r}, expected numbers.") from error
     if "forces" not in results:
         found = f" It has {', '.join(unread)}, which is not read." if unread else ""
         raise DataError(
