@@ -89,6 +89,13 @@ def test_the_pool_is_written_and_counted(pool: Any, tmp_path: Path, capsys: pyte
     out = capsys.readouterr().out
     assert "| rocksalt | 518 | 1 | 2 | 1 | 1 |" in out
     assert "| laves | 282 | 1 | 1 | 1 | 0 |" in out
+    shares = pool.bound_shares(table, 0.0)
+    assert shares == {"rocksalt": 0.5, "laves": pytest.approx(2 / 3)}
+    line = ["make", "--out", str(tmp_path), "--size", "16", "--surplus", "1", "--bound", str(table)]
+    assert pool.main(line) == 0
+    out = capsys.readouterr().out
+    assert "| rocksalt | 518 | 1 | 2 |" in out
+    assert "| elpasolite | 39171 | 9 | 9 |" in out
 
 
 def test_the_configuration_is_one_that_runs() -> None:

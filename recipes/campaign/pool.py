@@ -94,7 +94,9 @@ def chosen(wanted: dict[str, int], seed: int) -> list[tuple[str, tuple[str, ...]
 def make(arguments: argparse.Namespace) -> None:
     """Write the pool, and print how many of each prototype there are."""
     goal = goals(arguments.size)
-    wanted = {name: math.ceil(arguments.surplus * n) for name, n in goal.items()}
+    shares = bound_shares(arguments.bound, arguments.limit) if arguments.bound else {}
+    factors = {name: 1 / shares[name] if name in shares else arguments.surplus for name in goal}
+    wanted = {name: math.ceil(factors[name] * n) for name, n in goal.items()}
     rows = chosen(wanted, arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
     cells: list[Atoms] = []
@@ -145,10 +147,23 @@ def check(arguments: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
+def with_energy(table: Path) -> list[dict[str, str]]:
+    """Read the rows of an exported run that have a formation energy."""
+    with table.open(encoding="utf-8") as stream:
+        return [row for row in csv.DictReader(stream) if row["formation_energy_model_ev_atom"]]
+
+
+def bound_shares(table: Path, limit: float) -> dict[str, float]:
+    """Estimate the share of each prototype that is bound, from a run of some of them: (bound + 1)/(all + 2)."""
+    rows = with_energy(table)
+    total = Counter(row["prototype"] for row in rows)
+    below = Counter(row["prototype"] for row in rows if float(row["formation_energy_model_ev_atom"]) <= limit)
+    return {name: (below[name] + 1) / (n + 2) for name, n in total.items()}
+
+
 def bound(arguments: argparse.Namespace) -> None:
     """Print how many of each prototype of an exported run are bound and stable, beside what was wanted."""
-    with arguments.table.open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["formation_energy_model_ev_atom"]]
+    rows = with_energy(arguments.table)
     below = [row for row in rows if float(row["formation_energy_model_ev_atom"]) <= arguments.limit]
     stable = [row for row in below if row.get("stable") in ("1", "True", "true")]
     columns = {"with energy": rows, "bound": below, "stable": stable}
@@ -167,10 +182,12 @@ def main(argv: list[str] | None = None) -> int:
             step.add_argument("--out", type=Path, default=Path("data"))
         step.add_argument("--size", type=int, default=GOAL, help="crystals wanted in the end")
         if function is make:
-            step.add_argument("--surplus", type=float, default=2.0, help="candidates for each that is wanted")
+            step.add_argument("--surplus", type=float, default=3.0, help="candidates for each that is wanted")
+            step.add_argument("--bound", type=Path, help="exported run: as many as its bound shares let expect to need")
             step.add_argument("--seed", type=int, default=23)
         if function is bound:
             step.add_argument("table", type=Path, help="screen-cli export RUN TABLE.csv")
+        if function is not check:
             step.add_argument("--limit", type=float, default=0.0, help="eV per atom")
     arguments = parser.parse_args(argv)
     arguments.function(arguments)
