@@ -65,6 +65,11 @@ def undisturbed(tmp_path_factory, fast_text):
     return config, physics(folder / "run")
 
 
+def copy_finished(config, run_dir):
+    """A copy of the run that nobody disturbed, with the times of its files."""
+    shutil.copytree(config.parent / "run", run_dir)
+
+
 def start(config, run_dir):
     """Start a driver and wait until it has finished at least one crystal's relaxation."""
     driver = subprocess.Popen(
@@ -113,7 +118,7 @@ def test_kill_a_worker(undisturbed, tmp_path):
 def test_cut_records(undisturbed, tmp_path):
     config, expected = undisturbed
     run_dir = tmp_path / "run"
-    finish(config, run_dir)
+    copy_finished(config, run_dir)
     victims = [
         sorted(run_dir.rglob(pattern))[0] for pattern in ("conductivity-*.json", "harmonic-*.hdf5", "displace-*.yaml")
     ]
@@ -130,7 +135,7 @@ def test_cut_records(undisturbed, tmp_path):
 def test_lost_or_broken_index(undisturbed, tmp_path):
     config, expected = undisturbed
     run_dir = tmp_path / "run"
-    finish(config, run_dir)
+    copy_finished(config, run_dir)
     before = digest(run_dir)
     for path in run_dir.glob("index.sqlite*"):
         path.unlink()

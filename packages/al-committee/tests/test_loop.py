@@ -631,7 +631,13 @@ def al_committee(*arguments, cwd):
     )
 
 
-def test_command_line_from_init_to_export(tmp_path):
+def test_command_line_from_init_to_export(tmp_path, monkeypatch, capsys):
+    def here(*arguments):
+        """What a command prints, in this process."""
+        assert main(list(arguments)) == EXIT_OK
+        return capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path)
     write_config(tmp_path, rounds=1)
     made = al_committee("init", "loop.toml", "run", cwd=tmp_path)
     assert (made.returncode, made.stderr) == (EXIT_OK, "")
@@ -650,16 +656,15 @@ def test_command_line_from_init_to_export(tmp_path):
     page = (folder / "report.html").read_text()
     assert page.count("<svg role=") == 4
     assert "currentColor" in page
-    status = json.loads(al_committee("status", "run", "--json", cwd=tmp_path).stdout)
+    status = json.loads(here("status", "run", "--json"))
     assert [row["labelled"] for row in status["rounds"]] == [3, 3]
     assert sum(status["histogram"]) > 0
-    exported = al_committee("export", "run", "labels.extxyz", cwd=tmp_path)
-    assert exported.stdout.startswith("6 structures")
+    assert here("export", "run", "labels.extxyz").startswith("6 structures")
     structures = read(tmp_path / "labels.extxyz", ":")
     assert structures[0].get_forces() == pytest.approx(PairTeacher().get_property("forces", structures[0]), abs=1e-6)
-    calibration = json.loads(al_committee("calibrate", "run", cwd=tmp_path).stdout)
+    calibration = json.loads(here("calibrate", "run"))
     assert calibration["area_scaled"] <= calibration["area"]
-    text = al_committee("status", "run", cwd=tmp_path).stdout
+    text = here("status", "run")
     assert "force RMSE" in text
     assert "finished: max_rounds" in text
 

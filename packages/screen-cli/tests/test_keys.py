@@ -134,6 +134,7 @@ OTHER_STAGES = {  # these change which stages there are
     ("force_constants", "third_order"),
     ("conductivity", "enabled"),
     ("gate", "before_third_order"),
+    ("gate", "after_relaxation"),
     ("renormalise", "enabled"),
     ("properties", "names"),
 }

@@ -156,6 +156,7 @@ def test_children_are_screened_on(tmp_path):
         "calculator": {"name": "emt"},
         "engine": {"name": "serial"},
         "properties": {"names": ["soft_mode"]},
+        "force_constants": {"third_order": False},
     }
     parents = RunDirectory.create(tmp_path / "parents", resolve(settings_from_dict(tables)))
     assert execute(parents).counts == {"done": 1}
