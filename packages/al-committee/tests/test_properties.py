@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.disagreement import committee_mean, force_deviation, supercell_score, tensor_spread
 from al_committee.config import LoopConfig, SupercellSettings, config_differences, config_from_dict, template
-from al_committee.errors import CommitteeError, StructureError
+from al_committee.errors import CommitteeError, ConfigError, StructureError
 from al_committee.labels.cache import LabelCache
 from al_committee.labels.identity import decode_structure, encode_structure, settings_key, structure_key
 from al_committee.labels.outcome import attach_label
@@ -28,7 +28,7 @@ from al_committee.labels.workers.teacher_program import read_message, write_mess
 from al_committee.loop.records import Comparison, LabelsRecord, SelectionRecord, read_record, write_record
 from al_committee.selection.crystal_index import Crystal, CrystalIndex
 from al_committee.selection.held_out import HeldOut, reduced_formula
-from al_committee.selection.pool import Pool
+from al_committee.selection.pool import Pool, read_crystals
 from al_committee.selection.rules import COSTS, STRATEGIES, recommend, select_supercells
 from al_committee.testing import IDENTITY_TOLERANCE
 from al_committee.testing.strategies import (
@@ -272,6 +272,13 @@ def test_an_index_gives_back_what_it_was_given(tmp_path, many):
         assert (back.group, structure_key(back.atoms)) == (crystal.group, structure_key(crystal.atoms))
         assert index.elements(crystal.id) == set(crystal.atoms.get_chemical_symbols())
     assert CrystalIndex.open(path).checksum == CrystalIndex.build(crystals).checksum
+
+
+def test_absurdly_many_columns_are_refused_before_room_is_made(tmp_path):
+    path = tmp_path / "pool.extxyz"
+    path.write_text('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:99999999999\nAl 0 0 0\n')
+    with pytest.raises(ConfigError, match="columns"):
+        list(read_crystals(path))
 
 
 @pytest.mark.parametrize("column", ["id", "crystal_group"])

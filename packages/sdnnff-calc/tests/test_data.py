@@ -290,6 +290,22 @@ def test_structures_without_forces_are_refused(emt_copper: list[Atoms]) -> None:
         list(check_labels([emt_copper[0].copy()], 100.0, DataReport()))
 
 
+def test_absurdly_many_columns_are_refused_before_room_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "labels.extxyz"
+    path.write_text(
+        '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:99999999999\nAl 0 0 0 1 0 0\n'
+    )
+    with pytest.raises(DataError, match="columns are promised"):
+        list(iterate_structures([path]))
+
+
+def test_an_energy_of_many_numbers_is_refused() -> None:
+    (atoms,) = label_with_emt(1)
+    atoms.calc.results["energy"] = np.zeros(3)
+    with pytest.raises(DataError, match=r"energy has shape \(3,\), expected one number"):
+        list(check_labels([atoms], 50.0, DataReport()))
+
+
 @pytest.mark.parametrize("name", ["energy", "free_energy", "stress"])
 def test_labels_that_are_no_numbers_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "labels.extxyz"

@@ -191,9 +191,14 @@ def _read_labels(path: Path) -> list[Atoms]:
     """Labelled structures of a file."""
     from ase.io import read
 
+    from al_committee.selection.pool import check_counts
+
     try:
+        check_counts(path)
         with usual_recursion():
             return list(read(path, ":"))
+    except CommitteeError:
+        raise
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
     except Exception as error:  # ASE's readers raise anything

@@ -56,6 +56,8 @@ class CrystalIndex:
         self._database = database
         weakref.finalize(self, database.close)
         rows = database.execute("select id, held_out from crystals order by position").fetchall()
+        if not all(isinstance(row[0], str) for row in rows):
+            raise sqlite3.DatabaseError("a crystal has no name")
         self.ids: list[str] = [row[0] for row in rows]
         self.held_out: frozenset[str] = frozenset(row[0] for row in rows if row[1])
         found = database.execute("select value from facts where name = 'checksum'").fetchone()
@@ -70,6 +72,8 @@ class CrystalIndex:
             row: tuple[str, ...] | None = self._database.execute(query, [name]).fetchone()
         except _DAMAGED as error:
             raise StructureError(f"the index of the pool is damaged where it holds {name} ({error}).") from error
+        if row is None and name in self.ids:
+            raise StructureError(f"the index of the pool is damaged: it lists {name} and does not find it.")
         if row is None:
             raise KeyError(f"the pool holds no crystal {name!r}.")
         return row

@@ -26,6 +26,7 @@ from al_committee.selection.supercells import deform, displace_randomly, repeat
 __all__ = ["Pool", "PoolEntry", "read_crystals"]
 
 MOST_ATOMS = 100_000
+MOST_COLUMNS = 10_000
 """Of one frame of a file of crystals."""
 _ASYMMETRIC = re.compile(r"\.(m?cif|pdb|res|xsd|xtd|struct)(\.(gz|bz2|xz))?$", re.IGNORECASE)
 
@@ -154,7 +155,7 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
             f"{path} lists the sites of an asymmetric unit, whose space group decides which crystal it is; it is not "
             "read here. Under screen-cli the source 'files' reads it; or give a file of all atoms (extended XYZ, .db)."
         )
-    _check_counts(path)
+    check_counts(path)
     frame = -1
     try:
         for frame, atoms in enumerate(read_shallowly(iread(path, ":"))):
@@ -167,7 +168,7 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
         raise ConfigError(f"{path}, after frame {frame}: {type(error).__name__}: {error}") from error
 
 
-def _check_counts(path: Path) -> None:
+def check_counts(path: Path) -> None:
     """Refuse an (extended) XYZ file that says it holds absurdly many atoms, before anything waits for them.
 
     Raises
@@ -185,6 +186,16 @@ def _check_counts(path: Path) -> None:
             if count > MOST_ATOMS:
                 claimed = line[:30].decode().strip()
                 raise ConfigError(f"{path}, frame {frame}: it claims {claimed} atoms, expected at most {MOST_ATOMS}.")
-            for _ in range(count + 1):
+            if (columns := _columns(lines.readline())) > MOST_COLUMNS:
+                raise ConfigError(
+                    f"{path}, frame {frame}: it claims {columns} columns, at most {MOST_COLUMNS} are read."
+                )
+            for _ in range(count):
                 if not lines.readline():
                     return
+
+
+def _columns(header: bytes) -> int:
+    """Count the columns that the second line of an extended XYZ frame claims; ASE would make room for them."""
+    said = re.search(rb"Properties=\"?([^\s\"]+)", header)
+    return sum(int(word) for word in said[1].split(b":")[2::3] if word.isdigit()) if said else 0

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ase.db
 import ase.io
@@ -101,7 +101,8 @@ def _check_counts(path: Path) -> None:
                 if not line.strip():
                     break  # ASE stops here, too
                 promised = int(line)
-                lines.readline()
+                if (columns := _columns(lines.readline())) > _MOST_COLUMNS:
+                    raise DataError(f"{path}, frame {frame}: {columns} columns are promised, which no label has.")
                 found = sum(1 for _ in itertools.islice(lines, promised))
                 if found < promised or promised < 0:
                     raise DataError(f"{path}, frame {frame}: {promised} atoms are promised, {found} are there.")
@@ -110,6 +111,12 @@ def _check_counts(path: Path) -> None:
         raise
     except DAMAGED as error:
         raise DataError(f"{path} is no XYZ file ({type(error).__name__}: {error}).") from error
+
+
+def _columns(header: str) -> int:
+    """Count the columns that the second line of an extended XYZ frame promises; ASE would make room for them."""
+    said = re.search(r"Properties=\"?([^\s\"]+)", header)
+    return sum(int(word) for word in said[1].split(":")[2::3] if word.isdecimal()) if said else 0
 
 
 def _read_database(path: Path) -> Iterator[Atoms]:
@@ -146,7 +153,9 @@ def energy_label(results: Mapping[str, object]) -> float:
     ASE calls it ``free_energy``, where it tells it from ``energy``: VASP's smeared electrons have F (TOTEN) and E at
     zero smearing.
     """
-    free, energy = (float(cast("float", results.get(name, np.nan))) for name in ("free_energy", "energy"))
+    free, energy = (
+        float(np.asarray(results.get(name, np.nan), dtype=np.float64).reshape(())) for name in ("free_energy", "energy")
+    )
     return free if np.isfinite(free) else energy
 
 
@@ -236,6 +245,7 @@ class DataReport:
 
 
 _LARGEST_STRESS = 10.0
+_MOST_COLUMNS = 10_000  # of an extended XYZ file
 """eV/Å³, 1600 GPa: a larger one is in another unit."""
 _HELD = 1e-7
 """eV/Å: outputs print eight digits."""
@@ -289,6 +299,8 @@ def _require_shapes(atoms: Atoms, results: Mapping[str, Any], origin: object, un
             np.asarray(results.get(name, 0.0), dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DataError(f"{origin}: {name} is {str(results[name])[:60]!r}, expected numbers.") from error
+        if "energy" in name and np.size(results.get(name, 0.0)) != 1:
+            raise DataError(f"{origin}: {name} has shape {np.shape(results[name])}, expected one number.")
     if "forces" not in results:
         found = f" It has {', '.join(unread)}, which is not read." if unread else ""
         raise DataError(
