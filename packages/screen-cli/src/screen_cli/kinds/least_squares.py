@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
 from scipy.sparse import csr_array
 
 from screen_cli.errors import UnderdeterminedFitError
@@ -37,6 +38,8 @@ from screen_cli.errors import UnderdeterminedFitError
 if TYPE_CHECKING:
     from symfc import Symfc
     from symfc.basis_sets import FCBasisSetBase
+
+_DESIGN_BYTES = 300_000_000  # of the design matrix that exist at a time
 
 
 @dataclass(frozen=True)
@@ -121,14 +124,19 @@ def factor_orders(symfc: Symfc, directions: NDArray[np.float64], orders: tuple[i
 
 
 def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) -> FactoredOrder:
-    """Solve one order, pair by pair: beside the design matrix and its factor, only the solution is as large."""
+    """Solve one order; of the design matrix a few pairs exist at a time: factor and solution are what is large."""
     n_pairs, n_atoms = directions.shape[:2]
     blocks = basis.blocked_basis_set
-    design = design_matrix(basis, directions, order)  # n_pairs, 3 n_atoms, n_parameters
-    n_parameters = design.shape[2]
-    flat = design.reshape(-1, n_parameters)
+    n_parameters = blocks.shape[1]
+    step = max(1, _DESIGN_BYTES // (24 * n_atoms * n_parameters))
+    pieces = [slice(start, start + step) for start in range(0, n_pairs, step)]
+    normal = np.zeros((n_parameters, n_parameters), order="F")
+    for piece in pieces:
+        flat = design_matrix(basis, directions[piece], order).reshape(-1, n_parameters)
+        normal = dsyrk(1.0, flat.T, beta=1.0, c=normal, lower=1, overwrite_c=1)  # XᵀX, the lower triangle
+        del flat
     try:
-        factor = cho_factor(flat.T @ flat, lower=True, overwrite_a=True, check_finite=False)
+        factor = cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError as error:
         raise UnderdeterminedFitError(
             f"{n_pairs} pairs of displacements of {n_atoms} atoms do not determine the {n_parameters} free "
@@ -137,7 +145,8 @@ def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) 
     compression = basis.compact_compression_matrix
     solution = np.empty((compression.shape[1], n_pairs, 3 * n_atoms))
     leverage = np.empty((n_pairs, 3 * n_atoms, 3 * n_atoms))
-    for pair, rows in enumerate(design):
+    designs = (design for piece in pieces for design in design_matrix(basis, directions[piece], order))
+    for pair, rows in enumerate(designs):
         inverse = cho_solve(factor, rows.T, check_finite=False)  # n_parameters, 3 n_atoms
         leverage[pair] = rows @ inverse
         solution[:, pair] = blocks @ inverse
