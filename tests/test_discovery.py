@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from screen_cli.cli import main
+from screen_cli.plugins.check import check_phono3py
 
 
+def test_phono3py_offers_the_variant():
+    assert {row.name: row.state for row in check_phono3py(120.0)}["phon_wigner"] == "ok"
+
+
+@pytest.mark.slow
 def test_every_installed_plugin_loads_and_phono3py_offers_the_variant(capsys):
     assert main(["plugins", "check", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

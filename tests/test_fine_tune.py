@@ -93,6 +93,7 @@ def test_labels_by_dft_files_are_asked_for_and_waited_for(recipe, labelled, tmp_
         recipe.main(["tune", "--out", str(folder), "--model", "none.pt"])
 
 
+@pytest.mark.slow
 def test_tuning_learns_the_new_crystals_and_replay_keeps_the_old(recipe, labelled, capsys) -> None:
     out, general = labelled / "out", labelled / "general" / "model.pt"
     common = ["--out", str(out), "--leave-out", "Au"]

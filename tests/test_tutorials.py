@@ -59,7 +59,7 @@ def test_every_tutorial_is_run_by_some_test():
 @pytest.mark.parametrize(
     "page",
     [
-        "first-run.md",
+        pytest.param("first-run.md", marks=pytest.mark.slow),
         "wigner-with-phono3py.md",
         pytest.param("force-field-in-ase.md", marks=pytest.mark.slow),
         pytest.param("league.md", marks=pytest.mark.slow),

@@ -135,6 +135,7 @@ def test_a_card_of_any_shape_is_printed() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_like_an_unbroken_one(project: Path) -> None:
     """SIGKILL in the middle of a run; then the same command again."""
     text = CONFIG.format(epochs=14) + "checkpoint_minutes = 0.0005\n"
