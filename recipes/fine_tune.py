@@ -313,7 +313,7 @@ def models(arguments: argparse.Namespace) -> Iterator[tuple[str, Predictor]]:
     best = arguments.out / "sevennet" / "checkpoint_best.pth"
     if best.exists():
         yield "sevennet before", OneByOne(make_calculator("sevennet", {}))
-        yield "sevennet", OneByOne(make_calculator("sevennet", {"model": str(best)}))
+        yield "sevennet", OneByOne(make_calculator("sevennet", {"model": str(best), "trust": True}))
 
 
 def errors_of(model: Predictor, structures: list[Atoms]) -> dict[str, Any] | None:

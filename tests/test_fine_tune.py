@@ -150,7 +150,7 @@ def test_sevennet_is_trained_by_its_own_trainer(recipe, labelled, capsys) -> Non
     unseen = read(out / "sevennet" / "valid.extxyz", ":")
     assert len(read(out / "sevennet" / "train.extxyz", ":")) == 3
     error = []
-    for options in ({"model": "0"}, {"model": str(best)}):
+    for options in ({"model": "0"}, {"model": str(best), "trust": True}):
         calculator = recipe.make_calculator("sevennet", {**options, "device": "cpu"})
         assert unseen[0].get_potential_energy() == pytest.approx(calculator.get_potential_energy(unseen[0]), abs=0.5)
         error.append(evaluate_forces(recipe.OneByOne(calculator), unseen).rmse)
