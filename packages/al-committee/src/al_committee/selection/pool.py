@@ -25,8 +25,8 @@ from al_committee.selection.supercells import deform, displace_randomly, repeat
 
 __all__ = ["Pool", "PoolEntry", "read_crystals"]
 
-MOST_ATOMS = 100_000
 MOST_COLUMNS = 10_000
+MOST_ATOMS = 100_000
 """Of one frame of a file of crystals."""
 _ASYMMETRIC = re.compile(r"\.(m?cif|pdb|res|xsd|xtd|struct)(\.(gz|bz2|xz))?$", re.IGNORECASE)
 
@@ -169,7 +169,7 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
 
 
 def check_counts(path: Path) -> None:
-    """Refuse an (extended) XYZ file that says it holds absurdly many atoms, before anything waits for them.
+    """Refuse an (extended) XYZ file that says it holds absurdly many atoms or columns, before anything waits for them.
 
     Raises
     ------

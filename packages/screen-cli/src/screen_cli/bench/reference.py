@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from screen_cli.errors import ConfigError
 from screen_cli.plugins.protocols import ModeConductivity
 from screen_cli.store.hdf5 import whole_array
-from screen_cli.store.reading import parse_json
+from screen_cli.store.reading import parse_json, require_file
 
 if TYPE_CHECKING:
     import h5py
@@ -175,15 +175,9 @@ def _rows_of_table(path: Path, temperature: float) -> list[tuple[str, Callable[[
     return rows
 
 
-def _require_file(path: Path) -> None:
-    """Refuse what would be waited for, or never end; ValueError."""
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no file but a folder, pipe or device")
-
-
 def _unpacked(path: Path) -> bytes:
     """Bytes of a file, gunzipped where it is gzip; ValueError when it grows as no table of numbers does."""
-    _require_file(path)
+    require_file(path)
     raw = path.read_bytes()
     if raw[:2] != b"\x1f\x8b":
         return raw
@@ -230,7 +224,7 @@ def _from_hdf5(path: Path, temperature: float) -> Reference:
     """Give the reference from phono3py's result file; coherences where the run had them."""
     import h5py
 
-    _require_file(path)
+    require_file(path)
     with h5py.File(path, "r") as file:
         index = _row_of_temperature(_floats(file, "temperature"), temperature)
         populations = next((name for name in ("mode_kappa_P_RTA", "mode_kappa") if name in file), None)

@@ -24,6 +24,7 @@ A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.2
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -129,12 +130,15 @@ def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) 
     blocks = basis.blocked_basis_set
     n_parameters = blocks.shape[1]
     step = max(1, _DESIGN_BYTES // (24 * n_atoms * n_parameters))
-    pieces = [slice(start, start + step) for start in range(0, n_pairs, step)]
+    starts = range(0, n_pairs, step)
+
+    @functools.lru_cache(maxsize=1)  # where one piece is all, it is made once
+    def piece(start: int) -> NDArray[np.float64]:
+        return design_matrix(basis, directions[start : start + step], order)
+
     normal = np.zeros((n_parameters, n_parameters), order="F")
-    for piece in pieces:
-        flat = design_matrix(basis, directions[piece], order).reshape(-1, n_parameters)
-        normal = dsyrk(1.0, flat.T, beta=1.0, c=normal, lower=1, overwrite_c=1)  # XᵀX, the lower triangle
-        del flat
+    for start in starts:  # XᵀX, the lower triangle
+        normal = dsyrk(1.0, piece(start).reshape(-1, n_parameters).T, beta=1.0, c=normal, lower=1, overwrite_c=1)
     try:
         factor = cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError as error:
@@ -145,8 +149,7 @@ def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) 
     compression = basis.compact_compression_matrix
     solution = np.empty((compression.shape[1], n_pairs, 3 * n_atoms))
     leverage = np.empty((n_pairs, 3 * n_atoms, 3 * n_atoms))
-    designs = (design for piece in pieces for design in design_matrix(basis, directions[piece], order))
-    for pair, rows in enumerate(designs):
+    for pair, rows in enumerate(rows for start in starts for rows in piece(start)):
         inverse = cho_solve(factor, rows.T, check_finite=False)  # n_parameters, 3 n_atoms
         leverage[pair] = rows @ inverse
         solution[:, pair] = blocks @ inverse

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import FilterError
 from screen_cli.report.tables.columns import short_name
-from screen_cli.store.reading import parse_json
+from screen_cli.store.reading import parse_json, require_file
 from screen_cli.store.row import Row
 
 Entry = Mapping[str, object]
@@ -99,8 +99,7 @@ def read_reference(path: Path, rows: Sequence[Row]) -> Reference:
 def _read_entries(path: Path) -> Sequence[Entry]:
     """List the entries of the file."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device never end
-            raise FilterError(f"the reference {path} is no file but a folder, pipe or device. Give a CSV or JSON file.")
+        require_file(path)
         with path.open("rb") as file:
             raw = file.read(_MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:

@@ -58,12 +58,11 @@ class Gate(Stage[GateDecision]):
 
     def depends(self, inputs: Inputs) -> Json:
         """Give the settings, and metadata of the source that the expression may name."""
-        metadata = inputs.structure.metadata
         settings = settings_to_dict(inputs.settings.gate)
         settings.pop("audit_target")  # says how results are counted, not which there are
         settings.pop("after_relaxation")  # stops crystals before this gate
         settings.pop("before_third_order")  # says which stages it reads, which its key has already
-        return [settings, {name: metadata[name] for name in SOURCE_COLUMNS if name in metadata}]
+        return [settings, _of_the_source(inputs)]
 
     def run(self, inputs: Inputs) -> GateDecision:
         """Decide."""
@@ -100,9 +99,7 @@ class GateOfRelaxed(Stage[GateDecision]):
 
     def depends(self, inputs: Inputs) -> Json:
         """Give the expression, and metadata of the source that it may name."""
-        metadata = inputs.structure.metadata
-        known: Json = {name: metadata[name] for name in SOURCE_COLUMNS if name in metadata}
-        return [inputs.settings.gate.after_relaxation, known]
+        return [inputs.settings.gate.after_relaxation, _of_the_source(inputs)]
 
     def run(self, inputs: Inputs) -> GateDecision:
         """Decide."""
@@ -114,6 +111,12 @@ class GateOfRelaxed(Stage[GateDecision]):
     def reason_to_stop(self, data: Mapping[str, Json]) -> str:
         """Why the crystal is held back."""
         return "" if data["passed_gate"] else str(data["gate_reason"])
+
+
+def _of_the_source(inputs: Inputs) -> dict[str, Json]:
+    """Metadata of the source that an expression may name."""
+    metadata = inputs.structure.metadata
+    return {name: metadata[name] for name in SOURCE_COLUMNS if name in metadata}
 
 
 def decide(settings: GateSettings, scalars: Mapping[str, Scalar | None], structure_id: str) -> GateDecision:

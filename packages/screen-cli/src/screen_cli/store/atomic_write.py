@@ -47,7 +47,7 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     StoreError
         The disk is full, or the folder cannot be written; nothing is left behind.
     """
-    temporary = path.parent / f"{LITTER}{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -88,7 +88,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     for litter in litter_in(path.parent):
         if litter.is_dir() and litter.name.startswith(f"{LITTER}{platform.node()}-"):
             shutil.rmtree(litter, ignore_errors=True)
-    folder = path.parent / f"{LITTER}{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    folder = _beside(path)
     folder.mkdir()
     try:
         yield folder / path.name
@@ -102,6 +102,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 def flush_all() -> None:
     """Wait until the disk has everything that was written."""
     os.sync()
+
+
+def _beside(path: Path) -> Path:
+    """Name, in the folder of a path, that says whose it is; :func:`litter_in` knows it."""
+    return path.parent / f"{LITTER}{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
 
 
 def litter_in(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Files of a run directory as they are read: whole, regular, no links, since a stranger may have made them."""
+"""Files as they are read, since a stranger may have made them; those of a run are whole, regular, and no links."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def read_regular(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, f"{path} is no regular file")
         return file.read()
+
+
+def require_file(path: Path) -> None:
+    """Refuse what would be waited for, or never end; a missing file is left to whoever opens it.
+
+    Raises
+    ------
+    OSError
+        It is a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"it is no file but a folder, pipe or device: {path}")
 
 
 @contextmanager

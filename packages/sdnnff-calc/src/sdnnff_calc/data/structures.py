@@ -244,8 +244,8 @@ class DataReport:
         return lines
 
 
-_LARGEST_STRESS = 10.0
 _MOST_COLUMNS = 10_000  # of an extended XYZ file
+_LARGEST_STRESS = 10.0
 """eV/Å³, 1600 GPa: a larger one is in another unit."""
 _HELD = 1e-7
 """eV/Å: outputs print eight digits."""

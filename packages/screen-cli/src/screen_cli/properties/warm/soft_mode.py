@@ -21,7 +21,7 @@ from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, ScreenError
 from screen_cli.physics.anharmonic.density_matrix import NormalModes, normal_modes
 from screen_cli.physics.anharmonic.isotropy import order_parameters, representation
-from screen_cli.properties.warm.known_phases import phases_below
+from screen_cli.properties.warm.known_phases import KnownPhase, phases_below
 from screen_cli.properties.warm.records import SoftMode
 from screen_cli.stages.displace import Displaced, SupercellSet
 from screen_cli.stages.force_constants import ForceConstants
@@ -137,13 +137,12 @@ def soft_mode(
     except ScreenError as error:
         return replace(tried, child_reason=str(error))
     before, after = (_energy(atoms, calculator) / len(atoms) for atoms in (perfect, child))
-    return _named(replace(tried, child_energy_gain_mev=1e3 * (before - after)), child, structure)
+    return _named(replace(tried, child_energy_gain_mev=1e3 * (before - after)), child, structure, known)
 
 
-def _named(tried: SoftMode, child: Atoms, structure: Structure) -> SoftMode:
+def _named(tried: SoftMode, child: Atoms, structure: Structure, known: Sequence[KnownPhase]) -> SoftMode:
     """Add the child with its symmetry and the phase that is known by it."""
     group = space_group_number(child, _SYMPREC)
-    known = phases_below(structure.atoms, structure.space_group)
     phase = next((phase for phase in known if phase.child == group), None)
     found = Structure.from_atoms(child, provider=CHILDREN, provider_id=structure.id, settings=ReadSettings())
     return replace(
