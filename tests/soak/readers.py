@@ -1,5 +1,8 @@
 """Drawn and damaged files for every reader: ``python tests/soak/readers.py --minutes 10``.
 
+With ``--each 10 --ledger FILE`` every reader gets ten minutes of its own; the ledger keeps what was found, and a second
+run goes on with the readers that it misses.
+
 A reader may take a file, or refuse it with an error of its package. Anything else is a fault: another exception, more
 than thirty seconds, a gigabyte. What is damaged is drawn by hypothesis: bytes replaced, cut out or put in; values of
 JSON replaced by hostile ones, with a checksum that fits, as a forger would make it.
@@ -24,7 +27,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from seeds import Reader, all_readers
@@ -168,7 +173,7 @@ def feed(reader: Reader, found: Counter[str], seed_: int, n_inputs: int) -> None
         found[f"FAULT {reader.name}: took {grown:.1f} GiB"] += 1
 
 
-def fuzz(minutes: float, first_seed: int, *, n_inputs: int = 20, only: str = "") -> Counter[str]:
+def fuzz(minutes: float, first_seed: int, *, n_inputs: int = 20, only: str = "", exactly: bool = False) -> Counter[str]:
     """Feed every reader in turn until the time is up, each at least once."""
     found: Counter[str] = Counter()
     chance, deadline = random.Random(first_seed), time.monotonic() + 60 * minutes
@@ -179,7 +184,11 @@ def fuzz(minutes: float, first_seed: int, *, n_inputs: int = 20, only: str = "")
     before = signal.signal(signal.SIGALRM, stop)
     try:
         with tempfile.TemporaryDirectory() as name:
-            readers = [reader for reader in all_readers(Path(name)) if only in reader.name]
+            readers = [
+                reader
+                for reader in all_readers(Path(name))
+                if (only == reader.name if exactly else only in reader.name)
+            ]
             for reader in readers:
                 try_reader(f"whole {reader.name}", lambda r=reader: whole_is_read(r), (), found)
             while True:
@@ -189,6 +198,39 @@ def fuzz(minutes: float, first_seed: int, *, n_inputs: int = 20, only: str = "")
                     return found
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def fuzz_each(minutes: float, first_seed: int, ledger: Path, *, only: str = "") -> Counter[str]:
+    """Feed one reader after another for some minutes, and note each in the ledger when it is done.
+
+    The ledger is a table of JSON: reader -> minutes, inputs, how many were read and refused, faults. Readers that have
+    their minutes there are passed over; several processes may share a ledger, each with its own ``only``.
+    """
+    found: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+        names = dict.fromkeys(reader.name for reader in all_readers(Path(name)) if only in reader.name)
+    for reader in names:
+        with FileLock(f"{ledger}.lock"):
+            if _ledger(ledger).get(reader, {}).get("minutes", 0.0) >= minutes:
+                continue
+        print(f"{reader} ...", file=sys.stderr, flush=True)
+        start = time.monotonic()
+        of_this = fuzz(minutes, first_seed, n_inputs=100, only=reader, exactly=True)
+        row = {
+            "minutes": round((time.monotonic() - start) / 60, 1),
+            "seed": first_seed,
+            "read": of_this["read"],
+            "refused": of_this["refused"],
+            "faults": {what: n for what, n in of_this.items() if what.startswith("FAULT")},
+        }
+        with FileLock(f"{ledger}.lock"):
+            ledger.write_text(json.dumps(_ledger(ledger) | {reader: row}, indent=1) + "\n")
+        found.update(of_this)
+    return found
+
+
+def _ledger(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def whole_is_read(reader: Reader) -> None:
@@ -209,10 +251,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="readers with this in their name")
+    parser.add_argument("--each", type=float, help="minutes for every reader by itself, instead of --minutes for all")
+    parser.add_argument("--ledger", type=Path, default=Path("fuzz-readers.json"), help="with --each: what was done")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     sys.setrecursionlimit(100_000)  # as symfc leaves it
-    found = fuzz(arguments.minutes, arguments.seed, only=arguments.only)
+    if arguments.each is None:
+        found = fuzz(arguments.minutes, arguments.seed, only=arguments.only)
+    else:
+        found = fuzz_each(arguments.each, arguments.seed, arguments.ledger, only=arguments.only)
     for what, n in found.most_common():
         print(f"{n:8d} {what}")
     return 1 if any(what.startswith("FAULT") for what in found) else 0

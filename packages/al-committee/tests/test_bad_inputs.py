@@ -152,6 +152,9 @@ def crystals(kind):
     elif kind == "ids twice":
         atoms.info["id"] = "one"
         write("crystals.extxyz", [atoms, atoms])
+    elif kind == "no element":
+        atoms.numbers[0] = 0
+        write("crystals.extxyz", atoms)
     elif kind == "cut":
         write("crystals.extxyz", [atoms * (2, 2, 2)] * 2)
         text = Path("crystals.extxyz").read_text()
@@ -161,7 +164,7 @@ def crystals(kind):
         Path("crystals.extxyz").write_bytes(content)
 
 
-@pytest.mark.parametrize("kind", ["NaN", "ids twice", "cut", "empty", "binary", "counts"])
+@pytest.mark.parametrize("kind", ["NaN", "no element", "ids twice", "cut", "empty", "binary", "counts"])
 def test_a_pool_that_is_none(folder, capsys, kind):
     crystals(kind)
     (folder / "loop.toml").write_text(GOOD)

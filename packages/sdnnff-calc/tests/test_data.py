@@ -18,6 +18,7 @@ import yaml
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.trajectory import Trajectory
 
 from sdnnff_calc.config import DataConfig, EquivariantConfig, RunConfig, TrainingConfig
 from sdnnff_calc.data.sample_stores import MemoryStore, ShardedStore, row_widths
@@ -275,6 +276,18 @@ def test_nan_stress_overlaps_and_empty_structures_are_reported_not_used(emt_copp
     assert len(list(check_labels([stressed, overlapping, empty, emt_copper[2]], 100.0, report))) == 1
     for reason, expected in zip(report.rejected, ("or stress", "0.200 Å apart", "0 atoms"), strict=True):
         assert expected in reason
+
+
+@pytest.mark.parametrize("number", [0, -1, -200, 119, 10**6])
+def test_atoms_without_an_element_are_reported_not_used(emt_copper: list[Atoms], tmp_path: Path, number: int) -> None:
+    odd = emt_copper[0].copy()
+    odd.numbers[1] = number
+    odd.calc = SinglePointCalculator(odd, forces=np.ones((8, 3)))
+    with Trajectory(tmp_path / "odd.traj", "w") as file:
+        file.write(odd)
+    report = DataReport()
+    assert not list(check_labels(iterate_structures([tmp_path / "odd.traj"]), 100.0, report))
+    assert report.rejected == [f"{tmp_path / 'odd.traj'}@0: an atom without an element (atomic number {number})"]
 
 
 def test_stress_of_a_wrong_shape_is_refused(emt_copper: list[Atoms]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io import iread
 
 from al_committee.atomic_write import read_shallowly
@@ -159,11 +160,15 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
     frame = -1
     try:
         for frame, atoms in enumerate(read_shallowly(iread(path, ":"))):
+            if len(odd := atoms.numbers[(atoms.numbers < 1) | (atoms.numbers >= len(chemical_symbols))]):
+                raise ConfigError(f"an atom without an element (atomic number {odd[0]})")
             name = atoms.info.get("id") or atoms.info.get("name") or f"{path.stem}-{frame}"
             group = atoms.info.get("group") or atoms.info.get("prototype") or ""
             yield Crystal(str(name), atoms, str(group))
     except GeneratorExit:
         raise
+    except ConfigError as error:
+        raise ConfigError(f"{path}, frame {frame}: {error}.") from None
     except Exception as error:  # ASE's readers raise anything on a damaged file
         raise ConfigError(f"{path}, after frame {frame}: {type(error).__name__}: {error}") from error
 

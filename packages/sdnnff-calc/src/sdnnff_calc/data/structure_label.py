@@ -27,7 +27,9 @@ def in_structure(index: int, atoms: Atoms) -> Iterator[None]:
     try:
         yield
     except SdnnffError as error:
-        known = len(atoms) > 0 and atoms.numbers.max() < N_ELEMENTS  # ASE has no symbols beyond
+        known = (
+            len(atoms) > 0 and atoms.numbers.min() >= 0 and atoms.numbers.max() < N_ELEMENTS
+        )  # ASE has no symbols beyond
         names = [atoms.get_chemical_formula()] if known else []
         names += [str(atoms.info["origin"])] if "origin" in atoms.info else []
         label = f"structure {index} ({', '.join(names)})" if names else f"structure {index}"

@@ -26,6 +26,7 @@ from sdnnff_calc.data.dft_outputs import output_format, read_folder, read_output
 from sdnnff_calc.data.phonon_files import read_phonon_yaml
 from sdnnff_calc.errors import DataError, SdnnffError
 from sdnnff_calc.file_access.recursion import read_shallowly
+from sdnnff_calc.geometry.elements import N_ELEMENTS
 from sdnnff_calc.geometry.neighbours import MIN_DISTANCE, find_edges
 
 __all__ = ["DataReport", "check_labels", "crystal_of", "energy_label", "iterate_structures", "split_groups"]
@@ -323,6 +324,8 @@ def _fault(atoms: Atoms, results: Mapping[str, Any], max_force: float) -> str:
     values = [forces, atoms.positions, atoms.cell.array, np.atleast_1d(energy), stress]
     if not all(np.isfinite(v).all() for v in values):
         return "NaN or infinity in positions, cell, energy, forces or stress"
+    if len(odd := atoms.numbers[(atoms.numbers < 1) | (atoms.numbers >= N_ELEMENTS)]):
+        return f"an atom without an element (atomic number {odd[0]})"
     try:
         find_edges(atoms, 2 * MIN_DISTANCE)  # raises below MIN_DISTANCE
     except SdnnffError as error:
