@@ -51,7 +51,7 @@ def translations_of(atoms):
 def searched(atoms, calculator, start, *, seed=0, translations=None, **options):
     translations = np.array([np.arange(len(atoms))]) if translations is None else translations
     basis = OrderBasis.of(phonopy_atoms(atoms), translations, 2)
-    defaults = {"n_pairs": 50, "max_supercells": 20_000, "error_thz": 0.04}
+    defaults = {"n_pairs": 50, "max_supercells": 60_000, "error_thz": 0.04}
     search = Search(
         basis,
         atoms.get_masses(),
@@ -402,7 +402,8 @@ def test_a_mode_that_nothing_holds_is_a_state_of_its_own():
     assert "imaginary" in found.reason
 
 
-def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall():
+@pytest.mark.parametrize("seed", range(6))
+def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall(seed):
     """A well whose walls end: the first guess reaches beyond them, the fixed point does not."""
     pair = Pair(-0.05, 6.0)
 
@@ -416,8 +417,9 @@ def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall():
     atoms, calculator = cscl_pair(pair)
     calculator.potential = walled
     start, limit = start_of_pair(pair.a), 0.6
-    found = searched(atoms, calculator, start, temperature=300.0, largest_displacement=limit, highest_barrier=np.inf)
-    assert [step.min_frequency_thz < 0 for step in found.steps[:2]] == [True, False]  # two guesses
+    options = {"temperature": 300.0, "largest_displacement": limit, "highest_barrier": np.inf}
+    found = searched(atoms, calculator, start, seed=seed, **options)
+    assert found.steps[0].min_frequency_thz < 0
     assert found.state == "converged"
     masses = atoms.get_masses()
     reduced = masses.prod() / masses.sum()

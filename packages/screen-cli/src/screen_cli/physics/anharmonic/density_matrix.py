@@ -114,8 +114,13 @@ class ThermalEnsemble:
         return ThermalEnsemble(self.modes, np.minimum(self.variances, low))
 
     def draw(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw displacements, float64 (n_samples, n_atoms, 3), Å."""
-        return self.displace(rng.standard_normal((n_samples, len(self.variances))))
+        """Draw displacements, float64 (n_samples, n_atoms, 3), Å.
+
+        Noise is drawn atom by atom and only then expressed in the modes: a state of the generator gives one sample,
+        whichever basis a library chose within degenerate modes.
+        """
+        noise = rng.standard_normal((n_samples, len(self.modes.vectors)))
+        return self.displace(noise @ self.modes.vectors)
 
     def log_density(self, displacements: NDArray[np.float64]) -> NDArray[np.float64]:
         """Logarithm of the probability density, up to a constant that all ensembles of the supercell share.

@@ -14,8 +14,8 @@ error, and that error is small enough.
 Φ stays positive all the way. Where the potential curves downwards on average, along a mode of a deep well, the step is
 bounded instead: the distribution becomes wider by at most a factor of two in its variance, population after population,
 until the walls of the well hold it (the Gaussian variational principle has such a solution for every well that rises
-faster than it falls), or until the atoms move further than a crystal survives. A first guess that moves them so far
-tells nothing of the well and is tried again narrower.
+faster than it falls), or until the atoms move further than a crystal survives. A guess that was too wide, or few
+samples of the walls, may lead there, too: before the crystal counts as unstable, the search begins again narrower.
 
 References
 ----------
@@ -52,7 +52,7 @@ _RELATIVE = 0.02  # of a frequency: an error that is small enough whatever error
 _PATIENCE = 4  # populations, after which they grow
 _GROWTH = 1.3
 _FLOOR = 0.1  # of the highest frequency: how soft an imaginary mode is sampled at first
-_STARTS = (1.0, 2.0, 4.0)  # how much stiffer, where the one before moved the atoms too far
+_STARTS = (1.0, 2.0, 4.0)  # how much stiffer, where the one before led too far
 _WIDER = 2.0  # how much the variance along a mode may grow in one step
 _AGREES = 2.0  # root mean square deviation of a fresh population, in its standard errors
 _AT_REST = 0.1  # of the standard error, root mean square: the fixed point of a pool is found
@@ -136,7 +136,7 @@ class Search:
         options, n_pairs, starts = self.options, self.options.n_pairs, self._starts(start)
         self.damping = options.damping
         parameters = self.curvature = next(starts)
-        is_start = True
+        has_fallen = False
         while True:
             population = self._draw(parameters, n_pairs)
             if (population.disagreement or 0.0) > options.largest_disagreement:
@@ -147,27 +147,28 @@ class Search:
             self.steps.append(Step(len(population), lowest, deviation, error, worth))
             logger.debug("%s", self.steps[-1])
             if self._falls(population):
-                narrower = next(starts, None) if is_start else None
+                has_fallen, narrower = True, next(starts, None)
                 if narrower is None or self._is_spent:
                     return self._end("unstable", self.curvature, self._fallen(lowest))
                 parameters, self.before, self.at_rest = narrower, None, False
                 continue
-            is_start = False
             if self.at_rest and deviation <= _AGREES:
                 self.barrier = self._highest_barrier(parameters)
                 if self.barrier > options.highest_barrier:
                     return self._end("unstable", parameters, _off_centre(self.barrier, options))
                 if error <= options.error_thz:
                     return self._end("converged", parameters)
+            if self._is_spent and has_fallen and lowest < 0:
+                return self._end("unstable", self.curvature, self._fallen(lowest))
             if self._is_spent:
                 return self._end("not_converged", parameters, self._unconverged(deviation, error))
             n_pairs = self._next_number(deviation, error)
 
     def _starts(self, start: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-        """Yield parameters to start from, imaginary modes ever stiffer: a guess too wide tells nothing of the well."""
+        """Yield parameters to start from, imaginary modes ever stiffer: from inside the well the walls are seen."""
         modes = normal_modes(start, self.masses)
         highest = float(np.abs(modes.frequencies_thz).max())
-        for factor in _STARTS:
+        for factor in _STARTS if modes.eigenvalues[0] <= 0 else _STARTS[:1]:
             yield self.basis.parameters_of(stiffened(modes, _FLOOR * highest, factor))
 
     def _highest_barrier(self, parameters: NDArray[np.float64]) -> float:

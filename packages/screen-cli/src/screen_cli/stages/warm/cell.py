@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _ROUNDS = 4
 _PAIRS = 16  # of the stress
 _COARSER = 3.0  # than the search for the force constants themselves
-_SMALL = 2e-4  # strain at which the cell stands still
+_SMALL = 2e-4  # strain at which the cell stands still, or
+_WITHIN = 2.0  # standard errors
 _STEP = 0.005  # strain, for the elastic constants
 _LARGEST = 0.05  # strain of one round
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -44,12 +45,15 @@ class WarmCell(Relaxed):
     temperature_k : int
     thermal_strain : float
         Trace of the strain from the relaxed cell.
+    thermal_strain_error : float
+        Its standard error, from the scatter of the stress over the samples of the last round.
     pressure_gpa : float
         Of the last round, before its step.
     """
 
     temperature_k: int
     thermal_strain: float
+    thermal_strain_error: float
     pressure_gpa: float
 
 
@@ -58,7 +62,8 @@ class ThermalCell(Stage[WarmCell]):
     """The stage: relaxed crystal in, crystal in the cell of a temperature out.
 
     Rounds of a coarse search for self-consistent force constants, the mean stress over their ensemble, and one step
-    with the elastic constants of the undisplaced crystal (clamped ions).
+    with the elastic constants of the undisplaced crystal (clamped ions), until a step is small or lies within its own
+    statistical error.
 
     Parameters
     ----------
@@ -74,6 +79,7 @@ class ThermalCell(Stage[WarmCell]):
     start: str = "force_constants"
     branch: str = "renormalise"
     prefixes_columns: bool = True
+    version: int = 2  # the statistical error of the strain is known, and ends the rounds
     record_class: ClassVar[type[WarmCell]] = WarmCell
 
     @property
@@ -93,12 +99,17 @@ class ThermalCell(Stage[WarmCell]):
         rng = seeded_generator(inputs.settings.renormalise.seed, f"{inputs.structure.id}/cell/{self.temperature}")
         calculator = inputs.force_field.calculator
         compliance = np.linalg.pinv(_elastic_constants(phonopy.primitive, calculator))
+        rotations = _rotations(phonopy.primitive)
         deformation, rounds = np.eye(3), 0
-        stress, strain = np.zeros((3, 3)), np.ones((3, 3))
-        while rounds < _ROUNDS and np.abs(strain).max() > _SMALL:
+        is_still = False
+        while rounds < _ROUNDS and not is_still:
             found = warm.search(self.temperature, rng, coarser=_COARSER).run(fc2)
-            stress = _mean_stress(warm, found.ensemble, calculator, rng)
-            strain = np.clip(_invariant(-_matrix(compliance @ _vector(stress)), phonopy.primitive), -_LARGEST, _LARGEST)
+            stresses = _stresses(warm, found.ensemble, calculator, rng)
+            strains = np.array([-_matrix(compliance @ _vector(stress)) for stress in stresses])
+            strains = np.mean([turn @ strains @ turn.T for turn in rotations], axis=0)  # what keeps the symmetry
+            strain, error = strains.mean(axis=0), strains.std(axis=0, ddof=1) / np.sqrt(len(strains))
+            is_still = bool((np.abs(strain) <= np.maximum(_SMALL, _WITHIN * error)).all())
+            strain = np.clip(strain, -_LARGEST, _LARGEST)
             warm, fc2 = warm.strained(strain), found.fc2
             deformation, rounds = deformation @ (np.eye(3) + strain), rounds + 1
         turn = np.eye(3) if displaced.unitcell_rotation is None else displaced.unitcell_rotation  # v there is turn @ v
@@ -114,24 +125,28 @@ class ThermalCell(Stage[WarmCell]):
             "volume": float(atoms.get_volume()),
             "volume_change": float(atoms.get_volume()) / relaxed.volume - 1,
             "n_relax_steps": rounds,
-            "relax_converged": bool(np.abs(strain).max() <= _SMALL),
+            "relax_converged": is_still,
             "energy_ev_per_atom": None,
         }
-        pressure = -float(np.trace(stress)) / 3 / units.GPa
-        strained = float(np.trace(deformation)) - 3
-        return WarmCell(**changed, temperature_k=self.temperature, thermal_strain=strained, pressure_gpa=pressure)
+        return WarmCell(
+            **changed,
+            temperature_k=self.temperature,
+            thermal_strain=float(np.trace(deformation)) - 3,
+            thermal_strain_error=float(np.trace(strains, axis1=1, axis2=2).std(ddof=1) / np.sqrt(len(strains))),
+            pressure_gpa=-float(np.trace(stresses.mean(axis=0))) / 3 / units.GPa,
+        )
 
 
-def _mean_stress(
+def _stresses(
     warm: WarmSupercell, ensemble: ThermalEnsemble, calculator: BaseCalculator, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Stress of an ensemble, float64 (3, 3), eV/Å³, from ± pairs."""
+    """Stress of an ensemble by its ± pairs, float64 (n_pairs, 3, 3), eV/Å³."""
     drawn = ensemble.draw(_PAIRS, rng)
     samples = [warm.perfect.copy() for _ in range(2 * _PAIRS)]
     for atoms, vectors in zip(samples, np.concatenate([drawn, -drawn]), strict=True):
         atoms.positions += vectors
-    mean = np.mean([_stress(atoms, calculator) for atoms in samples], axis=0)
-    return np.asarray(mean + kinetic_stress(ensemble, float(warm.perfect.get_volume())))
+    static = np.array([_stress(atoms, calculator) for atoms in samples]).reshape(2, _PAIRS, 3, 3).mean(axis=0)
+    return np.asarray(static + kinetic_stress(ensemble, float(warm.perfect.get_volume())))
 
 
 def _stress(atoms: Atoms, calculator: BaseCalculator) -> NDArray[np.float64]:
@@ -158,13 +173,12 @@ def _elastic_constants(primitive: Primitive, calculator: BaseCalculator) -> NDAr
     return np.array(columns).T
 
 
-def _invariant(strain: NDArray[np.float64], primitive: Primitive) -> NDArray[np.float64]:
-    """Part of a strain that the crystal's rotations leave as it is, float64 (3, 3)."""
+def _rotations(primitive: Primitive) -> NDArray[np.float64]:
+    """Cartesian rotations of the crystal, float64 (n, 3, 3)."""
     from phonopy.structure.symmetry import Symmetry
 
     axes = np.asarray(primitive.cell).T
-    turns = [axes @ turn @ np.linalg.inv(axes) for turn in Symmetry(primitive).pointgroup_operations]
-    return np.asarray(np.mean([turn @ strain @ turn.T for turn in turns], axis=0))
+    return np.array([axes @ turn @ np.linalg.inv(axes) for turn in Symmetry(primitive).pointgroup_operations])
 
 
 def _vector(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
