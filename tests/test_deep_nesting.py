@@ -25,7 +25,7 @@ READERS = {
         "deep.extxyz",
         "from al_committee.selection.pool import read_crystals\nlist(read_crystals(path))",
     ),
-    "record of a loop": ("deep.json", "from al_committee.atomic_write import read_json\nread_json(path)"),
+    "record of a loop": ("deep.json", "from al_committee.file_access.atomic_write import read_json\nread_json(path)"),
     "structure of a label": (
         "deep.json",
         "from al_committee.labels.identity import decode_structure\ndecode_structure(path.read_text())",

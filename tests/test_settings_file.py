@@ -1,4 +1,4 @@
-"""One settings engine: the copies in the packages are equal, and it says every fault with its line."""
+"""The settings engine says every fault with its line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ from screen_cli.settings_file import (
     settings_to_dict,
 )
 
-PACKAGES = Path(__file__).parents[1] / "packages"
-COPIES = {
-    path.parent.name: path.read_text(encoding="utf-8") for path in sorted(PACKAGES.glob("*/src/*/settings_file.py"))
-}
-
 
 @settings_record
 class Inner:
@@ -48,17 +43,6 @@ class Outer:
 
     title: str = setting("", "Title.")
     inner: Inner = setting(Inner, "Inner.")
-
-
-def test_the_copies_are_equal():
-    assert set(COPIES) == {"screen_cli", "sdnnff_calc", "al_committee"}
-    texts = {text.replace(f"from {package}.errors", "from PACKAGE.errors") for package, text in COPIES.items()}
-    assert len(texts) == 1
-
-
-def test_the_guards_of_worker_processes_are_equal():
-    assert len({path.read_text(encoding="utf-8") for path in PACKAGES.glob("*/src/*/**/guard.py")}) == 1
-    assert len(list(PACKAGES.glob("*/src/*/**/guard.py"))) == 2
 
 
 def test_every_fault_at_once_with_its_line(tmp_path):
@@ -143,21 +127,6 @@ def test_the_commented_file_shows_each_key():
     page = commented_file(Outer)
     for line in ('# title = ""', "[inner]", "# width = 0.5", '# count = ""', "# names = []"):
         assert line in page
-
-
-def test_one_style_for_all_figures() -> None:
-    sheets = {
-        path.parents[1].name: path.read_text(encoding="utf-8") for path in PACKAGES.glob("*/src/**/paper.mplstyle")
-    }
-    assert len(sheets) == 4
-    assert len(set(sheets.values())) == 1
-
-
-def test_pages_of_a_screening_and_of_a_loop_wear_one_dress() -> None:
-    sheets = [next(PACKAGES.glob(place)) for place in ("*/src/**/web/style.css", "*/src/**/loop/pages/page.css")]
-    colours = [path.read_text(encoding="utf-8").split(":root[data-theme")[0].split("* {")[0] for path in sheets]
-    assert "--accent" in colours[0]
-    assert colours[0] == colours[1]
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])

@@ -289,7 +289,7 @@ def test_a_full_disk_is_a_sentence(run, capsys, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device", str(run / "live.html"))
 
-    monkeypatch.setattr("al_committee.atomic_write.os.replace", full)
+    monkeypatch.setattr("al_committee.file_access.atomic_write.os.replace", full)
     code, lines = said(capsys, "run", "run")
     assert (code, len(lines)) == (EXIT_ERROR, 1)
     assert "No space left on device" in lines[0]

@@ -20,11 +20,11 @@ from ase.io import read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from al_committee.atomic_write import read_json, write_json
 from al_committee.cli import main
 from al_committee.cli.objects import build_loop
 from al_committee.cli.session import EXIT_ERROR, EXIT_INPUT, EXIT_MORE_TO_DO, EXIT_OK
 from al_committee.errors import ConfigChangedError, RunLockedError, RunStateError, TooManyFailedLabelsError
+from al_committee.file_access.atomic_write import read_json, write_json
 from al_committee.labels.identity import structure_key
 from al_committee.loop.campaign import derive_seed
 from al_committee.loop.interruption import PausedError, StopWatch, parse_walltime

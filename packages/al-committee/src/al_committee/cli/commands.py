@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ase import Atoms
 
-from al_committee.atomic_write import usual_recursion, write_json
 from al_committee.cli.objects import build_loop, build_pool, build_trainer, check_names, pinned_cache
 from al_committee.cli.session import EXIT_OK, Session
 from al_committee.config import read_config, template
 from al_committee.errors import CommitteeError, ConfigError
+from al_committee.file_access.atomic_write import write_json
+from al_committee.file_access.recursion import usual_recursion
 from al_committee.labels.cache import LazyLabels
 from al_committee.loop.evaluation import compare_with_labels
 from al_committee.loop.interruption import StopWatch, parse_walltime

@@ -22,8 +22,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from al_committee.atomic_write import usual_recursion, write_atomically, write_json
 from al_committee.errors import RunStateError
+from al_committee.file_access.atomic_write import write_atomically, write_json
+from al_committee.file_access.recursion import usual_recursion
 from al_committee.labels.identity import DETERMINING_ARRAYS, earlier_settings_key, settings_key, structure_key
 from al_committee.labels.outcome import attach_label
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from al_committee.atomic_write import read_json, write_atomically, write_json
 from al_committee.errors import CommitteeError, LabelFailedError
+from al_committee.file_access.atomic_write import read_json, write_atomically, write_json
 from al_committee.labels.identity import settings_key
 from al_committee.labels.outcome import LabelOutcome, LabelRequest
 

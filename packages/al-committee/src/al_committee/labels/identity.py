@@ -15,8 +15,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from al_committee.atomic_write import usual_recursion
 from al_committee.errors import StructureError
+from al_committee.file_access.recursion import usual_recursion
 
 __all__ = [
     "IDENTITY_RULE",

@@ -19,10 +19,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from al_committee.atomic_write import write_atomically
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.protocols import Trainer
 from al_committee.errors import RunStateError, TooManyFailedLabelsError
+from al_committee.file_access.atomic_write import write_atomically
 from al_committee.labels.cache import LabelCache, LazyLabels
 from al_committee.labels.calculator_labeller import Labeller
 from al_committee.labels.identity import structure_key

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from al_committee.atomic_write import write_json
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.protocols import Trainer
 from al_committee.errors import RunStateError, TrainerError
+from al_committee.file_access.atomic_write import write_json
 from al_committee.labels.cache import LazyLabels
 from al_committee.labels.outcome import labelled_forces
 from al_committee.loop.records import ClosingRecord, ModelsRecord, write_record

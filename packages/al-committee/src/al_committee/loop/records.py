@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from al_committee.atomic_write import read_json, write_json
 from al_committee.committee.calibration import Calibration
 from al_committee.errors import RunStateError
+from al_committee.file_access.atomic_write import read_json, write_json
 from al_committee.selection.rules import ScoredSupercell
 
 __all__ = [

@@ -33,9 +33,9 @@ from typing import cast
 from ase import Atoms
 from filelock import FileLock, Timeout
 
-from al_committee.atomic_write import read_json, sweep, sync_directory, write_atomically, write_json
 from al_committee.config import SAFE_CHANGES, LoopConfig, config_differences, config_from_dict, read_config
 from al_committee.errors import ConfigChangedError, ConfigError, RunLockedError, RunStateError
+from al_committee.file_access.atomic_write import read_json, sweep, sync_directory, write_atomically, write_json
 from al_committee.labels.identity import decode_structure, encode_structure
 from al_committee.labels.outcome import LabelOutcome, LabelRequest
 from al_committee.loop.records import ClosingRecord, FailedLabel, TestSetRecord, read_record, write_record

@@ -17,9 +17,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io import iread
 
-from al_committee.atomic_write import read_shallowly
 from al_committee.config import SupercellKind, SupercellSettings
 from al_committee.errors import ConfigError
+from al_committee.file_access.recursion import read_shallowly
 from al_committee.labels.identity import structure_key
 from al_committee.selection.crystal_index import Crystal, CrystalIndex
 from al_committee.selection.supercells import deform, displace_randomly, repeat

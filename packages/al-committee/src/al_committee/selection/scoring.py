@@ -16,11 +16,11 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from al_committee.atomic_write import read_json, write_json
 from al_committee.committee.calculator import CommitteeCalculator
 from al_committee.committee.disagreement import supercell_score
 from al_committee.config import RestSettings
 from al_committee.errors import CommitteeMemberError
+from al_committee.file_access.atomic_write import read_json, write_json
 from al_committee.labels.identity import decode_structure, encode_structure
 from al_committee.selection.pool import Pool, PoolEntry
 from al_committee.selection.rest import find_rest

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phon_wigner.errors import InputFileError, WignerError
+from phon_wigner.file_access.recursion import usual_recursion
 
 PathLike = str | os.PathLike[str]
 
 _PIECE = 2**20
-_USUAL_RECURSION = 1000  # calls within one another: what Python allows where nobody changed it
 MAX_BYTES = 2**31
 """Largest text, after decompression, and largest array that is read in one piece."""
 
@@ -47,9 +47,7 @@ def existing_file(path: PathLike, what: str, fix: str) -> Path:
 def reading(path: PathLike, expected: str, fix: str) -> Iterator[None]:
     """Turn whatever goes wrong while a file is read into one sentence; what a reader prints goes to stderr.
 
-    phonopy's readers assert, exit, and raise nearly every exception there is on files that they do not expect. Python
-    recurses no deeper than by itself: symfc lets it recurse 100,000 deep, which the stack of its JSON scanner does not
-    hold.
+    phonopy's readers assert, exit, and raise nearly every exception there is on files that they do not expect.
 
     Parameters
     ----------
@@ -65,10 +63,8 @@ def reading(path: PathLike, expected: str, fix: str) -> Iterator[None]:
     InputFileError
         Reading failed.
     """
-    recursion = sys.getrecursionlimit()
-    sys.setrecursionlimit(min(recursion, _USUAL_RECURSION))
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with usual_recursion(), contextlib.redirect_stdout(sys.stderr):
             yield
     except WignerError:
         raise
@@ -78,8 +74,6 @@ def reading(path: PathLike, expected: str, fix: str) -> Iterator[None]:
         text = " ".join(str(error).split())[:200]
         reason = f"it lacks {text}" if isinstance(error, KeyError) else text or type(error).__name__
         raise InputFileError(f"{path} cannot be read as {expected} ({reason}). {fix}") from error
-    finally:
-        sys.setrecursionlimit(recursion)
 
 
 def read_text(path: PathLike, expected: str, fix: str) -> str:

@@ -19,7 +19,7 @@ from screen_cli.sources.readers.formats import read_frames
 from screen_cli.sources.readers.frame import Frame, Limits, Refused
 from screen_cli.sources.readers.text import plain_name, printable
 from screen_cli.sources.readers.time_limit import time_limit
-from screen_cli.store.reading import usual_recursion
+from screen_cli.store.reading.recursion import usual_recursion
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ _Item = TypeVar("_Item")
 
 @contextmanager
 def usual_recursion() -> Iterator[None]:
-    """Let Python recurse as deeply as it does by itself.
+    """Let Python recurse no deeper than it does by itself.
 
     symfc raises the limit to 100,000 for the whole process when it is imported; JSON nested so deeply overflows the
     stack of Python's own reader, which ends the process by a segmentation fault.
@@ -23,7 +23,7 @@ def usual_recursion() -> Iterator[None]:
     Raises
     ------
     ValueError
-        The file is nested too deeply for that.
+        What is read is nested too deeply for that.
     """
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(min(before, _USUAL))

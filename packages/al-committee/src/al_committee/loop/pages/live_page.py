@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from al_committee.atomic_write import write_atomically
+from al_committee.file_access.atomic_write import write_atomically
 from al_committee.loop.pages.dress import table, whole_page
 from al_committee.loop.pages.round_page import format_rows
 from al_committee.loop.records import Comparison, GroupError

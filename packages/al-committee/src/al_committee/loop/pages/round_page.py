@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_committee.atomic_write import write_atomically
 from al_committee.errors import MissingExtraError
+from al_committee.file_access.atomic_write import write_atomically
 from al_committee.loop.pages.dress import numbers, table, whole_page
 from al_committee.loop.pages.figures import (
     PANELS,

@@ -7,20 +7,16 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 from al_committee.errors import RunStateError
+from al_committee.file_access.recursion import usual_recursion
 
-__all__ = [
-    "read_json", "read_shallowly", "sweep", "sync_directory", "usual_recursion", "write_atomically", "write_json",
-]  # fmt: skip
+__all__ = ["read_json", "sweep", "sync_directory", "write_atomically", "write_json"]
 
 CHECKSUM = "checksum"
-_USUAL_RECURSION = 1000  # calls within one another: what Python allows where nobody changed it
-_Item = TypeVar("_Item")
 
 
 def sync_directory(path: Path) -> None:
@@ -81,39 +77,6 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     content = json.loads(json.dumps(value, allow_nan=False))
     text = json.dumps({**content, CHECKSUM: _sum(content)}, indent=1, sort_keys=True) + "\n"
     write_atomically(path, lambda handle: handle.write(text.encode()))
-
-
-@contextlib.contextmanager
-def usual_recursion() -> Iterator[None]:
-    """Let Python recurse as deeply as it does by itself, while a file of a stranger is read.
-
-    symfc, which a host may have imported, raises the limit to 100,000 for the whole process; JSON nested so deeply
-    overflows the stack of Python's own reader, which ends the process by a segmentation fault.
-
-    Raises
-    ------
-    ValueError
-        The file is nested too deeply for that.
-    """
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(min(before, _USUAL_RECURSION))
-    try:
-        yield
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    finally:
-        sys.setrecursionlimit(before)
-
-
-def read_shallowly(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Give the items of a reader, each read at the usual depth; what takes them keeps its own."""
-    while True:
-        with usual_recursion():
-            try:
-                item = next(items)
-            except StopIteration:
-                return
-        yield item
 
 
 def read_json(path: Path) -> dict[str, object]:

@@ -6,12 +6,9 @@ import errno
 import json
 import os
 import stat
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-_DEEPEST = 1000  # calls within one another: what Python allows where nobody changed it
+from screen_cli.store.reading.recursion import usual_recursion
 
 
 def read_regular(path: Path) -> bytes:
@@ -44,28 +41,6 @@ def require_file(path: Path) -> None:
     """
     if path.exists() and not path.is_file():
         raise OSError(f"it is no file but a folder, pipe or device: {path}")
-
-
-@contextmanager
-def usual_recursion() -> Iterator[None]:
-    """Let Python recurse as deeply as it does by itself, while a file of a stranger is read.
-
-    symfc raises the limit to 100,000 for the whole process when it is imported; JSON nested so deeply overflows the
-    stack of Python's own scanner, which ends the process by a segmentation fault.
-
-    Raises
-    ------
-    ValueError
-        The file is nested too deeply for that.
-    """
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(min(before, _DEEPEST))
-    try:
-        yield
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    finally:
-        sys.setrecursionlimit(before)
 
 
 def parse_json(text: str | bytes) -> object:
