@@ -19,6 +19,7 @@ from phon_wigner.physics.formula import (
     pair_matrix,
     pair_weights,
     population_conductivity,
+    scattered,
 )
 from phon_wigner.physics.line_shape import line_shape
 from phon_wigner.physics.pairs import PairCollector
@@ -175,6 +176,26 @@ def test_unknown_widths_are_left_out(point, bad):
     for other in results:
         np.testing.assert_array_equal(other, results[0])
         assert np.isfinite(other).all()
+
+
+@some
+@given(q_points(), st.floats(-60.0, -14.0))
+def test_a_width_that_rounding_left_is_unknown(point, exponent):
+    frequencies, velocity, gamma = point
+    tiny, none = gamma.copy(), gamma.copy()
+    tiny[-1], none[-1] = 10.0**exponent, 0.0
+    assert np.allclose(kappa(frequencies, velocity, tiny)[0], kappa(frequencies, velocity, none)[0], rtol=1e-12)
+    assert np.allclose(kappa(frequencies, velocity, tiny)[1], kappa(frequencies, velocity, none)[1], rtol=1e-12)
+
+
+@some
+@given(st.floats(1.0, 30.0), st.floats(2.0, 50.0))
+def test_in_the_cold_a_width_may_be_as_small_as_the_heat_capacity(frequency, temperature):
+    """A mode that only absorption scatters has γ ∝ n ~ exp(−hν/kT), and C with it: it is known at any temperature."""
+    capacity = heat_capacities(np.array([[frequency]]), temperature)
+    occupation = 1 / np.expm1(47.99243 * frequency / temperature)  # h · 1 THz / k_B in K
+    assume(capacity[0, 0] > 0)
+    assert scattered(np.full((1, 1), 1e-3 * occupation), capacity).all()
 
 
 @some

@@ -84,6 +84,24 @@ def test_lbte_differs_and_keeps_rta(aluminium: tuple[Displaced, ForceConstants])
     assert direct.kappa_p_w_mk > relaxation.kappa_p_w_mk
 
 
+def test_a_kappa_that_hangs_on_one_mode_is_not_trusted(aluminium: tuple[Displaced, ForceConstants]) -> None:
+    class Hanging(StandardSolver):
+        def __call__(self, *given: Any, **options: Any) -> Any:
+            found = super().__call__(*given, **options)
+            found["mode_kappa_p"][row, 3, 0] *= 1e6
+            return found
+
+    settings = ConductivitySettings(mesh=[5, 5, 5], temperatures=[100.0, 300.0])
+    row = 0
+    elsewhere = compute_conductivity(*aluminium, settings, Hanging())
+    assert "At 100 K a single mode" in elsewhere.kappa_warnings
+    assert elsewhere.kappa_trusted
+    row = 1
+    here = compute_conductivity(*aluminium, settings, Hanging())
+    assert "A single mode carries 100% of κ_P" in here.kappa_warnings
+    assert not here.kappa_trusted
+
+
 def test_mesh_rule() -> None:
     cell = np.diag([4.0, 4.0, 8.0])
     settings = ConductivitySettings(q_spacing=0.2)
@@ -98,6 +116,7 @@ def test_warnings_and_refusals(aluminium: tuple[Displaced, ForceConstants], monk
     monkeypatch.setattr(conductivity, "HIGHEST_KAPPA", 1e-3)
     assert "beyond any crystal" in run(aluminium).kappa_warnings
     assert not run(aluminium).kappa_trusted
+    monkeypatch.undo()
     with pytest.raises(ConfigError, match="above 0"):
         run(aluminium, temperatures=[0.0])
     with pytest.raises(ConfigError, match="three positive"):

@@ -28,6 +28,7 @@ from phon_wigner.physics.formula import (
     coherence_map,
     pair_weights,
     population_conductivity,
+    scattered,
 )
 from phon_wigner.physics.pairs import PairBlock
 
@@ -294,7 +295,7 @@ def _check_zeros(
 ) -> None:
     """Warn about, or refuse, heat-carrying modes without a linewidth."""
     carrying = pairs.active & (capacity > 0)
-    missing = carrying & (width <= 0)
+    missing = carrying & ~scattered(width, capacity)
     if not missing.any():
         return
     share = missing.sum() / carrying.sum()

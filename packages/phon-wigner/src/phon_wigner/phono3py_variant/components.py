@@ -29,6 +29,7 @@ from phon_wigner.physics.formula import (
     pair_matrix,
     pair_weights,
     population_conductivity,
+    scattered,
 )
 from phon_wigner.physics.pairs import PairBlock, PairCollector
 from phon_wigner.physics.velocity_operator import star_average, velocity_operator, velocity_products
@@ -260,11 +261,11 @@ def _standard_populations(
 
 
 def _report_unknown(gamma: NDArray[np.float64], capacities: NDArray[np.float64], pairs: PairBlock) -> None:
-    """Log once how many heat-carrying modes have no positive linewidth."""
-    missing = (gamma <= 0) & pairs.active & (capacities > 0)
+    """Log once how many heat-carrying modes nothing scatters."""
+    missing = ~scattered(gamma, np.broadcast_to(capacities, gamma.shape)) & pairs.active & (capacities > 0)
     if missing.any():
         logger.warning(
-            "%d of %d mode linewidths are zero or negative; these modes carry no population heat. "
+            "%d of %d modes have no linewidth, nothing scatters them; they carry no population heat. "
             "A denser mesh or a broader --sigma removes them.",
             int(missing.sum()),
             missing.size,

@@ -25,11 +25,39 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.constants import physical_constants
 
 from phon_wigner.errors import ShapeError
 from phon_wigner.physics.degeneracy import average_over_blocks
 from phon_wigner.physics.line_shape import line_shape
 from phon_wigner.physics.pairs import PairBlock
+
+LEAST_LINEWIDTH = 1e-12
+"""THz, of a mode with its classical heat capacity: a lifetime of 0.08 s, within which heat crosses any crystal."""
+
+_BOLTZMANN = physical_constants["Boltzmann constant in eV/K"][0]
+
+
+def scattered(linewidths: NDArray[np.float64], heat_capacities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell modes with a linewidth from those that nothing scatters on the mesh.
+
+    Energy and momentum conservation leave some modes without a partner; what rounding gives them instead, 10⁻¹⁶ or
+    10⁻⁴⁶ THz, would let single modes carry any heat. In the cold linewidths are small for a reason, and so is the heat
+    capacity: the least linewidth falls with it.
+
+    Parameters
+    ----------
+    linewidths : NDArray[np.float64], any shape, THz
+        HWHM.
+    heat_capacities : NDArray[np.float64], the same shape, eV/K
+
+    Returns
+    -------
+    NDArray[np.bool_], the same shape
+        False for NaN, infinite, negative, zero and immeasurably small linewidths.
+    """
+    least = LEAST_LINEWIDTH * np.minimum(heat_capacities / _BOLTZMANN, 1.0)
+    return np.asarray(np.isfinite(linewidths) & (linewidths > 0) & (linewidths >= least))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +87,8 @@ def average_modes(
     pairs : PairBlock
         Blocks and active modes.
     linewidths : NDArray[np.float64], shape (n_qpoints, n_bands), THz
-        HWHM as given. Zero, negative or non-finite entries mean "unknown": the mode neither conducts as a population
-        nor adds its width to a coherence.
+        HWHM as given. Where :func:`scattered` is false they are unknown: the mode neither conducts as a population nor
+        adds its width to a coherence.
     heat_capacities : NDArray[np.float64], shape (n_qpoints, n_bands), eV/K
 
     Returns
@@ -75,7 +103,7 @@ def average_modes(
     for name, array in (("linewidths", linewidths), ("heat capacities", heat_capacities)):
         if array.shape != pairs.frequencies.shape:
             raise ShapeError(f"{name} have shape {array.shape}, expected {pairs.frequencies.shape} (q points, bands).")
-    usable = np.isfinite(linewidths) & (linewidths > 0) & pairs.active
+    usable = scattered(linewidths, heat_capacities) & pairs.active
     return ModeAverages(
         linewidths=average_over_blocks(np.where(usable, linewidths, 0.0), pairs.blocks),
         heat_capacities=average_over_blocks(heat_capacities, pairs.blocks),

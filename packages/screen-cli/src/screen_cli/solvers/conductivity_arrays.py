@@ -76,6 +76,20 @@ def count_imaginary_modes(fields: Mapping[str, NDArray[np.generic]]) -> int:
     return int(np.dot(n_imaginary, np.asarray(fields.get("weights", np.ones(len(n_imaginary))))))
 
 
+def largest_shares(fields: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float64]:
+    """Give the largest share that one mode and its equivalents have in κ_P, float64 (n_temps,).
+
+    Zero where the solver does not tell modes apart. By ``mode_kappa_p``, whose sum over q and bands is proportional to
+    κ_P.
+    """
+    if "mode_kappa_p" not in fields:
+        return np.zeros(len(fields["temperatures"]))
+    by_mode = np.asarray(fields["mode_kappa_p"], dtype=np.float64)
+    traces = by_mode[..., :3].sum(axis=-1).reshape(len(by_mode), -1)
+    totals = traces.sum(axis=1)
+    return np.asarray(np.divide(traces.max(axis=1), totals, out=np.zeros_like(totals), where=totals > 0))
+
+
 def _taken(name: str, values: object) -> NDArray[np.generic]:
     """Copy an array of the solver in the record's dtype; whole numbers stay whole."""
     wanted = np.dtype(np.int64 if name == "weights" else np.float64)

@@ -20,7 +20,7 @@ from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.physics.mesh_ladder import mesh_error, rungs
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.settings_file import settings_to_dict
-from screen_cli.solvers.conductivity_arrays import OF_MODES, checked_arrays, count_imaginary_modes
+from screen_cli.solvers.conductivity_arrays import OF_MODES, checked_arrays, count_imaginary_modes, largest_shares
 from screen_cli.solvers.registered import make_conductivity_solver
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REFERENCE_TEMPERATURE = 300.0
+_LARGEST_SHARE = 0.5  # of κ_P in one mode and its equivalents; sound meshes of 9³ points have some 0.1
 HIGHEST_KAPPA = 1e4
 """W/(m K): diamond has 2 to 3 thousand; more comes from modes that hardly anything scatters on the mesh."""
 
@@ -137,22 +138,22 @@ class Conductivity(TypedRecord):
     @column
     def kappa_temperature_k(self) -> float:
         """Temperature of the columns, K."""
-        return float(self.temperatures[self._row])
+        return float(self.temperatures[self.row])
 
     @column
     def kappa_p_w_mk(self) -> float:
         """κ of the populations, W/(m K)."""
-        return float(self.kappa_p[self._row, :3].mean())
+        return float(self.kappa_p[self.row, :3].mean())
 
     @column_named(nullable=True)
     def kappa_c_w_mk(self) -> float | None:
         """κ of the coherences, W/(m K); None where the solver has none."""
-        return None if self.kappa_c is None else float(self.kappa_c[self._row, :3].mean())
+        return None if self.kappa_c is None else float(self.kappa_c[self.row, :3].mean())
 
     @column
     def kappa_total_w_mk(self) -> float:
         """κ, W/(m K)."""
-        return float(self.kappa_total[self._row, :3].mean())
+        return float(self.kappa_total[self.row, :3].mean())
 
     @column
     def kappa_mesh(self) -> list[int]:
@@ -170,8 +171,8 @@ class Conductivity(TypedRecord):
         }
 
     @property
-    def _row(self) -> int:
-        """Row of the temperature of the columns."""
+    def row(self) -> int:
+        """Row of the temperature of the columns in ``temperatures``."""
         row = int(np.argmin(np.abs(self.temperatures - _REFERENCE_TEMPERATURE)))
         return row if abs(self.temperatures[row] - _REFERENCE_TEMPERATURE) <= 1e-6 else 0
 
@@ -192,7 +193,7 @@ class ComputeConductivity(Stage[Conductivity]):
     displaced: str = "displace"
     force_constants: str = "force_constants"
     fc3_of: str = ""
-    version: int = 2  # scattering = "products" averages all three origins
+    version: int = 3  # modes that nothing scatters carry nothing; a κ that hangs on one mode is not trusted
     prefixes_columns: bool = False
     record_class: ClassVar[type[Conductivity]] = Conductivity
 
@@ -326,6 +327,7 @@ def _judged(result: ConductivityArrays, mesh: Mesh, settings: ConductivitySettin
     """Check a solver's arrays, and say what weakens them."""
     fields = checked_arrays(result)
     imaginary = count_imaginary_modes(fields)
+    shares = largest_shares(fields)
     if not settings.keep_modes:
         fields = {name: values for name, values in fields.items() if name not in OF_MODES}
     found = Conductivity.from_storage(
@@ -342,14 +344,14 @@ def _judged(result: ConductivityArrays, mesh: Mesh, settings: ConductivitySettin
             {**fields, "mesh": np.array(mesh, dtype=np.int64)},
         )
     )
-    warnings = list(_warnings(found, settings))
+    faults = list(_faults(found, shares))
+    warnings = [*_warnings(found, settings, shares), *faults]
     for warning in warnings:
         logger.warning("%s", warning)
-    possible = not any(_impossibilities(found))
-    return replace(found, kappa_warnings=" ".join(warnings), kappa_trusted=trusted and not imaginary and possible)
+    return replace(found, kappa_warnings=" ".join(warnings), kappa_trusted=trusted and not imaginary and not faults)
 
 
-def _warnings(found: Conductivity, settings: ConductivitySettings) -> Iterator[str]:
+def _warnings(found: Conductivity, settings: ConductivitySettings, shares: NDArray[np.float64]) -> Iterator[str]:
     """Yield sentences about what weakens the result."""
     if settings.mesh and any(number % 2 == 0 for number in settings.mesh):
         yield (
@@ -360,15 +362,22 @@ def _warnings(found: Conductivity, settings: ConductivitySettings) -> Iterator[s
         yield f"Mesh {found.kappa_mesh} is coarse: κ may be off by tens of per cent."
     if found.n_imaginary_modes_ignored:
         yield f"{found.n_imaginary_modes_ignored} imaginary modes of the mesh carry no heat here."
-    yield from _impossibilities(found)
+    elsewhere = [f"{t:g}" for t, share in zip(found.temperatures, shares, strict=True) if share > _LARGEST_SHARE]
+    if elsewhere and shares[found.row] <= _LARGEST_SHARE:
+        yield f"At {', '.join(elsewhere)} K a single mode carries most of κ_P: these temperatures need a finer mesh."
 
 
-def _impossibilities(found: Conductivity) -> Iterator[str]:
-    """Yield sentences about a κ that no crystal has."""
+def _faults(found: Conductivity, shares: NDArray[np.float64]) -> Iterator[str]:
+    """Yield sentences about a κ that no crystal has, or that hangs on one mode of the mesh."""
     if found.kappa_p[:, :3].min() <= 0:
         yield "κ_P is zero along an axis: no heat flows there."
     if found.kappa_total_w_mk > HIGHEST_KAPPA:
         yield f"κ = {found.kappa_total_w_mk:.3g} W/(m K) is beyond any crystal: is the fit of fc3 determined?"
+    if shares[found.row] > _LARGEST_SHARE:
+        yield (
+            f"A single mode carries {shares[found.row]:.0%} of κ_P: hardly anything scatters it on this mesh, or "
+            "nothing else is excited. Take a finer one."
+        )
 
 
 def _checked_temperatures(temperatures: list[float]) -> NDArray[np.float64]:
