@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from screen_cli.cli import main
 from screen_cli.store.run_directory import RunDirectory
 
-METALS = ("Al", "Cu", "Ag", "Ni", "Pd", "Pt")
+METALS = ("Al", "Cu", "Ni", "Pt")
 PATIENCE = 1200.0
 """Seconds after which something counts as hung, on however busy a machine."""
 
@@ -27,14 +28,9 @@ def command(*arguments):
 
 
 def finish(config, run_dir):
-    done = subprocess.run(
-        command("run", config, "--run-dir", run_dir, "--no-report"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    """Take a run to its end in this process, which has imported everything: another engine, the same results."""
+    words = ["run", config, "--run-dir", run_dir, "--no-report", "--set", "engine.name=serial"]
+    assert main([*map(str, words)]) == 0
 
 
 def physics(run_dir):
@@ -132,15 +128,15 @@ def test_cut_records(undisturbed, tmp_path):
     assert touched == {"conductivity", "harmonic", "displace"}
 
 
-def test_lost_or_broken_index(undisturbed, tmp_path):
+def test_lost_or_broken_index(undisturbed, tmp_path, capsys):
     config, expected = undisturbed
     run_dir = tmp_path / "run"
     copy_finished(config, run_dir)
     before = digest(run_dir)
     for path in run_dir.glob("index.sqlite*"):
         path.unlink()
-    rebuilt = subprocess.run(command("rebuild", run_dir), capture_output=True, text=True, check=True)
-    assert rebuilt.stdout.strip() == f"{len(METALS)} done"
+    assert main(["rebuild", str(run_dir)]) == 0
+    assert capsys.readouterr().out.strip() == f"{len(METALS)} done"
     (run_dir / "index.sqlite").write_bytes(b"no database" * 200)
     finish(config, run_dir)
     assert digest(run_dir) == before
@@ -183,16 +179,19 @@ def test_full_disk(undisturbed, tmp_path):
     assert all(after[path] == time_ for path, time_ in kept.items())
 
 
-def test_a_run_goes_on_when_nobody_reads_what_it_says(undisturbed, tmp_path):
-    config, expected = undisturbed
-    run_dir = tmp_path / "run"
+def test_a_run_goes_on_when_nobody_reads_what_it_says(undisturbed, fast_text, tmp_path):
+    _, expected = undisturbed
+    config, run_dir = tmp_path / "screen.toml", tmp_path / "run"
+    config.write_text(fast_text(*METALS[:2], engine="local"))
     words = command("run", config, "--run-dir", run_dir, "--no-report")
     driver = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     driver.stderr.readline()
     driver.stdout.close()
     driver.stderr.close()
     driver.wait(timeout=PATIENCE)
-    assert physics(run_dir) == expected
+    found = physics(run_dir)
+    assert found.items() <= expected.items()
+    assert len(found) == len(expected) * 2 // len(METALS)
 
 
 def test_a_run_directory_that_goes_away_stops_the_run_and_blames_nobody(undisturbed, tmp_path):

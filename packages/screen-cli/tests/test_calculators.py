@@ -7,13 +7,14 @@ import importlib.util
 import inspect
 import pickle
 import sys
+from importlib.metadata import distributions, packages_distributions
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from ase.build import bulk
 
-from screen_cli.calculators.registered import calculator_identity, make_calculator
+from screen_cli.calculators.registered import _holds, calculator_identity, make_calculator
 from screen_cli.errors import ConfigError, MissingExtraError, PluginError, UnknownNameError
 from screen_cli.plugins.manager import load_plugins
 
@@ -104,6 +105,14 @@ def test_identity_follows_the_file_and_not_its_name(tmp_path):
     assert committees[0] == committees[1] != committees[2]
     assert calculator_identity("lj", {"sigma": 1.0}) != calculator_identity("lj", {"sigma": 2.0})
     assert calculator_identity("emt", {"device": "cpu"}) == calculator_identity("emt", {})
+
+
+def test_distributions_are_found_as_importlib_finds_them():
+    owners = packages_distributions()
+    for module in ("ase", "numpy", "yaml", "_pytest", "typing_extensions", "no_such_module"):
+        found = [item.metadata["Name"] for item in distributions() if _holds(item, module)]
+        assert sorted(found) == sorted(owners.get(module, [])), module
+        assert bool(found) == (module != "no_such_module")
 
 
 @pytest.mark.parametrize("model", ["0", "l3i5", "mf-0"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -256,12 +257,26 @@ def _with_file_hashes(value: object) -> Json:
 
 def _versions(modules: Sequence[str]) -> dict[str, str]:
     """Versions of the distributions that hold the modules."""
-    owners = packages_distributions()
-    found = {}
+    found: dict[str, str] = {}
+    installed = list(distributions())
     for module in modules:
-        for distribution in owners.get(module, []):
-            try:
-                found[distribution] = version(distribution)
-            except PackageNotFoundError:
-                continue
+        for distribution in installed:
+            if _holds(distribution, module):
+                found.setdefault(distribution.metadata["Name"], distribution.version)
     return found
+
+
+def _holds(distribution: Distribution, module: str) -> bool:
+    """Whether a distribution holds a top-level module.
+
+    ``importlib.metadata.packages_distributions`` gives the same answer for all modules and takes half a second: it
+    parses the list of files of every distribution.
+    """
+    declared = (distribution.read_text("top_level.txt") or "").split()
+    if declared:
+        return module in declared
+    record = distribution.read_text("RECORD")
+    if record is not None and f"\n{module}" not in f"\n{record}":
+        return False
+    paths = distribution.files or ()
+    return any(module == (path.parts[0] if len(path.parts) > 1 else inspect.getmodulename(path)) for path in paths)

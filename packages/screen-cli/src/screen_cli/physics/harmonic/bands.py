@@ -26,7 +26,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Solver = Callable[[float], tuple[NDArray[np.float64], NDArray[np.complex128]]]
 
@@ -143,6 +142,8 @@ def _cross(
 
 def _step(here: _Point, there: _Point, scale: float) -> tuple[NDArray[np.int64], _Point, bool]:
     """Assign the sorted modes ``there`` to the branches ``here``; say whether every assignment is clear."""
+    from scipy.optimize import linear_sum_assignment
+
     tolerance = _DEGENERATE * scale
     from_sets, to_sets = _degenerate_sets(here.frequencies, tolerance), _degenerate_sets(there.frequencies, tolerance)
     single = np.abs(there.vectors.conj().T @ here.vectors) ** 2  # (to, from)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.build import make_supercell
 from ase.data import chemical_symbols
 from ase.spacegroup import Spacegroup
 from numpy.typing import NDArray
@@ -194,6 +193,8 @@ class ModeView:
 
 def structure_view(atoms: Atoms, space_group: int | None, *, relaxed: bool = False) -> StructureView:
     """Describe the conventional cell of a primitive one (as spglib sets it); rhombohedral ones stay primitive."""
+    from ase.build import make_supercell  # its other functions import all of scipy's optimisers
+
     centring = _centring(space_group) if space_group else ""
     multiples = _CONVENTIONAL.get(centring)
     shown = atoms if multiples is None else make_supercell(atoms, multiples)

@@ -11,7 +11,6 @@ import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
-from phonopy.structure.atoms import PhonopyAtoms
 
 from screen_cli.config import RenormaliseSettings
 from screen_cli.physics.anharmonic.double_well import DISPLACED_IS_LOWER
@@ -26,6 +25,7 @@ from screen_cli.store.record import Json
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
 
 _LEAST_PAIRS = 10
 _EQUATIONS_PER_PARAMETER = 4
@@ -62,6 +62,8 @@ class WarmSupercell:
 
     def strained(self, strain: NDArray[np.float64]) -> WarmSupercell:
         """Strain it by ε, float64 (3, 3), that breaks no symmetry; atoms are carried along."""
+        from phonopy.structure.atoms import PhonopyAtoms
+
         old = self.supercell
         cell = old.cell @ (np.eye(3) + strain)
         new = PhonopyAtoms(cell=cell, scaled_positions=old.scaled_positions, numbers=old.numbers, masses=old.masses)
