@@ -13,10 +13,23 @@ from hypothesis import settings
 
 from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.testing import SMALL_CONFIGS, label_with_emt, toy_model
+from sdnnff_calc.training import workdirs
 
 torch.set_num_threads(1)
 settings.register_profile("sdnnff", deadline=None, max_examples=25)  # no timing decides a test
 settings.load_profile("sdnnff")
+
+
+@pytest.fixture
+def learning_curves() -> None:
+    """Trainings of this test draw their learning curves."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the learning curve, more than half of the time of a short training, where no test looks at it."""
+    if "learning_curves" not in request.fixturenames:
+        monkeypatch.setattr(workdirs, "plot_learning_curve", lambda records, path: None)
 
 
 @pytest.fixture(params=list(SMALL_CONFIGS))

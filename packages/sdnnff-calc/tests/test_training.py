@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,19 @@ def run_config(workdir: Path, name: str = "conservative-1", **training: Any) -> 
     return RunConfig(model=SMALL_CONFIGS[name], data=DataConfig(), training=settings)
 
 
+@pytest.fixture(scope="module")
+def base_model(emt_copper: list[Atoms], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that trains on copper, once for all tests that ask for the same: its models are only read."""
+
+    @functools.cache
+    def base(**training: Any) -> Path:
+        (path,) = train_committee(run_config(tmp_path_factory.mktemp("base"), **training), stores_of(emt_copper))
+        return path
+
+    return base
+
+
+@pytest.mark.usefixtures("learning_curves")
 @pytest.mark.parametrize("name", ["conservative-1", "direct-1", "conservative-2", "grid"])
 def test_every_model_learns_the_toy_teacher(name: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
     epochs = 60 if name == "grid" else 40
@@ -238,11 +253,12 @@ def test_parameters_do_not_grow_with_the_elements(name: str) -> None:
     assert shapes[0] == shapes[1]
 
 
-def test_refit_of_the_readout_is_a_least_squares_solution(emt_copper: list[Atoms], tmp_path: Path) -> None:
+def test_refit_of_the_readout_is_a_least_squares_solution(
+    emt_copper: list[Atoms], base_model: Callable[..., Path]
+) -> None:
     """It lowers the error on unseen structures, states it rightly, and a second refit finds nothing more."""
     stores = stores_of(emt_copper)
-    (path,) = train_committee(run_config(tmp_path, epochs=15, learning_rate=1e-2, refit_atoms=0), stores)
-    model = load_model(path, dtype="float64")
+    model = load_model(base_model(epochs=15, learning_rate=1e-2, refit_atoms=0), dtype="float64")
     before = validation_errors(model, stores.validation, TrainingConfig()).force_rmse
     stated = refit_readout(model, stores.train, stores.validation)
     after = validation_errors(model, stores.validation, TrainingConfig()).force_rmse
@@ -254,10 +270,12 @@ def test_refit_of_the_readout_is_a_least_squares_solution(emt_copper: list[Atoms
     assert same(weights, direct.network.state_dict())
 
 
-def test_refit_in_fine_tuning_leaves_earlier_forces_alone(emt_copper: list[Atoms], tmp_path: Path) -> None:
+def test_refit_in_fine_tuning_leaves_earlier_forces_alone(
+    emt_copper: list[Atoms], base_model: Callable[..., Path]
+) -> None:
     """The new error falls, and forces on earlier data change by less than the bound, far less than without them."""
     stores = stores_of(emt_copper)
-    (path,) = train_committee(run_config(tmp_path, epochs=15, learning_rate=1e-2, refit_atoms=0), stores)
+    path = base_model(epochs=15, learning_rate=1e-2, refit_atoms=0)
     new = stores_of(label_with_emt(12, seed=1, symbol="Al"))
     old = SDNNFF(path).predict(emt_copper)
 
@@ -309,38 +327,46 @@ def test_resume_after_a_kill_is_exact(name: str, optimiser: str, emt_copper: lis
 
 def test_a_workdir_of_other_settings_is_not_continued(emt_copper: list[Atoms], tmp_path: Path) -> None:
     stores = stores_of(emt_copper)
-    train_committee(run_config(tmp_path), stores)
+    train_committee(run_config(tmp_path, epochs=1), stores)
     with pytest.raises(TrainingError, match="other settings"):
-        train_committee(run_config(tmp_path, learning_rate=1e-5), stores)
+        train_committee(run_config(tmp_path, epochs=1, learning_rate=1e-5), stores)
 
 
 def test_a_workdir_of_other_data_is_not_continued(emt_copper: list[Atoms], tmp_path: Path) -> None:
-    train_committee(run_config(tmp_path), stores_of(emt_copper))
+    train_committee(run_config(tmp_path, epochs=1), stores_of(emt_copper))
     with pytest.raises(TrainingError, match="other settings or data"):
-        train_committee(run_config(tmp_path), stores_of(emt_copper[::-1]))
+        train_committee(run_config(tmp_path, epochs=1), stores_of(emt_copper[::-1]))
+
+
+@pytest.fixture(scope="module")
+def finished_fine_tuning(base_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """A fine-tuning to silver that is finished, and went on where it was when it was called once more."""
+    config = run_config(tmp_path_factory.mktemp("silver"), epochs=1)
+    config = dataclasses.replace(config, finetune=FinetuneConfig(model=str(base_model(seed=1, epochs=1))))
+    silver = stores_of(label_with_emt(8, seed=5, symbol="Ag"))
+    assert finetune(config, silver) == finetune(config, silver)
+    return config
 
 
 @pytest.mark.parametrize("change", ["data", "base", "method", "replay"])
-def test_a_finished_fine_tuning_is_not_taken_for_another(change: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
-    bases = [
-        train_committee(run_config(tmp_path / f"base-{seed}", seed=seed, epochs=1), stores_of(emt_copper))[0]
-        for seed in (1, 2)
-    ]
+def test_a_finished_fine_tuning_is_not_taken_for_another(
+    change: str,
+    finished_fine_tuning: RunConfig,
+    base_model: Callable[..., Path],
+    emt_copper: list[Atoms],
+    tmp_path: Path,
+) -> None:
     write(tmp_path / "old.extxyz", emt_copper[:4])
-    silver = [label_with_emt(8, seed=seed, symbol="Ag") for seed in (5, 6)]
-    settings: dict[str, Any] = {"model": str(bases[0])}
-    config = run_config(tmp_path / "run", epochs=1)
-    finetune(dataclasses.replace(config, finetune=FinetuneConfig(**settings)), stores_of(silver[0]))
-    finetune(dataclasses.replace(config, finetune=FinetuneConfig(**settings)), stores_of(silver[0]))  # goes on
-    settings |= {
+    changes: dict[str, dict[str, Any]] = {
         "data": {},
-        "base": {"model": str(bases[1])},
+        "base": {"model": str(base_model(seed=2, epochs=1))},
         "method": {"method": "head"},
         "replay": {"replay": (str(tmp_path / "old.extxyz"),)},
-    }[change]
-    data = silver[1] if change == "data" else silver[0]
+    }
+    other = dataclasses.replace(finished_fine_tuning.finetune, **changes[change])
+    data = label_with_emt(8, seed=6 if change == "data" else 5, symbol="Ag")
     with pytest.raises(TrainingError, match="other settings or data"):
-        finetune(dataclasses.replace(config, finetune=FinetuneConfig(**settings)), stores_of(data))
+        finetune(dataclasses.replace(finished_fine_tuning, finetune=other), stores_of(data))
 
 
 def test_no_training_overwrites_the_model_of_another(emt_copper: list[Atoms], tmp_path: Path) -> None:
@@ -399,16 +425,14 @@ def test_replayed_energies_stay_where_both_count_from_one_zero(
 
 @pytest.mark.parametrize(("base_weight", "cache"), [(1.0, ""), (1.0, "cache"), (0.0, "")])
 def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
-    base_weight: float, cache: str, emt_copper: list[Atoms], tmp_path: Path
+    base_weight: float, cache: str, emt_copper: list[Atoms], base_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Replayed labels keep the old zero; a base trained on forces alone has neither."""
-    training: dict[str, Any] = {"epochs": 20, "learning_rate": 1e-2, "energy_weight": 1.0}
-    config = run_config(tmp_path / "base", **{**training, "energy_weight": base_weight})
-    (base,) = train_committee(config, stores_of(emt_copper))
+    base = base_model(epochs=20, learning_rate=1e-2, energy_weight=base_weight)
     moved = with_other_energies(emt_copper, -300.0)
     write(tmp_path / "old.extxyz", emt_copper)
     config = dataclasses.replace(
-        run_config(tmp_path / "fine", **{**training, "epochs": 1, "learning_rate": 1e-5}),
+        run_config(tmp_path / "fine", epochs=1, learning_rate=1e-5, energy_weight=1.0),
         data=DataConfig(cache=cache and str(tmp_path / cache)),
         finetune=FinetuneConfig(model=str(base), replay=(str(tmp_path / "old.extxyz"),)),
     )
@@ -432,9 +456,9 @@ def test_fine_tuning_follows_the_zero_of_energy_of_new_data(
 
 
 def test_fine_tuning_says_what_it_leaves_out(
-    emt_copper: list[Atoms], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    emt_copper: list[Atoms], base_model: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (base,) = train_committee(run_config(tmp_path / "base", epochs=1), stores_of(emt_copper))
+    base = base_model(seed=1, epochs=1)
     broken = emt_copper[0].copy()
     broken.calc = SinglePointCalculator(broken, forces=np.full((len(broken), 3), np.nan))
     write(tmp_path / "replay.extxyz", [broken])
@@ -468,6 +492,7 @@ def test_a_direct_stage_before_a_direct_head_is_refused(name: str, emt_copper: l
         train_committee(run_config(tmp_path, name, direct_epochs=2), stores_of(emt_copper))
 
 
+@pytest.mark.usefixtures("learning_curves")
 def test_a_missing_learning_curve_is_spoken_of_once(
     emt_copper: list[Atoms], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -558,8 +583,8 @@ def test_force_constant_product_is_the_derivative_of_the_forces(name: str, salt:
 
 
 @pytest.mark.parametrize("method", ["full", "head", "adapters"])
-def test_finetuning_helps_on_a_new_element(method: str, emt_copper: list[Atoms], tmp_path: Path) -> None:
-    (base,) = train_committee(run_config(tmp_path / "base", epochs=20, learning_rate=1e-2), stores_of(emt_copper))
+def test_finetuning_helps_on_a_new_element(method: str, base_model: Callable[..., Path], tmp_path: Path) -> None:
+    base = base_model(epochs=20, learning_rate=1e-2, energy_weight=0.0)
     silver = label_with_emt(16, seed=5, symbol="Ag")
     config = dataclasses.replace(
         run_config(tmp_path / method, epochs=15, learning_rate=3e-3),
@@ -806,11 +831,12 @@ def test_an_element_only_in_the_validation_set_is_named(
     assert "Ag: in the validation set only" in caplog.text
 
 
+@pytest.mark.usefixtures("learning_curves")
 @pytest.mark.parametrize("method", ["head", "adapters"])
 def test_every_method_learns_the_channels_of_a_new_element(
-    method: Any, emt_copper: list[Atoms], tmp_path: Path
+    method: Any, base_model: Callable[..., Path], tmp_path: Path
 ) -> None:
-    (base,) = train_committee(run_config(tmp_path / "base", epochs=1), stores_of(emt_copper))
+    base = base_model(seed=1, epochs=1)
     settings = run_config(tmp_path / method, epochs=2, weight_decay=0.1)
     tuning = dataclasses.replace(settings, finetune=FinetuneConfig(model=str(base), method=method))
     tuned = load_model(finetune(tuning, stores_of(label_with_emt(8, symbol="Ag"))))
