@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import sqlite3
@@ -274,10 +275,27 @@ def test_an_index_gives_back_what_it_was_given(tmp_path, many):
     assert CrystalIndex.open(path).checksum == CrystalIndex.build(crystals).checksum
 
 
-def test_absurdly_many_columns_are_refused_before_room_is_made(tmp_path):
-    path = tmp_path / "pool.extxyz"
-    path.write_text('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:99999999999\nAl 0 0 0\n')
-    with pytest.raises(ConfigError, match="columns"):
+CLAIMS = {
+    '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:99999999999\nAl 0 0 0\n': "10000 columns",
+    "+1\nProperties=species:S:1:pos:R:99999999999\nAl 0 0 0\n": "10000 columns",
+    "1\rProperties=species:S:1:pos:R:99999999999\rAl 0 0 0\r": "10000 columns",
+    "999999999999999\n\nAl 0 0 0\n": "frame 0: 999999999999999 atoms are promised, 1 are there",
+}
+
+
+@pytest.mark.parametrize("text", CLAIMS)
+@pytest.mark.parametrize("name", ["pool.extxyz", "pool.XYZ", "pool.extxyz.gz"])
+def test_absurd_counts_are_refused_before_room_is_made(tmp_path, text, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    with pytest.raises(ConfigError, match=CLAIMS[text]):
+        list(read_crystals(path))
+
+
+def test_damaged_compressed_crystals_are_refused_with_their_path(tmp_path):
+    path = tmp_path / "pool.extxyz.gz"
+    path.write_bytes(gzip.compress(b"1\n\nAl 0 0 0\n" * 100)[:-20])
+    with pytest.raises(ConfigError, match=r"pool\.extxyz\.gz"):
         list(read_crystals(path))
 
 

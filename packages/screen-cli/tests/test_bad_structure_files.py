@@ -76,6 +76,8 @@ BAD = {
     "cut.xyz": (XYZ[:-25], "the file ends before"),
     "molecule.xyz": ("1\n\nH 0 0 0\n", "periodic directions"),
     "layer.xyz": (XYZ.replace("T T T", "T T F"), "periodic directions"),
+    "wide.xyz": (XYZ.replace("pos:R:3", "pos:R:3:x:R:300000000"), "promises more than 10000 columns"),
+    "twice.xyz": (XYZ.replace("pos:R:3", "pos:R:3 Properties=x:R:300000000"), "promises more than 10000 columns"),
     "columns.xyz": (XYZ.replace("pos:R:3", ":".join(f"c{n}:R:1" for n in range(400))), "more than 200 columns"),
     "column-of-words.xyz": (XYZ.replace("Na 0 0 0", "Na a b c"), "is no extended XYZ"),
     "no-such-element.xyz": (XYZ.replace("Na 0", "Zz 0"), "is no extended XYZ"),

@@ -192,10 +192,10 @@ def _read_labels(path: Path) -> list[Atoms]:
     """Labelled structures of a file."""
     from ase.io import read
 
-    from al_committee.selection.pool import check_counts
+    from al_committee.selection.pool import check_xyz
 
     try:
-        check_counts(path)
+        check_xyz(path)
         with usual_recursion():
             return list(read(path, ":"))
     except CommitteeError:

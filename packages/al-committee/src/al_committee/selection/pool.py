@@ -6,8 +6,11 @@ alone, so any process can make it again at any time.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +19,18 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io import iread
+from ase.io.formats import open_with_compression
 
 from al_committee.config import SupercellKind, SupercellSettings
 from al_committee.errors import ConfigError
 from al_committee.file_access.recursion import read_shallowly
+from al_committee.file_access.xyz_counts import check_counts
 from al_committee.labels.identity import structure_key
 from al_committee.selection.crystal_index import Crystal, CrystalIndex
 from al_committee.selection.supercells import deform, displace_randomly, repeat
 
 __all__ = ["Pool", "PoolEntry", "read_crystals"]
 
-MOST_COLUMNS = 10_000
-MOST_ATOMS = 100_000
-"""Of one frame of a file of crystals."""
 _ASYMMETRIC = re.compile(r"\.(m?cif|pdb|res|xsd|xtd|struct)(\.(gz|bz2|xz))?$", re.IGNORECASE)
 
 
@@ -156,7 +158,7 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
             f"{path} lists the sites of an asymmetric unit, whose space group decides which crystal it is; it is not "
             "read here. Under screen-cli the source 'files' reads it; or give a file of all atoms (extended XYZ, .db)."
         )
-    check_counts(path)
+    check_xyz(path)
     frame = -1
     try:
         for frame, atoms in enumerate(read_shallowly(iread(path, ":"))):
@@ -173,34 +175,18 @@ def read_crystals(path: Path) -> Iterator[Crystal]:
         raise ConfigError(f"{path}, after frame {frame}: {type(error).__name__}: {error}") from error
 
 
-def check_counts(path: Path) -> None:
-    """Refuse an (extended) XYZ file that says it holds absurdly many atoms or columns, before anything waits for them.
+def check_xyz(path: Path) -> None:
+    """Refuse an (extended) XYZ file whose counts of atoms or columns cannot be true, before ASE waits for them.
 
     Raises
     ------
     ConfigError
         With the frame and its count.
     """
-    if path.suffix not in (".xyz", ".extxyz"):
+    if not re.search(r"\.(ext)?xyz(\.(gz|bz2|xz))?$", path.name, re.IGNORECASE):
         return
-    with open(path, "rb") as lines:
-        for frame, line in enumerate(iter(lines.readline, b"")):
-            if not line.strip().isdigit():
-                return  # the reader says what is wrong
-            count = int(line) if len(line) < 20 else MOST_ATOMS + 1
-            if count > MOST_ATOMS:
-                claimed = line[:30].decode().strip()
-                raise ConfigError(f"{path}, frame {frame}: it claims {claimed} atoms, expected at most {MOST_ATOMS}.")
-            if (columns := _columns(lines.readline())) > MOST_COLUMNS:
-                raise ConfigError(
-                    f"{path}, frame {frame}: it claims {columns} columns, at most {MOST_COLUMNS} are read."
-                )
-            for _ in range(count):
-                if not lines.readline():
-                    return
-
-
-def _columns(header: bytes) -> int:
-    """Count the columns that the second line of an extended XYZ frame claims; ASE would make room for them."""
-    said = re.search(rb"Properties=\"?([^\s\"]+)", header)
-    return sum(int(word) for word in said[1].split(b":")[2::3] if word.isdigit()) if said else 0
+    try:
+        with open_with_compression(str(path)) as lines:
+            check_counts(lines)
+    except (ValueError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise ConfigError(f"{path}, {error}.") from error

@@ -6,7 +6,6 @@ the source has them, energy (eV) and stress (eV/Å³, Voigt order).
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from sdnnff_calc.data.dft_outputs import output_format, read_folder, read_output
 from sdnnff_calc.data.phonon_files import read_phonon_yaml
 from sdnnff_calc.errors import DataError, SdnnffError
 from sdnnff_calc.file_access.recursion import read_shallowly
+from sdnnff_calc.file_access.xyz_counts import check_counts
 from sdnnff_calc.geometry.elements import N_ELEMENTS
 from sdnnff_calc.geometry.neighbours import MIN_DISTANCE, find_edges
 
@@ -73,8 +73,8 @@ def _read_path(path: Path) -> Iterator[Atoms]:
 def _read_frames(path: Path) -> Iterator[Atoms]:
     """Read every frame of a file that ASE knows by its name, extended XYZ above all."""
     index = -1
-    if any(ending in path.name for ending in (".xyz", ".extxyz")):
-        _check_counts(path)
+    if any(ending in path.name.lower() for ending in (".xyz", ".extxyz")):
+        _check_xyz(path)
     try:
         for index, atoms in enumerate(ase.io.iread(path, index=":")):
             atoms.info["origin"] = f"{path}@{index}"
@@ -87,8 +87,8 @@ def _read_frames(path: Path) -> Iterator[Atoms]:
         raise DataError(f"{path} holds no structure.")
 
 
-def _check_counts(path: Path) -> None:
-    """Refuse an XYZ file that promises more atoms than it holds; ASE would look for them for ever.
+def _check_xyz(path: Path) -> None:
+    """Refuse an XYZ file whose counts of atoms or columns cannot be true, before ASE waits for them.
 
     Raises
     ------
@@ -97,27 +97,9 @@ def _check_counts(path: Path) -> None:
     """
     try:
         with open_text(path) as lines:
-            frame = 0
-            while line := lines.readline():
-                if not line.strip():
-                    break  # ASE stops here, too
-                promised = int(line)
-                if (columns := _columns(lines.readline())) > _MOST_COLUMNS:
-                    raise DataError(f"{path}, frame {frame}: {columns} columns are promised, which no label has.")
-                found = sum(1 for _ in itertools.islice(lines, promised))
-                if found < promised or promised < 0:
-                    raise DataError(f"{path}, frame {frame}: {promised} atoms are promised, {found} are there.")
-                frame += 1
-    except DataError:
-        raise
+            check_counts(lines)
     except DAMAGED as error:
-        raise DataError(f"{path} is no XYZ file ({type(error).__name__}: {error}).") from error
-
-
-def _columns(header: str) -> int:
-    """Count the columns that the second line of an extended XYZ frame promises; ASE would make room for them."""
-    said = re.search(r"Properties=\"?([^\s\"]+)", header)
-    return sum(int(word) for word in said[1].split(":")[2::3] if word.isdecimal()) if said else 0
+        raise DataError(f"{path} cannot be read as XYZ: {error}.") from error
 
 
 def _read_database(path: Path) -> Iterator[Atoms]:
@@ -245,7 +227,6 @@ class DataReport:
         return lines
 
 
-_MOST_COLUMNS = 10_000  # of an extended XYZ file
 _LARGEST_STRESS = 10.0
 """eV/Å³, 1600 GPa: a larger one is in another unit."""
 _HELD = 1e-7

@@ -14,6 +14,7 @@ from screen_cli.crystal.metadata import Json, plain
 from screen_cli.errors import StructureError
 from screen_cli.sources.readers.frame import MOMENTS, Frame, Limits, Refused
 from screen_cli.sources.readers.text import printable
+from screen_cli.sources.readers.xyz_header import check_columns
 
 _MAX_HEADER = 100_000  # characters
 _MAX_COLUMNS = 200
@@ -82,7 +83,7 @@ def _count(lines: list[str], row: int, limits: Limits) -> int:
     Raises
     ------
     StructureError
-        No number, too many atoms, too long a header, or fewer lines than atoms.
+        No number, too many atoms, too long a header, more columns than a file has, or fewer lines than atoms.
     """
     word = lines[row].strip()
     if not re.fullmatch(r"\d{1,15}", word):
@@ -95,6 +96,10 @@ def _count(lines: list[str], row: int, limits: Limits) -> int:
     columns = re.search(r"Properties=\"?([^\s\"]+)", header)
     if len(header) > _MAX_HEADER or (columns and columns[1].count(":") > 3 * _MAX_COLUMNS):
         raise StructureError(f"line {row + 2} has {len(header)} characters or more than {_MAX_COLUMNS} columns.")
+    try:
+        check_columns(header)
+    except ValueError as error:
+        raise StructureError(f"line {row + 2} is no header of extended XYZ: {error}.") from None
     if columns and not re.search(r"(^|:)pos(itions?)?:R:3(:|$)", columns[1], re.IGNORECASE):
         raise StructureError(f"line {row + 2} names no column 'pos:R:3': Cartesian positions in Å are expected.")
     return count
