@@ -143,6 +143,31 @@ def test_own_structures_come_first_and_change_the_key(tmp_path) -> None:
         found(CU3AU, elements=str(tmp_path / "none"))
 
 
+def test_own_structures_are_read_once_for_all_crystals_and_again_when_the_file_changes(tmp_path, monkeypatch) -> None:
+    path, reader, calls = tmp_path / "elements.extxyz", ase.io.iread, []
+    monkeypatch.setattr(ase.io, "iread", lambda *given: calls.append(given) or reader(*given))
+    energies = []
+    for a in (2.87, 2.87, 2.88):  # of one size on disk
+        ase.io.write(path, [bulk("Cu", "fcc", a=a), bulk("Au")])
+        calls.clear()
+        records, calculator = {"relax": relax(CU3AU, EMT(), TIGHT)}, EMT()
+        energies += [
+            formation_energy(records, calculator=calculator, elements=str(path)).formation_energy_model_ev_atom
+            for _ in range(3)
+        ]
+        assert len(calls) == 1
+    assert energies == pytest.approx(9 * [found(CU3AU)], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1\n", '1\nProperties=species:S:1:pos:R:3 x="_JSON ' + 9999 * "[" + '"\nCu 0 0 0\n']
+)
+def test_own_structures_that_ase_cannot_read_are_a_sentence(tmp_path, text) -> None:
+    (tmp_path / "elements.extxyz").write_text(text)
+    with pytest.raises(ConfigError, match=r"elements = '.*elements\.extxyz' cannot be read"):
+        found(CU3AU, elements=str(tmp_path / "elements.extxyz"))
+
+
 GATED = {
     "properties": {"names": ["formation_energy"]},
     "gate": {"after_relaxation": "formation_energy_model_ev_atom <= 0"},

@@ -13,7 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TypedDict, cast
@@ -30,6 +30,7 @@ from screen_cli.config import RelaxSettings
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, ScreenError, StructureError
 from screen_cli.stages.relax import Relaxed, relax
+from screen_cli.store.reading.recursion import usual_recursion
 from screen_cli.store.record import TypedRecord, record_from
 
 RELAXATION = RelaxSettings(fmax=0.01, max_steps=300, max_volume_change=1.0)
@@ -81,12 +82,13 @@ def formation_energy(
     calculator : ase.calculators.calculator.BaseCalculator
         The force field of the run, which relaxes the elements too, each once in a process.
     elements : str
-        File of elements in structures of your own, all that ASE reads; they come before the table's.
+        File of elements in structures of your own, all that ASE reads; they come before the table's. A process reads
+        it once while it stays as it is.
 
     Raises
     ------
     ConfigError
-        The file does not exist or holds a compound.
+        The file cannot be read or holds a compound.
     StructureError
         An element has no structure, or the force field finds no rest for it; the crystal gets no number.
     """
@@ -96,7 +98,7 @@ def formation_energy(
             "the force field gives no energies, so there is no formation energy. Use one that does, or leave "
             "'formation_energy' out of properties.names."
         )
-    own = _structures_of(elements)
+    own = _structures(elements, _state(elements)) if elements else {}
     counts = Counter(relaxed.atoms.get_chemical_symbols())
     reference = sum(
         n / len(relaxed.numbers) * energy_of_element(symbol, calculator, own) for symbol, n in sorted(counts.items())
@@ -110,7 +112,7 @@ def formation_energy(
 
 def fingerprint(structure: Structure, elements: str = "") -> str:
     """Checksum of the user's file of elements: what the property depends on besides the force field."""
-    return hashlib.sha256(_read(elements)).hexdigest() if elements else ""
+    return _checksum(elements, _state(elements)) if elements else ""
 
 
 def element_structure(symbol: str) -> Atoms:
@@ -218,22 +220,39 @@ def _table() -> tuple[dict[str, str], dict[str, _Entry]]:
     return {symbol: lattice for lattice, symbols in table.items() for symbol in symbols}, own
 
 
-def _read(path: str) -> bytes:
-    """Read the user's file."""
+def _state(path: str) -> tuple[int, int, int]:
+    """Tell the user's file by number, size and time of change: while they stay, so do its structures."""
     try:
-        return Path(path).read_bytes()
+        state = Path(path).stat()
     except OSError as error:
-        what = f"property 'formation_energy': elements = '{path}' cannot be read: {error.strerror}."
-        raise ConfigError(what) from error
+        raise _unreadable(path, error.strerror) from error
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def _structures_of(path: str) -> dict[str, list[Atoms]]:
-    """Structures of the user's file by element; none without a file."""
-    if not path:
-        return {}
-    _read(path)
+def _unreadable(path: str, reason: str | None) -> ConfigError:
+    """Say that the user's file cannot be read."""
+    return ConfigError(f"property 'formation_energy': elements = '{path}' cannot be read: {reason}.")
+
+
+@lru_cache(maxsize=8)
+def _checksum(path: str, state: tuple[int, int, int]) -> str:
+    """Hash the user's file."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error.strerror) from error
+
+
+@lru_cache(maxsize=8)
+def _structures(path: str, state: tuple[int, int, int]) -> Mapping[str, Sequence[Atoms]]:
+    """Structures of the user's file by element."""
+    try:
+        with usual_recursion():
+            frames = list(ase.io.iread(path, ":"))
+    except Exception as error:  # ASE's readers raise anything
+        raise _unreadable(path, getattr(error, "strerror", None) or f"{type(error).__name__}: {error}") from error
     found: dict[str, list[Atoms]] = {}
-    for atoms in ase.io.iread(path, ":"):
+    for atoms in frames:
         symbols = set(atoms.get_chemical_symbols())
         if len(symbols) != 1:
             raise ConfigError(
