@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -358,3 +359,44 @@ def test_nobody_is_blamed_but_for_two_deaths_of_their_own_doing(data):
     else:
         return  # an endless series of kills is drawn too
     assert sorted(ended) == sorted(tasks)
+
+
+UNGUARDED = {
+    "the command": (
+        "import sys, tempfile\nfrom screen_cli.cli import main\n"
+        "folder = tempfile.mkdtemp(dir='.')\n"  # new in every process, so that no lock stands in the way
+        "sys.exit(main(['run', 'screen.toml', '--run-dir', f'{folder}/run', '--quiet', '--no-report']))\n",
+        2,
+    ),
+    "the engine": (
+        "from screen_cli.config import EngineSettings\nfrom screen_cli.engines.local import LocalEngine\n"
+        "print(list(LocalEngine(EngineSettings(workers=2)).run(str, ['a', 'b'])))\n",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("caller", UNGUARDED)
+def test_a_script_without_a_guard_is_told_what_to_write(tmp_path, caller):
+    script, code = UNGUARDED[caller]
+    (tmp_path / "script.py").write_text(script)
+    (tmp_path / "screen.toml").write_text(
+        '[source]\nname = "prototypes"\n'
+        'options = { prototypes = ["rocksalt"], elements = ["Cu", "Ag", "Au", "Al"], limit = 3 }\n'
+        '[calculator]\nname = "emt"\n[conductivity]\nenabled = false\n[engine]\nname = "local"\nworkers = 2\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.count("if __name__ == '__main__':") == 1
+    assert not list(tmp_path.rglob("*crash*"))
+    if caller == "the command":
+        assert len(done.stderr.splitlines()) == 1
+        assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_worker_of_somebody_else_that_imports_a_script_gets_the_sentence(monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(ConfigError, match="if __name__ == '__main__'"):
+        list(LocalEngine(EngineSettings(workers=1)).run(str, ["a"]))

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from screen_cli.engines import Task
+from screen_cli.engines.main_script import WORKER
 from screen_cli.engines.messages import Ended, Load, Message, MessageReader, Ready, Run, StageBegins, Starting, send
 from screen_cli.engines.processes import Household, resident_by_session
 from screen_cli.engines.worker import serve
@@ -106,12 +107,15 @@ class Death:
         A phrase: what happened.
     by_own_hand : bool
         Whether the process ended itself: an exit, or a signal that only its own code raises.
+    code : int or None
+        Exit code of a process that ended itself or was ended from outside.
     """
 
     worker: Worker
     cause: str
     text: str
     by_own_hand: bool
+    code: int | None = None
 
 
 _OWN_SIGNALS = {
@@ -150,7 +154,7 @@ class Crew:
         ours, theirs = self._context.Pipe(duplex=True)
         with self._household.environment(self._n_started):
             process = self._context.Process(
-                target=serve, args=(theirs, os.getpid(), self._memory), name=f"screen-cli-worker-{self._n_started}"
+                target=serve, args=(theirs, os.getpid(), self._memory), name=f"{WORKER}-{self._n_started}"
             )
             process.start()
         theirs.close()
@@ -237,7 +241,7 @@ class Crew:
         code = worker.process.exitcode  # asks the system: a child of the worker may hold its sentinel open
         if code is not None:
             own = code >= 0 or -code in _OWN_SIGNALS
-            return Death(worker, "died", _cause_of_death(code), own)
+            return Death(worker, "died", _cause_of_death(code), own, code)
         if time.monotonic() > self._deadline(worker):
             where = f"stage '{worker.stage}'" if worker.stage else "it"
             text = f"{where} ran longer than task_time_limit = {self._time_limit:g} s and was stopped"

@@ -22,9 +22,10 @@ from multiprocessing.util import Finalize
 from screen_cli.config import EngineSettings
 from screen_cli.engines import Kind, Task, TaskResult, Value
 from screen_cli.engines.crew import Crew, Death, Worker
+from screen_cli.engines.main_script import SENTENCE, UNGUARDED, refuse_import_of_script
 from screen_cli.engines.messages import Broken, Ended, Message, Ready, Starting
 from screen_cli.engines.processes import machine_memory, physical_cores
-from screen_cli.errors import PluginError
+from screen_cli.errors import ConfigError, PluginError
 from screen_cli.settings_file import make_settings, setting, settings_record
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,10 @@ class LocalEngine:
         ------
         PluginError
             Workers cannot start: no task could run here.
+        ConfigError
+            The script that calls this has no guard, so that each worker would call it again.
         """
+        refuse_import_of_script()
         content = pickle.dumps(function)
         crew = self._crew or Crew(self._n_threads(), self._time_limit, self._memory)
         if self._options.keep and self._crew is None:
@@ -225,7 +229,9 @@ class _Desk:
             (self._suspects if self._kills[task] > 1 else self._again).append(task)
 
     def _count_start_death(self, death: Death) -> None:
-        """Stop the run when workers die one after another before they can work."""
+        """Stop the run when workers die one after another before they can work, or cannot import the script."""
+        if death.code == UNGUARDED and not death.worker.ready:
+            raise ConfigError(SENTENCE)
         what = death.worker.starting
         self.start_deaths[what] += 1
         limit = _START_DEATHS if death.by_own_hand else _START_KILLS

@@ -16,6 +16,7 @@ from typing import cast
 
 from screen_cli.config import RunSettings
 from screen_cli.engines import Engine, TaskResult
+from screen_cli.engines.main_script import refuse_import_of_script
 from screen_cli.errors import ConfigError, PluginError, StoreError, nearest_hint
 from screen_cli.plugins.manager import PluginRegistry, installed_plugins
 from screen_cli.run.crystal import Outcome, run_structure
@@ -143,8 +144,9 @@ def execute(
     StoreError
         No room on the disk; finished work is safe.
     PluginError, ConfigError
-        Nothing could run at all: a missing extra, a bad option.
+        Nothing could run at all: a missing extra, a bad option, a script without a guard for its workers.
     """
+    refuse_import_of_script()
     observer = observer or SilentObserver()
     start = time.monotonic()
     with run.locked():

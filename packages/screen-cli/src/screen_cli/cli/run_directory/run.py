@@ -135,7 +135,7 @@ def leaving_nothing_behind(directory: Path) -> Iterator[None]:
         yield
     except RunLockedError:
         raise
-    except ScreenError:
+    except (ScreenError, SystemExit):
         if not existed and os.path.isdir(directory) and not _holds_results(directory):
             shutil.rmtree(directory, ignore_errors=True)
         raise
