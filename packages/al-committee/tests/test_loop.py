@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -631,6 +632,21 @@ def al_committee(*arguments, cwd):
     )
 
 
+def _exports_are_whole(monkeypatch, folder):
+    """A disk that is full in the middle leaves the file as it was; a folder that is not there is told."""
+    before = (folder / "labels.extxyz").read_bytes(), sorted(folder.iterdir())
+
+    def full_disk(path, structures):
+        Path(path).write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ase.io.write", full_disk)
+        assert main(["export", "run", "labels.extxyz"]) == EXIT_ERROR
+    assert ((folder / "labels.extxyz").read_bytes(), sorted(folder.iterdir())) == before
+    assert main(["export", "run", "none/labels.extxyz"]) == EXIT_INPUT
+
+
 def test_command_line_from_init_to_export(tmp_path, monkeypatch, capsys):
     def here(*arguments):
         """What a command prints, in this process."""
@@ -662,6 +678,8 @@ def test_command_line_from_init_to_export(tmp_path, monkeypatch, capsys):
     assert here("export", "run", "labels.extxyz").startswith("6 structures")
     structures = read(tmp_path / "labels.extxyz", ":")
     assert structures[0].get_forces() == pytest.approx(PairTeacher().get_property("forces", structures[0]), abs=1e-6)
+    _exports_are_whole(monkeypatch, tmp_path)
+    capsys.readouterr()
     calibration = json.loads(here("calibrate", "run"))
     assert calibration["area_scaled"] <= calibration["area"]
     text = here("status", "run")

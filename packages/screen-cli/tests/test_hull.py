@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -168,3 +169,30 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["hull", str(run), "--with", str(run)]) == 0  # another run directory
     assert main(["hull", str(run), "-c", "kapa_total_w_mk"]) == 2
     assert "kappa_total_w_mk" in capsys.readouterr().err
+
+
+def test_a_table_is_whole_or_as_it_was(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    table = tmp_path / "hull.csv"
+    table.write_text("as it was")
+
+    def full_disk(value: object) -> object:
+        if value == BINARY[2].name:  # not the first row
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return value
+
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("screen_cli.report.tables.exporters._harmless", full_disk)
+    assert main(["hull", str(run), "--csv", str(table)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert (table.read_text(), sorted(tmp_path.iterdir())) == ("as it was", before)
+
+
+@pytest.mark.parametrize(
+    "command", [["hull", "--csv"], ["compare", ".", "--csv"], ["compare", ".", "--plot"], ["export"]], ids=" ".join
+)
+def test_a_folder_that_is_not_there_is_told_before_any_work(command: list[str], tmp_path: Path, capsys) -> None:
+    name, *more = command
+    assert main([name, str(tmp_path), *more, str(tmp_path / "none" / "x.csv")]) == 2
+    said = capsys.readouterr().err
+    assert "x.csv' cannot be written: there is no folder" in said
+    assert not (tmp_path / "none").exists()

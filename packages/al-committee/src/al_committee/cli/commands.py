@@ -13,7 +13,7 @@ from al_committee.cli.objects import build_loop, build_pool, build_trainer, chec
 from al_committee.cli.session import EXIT_OK, Session
 from al_committee.config import read_config, template
 from al_committee.errors import CommitteeError, ConfigError
-from al_committee.file_access.atomic_write import write_json
+from al_committee.file_access.atomic_write import whole_file, write_json
 from al_committee.file_access.recursion import usual_recursion
 from al_committee.labels.cache import LazyLabels
 from al_committee.loop.evaluation import compare_with_labels
@@ -154,8 +154,11 @@ def export(session: Session, folder: Path, output: Path, *, number: int | None, 
         structures = LazyLabels(pinned_cache(run), run.rounds.training_keys(last))
     if not structures:
         raise CommitteeError(f"there is nothing to export as {what!r} for round {last}.")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output} cannot be written: there is no folder {output.parent}. Make it.")
     try:
-        write(output, list(structures))
+        with whole_file(output) as aside:
+            write(aside, list(structures))
     except (UnknownFileTypeError, KeyError) as error:
         raise ConfigError(f"ASE writes no such file as {output} ({error}). Name it .extxyz or .db.") from error
     print(f"{len(structures)} structures -> {output}")

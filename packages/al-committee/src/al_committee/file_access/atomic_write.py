@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from al_committee.errors import RunStateError
 from al_committee.file_access.recursion import usual_recursion
 
-__all__ = ["read_json", "sweep", "sync_directory", "write_atomically", "write_json"]
+__all__ = ["read_json", "sweep", "sync_directory", "whole_file", "write_atomically", "write_json"]
 
 CHECKSUM = "checksum"
 
@@ -44,6 +44,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path of the same name in a folder of its own, and put what was written there at `path` in one step.
+
+    For writers that take a name. The folder is called as in :func:`write_atomically`, and is gone afterwards.
+    """
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        with open(folder / path.name, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sys
+from pathlib import Path
 
 import click
 
@@ -45,6 +46,23 @@ class GivenPath(click.Path):
         if not os.fspath(value) or "\0" in os.fsdecode(value):
             self.fail("the path is empty, or holds a null character.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class OutputPath(GivenPath):
+    """A file to write: in a folder that is there, which is told before the work for it is done."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Take a path."""
+        path = super().convert(value, param, ctx)
+        folder = os.path.dirname(os.fsdecode(path))
+        if folder and not os.path.isdir(folder):
+            self.fail(f"{os.fsdecode(path)!r} cannot be written: there is no folder {folder!r}. Make it.", param, ctx)
+        return path
 
 
 def options_for_everybody() -> list[click.Parameter]:

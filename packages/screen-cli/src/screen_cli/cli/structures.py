@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
-from screen_cli.cli.options import GivenPath
+from screen_cli.cli.options import GivenPath, OutputPath
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -92,7 +92,7 @@ def preview(config: Path, overrides: tuple[str, ...], as_json: bool, download: b
 
 @command.command(name="export")
 @click.argument("config", type=GivenPath(path_type=Path))
-@click.argument("output", type=GivenPath(path_type=Path, dir_okay=False))
+@click.argument("output", type=OutputPath())
 @click.option("--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, as in 'run'.")
 @click.option("--download", is_flag=True, help="Let the source use the network; else only what is on the disk.")
 def export(config: Path, output: Path, overrides: tuple[str, ...], download: bool) -> None:
@@ -100,7 +100,7 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
     from screen_cli.crystal.metadata import SOURCE_COLUMNS
     from screen_cli.crystal.structure import Structure
     from screen_cli.errors import UnknownNameError
-    from screen_cli.report.tables.exporters import write_csv_lines, write_database, write_frames
+    from screen_cli.report.tables.exporters import write_database, write_frames, write_table
     from screen_cli.store.atomic_write import whole_file
 
     if output.suffix not in (".extxyz", ".db", ".csv"):
@@ -116,9 +116,8 @@ def export(config: Path, output: Path, overrides: tuple[str, ...], download: boo
 
     with whole_file(output) as path:
         if output.suffix == ".csv":
-            with path.open("w", newline="", encoding="utf-8") as file:
-                names = [*_COLUMNS, *SOURCE_COLUMNS]
-                write_csv_lines(map(_row, counted()), file, dict(zip(names, names, strict=True)))
+            names = [*_COLUMNS, *SOURCE_COLUMNS]
+            write_table(map(_row, counted()), path, dict(zip(names, names, strict=True)))
         else:
             write = write_frames if output.suffix == ".extxyz" else write_database
             write((_with_info(crystal) for crystal in counted()), path)

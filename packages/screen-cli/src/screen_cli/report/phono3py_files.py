@@ -14,6 +14,7 @@ from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.forces import Forces
 from screen_cli.stages.phonon_objects import load_phono3py
+from screen_cli.store.atomic_write import whole_file
 
 _OF_MODES = {  # phono3py's name: ours
     "frequency": "frequency",
@@ -66,11 +67,14 @@ def write_phono3py_files(
     if forces.fc2_forces is not None:
         phono3py.phonon_forces = forces.fc2_forces
     written = [folder / "phono3py_params.yaml", folder / "fc2.hdf5"]
-    phono3py.save(written[0], settings={"force_sets": True, "displacements": True, "force_constants": False})
-    write_fc2_to_hdf5(phono3py.fc2, filename=str(written[1]), p2s_map=phono3py.phonon_primitive.p2s_map)
+    with whole_file(written[0]) as path:
+        phono3py.save(path, settings={"force_sets": True, "displacements": True, "force_constants": False})
+    with whole_file(written[1]) as path:
+        write_fc2_to_hdf5(phono3py.fc2, filename=str(path), p2s_map=phono3py.phonon_primitive.p2s_map)
     if force_constants.fc3 is not None:
         written.append(folder / "fc3.hdf5")
-        write_fc3_to_hdf5(phono3py.fc3, filename=str(written[-1]), p2s_map=phono3py.primitive.p2s_map)
+        with whole_file(written[-1]) as path:
+            write_fc3_to_hdf5(phono3py.fc3, filename=str(path), p2s_map=phono3py.primitive.p2s_map)
     if conductivity is not None:
         mesh = "".join(str(number) for number in conductivity.mesh)
         written.append(folder / f"kappa-m{mesh}.hdf5")
@@ -89,6 +93,6 @@ def _write_kappa(path: Path, conductivity: Conductivity) -> None:
         values = getattr(conductivity, ours)
         if values is not None:
             datasets[name] = values
-    with h5py.File(path, "w") as file:
+    with whole_file(path) as aside, h5py.File(aside, "w") as file:
         for name, values in datasets.items():
             file.create_dataset(name, data=values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
-from screen_cli.cli.options import GivenPath
+from screen_cli.cli.options import GivenPath, OutputPath
 from screen_cli.store.row import Row, number
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 @click.argument("run_b", type=GivenPath(path_type=Path))
 @click.option("--filter", "-f", "where", default="", help="Only crystals for which this holds in both runs.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, machine-readable, on stdout.")
-@click.option("--csv", "csv_path", type=GivenPath(path_type=Path, dir_okay=False), help="Write the joint table.")
+@click.option("--csv", "csv_path", type=OutputPath(), help="Write the joint table.")
 @click.option(
     "--plot",
-    type=GivenPath(path_type=Path, dir_okay=False),
+    type=OutputPath(),
     metavar="NAME",
     help="Write the parity plot as NAME.png, .svg and .pdf; --csv has the data.",
 )
@@ -62,7 +62,7 @@ def command(
     from screen_cli.report.figures.style import save_figure
     from screen_cli.report.figures.two_runs import draw_parity
     from screen_cli.report.tables.columns import in_short_names, temperatures_of
-    from screen_cli.report.tables.exporters import write_csv_lines
+    from screen_cli.report.tables.exporters import write_table
     from screen_cli.store.run_directory import RunDirectory, setting_differences
 
     first, second = RunDirectory.open(run_a), RunDirectory.open(run_b)
@@ -75,8 +75,7 @@ def command(
     if csv_path is not None:
         rows = comparison.rows
         headings = _headings(rows[0], {"a": temperatures_of(first), "b": temperatures_of(second)})
-        with csv_path.open("w", newline="", encoding="utf-8") as file:
-            write_csv_lines(rows, file, headings)
+        write_table(rows, csv_path, headings)
         click.echo(f"wrote {len(rows)} rows to {csv_path}", err=True)
     if plot is not None:
         try:

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from screen_cli.cli import run_command
-from screen_cli.cli.options import GivenPath
+from screen_cli.cli.options import GivenPath, OutputPath
 
 
 @click.command(name="export")
 @click.argument("run_dir", type=GivenPath(path_type=Path))
-@click.argument("output", type=GivenPath(path_type=Path, dir_okay=False))
+@click.argument("output", type=OutputPath())
 @click.option("--format", "form", default="", help="Exporter name; default: from the file ending.")
 @click.option("--filter", "-f", "where", default="", help="Only these rows (expression as in 'show').")
 def command(run_dir: Path, output: Path, form: str, where: str) -> None:

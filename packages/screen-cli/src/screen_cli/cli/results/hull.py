@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from screen_cli.cli import run_command
-from screen_cli.cli.options import GivenPath
+from screen_cli.cli.options import GivenPath, OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ HEADINGS = (
 )
 @click.option("--filter", "-f", "where", default="", help="Show only these crystals; the hull is that of all.")
 @click.option("--columns", "-c", default="", help="Further columns of the run, comma-separated, e.g. kappa_total_w_mk.")
-@click.option("--csv", "csv_path", type=GivenPath(path_type=Path, dir_okay=False), help="Write the table, all rows.")
+@click.option("--csv", "csv_path", type=OutputPath(), help="Write the table, all rows.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, all rows, on stdout.")
 @click.option("--limit", "-n", default=40, show_default=True, help="Rows of the table to show.")
 def command(
@@ -59,7 +59,7 @@ def command(
     from screen_cli.analysis.hull import hull_rows, phases_of_rows, read_phases
     from screen_cli.errors import FilterError, unknown_name
     from screen_cli.report.tables.columns import in_short_names, short_name
-    from screen_cli.report.tables.exporters import write_csv_lines
+    from screen_cli.report.tables.exporters import write_table
     from screen_cli.store.run_directory import RunDirectory
 
     run = RunDirectory.open(run_dir)
@@ -79,8 +79,7 @@ def command(
     rows = [_row(row, wanted[row.phase.name], names) for row in placed]
     counts = {"n_crystals": len(crystals), "n_without_energy": without, "n_further_phases": len(others)}
     if csv_path is not None:
-        with csv_path.open("w", newline="", encoding="utf-8") as stream:
-            write_csv_lines(rows, stream, {name: name for name in (*HEADINGS, *names)})
+        write_table(rows, csv_path, {name: name for name in (*HEADINGS, *names)})
         click.echo(f"wrote {len(rows)} rows to {csv_path}", err=True)
     if as_json:
         click.echo(json.dumps({**counts, "is_lower_bound": True, "rows": rows}, indent=1))

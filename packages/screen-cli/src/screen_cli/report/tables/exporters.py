@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from screen_cli.errors import MissingExtraError
 from screen_cli.report.tables.columns import full_names, keyed, temperatures_of
+from screen_cli.store.atomic_write import whole_file
 from screen_cli.store.row import Row, stage_keys, text
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ def write_csv(rows: Iterable[Row], path: Path, *, run: RunDirectory | None = Non
     names = columns_of(rows)
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         write_csv_lines(rows, file, full_names(names, {} if run is None else temperatures_of(run)))
+
+
+def write_table(rows: Iterable[Row], path: Path, headings: Mapping[str, str]) -> None:
+    """Write rows as a CSV file that is whole or absent (see :func:`write_csv_lines`)."""
+    with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        write_csv_lines(rows, file, headings)
 
 
 def write_csv_lines(rows: Iterable[Row], file: TextIO, headings: Mapping[str, str]) -> None:
