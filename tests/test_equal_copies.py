@@ -13,6 +13,7 @@ COPIES = {
     "xyz_header.py": {"screen_cli", "sdnnff_calc", "al_committee"},
     "xyz_counts.py": {"sdnnff_calc", "al_committee"},
     "recursion.py": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
+    "figure_file.py": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
     "paper.mplstyle": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
 }
 """Files and the packages that have one; but for the name of the package in imports they are equal."""
@@ -31,9 +32,19 @@ def test_the_copies_of_a_file_are_equal(name: str) -> None:
     assert len(texts) == 1
 
 
-def test_recursion_is_bounded_nowhere_else() -> None:
-    files = {path for source in SOURCES for path in source.rglob("*.py") if path.name != "recursion.py"}
-    assert {str(path) for path in files if "setrecursionlimit" in path.read_text(encoding="utf-8")} == set()
+ONLY_THERE = {
+    "recursion.py": ("setrecursionlimit",),
+    "xyz_header.py": (),
+    "figure_file.py": ("savefig(content", "paper.mplstyle", "FigureCanvasAgg(", "def label_few_ticks"),
+}
+"""What a copied file does for its package, nothing else does by itself."""
+
+
+@pytest.mark.parametrize("name", ONLY_THERE)
+def test_what_a_copied_file_does_is_done_nowhere_else(name: str) -> None:
+    others = [path for source in SOURCES for path in source.rglob("*.py") if path.name != name]
+    for words in ONLY_THERE[name]:
+        assert [str(path) for path in others if words in path.read_text(encoding="utf-8")] == []
 
 
 def test_pages_of_a_screening_and_of_a_loop_wear_one_dress() -> None:

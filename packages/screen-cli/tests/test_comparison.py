@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +118,19 @@ def test_command_writes_table_plot_and_numbers(runs, tmp_path, capsys):
 def test_nothing_in_common_is_told(runs, capsys):
     assert main(["compare", *runs, "--filter", "id == 'only'"]) == 2
     assert "no crystal in common" in capsys.readouterr().err
+
+
+def test_a_figure_is_whole_or_as_it_was(runs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "parity.png").write_bytes(b"as it was")
+    before = sorted(tmp_path.iterdir())
+
+    def full_disk(figure, target, **options):
+        with open(target, "wb") if isinstance(target, Path) else contextlib.nullcontext(target) as file:
+            file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
+    assert main(["compare", *runs, "--plot", str(tmp_path / "parity")]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "parity.png").read_bytes() == b"as it was"

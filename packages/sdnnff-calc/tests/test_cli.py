@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import ase.io
 import numpy as np
@@ -26,6 +27,7 @@ from sdnnff_calc.cli.card import card_lines
 from sdnnff_calc.config import read_config
 from sdnnff_calc.errors import ConfigError
 from sdnnff_calc.models.checkpoint import load_model
+from sdnnff_calc.training.evaluation import ForceReport, plot_parity
 from sdnnff_calc.training.finetuning.finetune import starting_model
 
 MODEL = """
@@ -193,6 +195,28 @@ def test_what_a_command_would_not_look_at_is_refused(
     (tmp_path / "c.toml").write_text(tables + '[finetune]\nmodel = "default"\n')
     assert main([command, str(tmp_path / "c.toml")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("writer", ["matplotlib.figure.Figure.savefig", "numpy.savetxt"])
+def test_a_parity_plot_and_its_table_are_whole_or_as_they_were(
+    writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = np.linspace(-1.0, 1.0, 12).reshape(4, 3)
+    report = cast("ForceReport", SimpleNamespace(labels=numbers, predictions=1.1 * numbers, rmse=0.1))
+    plot_parity(report, tmp_path / "p.png")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"p.png", "p.csv"}
+
+    def full_disk(*given: object, **options: object) -> None:
+        target = next(item for item in given if isinstance(item, Path) or hasattr(item, "write"))
+        if isinstance(target, Path):
+            target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer, full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        plot_parity(report, tmp_path / "p.png")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_parity_plot_that_cannot_be_drawn_is_refused_first(

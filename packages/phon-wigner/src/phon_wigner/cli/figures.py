@@ -14,12 +14,10 @@ import numpy as np
 from phon_wigner.cli.options import Command, CrystalOptions, Number, Several, SeveralValues, crystal_options
 from phon_wigner.errors import GridMismatchError, InputFileError, OptionError, TemperatureError
 from phon_wigner.file_access.atomic_write import whole_file
+from phon_wigner.file_access.figure_file import FORMATS, figure_content
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FORMATS = {"png": None, "svg": "Date", "pdf": "CreationDate"}
-"""Formats of a figure, and what they would say of the day it was drawn."""
 
 OUTPUT_HELP = "Figure, .png, .svg or .pdf; without an ending all three. The data behind it lie beside it as .csv."
 
@@ -101,7 +99,7 @@ def data_path(figure: str) -> Path:
 
 
 def formats_of(path: str) -> list[str]:
-    """Return the formats in which a figure is written: that of its ending, without one all of :data:`FORMATS`.
+    """Return the formats in which a figure is written: that of its ending, without one PNG, SVG and PDF.
 
     Raises
     ------
@@ -119,19 +117,13 @@ def formats_of(path: str) -> list[str]:
 
 def save_figure(axes: Axes, path: str) -> None:
     """Write the figure of some axes in the formats of :func:`formats_of`."""
-    from matplotlib import rc_context
-
-    from phon_wigner.conductivity.plots import PAPER
-
     figure = axes.get_figure(root=True)
     if figure is None:
         raise OptionError("these axes belong to no figure.")
     formats = formats_of(path)
-    with rc_context(fname=PAPER):  # text stays text
-        for name in formats:
-            date = FORMATS.get(name)
-            with whole_file(path if formats == [name] else f"{path}.{name}") as temporary:
-                figure.savefig(temporary, metadata={date: None} if date else None)
+    for form in formats:
+        with whole_file(path if formats == [form] else f"{path}.{form}") as temporary:
+            temporary.write_bytes(figure_content(figure, form))
 
 
 def _plot_many(results: Sequence[str], temperature: float | None, output: str) -> Axes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 import numpy as np
@@ -18,13 +17,11 @@ from phon_wigner.conductivity.glass import BroadeningScan
 from phon_wigner.conductivity.result import WignerResult
 from phon_wigner.conductivity.spectra import Spectra
 from phon_wigner.errors import MissingDependencyError
+from phon_wigner.file_access.figure_file import new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-PAPER = Path(__file__).with_name("paper.mplstyle")
-"""matplotlib's settings of every figure, the same in all four packages."""
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 """Populations, coherences, and lines that guide the eye."""
@@ -39,10 +36,10 @@ def styled(draw: Callable[_Arguments, Axes]) -> Callable[_Arguments, Axes]:
     @wraps(draw)
     def in_style(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> Axes:
         try:
-            from matplotlib import rc_context
+            style = paper_style()
         except ImportError as error:
             raise MissingDependencyError(_MISSING) from error
-        with rc_context(fname=PAPER):
+        with style:
             return draw(*arguments, **options)
 
     return in_style
@@ -60,12 +57,9 @@ def new_axes(width: float = 3.39, height: float = 2.6) -> Axes:
         matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        figure = new_figure(width, height)
     except ImportError as error:
         raise MissingDependencyError(_MISSING) from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure.add_subplot()
 
 

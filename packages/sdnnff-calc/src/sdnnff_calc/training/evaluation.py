@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from sdnnff_calc.data.samples import stress_matrix
 from sdnnff_calc.data.structure_label import in_structure
 from sdnnff_calc.data.structures import energy_label
 from sdnnff_calc.errors import ConfigError, EmptyInputError, MissingExtraError, nearest_hint
+from sdnnff_calc.file_access.atomic_write import write_atomically
+from sdnnff_calc.file_access.figure_file import FORMATS, figure_content, new_figure, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -228,11 +231,10 @@ def check_picture(path: Path) -> None:
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
     """Write a figure in the format that its ending names; without one as PNG, SVG and PDF. Return the files."""
-    dates = {"svg": "Date", "pdf": "CreationDate"}
-    endings = [path.suffix.lower().removeprefix(".")] if path.suffix else ["png", "svg", "pdf"]
-    paths = [path if path.suffix else path.with_name(f"{path.name}.{ending}") for ending in endings]
-    for target, ending in zip(paths, endings, strict=True):
-        figure.savefig(target, metadata={dates[ending]: None} if ending in dates else None)
+    forms = [path.suffix.lower().removeprefix(".")] if path.suffix else FORMATS
+    paths = [path if path.suffix else path.with_name(f"{path.name}.{form}") for form in forms]
+    for target, form in zip(paths, forms, strict=True):
+        write_atomically(target, operator.methodcaller("write", figure_content(figure, form)))
     return paths
 
 
@@ -248,15 +250,10 @@ def plot_parity(report: ForceReport, path: Path) -> None:
         beside it as CSV.
     """
     check_picture(path)
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     labels, predictions = report.labels.ravel(), report.predictions.ravel()
     limit = 1.05 * max(float(np.abs(labels).max()), 1e-12)
-    with rc_context(fname=Path(__file__).with_name("paper.mplstyle")):
-        figure = Figure(figsize=(3.39, 2.8), layout="constrained")
-        FigureCanvasAgg(figure)
+    with paper_style():
+        figure = new_figure(3.39, 2.8)
         axes = figure.add_subplot()
         bins = axes.hexbin(
             labels, predictions, gridsize=80, bins="log", extent=(-limit, limit, -limit, limit), mincnt=1
@@ -275,7 +272,10 @@ def plot_parity(report: ForceReport, path: Path) -> None:
     plain = path.with_suffix("") if path.suffix else path
     table = np.column_stack([report.labels.reshape(-1, 3), report.predictions.reshape(-1, 3)])
     head = ",".join(f"{what}_{axis}_ev_angstrom" for what in ("label", "prediction") for axis in "xyz")
-    np.savetxt(plain.with_name(f"{plain.name}.csv"), table, "%.8g", ",", header=head, comments="")
+    write_atomically(
+        plain.with_name(f"{plain.name}.csv"),
+        lambda stream: np.savetxt(stream, table, "%.8g", ",", header=head, comments=""),
+    )
 
 
 def embed(calculator: SDNNFF, structures: Sequence[Atoms]) -> NDArray[np.float64]:

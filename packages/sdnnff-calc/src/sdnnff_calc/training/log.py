@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from sdnnff_calc.errors import MissingExtraError
 from sdnnff_calc.file_access.atomic_write import write_atomically
+from sdnnff_calc.file_access.figure_file import label_few_ticks, new_figure, paper_style
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 __all__ = ["EpochRecord", "plot_learning_curve", "write_log"]
 
@@ -78,9 +79,7 @@ def plot_learning_curve(records: list[EpochRecord], path: Path) -> None:
         Without matplotlib.
     """
     try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        style = paper_style()
     except ImportError as error:
         raise MissingExtraError("plots need matplotlib: pip install 'sdnnff-calc[plot]'.") from error
     from sdnnff_calc.training.evaluation import save_figure
@@ -91,23 +90,12 @@ def plot_learning_curve(records: list[EpochRecord], path: Path) -> None:
             offset += last.step
         steps.append(offset + record.step)
         last = record
-    with rc_context(fname=Path(__file__).with_name("paper.mplstyle")):
-        figure = Figure(figsize=(3.39, 2.5), layout="constrained")
-        FigureCanvasAgg(figure)
+    with style:
+        figure = new_figure(3.39, 2.5)
         axes = figure.add_subplot()
         axes.plot(steps, [1000 * r.train_force_rmse for r in records], label="training")
         axes.plot(steps, [1000 * r.validation_force_rmse for r in records], label="validation, averaged weights")
         axes.set(xlabel="step", ylabel="force RMSE (meV/Å)", yscale="log")
-        _label_few_ticks(axes)
+        label_few_ticks(axes)
         axes.legend()
         save_figure(figure, path)
-
-
-def _label_few_ticks(axes: Axes) -> None:
-    """Write 1, 2 and 5 of each decade: matplotlib would label every minor tick of a short axis, or none."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,17 +16,15 @@ from numpy.typing import NDArray
 
 from al_committee.committee.calibration import LEVELS, confidence_curve, standardised_errors
 from al_committee.errors import MissingExtraError
+from al_committee.file_access.figure_file import FORMATS, figure_content, label_few_ticks, new_figure, paper_style
 from al_committee.loop.rounds import RoundSummary
 from al_committee.loop.run_directory import RunDirectory
 from al_committee.selection.scoring import HISTOGRAM_EDGES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_STYLE = Path(__file__).with_name("paper.mplstyle")
 _INK = "#123456"  # stands for the colour of the page's text in the SVG of a page
-_FORMATS = {"png": None, "svg": "Date", "pdf": "CreationDate"}
 _MOST_CURVES = 5
 
 
@@ -110,11 +107,11 @@ def draw_together(data: RoundData) -> dict[str, bytes]:
         Without matplotlib.
     """
     with _style():
-        figure = _new_figure(7.0, 5.4)
+        figure = new_figure(7.0, 5.4)
         for label, draw, panel in zip("abcd", PANELS.values(), figure.subplots(2, 2).flat, strict=True):
             draw(panel, data)
             panel.set_title(f"({label})", loc="left")
-        return {kind: _saved(figure, kind, date) for kind, date in _FORMATS.items()}
+        return {form: figure_content(figure, form) for form in FORMATS}
 
 
 def svg_of_panel(name: str, data: RoundData) -> str:
@@ -126,11 +123,11 @@ def svg_of_panel(name: str, data: RoundData) -> str:
         Without matplotlib.
     """
     with _style():
-        figure = _new_figure(5.0, 3.2)
+        figure = new_figure(5.0, 3.2)
         panel = figure.subplots()
         PANELS[name](panel, data)
         _ink(panel)
-        drawing = _saved(figure, "svg", "Date", transparent=True).decode()
+        drawing = figure_content(figure, "svg", transparent=True).decode()
     drawing = drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
     drawing = re.sub(r'\bid="|url\(#|href="#', lambda found: f"{found[0]}{name}-", drawing)
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
@@ -176,27 +173,9 @@ def _ink(panel: Axes) -> None:
 def _style() -> AbstractContextManager[None]:
     """Give the context in which figures are drawn and saved: the style of all packages."""
     try:
-        from matplotlib import rc_context
+        return paper_style()
     except ImportError as error:
         raise MissingExtraError("figures need matplotlib: pip install 'al-committee[plot]'") from error
-    return rc_context(fname=_STYLE)
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    """Give an empty figure of that size (inches) that needs no pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _saved(figure: Figure, kind: str, date: str | None, *, transparent: bool = False) -> bytes:
-    """Save a figure; without its date the same figure gives the same bytes."""
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, transparent=transparent, metadata={date: None} if date else None)
-    return file.getvalue()
 
 
 def _draw_recommended(panel: Axes, data: RoundData) -> None:
@@ -220,19 +199,9 @@ def _draw_error(panel: Axes, data: RoundData) -> None:
     panel.set(xlabel="labels for training", ylabel="force RMSE on the test set (meV/Å)")
     if known:
         panel.set_yscale("log")
-        _label_few_ticks(panel)
+        label_few_ticks(panel)
     else:
         panel.text(0.5, 0.5, "no test set", ha="center", va="center", transform=panel.transAxes)
-
-
-def _label_few_ticks(panel: Axes) -> None:
-    """On less than two decades matplotlib would label every minor tick, or none."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    low, high = panel.get_ylim()
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high < 30 * low else (1,)))
-    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    panel.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_histogram(panel: Axes, data: RoundData) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from screen_cli.bench.score import MaterialScore
-from screen_cli.report.figures.style import CATEGORIES, GREY, KAPPA, label_few_ticks, new_figure, paper_style
+from screen_cli.report.figures.figure_file import label_few_ticks, new_figure, paper_style
+from screen_cli.report.figures.style import CATEGORIES, GREY, KAPPA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

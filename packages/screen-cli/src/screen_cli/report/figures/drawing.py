@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from screen_cli.report.figures import style
+from screen_cli.report.figures.figure_file import new_figure, paper_style
 from screen_cli.report.figures.specification import Axis, Colouring, ElementMap, Fact, Scatter, table_position
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def draw(figure: Scatter | ElementMap, names: list[str]) -> Canvas:
     -------
     matplotlib.figure.Figure
     """
-    with style.paper_style():
+    with paper_style():
         wide = isinstance(figure, ElementMap)
-        canvas = style.new_figure(*((7.0, 3.9) if wide else (style.COLUMN, 3.3)))
+        canvas = new_figure(*((7.0, 3.9) if wide else (style.COLUMN, 3.3)))
         axes = canvas.subplots()
         if isinstance(figure, ElementMap):
             _draw_elements(canvas, axes, figure)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from screen_cli.report.figures.figure_file import FORMATS, figure_content
+from screen_cli.store.atomic_write import write_bytes
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMN = 3.39
@@ -15,10 +16,6 @@ COLUMN = 3.39
 
 KAPPA = "κ (W m⁻¹ K⁻¹)"
 """How the axis of a conductivity is named."""
-
-_FORMATS = {"png": None, "svg": "Date", "pdf": "CreationDate"}
-
-_STYLE = Path(__file__).with_name("paper.mplstyle")  # the same in all four packages
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
 
@@ -42,25 +39,8 @@ def sequential(n_colours: int = 24, *, dark: bool = False) -> list[str]:
     return [to_hex(viridis(low + (high - low) * index / (n_colours - 1))) for index in range(n_colours)]
 
 
-def paper_style() -> AbstractContextManager[None]:
-    """Return the context in which figures are drawn: fonts, lines and ticks as journals want them."""
-    from matplotlib import rc_context
-
-    return rc_context(fname=_STYLE)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that size (inches) that can be saved without pyplot; draw in :func:`paper_style`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG, SVG and PDF: text stays text, and the same figure gives the same bytes.
+    """Write a figure as PNG, SVG and PDF, each file whole or not at all.
 
     Parameters
     ----------
@@ -69,21 +49,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         Name of the files without their endings.
     """
     paths = []
-    with paper_style():
-        for ending, date in _FORMATS.items():
-            paths.append(stem.with_name(f"{stem.name}.{ending}"))
-            figure.savefig(paths[-1], metadata={date: None} if date else None)
+    for form in FORMATS:
+        paths.append(stem.with_name(f"{stem.name}.{form}"))
+        write_bytes(paths[-1], figure_content(figure, form))
     return paths
-
-
-def label_few_ticks(axes: Axes) -> None:
-    """Write 1, 2 and 5 of each decade: matplotlib would label every minor tick of a short axis, or none."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_scale() != "log":
-            continue
-        low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.analysis.comparison import Comparison
-from screen_cli.report.figures.style import BLUE, COLUMN, GREY, KAPPA, label_few_ticks, new_figure, paper_style
+from screen_cli.report.figures.figure_file import label_few_ticks, new_figure, paper_style
+from screen_cli.report.figures.style import BLUE, COLUMN, GREY, KAPPA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
-from screen_cli.report.figures.style import BLUE, COLUMN, KAPPA, ORANGE, new_figure, paper_style
+from screen_cli.report.figures.figure_file import new_figure, paper_style
+from screen_cli.report.figures.style import BLUE, COLUMN, KAPPA, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

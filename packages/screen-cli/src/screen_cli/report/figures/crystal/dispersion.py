@@ -11,7 +11,8 @@ from ase.data import chemical_symbols
 
 from screen_cli.physics.harmonic.bands import BandStructure
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
-from screen_cli.report.figures.style import CATEGORIES, COLUMN, GREY, new_figure, paper_style
+from screen_cli.report.figures.figure_file import new_figure, paper_style
+from screen_cli.report.figures.style import CATEGORIES, COLUMN, GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.report.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, new_figure, paper_style
+from screen_cli.report.figures.figure_file import new_figure, paper_style
+from screen_cli.report.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE
 from screen_cli.store.record import Record
 
 if TYPE_CHECKING:
