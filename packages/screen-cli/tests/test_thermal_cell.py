@@ -8,10 +8,12 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from screen_cli import compute
+from screen_cli.crystal.phonopy_cells import cartesian_rotations, phonopy_cell
 from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_ensemble
 from screen_cli.physics.anharmonic.thermal_stress import kinetic_stress
 from screen_cli.properties.expansion.quasi_harmonic import scan_volumes
 from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.stages.warm.cell import relieving_strains, standard_error
 from screen_cli.testing.physics_strategies import spring_force_constants
 
 KELVIN = 300
@@ -25,6 +27,23 @@ def test_momenta_press_as_a_gas_where_it_is_hot():
     stress = kinetic_stress(thermal_ensemble(modes, 5000.0, classical=True), atoms.get_volume())
     n_modes = len(modes.eigenvalues)
     assert np.trace(stress) == pytest.approx(-n_modes * units.kB * 5000.0 / atoms.get_volume())
+
+
+def test_strains_have_the_symmetry_and_the_error_of_their_scatter():
+    rotations = cartesian_rotations(phonopy_cell(bulk("Cu", "fcc", a=3.6)))
+    rng = np.random.default_rng(0)
+    compliance = np.linalg.inv(np.diag([1.0, 1.0, 1.0, 0.5, 0.5, 0.5]) + 0.3)
+    means, errors = [], []
+    for _ in range(300):
+        noise = rng.normal(scale=0.02, size=(16, 3, 3))
+        strains = relieving_strains(0.05 * np.eye(3) + noise + noise.transpose(0, 2, 1), compliance, rotations)
+        assert strains == pytest.approx(np.einsum("s,ab->sab", strains[:, 0, 0], np.eye(3)), abs=1e-12)
+        traces = np.trace(strains, axis1=1, axis2=2)
+        means.append(traces.mean())
+        errors.append(float(standard_error(traces)))
+    assert np.std(means) == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=0.15)
+    expected = -np.trace(compliance[:3, :3] @ (0.05 * np.ones((3, 3))))  # tension asks for a smaller cell
+    assert np.mean(means) == pytest.approx(expected, abs=4 * np.std(means) / np.sqrt(300))
 
 
 def test_copper_expands_as_its_quasi_harmonic_scan_says():
@@ -52,4 +71,5 @@ def test_copper_expands_as_its_quasi_harmonic_scan_says():
     )
     expected = float(np.interp(KELVIN, scan.temperatures, scan.volume)) / relaxed.volume - 1
     assert expected > 0.01
+    assert 0 < row["cell_300k_thermal_strain_error"] < 0.1 * row["cell_300k_thermal_strain"]
     assert row["cell_300k_volume_change"] == pytest.approx(expected, rel=0.15)

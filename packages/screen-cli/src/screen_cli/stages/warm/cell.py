@@ -11,6 +11,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
+from screen_cli.crystal.phonopy_cells import cartesian_rotations
 from screen_cli.physics.anharmonic.density_matrix import ThermalEnsemble
 from screen_cli.physics.anharmonic.thermal_stress import kinetic_stress
 from screen_cli.physics.random_displacements import seeded_generator
@@ -98,17 +99,16 @@ class ThermalCell(Stage[WarmCell]):
         warm, fc2 = WarmSupercell.of(phonopy, inputs), full_force_constants(phonopy)
         rng = seeded_generator(inputs.settings.renormalise.seed, f"{inputs.structure.id}/cell/{self.temperature}")
         calculator = inputs.force_field.calculator
-        compliance = np.linalg.pinv(_elastic_constants(phonopy.primitive, calculator))
-        rotations = _rotations(phonopy.primitive)
+        compliance = np.asarray(np.linalg.pinv(_elastic_constants(phonopy.primitive, calculator)), dtype=np.float64)
+        rotations = cartesian_rotations(phonopy.primitive, phonopy.symmetry.tolerance)
         deformation, rounds = np.eye(3), 0
         is_still = False
         while rounds < _ROUNDS and not is_still:
             found = warm.search(self.temperature, rng, coarser=_COARSER).run(fc2)
             stresses = _stresses(warm, found.ensemble, calculator, rng)
-            strains = np.array([-_matrix(compliance @ _vector(stress)) for stress in stresses])
-            strains = np.mean([turn @ strains @ turn.T for turn in rotations], axis=0)  # what keeps the symmetry
-            strain, error = strains.mean(axis=0), strains.std(axis=0, ddof=1) / np.sqrt(len(strains))
-            is_still = bool((np.abs(strain) <= np.maximum(_SMALL, _WITHIN * error)).all())
+            strains = relieving_strains(stresses, compliance, rotations)
+            strain = strains.mean(axis=0)
+            is_still = bool((np.abs(strain) <= np.maximum(_SMALL, _WITHIN * standard_error(strains))).all())
             strain = np.clip(strain, -_LARGEST, _LARGEST)
             warm, fc2 = warm.strained(strain), found.fc2
             deformation, rounds = deformation @ (np.eye(3) + strain), rounds + 1
@@ -132,9 +132,37 @@ class ThermalCell(Stage[WarmCell]):
             **changed,
             temperature_k=self.temperature,
             thermal_strain=float(np.trace(deformation)) - 3,
-            thermal_strain_error=float(np.trace(strains, axis1=1, axis2=2).std(ddof=1) / np.sqrt(len(strains))),
+            thermal_strain_error=float(standard_error(np.trace(strains, axis1=1, axis2=2))),
             pressure_gpa=-float(np.trace(stresses.mean(axis=0))) / 3 / units.GPa,
         )
+
+
+def relieving_strains(
+    stresses: NDArray[np.float64], compliance: NDArray[np.float64], rotations: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Strains that stresses ask for, made symmetric under the crystal's rotations.
+
+    Parameters
+    ----------
+    stresses : ndarray
+        float64 (n_samples, 3, 3), eV/Å³, positive under tension.
+    compliance : ndarray
+        float64 (6, 6), Å³/eV, on shear strains that count once.
+    rotations : ndarray
+        float64 (n_rotations, 3, 3), Cartesian, a group.
+
+    Returns
+    -------
+    ndarray
+        float64 (n_samples, 3, 3).
+    """
+    strains = np.array([-_matrix(compliance @ _vector(stress)) for stress in stresses])
+    return np.asarray(np.mean([turn @ strains @ turn.T for turn in rotations], axis=0))
+
+
+def standard_error(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Estimate the standard error of the mean of independent samples, (n_samples, …)."""
+    return np.asarray(samples.std(axis=0, ddof=1) / np.sqrt(len(samples)))
 
 
 def _stresses(
@@ -171,14 +199,6 @@ def _elastic_constants(primitive: Primitive, calculator: BaseCalculator) -> NDAr
             ends.append(_vector(_stress(deformed, calculator)))
         columns.append((ends[0] - ends[1]) / (2 * _STEP))
     return np.array(columns).T
-
-
-def _rotations(primitive: Primitive) -> NDArray[np.float64]:
-    """Cartesian rotations of the crystal, float64 (n, 3, 3)."""
-    from phonopy.structure.symmetry import Symmetry
-
-    axes = np.asarray(primitive.cell).T
-    return np.array([axes @ turn @ np.linalg.inv(axes) for turn in Symmetry(primitive).pointgroup_operations])
 
 
 def _vector(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
