@@ -74,7 +74,7 @@ def _warm() -> Iterator[PropertyPlugin]:
     module = "screen_cli.properties.warm"
     yield PropertyPlugin(
         name="anharmonicity",
-        version="2",
+        version="3",
         summary="σ^A: share of the forces at temperatures that harmonic force constants do not explain",
         needs=("displace", "force_constants"),
         columns=(
@@ -115,7 +115,7 @@ def _warm() -> Iterator[PropertyPlugin]:
     )
     yield PropertyPlugin(
         name="loop",
-        version="2",
+        version="3",
         summary="First-order shift of the frequencies by fourth-order force constants within a cutoff",
         needs=("displace", "force_constants"),
         columns=(
