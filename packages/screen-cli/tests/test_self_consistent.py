@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -17,6 +19,7 @@ from screen_cli.physics.anharmonic.anharmonicity import anharmonicity, anharmoni
 from screen_cli.physics.anharmonic.curvature import free_energy_curvature, pair_propagator
 from screen_cli.physics.anharmonic.density_matrix import (
     THZ,
+    NormalModes,
     dynamical_matrix,
     mode_variances,
     normal_modes,
@@ -27,8 +30,9 @@ from screen_cli.physics.anharmonic.loop_shift import add_loop
 from screen_cli.physics.anharmonic.positive import bounded_step, stiffened
 from screen_cli.physics.anharmonic.reweighting import balance_weights, effective_sample_size, overlap
 from screen_cli.solvers.self_consistent.linear_fit import OrderBasis, fit_even_part
-from screen_cli.solvers.self_consistent.samples import SampledForces
+from screen_cli.solvers.self_consistent.samples import Pool, SampledForces
 from screen_cli.solvers.self_consistent.search import Search, SearchOptions
+from screen_cli.solvers.self_consistent.third_order import fit_third_order
 from screen_cli.testing.physics_strategies import spring_force_constants
 
 seeds = st.integers(0, 2**32 - 1)
@@ -112,6 +116,25 @@ def test_samples_have_the_covariance_and_the_density(seed, temperature):
     n_modes = len(ensemble.variances)
     normalised = ensemble.log_density(samples) + 0.5 * np.log(ensemble.variances).sum()
     assert -2 * normalised.mean() == pytest.approx(n_modes, rel=0.12)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds)
+def test_a_sample_does_not_depend_on_the_vectors_within_degenerate_modes(seed):
+    atoms, fc2 = springs(dim=(2, 1, 1))
+    modes = normal_modes(fc2, atoms.get_masses())
+    levels = np.flatnonzero(np.diff(modes.eigenvalues, prepend=-np.inf) > 1e-9 * modes.eigenvalues[-1])
+    chance, vectors = np.random.default_rng(seed), modes.vectors.copy()
+    for level in np.split(np.arange(len(modes.eigenvalues)), levels[1:]):
+        vectors[:, level] @= np.linalg.qr(chance.standard_normal((len(level), len(level))))[0]
+    assert np.abs(vectors - modes.vectors).max() > 0.1
+    samples = [
+        thermal_ensemble(NormalModes(basis, modes.eigenvalues, modes.masses), 300.0).draw(
+            5, np.random.default_rng(seed)
+        )
+        for basis in (modes.vectors, vectors)
+    ]
+    assert samples[1] == pytest.approx(samples[0], abs=1e-9)
 
 
 def test_modes_refuse_what_is_no_crystal():
@@ -393,6 +416,29 @@ def test_third_order_of_an_oscillator_without_inversion():
     assert fc3[0, 0, 0, 0, 1, 2] == pytest.approx(expected, abs=4 * even.relative_error * expected)
 
 
+def test_every_force_evaluation_counts_towards_the_limit():
+    """A start far from the result gives samples that say nothing of it; third order takes what the limit leaves."""
+    atoms, calculator = cscl_pair(Pair(3.0, 2.0, c=4.0, e=30.0))
+    plain, counts = evaluator(calculator), []
+
+    def counted(displacements):
+        counts.append(len(displacements))
+        return plain(displacements)
+
+    basis = OrderBasis.of(phonopy_atoms(atoms), np.array([[0, 1]]), 2)
+    options = SearchOptions(temperature=300.0, n_pairs=50, max_supercells=20_000, error_thz=0.2)
+    search = Search(basis, atoms.get_masses(), counted, options, np.random.default_rng(0))
+    found = search.run(start_of_pair(300.0))
+    assert found.state == "converged"
+    assert search.n_supercells == sum(counts) > 2 * len(found.weights)
+    third, limit = OrderBasis.of(phonopy_atoms(atoms), np.array([[0, 1]]), 3), sum(counts) // 2 + 40
+    fitted = fit_third_order(search, found, third, 1e-6, limit)
+    assert search.n_supercells == sum(counts) == 2 * limit
+    assert len(fitted.pool.odd) == len(found.weights) + 40
+    with pytest.raises(UnderdeterminedFitError, match="renormalise.max_supercells allows 0"):
+        fit_third_order(search, replace(found, pool=Pool([])), third, 1e-6, sum(counts) // 2)
+
+
 def test_a_mode_that_nothing_holds_is_a_state_of_its_own():
     pair = Pair(-0.5, 0.0)
     atoms, calculator = cscl_pair(pair)
@@ -425,6 +471,22 @@ def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall(seed):
     reduced = masses.prod() / masses.sum()
     frequency = np.sqrt(pair.stiffness(300.0, reduced)[0] / reduced) * THZ
     assert found.modes.frequencies_thz == pytest.approx([frequency] * 3, rel=0.1)
+
+
+def test_a_search_that_begins_again_knows_nothing_of_its_earlier_start(monkeypatch):
+    begun, deviation = [], Search._deviation
+
+    def watched(search, parameters, population):
+        if search.before is None:
+            begun.append((search.damping, np.max(search.errors), search.at_rest))
+        return deviation(search, parameters, population)
+
+    monkeypatch.setattr(Search, "_deviation", watched)
+    pair = Pair(-0.5, 0.0)
+    atoms, calculator = cscl_pair(pair)
+    found = searched(atoms, calculator, start_of_pair(pair.a), temperature=300.0, largest_displacement=1.0)
+    assert found.state == "unstable"
+    assert begun == 3 * [(SearchOptions(temperature=300.0).damping, 0.0, False)]  # three starts
 
 
 def test_a_well_without_walls_is_left_in_steps_that_end():

@@ -134,11 +134,10 @@ class Search:
     def run(self, start: NDArray[np.float64]) -> SelfConsistent:
         """Search from force constants (n_atoms, n_atoms, 3, 3), eV/Å², which may have imaginary modes."""
         options, n_pairs, starts = self.options, self.options.n_pairs, self._starts(start)
-        self.damping = options.damping
-        parameters = self.curvature = next(starts)
+        parameters = self._begin(next(starts))
         has_fallen = False
         while True:
-            population = self._draw(parameters, n_pairs)
+            population = self.draw(self._ensemble(parameters), n_pairs)
             if (population.disagreement or 0.0) > options.largest_disagreement:
                 return self._end("force_field", parameters, _beyond(population, options))
             deviation = self._deviation(parameters, population)
@@ -150,7 +149,7 @@ class Search:
                 has_fallen, narrower = True, next(starts, None)
                 if narrower is None or self._is_spent:
                     return self._end("unstable", self.curvature, self._fallen(lowest))
-                parameters, self.before, self.at_rest = narrower, None, False
+                parameters = self._begin(narrower)
                 continue
             if self.at_rest and deviation <= _AGREES:
                 self.barrier = self._highest_barrier(parameters)
@@ -163,6 +162,12 @@ class Search:
             if self._is_spent:
                 return self._end("not_converged", parameters, self._unconverged(deviation, error))
             n_pairs = self._next_number(deviation, error)
+
+    def _begin(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Forget how an earlier start went; its samples stay. Return the parameters to start from."""
+        self.damping, self.before, self.at_rest = self.options.damping, None, False
+        self.errors, self.curvature = 0.0, parameters
+        return parameters
 
     def _starts(self, start: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         """Yield parameters to start from, imaginary modes ever stiffer: from inside the well the walls are seen."""
@@ -190,16 +195,16 @@ class Search:
     def _next_number(self, deviation: float, error: float) -> int:
         """Pairs of the next population: more where only the error is too large."""
         options, total = self.options, sum(len(population) for population in self.populations)
-        left = (options.max_supercells - self._n_supercells) // 2
+        left = (options.max_supercells - self.n_supercells) // 2
         settled = sum(step.min_frequency_thz > 0 for step in self.steps)
         wanted = math.ceil(options.n_pairs * _GROWTH ** max(settled - _PATIENCE, 0))
         if self.at_rest and deviation <= 2 * _AGREES and error > options.error_thz:
             wanted = max(wanted, min(math.ceil(total * ((error / options.error_thz) ** 2 - 1)), 2 * total))
         return max(min(wanted, left), options.n_pairs)
 
-    def _draw(self, parameters: NDArray[np.float64], n_pairs: int) -> Population:
-        """Draw the next population."""
-        population = draw_population(self._ensemble(parameters), n_pairs, self.evaluate, self.basis, self.rng)
+    def draw(self, ensemble: ThermalEnsemble, n_pairs: int) -> Population:
+        """Draw one more population."""
+        population = draw_population(ensemble, n_pairs, self.evaluate, self.basis, self.rng)
         self.populations.append(population)
         return population
 
@@ -300,7 +305,7 @@ class Search:
     def _unconverged(self, deviation: float, error: float) -> str:
         """Say what is missing."""
         return (
-            f"not converged after {len(self.steps)} populations and {self._n_supercells} supercells: the last one "
+            f"not converged after {len(self.steps)} populations and {self.n_supercells} supercells: the last one "
             f"deviates by {deviation:.1f} standard errors (limit {_AGREES:g}), and frequencies are known to "
             f"{error:.3f} THz (wanted {self.options.error_thz:g})"
         )
@@ -313,11 +318,11 @@ class Search:
     def _is_spent(self) -> bool:
         """Whether no further population may be drawn."""
         options = self.options
-        return len(self.steps) >= options.max_iterations or self._n_supercells >= options.max_supercells
+        return len(self.steps) >= options.max_iterations or self.n_supercells >= options.max_supercells
 
     @property
-    def _n_supercells(self) -> int:
-        """Supercells evaluated."""
+    def n_supercells(self) -> int:
+        """Supercells evaluated, of all populations."""
         return 2 * sum(len(population) for population in self.populations)
 
     @staticmethod

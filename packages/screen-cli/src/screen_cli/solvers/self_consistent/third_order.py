@@ -13,7 +13,7 @@ from screen_cli.physics.anharmonic.curvature import free_energy_curvature
 from screen_cli.physics.anharmonic.density_matrix import signed_frequencies
 from screen_cli.solvers.self_consistent.linear_fit import EvenFit, OrderBasis, fit_even_part
 from screen_cli.solvers.self_consistent.result import SelfConsistent
-from screen_cli.solvers.self_consistent.samples import Pool, draw_population
+from screen_cli.solvers.self_consistent.samples import Pool
 from screen_cli.solvers.self_consistent.search import Search
 
 _MARGIN = 1.3
@@ -59,7 +59,7 @@ def fit_third_order(
     wanted_error : float
         Of fc3, as a share of its norm.
     most_pairs : int
-        Of the whole search; the fit goes with what there is then.
+        Of the whole search, those that say nothing of its result included; the fit goes with what there is then.
 
     Raises
     ------
@@ -71,18 +71,19 @@ def fit_third_order(
             f"fc3 has {basis.n_parameters} free parameters, more than {_MOST_PARAMETERS}. Take a smaller supercell "
             "(renormalise.dim), or a cutoff (force_constants.options.cutoff)."
         )
+    populations = list(found.pool.populations)
+    most_pairs -= search.n_supercells // 2 - sum(map(len, populations))  # of earlier ensembles, too far from the last
     n_atoms = len(search.masses)
     needed = math.ceil(_MARGIN * basis.n_parameters / (3 * n_atoms)) + 1
     if needed > most_pairs:
         raise UnderdeterminedFitError(
-            f"fc3 has {basis.n_parameters} free parameters, for which {2 * needed} supercells are needed and "
-            f"renormalise.max_supercells allows {2 * most_pairs}. Raise it, or take a smaller supercell."
+            f"fc3 has {basis.n_parameters} free parameters, for which {2 * needed} supercells about the last ensemble "
+            f"are needed and renormalise.max_supercells allows {2 * most_pairs}. Raise it, or take a smaller supercell."
         )
-    populations = list(found.pool.populations)
     for _ in range(_ROUNDS):
         missing = needed - sum(len(population) for population in populations)
         if missing > 0:
-            populations.append(draw_population(found.ensemble, missing, search.evaluate, search.basis, search.rng))
+            populations.append(search.draw(found.ensemble, missing))
         pool = Pool(populations)
         fit = fit_even_part(basis, pool.displacements, pool.even, pool.weights(found.ensemble))
         n_pairs = sum(len(population) for population in populations)

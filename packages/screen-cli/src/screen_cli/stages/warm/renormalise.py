@@ -42,7 +42,7 @@ class Renormalised(ForceConstants):
     steps : tuple of Step
         Populations, in order.
     n_supercells : int
-        Force evaluations.
+        Force evaluations, of all populations.
     effective_pairs : float
         What all pairs are worth for the final ensemble.
     frequency_error_thz : float
@@ -99,7 +99,7 @@ class Renormalise(Stage[Renormalised]):
     start: str = "force_constants"
     branch: str = "renormalise"
     prefixes_columns: bool = True
-    version: int = 4  # one sample on every machine; what falls is tried from a narrower guess
+    version: int = 5  # what falls is tried anew from a narrower guess, and max_supercells holds for all samples
     record_class: ClassVar[type[Renormalised]] = Renormalised
 
     @property
@@ -154,7 +154,7 @@ class _Warm:
             basis = OrderBasis.of(warm.supercell, warm.translations, 3, self.cutoff, symprec=symprec)
             left = settings.max_supercells // 2
             third = fit_third_order(search, found, basis, settings.third_order_error, left)
-        return self._record(found, third)
+        return self._record(found, third, search.n_supercells)
 
     def failed(self, start: ForceConstants, state: str, reason: str) -> Renormalised:
         """Record of a search that broke off, with the force constants it started from."""
@@ -168,9 +168,8 @@ class _Warm:
             reason=f"{state.replace('_', ' ')} at {self.temperature} K: {reason}",
         )
 
-    def _record(self, found: SelfConsistent, third: ThirdOrder | None) -> Renormalised:
+    def _record(self, found: SelfConsistent, third: ThirdOrder | None, n_supercells: int) -> Renormalised:
         """Collect the result."""
-        pool = found.pool if third is None else third.pool
         harmonic = -np.einsum("ijab,sjb->sia", found.fc2, found.pool.displacements)
         forces = np.concatenate([found.pool.odd + found.pool.even, found.pool.even - found.pool.odd])
         curvature = None
@@ -189,7 +188,7 @@ class _Warm:
             commensurate_frequencies=found.modes.frequencies_thz,
             commensurate_errors=found.errors_thz,
             steps=found.steps,
-            n_supercells=2 * sum(len(population) for population in pool.populations),
+            n_supercells=n_supercells,
             effective_pairs=found.steps[-1].effective_pairs if found.steps else None,
             frequency_error_thz=float(found.errors_thz.max()),
             fc3_error=None if third is None else third.fit.relative_error,
