@@ -23,7 +23,7 @@ from symfc import Symfc
 from symfc.utils.utils import SymfcAtoms
 
 from screen_cli.crystal.standard_cell import standard_cell
-from screen_cli.kinds.least_squares import design_matrix
+from screen_cli.kinds.design import Design
 from screen_cli.sources.decoration import decorated_structure
 
 
@@ -40,7 +40,7 @@ def information(prototype, elements, repeat, n_candidates, rng):
     symfc.compute_basis_set(orders=[2, 3])
     directions = rng.standard_normal((n_candidates, len(supercell), 3))
     directions /= np.linalg.norm(directions, axis=2, keepdims=True)
-    design = design_matrix(symfc.basis_set[3], directions, 3)
+    design = Design.of(symfc.basis_set[3], 3).matrix(directions)
     return np.einsum("krp,krq->kpq", design, design, optimize=True), 3 * len(supercell)
 
 

@@ -302,6 +302,34 @@ def test_a_step_keeps_force_constants_positive_and_symmetric(seed, most):
     positive = stiffened(normal_modes(wanted, masses), 1e-3)
     assert normal_modes(positive, masses).eigenvalues[0] > 0
     assert stiffened(modes, 1e-3) == pytest.approx(fc2, abs=1e-9)
+    floor = 0.3 * float(modes.frequencies_thz[-1])
+    assert normal_modes(stiffened(modes, floor, 2.0), masses).frequencies_thz[0] >= 0.999 * 2 * floor
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("cutoff", [None, 3.0])
+@settings(max_examples=5, deadline=None)
+@given(seed=seeds)
+def test_the_design_matrix_gives_the_forces_of_the_expanded_tensor(seed, order, cutoff):
+    atoms = bulk("NaCl", "rocksalt", a=5.6) * 2
+    sublattice = translations_of(bulk("Na", "fcc", a=5.6) * 2)  # atoms of both alternate
+    translations = np.stack([2 * sublattice, 2 * sublattice + 1], axis=2).reshape(8, 16)
+    basis = OrderBasis.of(phonopy_atoms(atoms), translations, order, cutoff)
+    rng = np.random.default_rng(seed)
+    displacements, parameters = rng.normal(size=(3, len(atoms), 3)), rng.normal(size=basis.n_parameters)
+    rows = np.asarray(basis.basis.p2s_map)
+    tensor = basis.expand(parameters, rows)
+    if order == 2:
+        expected = -np.einsum("ijab,sjb->sia", tensor, displacements)
+    else:
+        expected = -0.5 * np.einsum("ijkabc,sjb,skc->sia", tensor, displacements, displacements)
+    design = basis.design(displacements)
+    found = (design @ parameters).reshape(3, -1, 3)
+    assert found[:, rows] == pytest.approx(expected, abs=1e-12 * np.abs(expected).max())
+    forces = rng.normal(size=(3, 3 * len(atoms)))
+    residuals, pulls = basis.linear.pulls(displacements, forces, parameters)
+    assert residuals == pytest.approx(forces - design @ parameters, abs=1e-11)
+    assert pulls == pytest.approx(np.einsum("scp,sc->sp", design, residuals), abs=1e-10 * np.abs(pulls).max())
 
 
 # -- the search ------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from scipy.linalg.blas import dsyrk
 from scipy.sparse import csr_array
 
 from screen_cli.errors import UnderdeterminedFitError
+from screen_cli.kinds.design import Design
 
 if TYPE_CHECKING:
     from symfc import Symfc
@@ -127,14 +128,14 @@ def factor_orders(symfc: Symfc, directions: NDArray[np.float64], orders: tuple[i
 def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) -> FactoredOrder:
     """Solve one order; of the design matrix a few pairs exist at a time: factor and solution are what is large."""
     n_pairs, n_atoms = directions.shape[:2]
-    blocks = basis.blocked_basis_set
-    n_parameters = blocks.shape[1]
+    design = Design.of(basis, order)
+    n_parameters = design.n_parameters
     step = max(1, _DESIGN_BYTES // (24 * n_atoms * n_parameters))
     starts = range(0, n_pairs, step)
 
     @functools.lru_cache(maxsize=1)  # where one piece is all, it is made once
     def piece(start: int) -> NDArray[np.float64]:
-        return design_matrix(basis, directions[start : start + step], order)
+        return design.matrix(directions[start : start + step])
 
     normal = np.zeros((n_parameters, n_parameters), order="F")
     for start in starts:  # XᵀX, the lower triangle
@@ -152,32 +153,6 @@ def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) 
     for pair, rows in enumerate(rows for start in starts for rows in piece(start)):
         inverse = cho_solve(factor, rows.T, check_finite=False)  # n_parameters, 3 n_atoms
         leverage[pair] = rows @ inverse
-        solution[:, pair] = blocks @ inverse
+        solution[:, pair] = design.blocks @ inverse
     atoms = np.asarray(basis.p2s_map, dtype=np.int64)
     return FactoredOrder(order, solution, leverage, csr_array(compression), atoms, n_parameters)
-
-
-def design_matrix(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) -> NDArray[np.float64]:
-    """Write the forces of unit displacements as a matrix on symfc's basis of the force constants.
-
-    Returns
-    -------
-    ndarray
-        float64 (n_pairs, 3 n_atoms, n_parameters).
-    """
-    from symfc.utils.solver_utils_O2 import reshape_compr_mat_O2
-    from symfc.utils.solver_utils_O3 import reshape_compr_mat_O3, set_disps_N3N3
-
-    n_pairs, n_atoms = directions.shape[:2]
-    flat = directions.reshape(n_pairs, -1)
-    monomials = -flat if order == 2 else -0.5 * set_disps_N3N3(flat)
-    compression, blocks = basis.compact_compression_matrix, basis.blocked_basis_set
-    reshape = reshape_compr_mat_O2 if order == 2 else reshape_compr_mat_O3
-    design = np.empty((n_pairs, 3 * n_atoms, blocks.shape[1]))
-    step = max(1, n_atoms // 8)
-    for begin in range(0, n_atoms, step):
-        end = min(begin + step, n_atoms)
-        matrix = reshape(compression, basis.atomic_decompr_idx, n_atoms, begin, end)
-        compressed = np.asarray(monomials @ matrix).reshape(n_pairs * 3 * (end - begin), -1)
-        design[:, 3 * begin : 3 * end] = (blocks.T @ compressed.T).T.reshape(n_pairs, 3 * (end - begin), -1)
-    return design

@@ -21,11 +21,13 @@ from screen_cli.physics.anharmonic.density_matrix import THZ, NormalModes, dynam
 def stiffened(modes: NormalModes, floor_thz: float, factor: float = 1.0) -> NDArray[np.float64]:
     """Turn imaginary modes into real ones of the same size, or a multiple of it, at least a floor.
 
+    With a multiple above one, real modes softer than the floor times that are raised to it, too.
+
     Parameters
     ----------
     modes : NormalModes
     floor_thz : float
-        For imaginary modes, THz.
+        THz.
     factor : float
         How much stiffer than that, as a ratio of frequencies.
 
@@ -35,8 +37,9 @@ def stiffened(modes: NormalModes, floor_thz: float, factor: float = 1.0) -> NDAr
         float64 (n_atoms, n_atoms, 3, 3), eV/Å²: force constants without imaginary mode.
     """
     values = modes.eigenvalues
-    floor = (floor_thz / THZ) ** 2
-    return _force_constants(modes, np.diag(np.where(values > 0, values, factor**2 * np.maximum(-values, floor))))
+    floor = (factor * floor_thz / THZ) ** 2
+    real = values if factor <= 1 else np.maximum(values, floor)
+    return _force_constants(modes, np.diag(np.where(values > 0, real, np.maximum(-(factor**2) * values, floor))))
 
 
 def bounded_step(modes: NormalModes, wanted: NDArray[np.float64], most: float) -> NDArray[np.float64]:

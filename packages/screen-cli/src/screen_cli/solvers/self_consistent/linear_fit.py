@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
 
 from screen_cli.errors import StructureError, UnderdeterminedFitError
-from screen_cli.kinds.least_squares import design_matrix
+from screen_cli.kinds.design import Design
 
 if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
@@ -101,7 +102,12 @@ class OrderBasis:
         ndarray
             float64 (n_samples, 3 n_atoms, n_parameters).
         """
-        return design_matrix(self.basis, displacements, self.order)
+        return self.linear.matrix(displacements)
+
+    @cached_property
+    def linear(self) -> Design:
+        """The forces of displaced supercells as linear functions of the parameters."""
+        return Design.of(self.basis, self.order)
 
     def parameters_of(self, fc2: NDArray[np.float64]) -> NDArray[np.float64]:
         """Find the parameters of second-order force constants that have every symmetry of the basis.
@@ -263,24 +269,23 @@ def fit_even_part(
     flat = flat - weights @ flat
     size = basis.n_parameters
     chunks = [slice(start, start + _PAIRS_AT_ONCE) for start in range(0, n_samples, _PAIRS_AT_ONCE)]
-    matrix, vector = np.zeros((size, size)), np.zeros(size)
+    matrix, vector = np.zeros((size, size), order="F"), np.zeros(size)
     mean = np.zeros((3 * n_atoms, size))
     for rows in chunks:
         design = basis.design(displacements[rows])
         mean += np.einsum("s,scp->cp", weights[rows], design)
-        scaled = (design * np.sqrt(weights[rows])[:, None, None]).reshape(-1, size)
-        matrix += scaled.T @ scaled
+        design *= np.sqrt(weights[rows])[:, None, None]
+        scaled = design.reshape(-1, size)
+        matrix = dsyrk(1.0, scaled.T, beta=1.0, c=matrix, lower=1, overwrite_c=1)
         vector += scaled.T @ (flat[rows] * np.sqrt(weights[rows])[:, None]).reshape(-1)
-    matrix -= mean.T @ mean  # of the weighted samples about their mean; that of the forces is zero
+    # of the weighted samples about their mean; that of the forces is zero
+    matrix = dsyrk(-1.0, mean.T, beta=1.0, c=matrix, lower=1, overwrite_c=1)
+    matrix = np.tril(matrix) + np.tril(matrix, -1).T
     parameters = _solve(matrix, vector, 3)
     total = float(weights @ (flat**2).sum(axis=1))
     left = max(total - float(parameters @ vector), 0.0)
-    pulls = []  # of each sample on the parameters
-    for rows in chunks:
-        design = basis.design(displacements[rows]) - mean
-        residual = flat[rows] - design @ parameters
-        pulls.append(np.einsum("s,scp,sc->sp", weights[rows], design, residual, optimize=True))
-    moved = cho_solve(cho_factor(matrix, lower=True), np.concatenate(pulls).T)
+    residuals, pulls = basis.linear.pulls(displacements, flat + mean @ parameters, parameters)
+    moved = cho_solve(cho_factor(matrix, lower=True), (weights[:, None] * (pulls - residuals @ mean)).T)
     equations = 3 * n_atoms * (1 / float((weights**2).sum()) - 1)
     inflation = equations / max(equations - size, 1.0)
     norm = float(np.linalg.norm(parameters)) or 1.0

@@ -51,7 +51,7 @@ _LEAST_DAMPING = 0.05
 _RELATIVE = 0.02  # of a frequency: an error that is small enough whatever error_thz says
 _PATIENCE = 4  # populations, after which they grow
 _GROWTH = 1.3
-_FLOOR = 0.1  # of the highest frequency: how soft an imaginary mode is sampled at first
+_FLOOR = 0.1  # of the highest frequency: how soft a mode is sampled at first if it is imaginary, later in any case
 _STARTS = (1.0, 2.0, 4.0)  # how much stiffer, where the one before led too far
 _WIDER = 2.0  # how much the variance along a mode may grow in one step
 _AGREES = 2.0  # root mean square deviation of a fresh population, in its standard errors
@@ -170,11 +170,13 @@ class Search:
         return parameters
 
     def _starts(self, start: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-        """Yield parameters to start from, imaginary modes ever stiffer: from inside the well the walls are seen."""
+        """Yield parameters to start from, soft modes ever stiffer: from inside the well the walls are seen."""
         modes = normal_modes(start, self.masses)
         highest = float(np.abs(modes.frequencies_thz).max())
-        for factor in _STARTS if modes.eigenvalues[0] <= 0 else _STARTS[:1]:
-            yield self.basis.parameters_of(stiffened(modes, _FLOOR * highest, factor))
+        softest = float(modes.frequencies_thz[0])
+        for factor in _STARTS:
+            if factor == _STARTS[0] or softest < factor * _FLOOR * highest:  # another guess than the one before
+                yield self.basis.parameters_of(stiffened(modes, _FLOOR * highest, factor))
 
     def _highest_barrier(self, parameters: NDArray[np.float64]) -> float:
         """Barrier of the wells that the samples at hand show."""
