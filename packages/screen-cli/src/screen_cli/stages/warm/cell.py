@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.crystal.phonopy_cells import cartesian_rotations
+from screen_cli.errors import CalculatorError, PhysicsError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.anharmonic.density_matrix import ThermalEnsemble
 from screen_cli.physics.anharmonic.thermal_stress import kinetic_stress
 from screen_cli.physics.random_displacements import seeded_generator
@@ -26,6 +28,8 @@ from screen_cli.store.record import Json
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
     from phonopy.structure.cells import Primitive
+
+logger = logging.getLogger(__name__)
 
 _ROUNDS = 4
 _PAIRS = 16  # of the stress
@@ -46,16 +50,16 @@ class WarmCell(Relaxed):
     temperature_k : int
     thermal_strain : float
         Trace of the strain from the relaxed cell.
-    thermal_strain_error : float
+    thermal_strain_error : float, optional
         Its standard error, from the scatter of the stress over the samples of the last round.
-    pressure_gpa : float
-        Of the last round, before its step.
+    pressure_gpa : float, optional
+        Of the last round, before its step. None, as the error, where not even one round came to its end.
     """
 
     temperature_k: int
     thermal_strain: float
-    thermal_strain_error: float
-    pressure_gpa: float
+    thermal_strain_error: float | None
+    pressure_gpa: float | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class ThermalCell(Stage[WarmCell]):
 
     Rounds of a coarse search for self-consistent force constants, the mean stress over their ensemble, and one step
     with the elastic constants of the undisplaced crystal (clamped ions), until a step is small or lies within its own
-    statistical error.
+    statistical error. Where the force field or the search fails, it is the cell so far, and ``relax_converged`` is
+    false.
 
     Parameters
     ----------
@@ -80,7 +85,7 @@ class ThermalCell(Stage[WarmCell]):
     start: str = "force_constants"
     branch: str = "renormalise"
     prefixes_columns: bool = True
-    version: int = 2  # the statistical error of the strain is known, and ends the rounds
+    version: int = 3  # the statistical error of the strain ends the rounds, and a failure of the force field too
     record_class: ClassVar[type[WarmCell]] = WarmCell
 
     @property
@@ -102,10 +107,14 @@ class ThermalCell(Stage[WarmCell]):
         compliance = np.asarray(np.linalg.pinv(_elastic_constants(phonopy.primitive, calculator)), dtype=np.float64)
         rotations = cartesian_rotations(phonopy.primitive, phonopy.symmetry.tolerance)
         deformation, rounds = np.eye(3), 0
-        is_still = False
+        is_still, strains, stresses = False, None, None
         while rounds < _ROUNDS and not is_still:
-            found = warm.search(self.temperature, rng, coarser=_COARSER).run(fc2)
-            stresses = _stresses(warm, found.ensemble, calculator, rng)
+            try:
+                found = warm.search(self.temperature, rng, coarser=_COARSER).run(fc2)
+                stresses = _stresses(warm, found.ensemble, calculator, rng)
+            except (CalculatorError, PhysicsError, StructureError, UnderdeterminedFitError) as error:
+                logger.info("no cell at %d K: %s", self.temperature, error)
+                break  # the search in the cell so far meets it again, and makes a state of it
             strains = relieving_strains(stresses, compliance, rotations)
             strain = strains.mean(axis=0)
             is_still = bool((np.abs(strain) <= np.maximum(_SMALL, _WITHIN * standard_error(strains))).all())
@@ -132,8 +141,8 @@ class ThermalCell(Stage[WarmCell]):
             **changed,
             temperature_k=self.temperature,
             thermal_strain=float(np.trace(deformation)) - 3,
-            thermal_strain_error=float(standard_error(np.trace(strains, axis1=1, axis2=2))),
-            pressure_gpa=-float(np.trace(stresses.mean(axis=0))) / 3 / units.GPa,
+            thermal_strain_error=None if strains is None else float(standard_error(np.trace(strains.T))),
+            pressure_gpa=None if stresses is None else -float(np.trace(stresses.mean(axis=0))) / 3 / units.GPa,
         )
 
 
