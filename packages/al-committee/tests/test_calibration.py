@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
-from al_committee.committee.calibration import calibrate, miscalibration_area, standardised_errors
+from al_committee.committee.calibration import (
+    _rank_correlation,
+    calibrate,
+    miscalibration_area,
+    standardised_errors,
+)
 from al_committee.committee.disagreement import force_deviation
 
 
@@ -73,3 +79,11 @@ def test_symmetric_atoms_are_left_out_and_clones_refused():
         calibrate(np.zeros(5), np.ones((5, 3)))
     with pytest.raises(ValueError, match="expected"):
         calibrate(np.ones(5), np.ones((4, 3)))
+
+
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=20), st.integers(0, 1000))
+def test_rank_correlation_is_that_of_scipy(values, seed):
+    spread = np.asarray(values, dtype=float)
+    error = np.random.default_rng(seed).integers(0, 5, len(values)).astype(float)
+    expected = 0.0 if min(np.ptp(spread), np.ptp(error)) == 0.0 else spearmanr(spread, error).statistic
+    assert _rank_correlation(spread, error) == pytest.approx(expected, abs=1e-12)

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from ase.calculators.vasp.create_input import GenerateVaspInput
 from ase.io import read
 from ase.io.espresso import write_espresso_in
 from ase.io.vasp import write_vasp
@@ -67,6 +66,8 @@ class VaspFormat:
         ordered = request.atoms[self._order(request)]
         with open(folder / "POSCAR", "w") as handle:
             write_vasp(handle, ordered, direct=True)
+        from ase.calculators.vasp.create_input import GenerateVaspInput  # all of matplotlib comes with it
+
         generator = GenerateVaspInput()
         generator.set(**self.parameters)
         generator.atoms = ordered

@@ -18,10 +18,10 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from al_committee.committee.protocols import CommitteeResults
+from al_committee.testing.pair_list import list_pairs
 from al_committee.testing.pair_model import PairModel
 
 __all__ = [
@@ -60,7 +60,7 @@ def pair_basis(atoms: Atoms, powers: Sequence[int], cutoff: float) -> dict[str, 
         key ``"Cl-Na"``; energies shape ``(n_powers,)`` and forces shape ``(n_powers, n_atoms, 3)`` per unit
         coefficient (eV).
     """
-    first, second, distance, vector = neighbor_list("ijdD", atoms, cutoff)
+    first, second, distance, vector = list_pairs(atoms, cutoff)
     symbols = np.asarray(atoms.get_chemical_symbols())
     result: dict[str, tuple[FloatArray, FloatArray]] = {}
     swapped = symbols[first] > symbols[second]
@@ -151,7 +151,7 @@ class PairTeacher(Calculator):
         """Sum D[(1 − exp(−a(r − r0)))² − 1] f_c(r) over pairs; r0 is the sum of covalent radii."""
         super().calculate(atoms, properties, system_changes)
         structure = cast("Atoms", self.atoms)
-        first, second, r, vector = neighbor_list("ijdD", structure, self.cutoff)
+        first, second, r, vector = list_pairs(structure, self.cutoff)
         numbers = structure.numbers
         bond = covalent_radii[numbers[first]] + covalent_radii[numbers[second]]
         decay = np.exp(-self.width * (r - bond))

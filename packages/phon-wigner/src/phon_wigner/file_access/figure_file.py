@@ -52,6 +52,7 @@ def figure_content(figure: Figure, form: str, *, transparent: bool = False) -> b
     date = _DATES.get(form)
     with paper_style():
         figure.savefig(content, format=form, transparent=transparent, metadata={date: None} if date else None)
+    figure.set_layout_engine("none")  # that of the first format serves all: it takes longer than drawing
     return content.getvalue()
 
 

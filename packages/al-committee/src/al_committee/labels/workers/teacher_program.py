@@ -27,6 +27,7 @@ if __name__ == "__main__":
 
 import contextlib
 import importlib
+import inspect
 import json
 import os
 import signal
@@ -40,6 +41,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
     from ase import Atoms
     from numpy.typing import NDArray
 
@@ -106,12 +109,25 @@ def call_factory(reference: str, options: Mapping[str, object]) -> object:
 
 def identify(source: object, reference: str) -> dict[str, object]:
     """Say what a source of labels is: the version of its package, and what it says about itself in ``settings``."""
-    from importlib.metadata import packages_distributions, version
+    from importlib.metadata import distributions
 
-    owners = packages_distributions().get(reference.partition(":")[0].partition(".")[0], [])
-    found: dict[str, object] = {"package": f"{owners[0]} {version(owners[0])}"} if owners else {}
+    module = reference.partition(":")[0].partition(".")[0]
+    owner = next((item for item in distributions() if _holds(item, module)), None)
+    found: dict[str, object] = {"package": f"{owner.metadata['Name']} {owner.version}"} if owner else {}
     own = getattr(source, "settings", None)
     return {**found, "settings": dict(own)} if isinstance(own, dict) else found
+
+
+def _holds(distribution: Distribution, module: str) -> bool:
+    """Whether a distribution holds a top-level module; importlib's list of all takes half a second."""
+    declared = (distribution.read_text("top_level.txt") or "").split()
+    if declared:
+        return module in declared
+    record = distribution.read_text("RECORD")
+    if record is not None and f"\n{module}" not in f"\n{record}":
+        return False
+    paths = distribution.files or ()
+    return any(module == (path.parts[0] if len(path.parts) > 1 else inspect.getmodulename(path)) for path in paths)
 
 
 def compute_results(source: object, structures: Sequence[Atoms]) -> list[Label]:
