@@ -9,19 +9,17 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import psutil
 import pytest
+from engine_tasks import Unloadable, act, die_at_start, grow, interrupt, leak, meddle, slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from screen_cli.config import EngineSettings
-from screen_cli.engines import messages
 from screen_cli.engines.crew import Death
 from screen_cli.engines.local import LocalEngine, _Desk
-from screen_cli.engines.messages import stage_begins, starting
 from screen_cli.engines.serial import SerialEngine
 from screen_cli.errors import ConfigError, PluginError
 from screen_cli.testing import EngineContract, echo_task
@@ -29,14 +27,6 @@ from screen_cli.testing import EngineContract, echo_task
 
 class TestSerial(EngineContract):
     name = "serial"
-
-
-def interrupt(task):
-    if task == "its own":
-        raise KeyboardInterrupt
-    if task == "a person's":
-        signal.raise_signal(signal.SIGINT)
-    return {"task": task}
 
 
 def test_the_serial_engine_tells_a_persons_interrupt_from_a_calculators():
@@ -63,40 +53,6 @@ def run(function, tasks, workers=2, time_limit=600.0, **options):
     results = list(engine.run(function, tasks))
     assert len(results) == len({result.task for result in results}), "a task ended twice"
     return {result.task: result for result in results}
-
-
-def act(folder, task):
-    """Do what the task's name says: ``WORD-NUMBER``, words ending in ``once`` only the first time."""
-    word = task.partition("-")[0]
-    mark = os.path.join(folder, task)
-    if word.endswith("once"):
-        if os.path.exists(mark):
-            return {"task": task}
-        open(mark, "w").close()
-    match word.removesuffix("once"):
-        case "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "segfault":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        case "leave":
-            os._exit(0)
-        case "exit":
-            sys.exit(3)
-        case "interrupt":
-            raise KeyboardInterrupt
-        case "hang":
-            time.sleep(600)
-        case "stages":
-            for number in range(4):
-                stage_begins(f"stage {number}")
-                time.sleep(1.0)
-        case "daemon":  # a program that leaves its process group and is not waited for
-            command = [sys.executable, "-c", "import time; time.sleep(600)", folder]
-            subprocess.Popen(command, start_new_session=True, close_fds=False)
-            time.sleep(600)
-        case "greedy":
-            _ = bytearray(2**40)
-    return {"task": task}
 
 
 def alive_with(word):
@@ -138,45 +94,6 @@ def test_the_time_limit_holds_for_each_stage_and_ends_what_was_started(tmp_path)
     assert alive_with(str(tmp_path)) == []
 
 
-def meddle(task):
-    """Change the process as the task's name says; ``look`` says what became of it."""
-    match task.partition("-")[0]:
-        case "folder":
-            folder = tempfile.mkdtemp()
-            os.chdir(folder)
-            os.rmdir(folder)
-        case "alarm":
-            signal.setitimer(signal.ITIMER_REAL, 0.3)
-        case "handlers":
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        case "streams":
-            sys.stdout.close()
-            os.close(2)
-        case "environment":
-            os.environ["OMP_NUM_THREADS"] = "77"
-            del os.environ["PATH"]
-        case "umask":
-            os.umask(0o777)
-        case "fork":
-            os.fork()  # the child comes back from here as well
-    if not task.startswith("look"):
-        return {}
-    time.sleep(0.5)  # an alarm would ring
-    with tempfile.TemporaryFile() as file:
-        number = file.fileno()
-    print("to standard output")
-    print("to standard error", file=sys.stderr)
-    return {
-        "pid": os.getpid(),
-        "folder": os.getcwd(),
-        "handlers": (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)),
-        "streams": number > 2,
-        "environment": (os.environ["OMP_NUM_THREADS"], "PATH" in os.environ),
-        "umask": os.umask(0o022),
-    }
-
-
 def test_what_one_task_does_to_its_process_is_no_matter_to_the_next():
     kinds = ("folder", "alarm", "handlers", "streams", "environment", "umask", "fork")
     tasks = ["look-0", *(name for number, kind in enumerate(kinds, 1) for name in (kind, f"look-{number}"))]
@@ -187,15 +104,6 @@ def test_what_one_task_does_to_its_process_is_no_matter_to_the_next():
     assert all(other == first for other in others)
 
 
-def grow(task):
-    """Take memory without asking for it in one piece."""
-    blocks = []
-    for _ in range(400):
-        blocks.append(os.urandom(1 << 20) * 4)
-        time.sleep(0.02)
-    return {"task": task}
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="memory is watched through /proc")
 def test_a_worker_that_takes_too_much_memory_is_stopped():
     (result,) = run(grow, ["grow"], memory_gib=0.4).values()
@@ -203,36 +111,10 @@ def test_a_worker_that_takes_too_much_memory_is_stopped():
     assert "memory" in result.error.lower()
 
 
-def leak(task):
-    """Keep more and more."""
-    vars(messages).setdefault("leaked", []).append(b"x" * (700 << 20))
-    return {"pid": os.getpid()}
-
-
 def test_a_worker_that_leaks_is_replaced():
     results = run(leak, ["a", "b", "c", "d"], workers=1)
     assert {result.kind for result in results.values()} == {"ok"}
     assert len({result.value["pid"] for result in results.values()}) == 2
-
-
-def die_at_start(task):
-    """Die while the calculator is made."""
-    with starting("the calculator 'x'"):
-        os._exit(7)
-
-
-def cannot_load():
-    raise RuntimeError("no such model")
-
-
-class Unloadable:
-    """Fails when a worker unpickles it."""
-
-    def __reduce__(self):
-        return cannot_load, ()
-
-    def __call__(self, task):
-        return {}
 
 
 @pytest.mark.parametrize(
@@ -260,11 +142,6 @@ def test_a_driver_notices_workers_killed_while_tasks_wait(tmp_path):
     assert {result.kind for result in results} == {"ok"}
 
 
-def slow(seconds, task):
-    time.sleep(seconds)
-    return {"task": task}
-
-
 @pytest.mark.parametrize("options", [{"retrys": 1}, {"retries": -1}, {"memory_gib": "2"}, {"threads": float("nan")}])
 def test_bad_options_are_told(options):
     with pytest.raises(ConfigError, match="engine.options"):
@@ -274,8 +151,10 @@ def test_bad_options_are_told(options):
 DRIVER = """
 import functools, sys
 sys.path.insert(0, {tests!r})
-from test_engines import act
+from engine_tasks import act
 from screen_cli.engines.local import LocalEngine
+from engine_tasks import Unloadable, act, die_at_start, grow, interrupt, leak, meddle, slow
+
 from screen_cli.config import EngineSettings
 if __name__ == "__main__":
     list(LocalEngine(EngineSettings(workers=2)).run(functools.partial(act, {folder!r}), ["daemon-1", "daemon-2"]))

@@ -84,8 +84,14 @@ def copper(options=None):
     return compute(bulk("Cu", "bcc", a=2.87), "emt", progress=False, **TWO_CELLS, properties=properties)
 
 
-def test_the_soft_mode_leads_to_a_child_of_lower_symmetry_and_energy():
-    result = copper()
+@pytest.fixture(scope="module")
+def soft_copper():
+    """What is computed of it without options."""
+    return copper()
+
+
+def test_the_soft_mode_leads_to_a_child_of_lower_symmetry_and_energy(soft_copper):
+    result = soft_copper
     row, record = result.row, result.property_record("soft_mode")
     assert row["soft_mode"] is True
     assert row["soft_mode_thz"] < -0.5
@@ -106,8 +112,8 @@ def test_the_soft_mode_leads_to_a_child_of_lower_symmetry_and_energy():
     assert curvature == pytest.approx([curvature[0]] * len(curvature), rel=0.05)  # one frequency, many directions
 
 
-def test_more_modes_are_tried_where_they_are_asked_for():
-    one, three = copper().row, copper({"n_modes": 3}).row
+def test_more_modes_are_tried_where_they_are_asked_for(soft_copper):
+    one, three = soft_copper.row, copper({"n_modes": 3}).row
     assert three["soft_mode_thz"] == pytest.approx(one["soft_mode_thz"])
     assert three["soft_mode_directions"] >= one["soft_mode_directions"]
     assert three["soft_mode_depth_mev"] >= one["soft_mode_depth_mev"] * (1 - 1e-9)
@@ -115,10 +121,10 @@ def test_more_modes_are_tried_where_they_are_asked_for():
         copper({"n_modes": 0})
 
 
-def test_a_child_that_literature_knows_is_called_by_its_name(monkeypatch):
+def test_a_child_that_literature_knows_is_called_by_its_name(soft_copper, monkeypatch):
     from screen_cli.properties.warm import known_phases
 
-    found = copper().row["child_space_group"]
+    found = soft_copper.row["child_space_group"]
     rows = [KnownPhase("Cu", 229, number, f"phase {number}", "10.1000/made-up") for number in (found, 194)]
     monkeypatch.setattr(known_phases, "all_phases", lambda: tuple(rows))
     row = copper().row

@@ -73,18 +73,21 @@ def order_parameters(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     if n_modes == 1:
         return identity
     found: list[NDArray[np.float64]] = []
-    spaces = _fixed_spaces(matrices)
-    for i, first in enumerate(spaces):
-        for second in spaces[i:]:
-            direction = _fixed_direction(np.concatenate([identity - first, identity - second]))
-            if direction is not None and not any(_equivalent(direction, known, matrices) for known in found):
-                found.append(direction)
+    outside = identity - _fixed_spaces(matrices)
+    for i, first in enumerate(outside):
+        pairs = np.concatenate([np.broadcast_to(first, outside[i:].shape), outside[i:]], axis=1)
+        directions = _fixed_directions(pairs)
+        for known in found:
+            directions = directions[~_equivalent(directions, known, matrices)]
+        while len(directions) > 0:
+            found.append(directions[0])
+            directions = directions[~_equivalent(directions, directions[0], matrices)]
     kept = [int((np.abs(matrices @ direction - direction).max(axis=1) < _SAME).sum()) for direction in found]
     return np.array([found[index] for index in np.argsort(kept)[::-1]]) if found else identity[:1]
 
 
-def _fixed_spaces(matrices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Find projectors on what each operation leaves alone, (n_modes, n_modes), each of them once."""
+def _fixed_spaces(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find projectors on what each operation leaves alone, (n_spaces, n_modes, n_modes), each of them once."""
     identity = np.eye(matrices.shape[1])
     found: dict[bytes, NDArray[np.float64]] = {}
     for matrix in matrices:
@@ -93,15 +96,17 @@ def _fixed_spaces(matrices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         if len(kernel) > 0:
             projector = kernel.T @ kernel
             found.setdefault((np.round(projector, 3) + 0.0).tobytes(), projector)
-    return list(found.values())
+    return np.array(list(found.values())).reshape(-1, *identity.shape)
 
 
-def _fixed_direction(stacked: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Find the unit vector of a one-dimensional kernel; None where it has another dimension."""
-    _, values, rows = np.linalg.svd(stacked)
-    return rows[-1] if (values < _SAME).sum() == 1 else None
+def _fixed_directions(stacked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the unit vectors, (n, n_modes), of those kernels that have one dimension."""
+    _, values, rows = np.linalg.svd(stacked, full_matrices=False)
+    return np.asarray(rows[(values < _SAME).sum(axis=1) == 1, -1])
 
 
-def _equivalent(one: NDArray[np.float64], other: NDArray[np.float64], matrices: NDArray[np.float64]) -> bool:
-    """Whether an operation takes one direction to another, or to its negative."""
-    return bool(np.abs(matrices @ one @ other).max() > 1 - _SAME)
+def _equivalent(
+    directions: NDArray[np.float64], other: NDArray[np.float64], matrices: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Say of each direction whether an operation takes another one to it, or to its negative."""
+    return np.asarray(np.abs(directions @ (matrices @ other).T).max(axis=1) > 1 - _SAME)
