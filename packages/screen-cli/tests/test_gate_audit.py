@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from screen_cli.analysis.gate_audit import audit_gate
+from screen_cli.analysis.gate_audit import CONFIDENCE, _wilson, audit_gate
 from screen_cli.cli import main
 from screen_cli.config import GateSettings, RunSettings, settings_from_dict
 from screen_cli.errors import FilterError
@@ -16,6 +17,13 @@ from screen_cli.stages.stage import Inputs
 from screen_cli.store.run_directory import RunDirectory
 
 TARGET = "kappa < 1"
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 40), (3, 7), (40, 40), (17, 500)])
+def test_intervals_are_those_of_scipy(hits, n):
+    expected = binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
+    found = _wilson(hits, n)
+    assert [found.value, found.low, found.high] == pytest.approx([hits / n, expected.low, expected.high], abs=1e-12)
 
 
 def screened(n, share, seed):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.spacegroup import Spacegroup
 from numpy.typing import NDArray
 
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
@@ -212,6 +211,8 @@ def structure_view(atoms: Atoms, space_group: int | None, *, relaxed: bool = Fal
 @functools.cache
 def _centring(space_group: int) -> str:
     """First letter of the Hermann-Mauguin symbol."""
+    from ase.spacegroup import Spacegroup  # as above
+
     return str(Spacegroup(space_group).symbol[0])
 
 
