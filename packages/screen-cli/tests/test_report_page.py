@@ -234,7 +234,7 @@ def test_damaged_and_missing_records_leave_gaps_only(tmp_path):
 def test_command(made_up_run, tmp_path, capsys, monkeypatch):
     from screen_cli.cli import main
 
-    monkeypatch.setattr("screen_cli.report.figures.style._FORMATS", {"svg": "Date"})  # all three are drawn above
+    monkeypatch.setattr("screen_cli.report.figures.style.FORMATS", ("svg",))  # all three are drawn above
 
     page = tmp_path / "page.html"
     reference = tmp_path / "reference.csv"
