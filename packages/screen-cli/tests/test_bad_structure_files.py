@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
+from ase.io.trajectory import Trajectory
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -228,6 +229,19 @@ def test_frames_have_numbers_where_there_are_several_and_the_last_of_a_relaxatio
     assert len(list(iterate_files([str(tmp_path / "relax.traj")], all_frames=True))) == 3
     with pytest.raises(ConfigError, match="true or false"):
         list(iterate_files([str(tmp_path)], all_frames="yes"))
+
+
+@pytest.mark.parametrize("number", [-200, 0, 119, 10**6])
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_frames_with_atoms_of_no_element_are_refused_one_by_one(tmp_path, number, n_frames):
+    frames = [bulk("NaCl", "rocksalt", a=5.6) for _ in range(n_frames)]
+    frames[-1].numbers[0] = number
+    with Trajectory(tmp_path / "odd.traj", "w") as file:
+        for atoms in frames:
+            file.write(atoms)
+    *good, refused = iterate_files([str(tmp_path / "odd.traj")])
+    assert "no element" in refused.reason
+    assert len(good) == n_frames - 1
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")

@@ -131,9 +131,10 @@ def _frames(path: Path, data: bytes, kind: str, limits: Limits) -> list[Atoms]:
     return frames
 
 
-def _system(atoms: Atoms) -> tuple[str, tuple[float, ...]]:
-    """Give what the steps of one calculation share: atoms and masses."""
-    return str(atoms.symbols), tuple(atoms.get_masses().round(3).tolist())
+def _system(atoms: Atoms) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Give what the steps of one calculation share: atoms, perhaps of no element, and masses of their own."""
+    masses = tuple(atoms.get_masses().round(3).tolist()) if atoms.has("masses") else ()
+    return tuple(atoms.numbers.tolist()), masses
 
 
 def _espresso_masses(text: str) -> dict[str, float]:
