@@ -28,18 +28,28 @@ def run(*command, **options):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
+def published(tmp_path_factory):
+    """Return what would be published: source distribution, and the wheel made of it, by package."""
+    folder = tmp_path_factory.mktemp("published")
+    for package in PACKAGES:
+        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / package, ROOT / "packages" / package)
+    return {package: sorted((folder / package).iterdir()) for package in PACKAGES}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(published, tmp_path_factory):
     """A virtual environment with the wheels; third-party libraries come from the one that runs the tests."""
     folder = tmp_path_factory.mktemp("elsewhere")
     wheels = folder / "wheels"
     fresh = write_package("screen-fresh", folder)
-    for package in [*(ROOT / "packages" / name for name in PACKAGES), ROOT / "examples" / "screen-morse", fresh]:
+    for package in [ROOT / "examples" / "screen-morse", fresh]:
         run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels, package)
     environment = folder / "venv"
-    venv.create(environment, with_pip=True)
+    venv.create(environment)
     python = environment / "bin" / "python"
     site = Path(run(python, "-c", "import site; print(site.getsitepackages()[0])").strip())
-    run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", *sorted(wheels.glob("*.whl")))
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index"]
+    run(*install, *(files[0] for files in published.values()), *sorted(wheels.glob("*.whl")))
     # appended after site-packages, without the editable installs' own .pth files: the wheels win
     libraries = Path(pytest.__file__).parents[1]
     (site / "libraries.pth").write_text(f"{libraries}\n")
@@ -47,10 +57,9 @@ def elsewhere(tmp_path_factory):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_what_would_be_published_is_complete(package, tmp_path):
+def test_what_would_be_published_is_complete(package, published):
     """Source distribution and wheel pass twine's check; links of the page on an index lead somewhere from there."""
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT / "packages" / package)
-    built = sorted(tmp_path.iterdir())
+    built = published[package]
     assert [path.suffix for path in built] == [".whl", ".gz"]
     assert "PASSED" in run(sys.executable, "-m", "twine", "check", "--strict", *built)
     with zipfile.ZipFile(built[0]) as wheel:

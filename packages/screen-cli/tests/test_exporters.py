@@ -133,14 +133,14 @@ def test_text_that_reads_as_a_number_stays_text(tmp_path, text):
 @pytest.mark.parametrize("write", [write_csv, write_json_lines])
 def test_memory_does_not_grow_with_the_rows(run, tmp_path, write):
     index = run.index()
-    index.add_structures({"id": f"n{number}", "formula": "Cu", "reason": "x" * 200} for number in range(20_000))
+    index.add_structures({"id": f"n{number}", "formula": "Cu", "reason": "x" * 200} for number in range(8_000))
     index.close()
     write(run.stream("n_atoms == 2"), tmp_path / "warm-up", run=run)
     tracemalloc.start()
     write(run.stream(), tmp_path / "all", run=run)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (tmp_path / "all").stat().st_size > 4_000_000
+    assert (tmp_path / "all").stat().st_size > 1_600_000
     assert peak < 1_000_000
 
 
