@@ -18,10 +18,10 @@ settings.register_profile(
 settings.load_profile("steady")
 
 LONG_FILES = (
-    "test_training.py", "test_resilience.py", "test_model_environments.py", "test_loop.py", "test_wheels.py",
-    "test_expansion.py", "test_engines.py", "test_report_page.py", "test_kinds.py", "test_phono3py.py",
-    "test_force_constants.py", "test_self_consistent.py", "test_pipeline.py", "test_cli.py", "test_parsl.py",
-    "test_labelling.py",
+    "test_training.py", "test_resilience.py", "test_model_environments.py", "test_loop.py", "test_expansion.py",
+    "test_report_page.py", "test_engines.py", "test_wheels.py", "test_force_constants.py", "test_kinds.py",
+    "test_self_consistent.py", "test_pipeline.py", "test_cli.py", "test_labelling.py", "test_phono3py.py",
+    "test_scale.py", "test_parsl.py",
 )  # fmt: skip
 """Files of a third of a minute and more: two workers that take them first end at the same time."""
 
