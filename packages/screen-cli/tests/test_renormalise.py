@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from screen_cli.run.crystal import run_structure
 from screen_cli.run.driver import execute, resolve
 from screen_cli.run.pipeline import stages_for
 from screen_cli.solvers.registered import make_conductivity_solver
+from screen_cli.solvers.self_consistent.third_order import fit_third_order
 from screen_cli.stages.conductivity import compute_conductivity
 from screen_cli.stages.stage import Stops
 from screen_cli.store.run_directory import RunDirectory
@@ -122,6 +124,34 @@ def test_a_force_field_that_explodes_is_a_state_too():
     row = computed(Exploding()).row
     assert row["renormalise_300k_state"] == "force_field"
     assert "thermal displacements" in row["renormalise_300k_reason"]
+
+
+class Committee(WarmSalt):
+    """Two members whose forces differ by a twentieth."""
+
+    implemented_properties = (*WarmSalt.implemented_properties, "forces_committee", "force_deviation")
+
+    def calculate(self, *given, **options):
+        super().calculate(*given, **options)
+        forces = self.results["forces"]
+        self.results["forces_committee"] = np.array([0.95 * forces, 1.05 * forces])
+        self.results["force_deviation"] = 0.05 * np.abs(forces)
+
+
+def test_a_committee_that_disagrees_about_samples_for_fc3_is_a_state_and_fc2_is_kept(monkeypatch):
+    def stricter(search, *given):
+        search.options = replace(search.options, largest_disagreement=0.01)
+        return fit_third_order(search, *given)
+
+    monkeypatch.setattr("screen_cli.stages.warm.renormalise.fit_third_order", stricter)
+    result = computed(Committee(e=3.0), third_order_error=1e-3)
+    row, record = result.row, result.records["renormalise_300k"]
+    assert row["renormalise_300k_state"] == "force_field"
+    assert row["renormalise_300k_trusted"] is False
+    assert re.fullmatch(r"on further samples for fc3, .* 5% .*\(limit 1%\).*, at 300 K", row["renormalise_300k_reason"])
+    assert record.fc3 is None
+    assert record.commensurate_min_thz > 0  # of the search, not of 0 K
+    assert "harmonic_300k_stable" not in row
 
 
 def test_conductivity_three_ways():

@@ -14,7 +14,7 @@ from phonopy import Phonopy
 from phonopy.phonon.random_displacements import RandomDisplacements
 from warm_crystals import Bonds, Pair, WarmSalt, cscl_pair, evaluator, phonopy_atoms, simple_cubic, warm_salt
 
-from screen_cli.errors import PhysicsError, StructureError, UnderdeterminedFitError
+from screen_cli.errors import CalculatorError, PhysicsError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.anharmonic.anharmonicity import anharmonicity, anharmonicity_error
 from screen_cli.physics.anharmonic.curvature import free_energy_curvature, pair_propagator
 from screen_cli.physics.anharmonic.density_matrix import (
@@ -476,10 +476,8 @@ def test_a_mode_that_nothing_holds_is_a_state_of_its_own():
     assert "imaginary" in found.reason
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall(seed):
-    """A well whose walls end: the first guess reaches beyond them, the fixed point does not."""
-    pair = Pair(-0.05, 6.0)
+def searched_within_walls(pair, **options):
+    """Search in a well whose walls end: the first guess reaches beyond them, the fixed point does not."""
 
     def walled(displacements):
         energy, forces = pair(displacements)
@@ -490,9 +488,14 @@ def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall(seed):
 
     atoms, calculator = cscl_pair(pair)
     calculator.potential = walled
-    start, limit = start_of_pair(pair.a), 0.6
-    options = {"temperature": 300.0, "largest_displacement": limit, "highest_barrier": np.inf}
-    found = searched(atoms, calculator, start, seed=seed, **options)
+    options |= {"temperature": 300.0, "largest_displacement": 0.6, "highest_barrier": np.inf}
+    return atoms, searched(atoms, calculator, start_of_pair(pair.a), **options)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_start_that_is_too_wide_does_not_make_a_crystal_fall(seed):
+    pair = Pair(-0.05, 6.0)
+    atoms, found = searched_within_walls(pair, seed=seed)
     assert found.steps[0].min_frequency_thz < 0
     assert found.state == "converged"
     masses = atoms.get_masses()
@@ -515,6 +518,48 @@ def test_a_search_that_begins_again_knows_nothing_of_its_earlier_start(monkeypat
     found = searched(atoms, calculator, start_of_pair(pair.a), temperature=300.0, largest_displacement=1.0)
     assert found.state == "unstable"
     assert begun == 3 * [(SearchOptions(temperature=300.0).damping, 0.0, False)]  # three starts
+
+
+@pytest.fixture
+def falls(monkeypatch):
+    """Whether the crystal fell, population after population."""
+    seen, fall = [], Search._falls
+
+    def watched(search, population):
+        seen.append(fall(search, population))
+        return seen[-1]
+
+    monkeypatch.setattr(Search, "_falls", watched)
+    return seen
+
+
+def test_a_search_that_is_spent_after_a_fall_says_what_it_saw(falls):
+    """The narrower start has not been led away yet, but the mode is imaginary there, too: no lack of samples."""
+    pair = Pair(-0.5, 0.0)
+    atoms, calculator = cscl_pair(pair)
+    options = {"temperature": 300.0, "largest_displacement": 1.0}
+    searched(atoms, calculator, start_of_pair(pair.a), **options)
+    first = falls.index(True) + 1  # populations of the first start
+    assert first < falls.index(True, first)  # the second takes more than one
+    for n_populations, fell, state in ((first - 1, False, "not_converged"), (first + 1, True, "unstable")):
+        falls.clear()
+        found = searched(atoms, calculator, start_of_pair(pair.a), max_iterations=n_populations, **options)
+        assert (any(falls), falls[-1], len(falls)) == (fell, False, n_populations)
+        assert found.modes.frequencies_thz[0] < 0 or not fell
+        assert found.state == state
+        assert ("a lower symmetry wins" in found.reason) == fell
+
+
+def test_a_search_that_is_spent_after_a_fall_may_hold_the_crystal_all_the_same(falls):
+    pair = Pair(-0.05, 6.0)
+    _, whole = searched_within_walls(pair, error_thz=1e-3, max_iterations=12)
+    fell = falls.index(True)
+    n_populations = next(n for n, step in enumerate(whole.steps, 1) if n > fell + 1 and step.min_frequency_thz > 0)
+    falls.clear()
+    _, found = searched_within_walls(pair, max_iterations=n_populations, error_thz=1e-3)
+    assert (any(falls), len(falls)) == (True, n_populations)
+    assert found.steps[-1].min_frequency_thz > 0
+    assert found.state == "not_converged"
 
 
 def test_a_well_without_walls_is_left_in_steps_that_end():
@@ -551,6 +596,28 @@ def test_a_committee_that_disagrees_ends_the_search():
     found = search.run(start_of_pair(pair.a))
     assert found.state == "force_field"
     assert "80%" in found.reason
+
+
+def test_a_committee_that_disagrees_about_further_samples_ends_third_order():
+    """The same rule for all samples: the search agrees, and what is drawn for fc3 alone does not."""
+    pair = Pair(3.0, 2.0, c=4.0, e=30.0)
+    atoms, calculator = cscl_pair(pair)
+    plain, disagreement = evaluator(calculator), [0.2]
+    basis, third = (OrderBasis.of(phonopy_atoms(atoms), np.array([[0, 1]]), order) for order in (2, 3))
+    search = Search(
+        basis,
+        atoms.get_masses(),
+        lambda displacements: SampledForces(plain(displacements).forces, disagreement[0]),
+        SearchOptions(temperature=300.0, n_pairs=50, error_thz=0.2, largest_disagreement=0.5),
+        np.random.default_rng(0),
+    )
+    found = search.run(start_of_pair(pair.a))
+    assert found.state == "converged"
+    most = search.n_supercells // 2 + 40
+    assert len(fit_third_order(search, found, third, 1e-6, most).pool.odd) == most
+    disagreement[0] = 0.8
+    with pytest.raises(CalculatorError, match="80%"):
+        fit_third_order(search, found, third, 1e-6, most + 40)
 
 
 def test_too_few_iterations_are_said():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -13,6 +15,7 @@ from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_e
 from screen_cli.physics.anharmonic.thermal_stress import kinetic_stress
 from screen_cli.properties.expansion.quasi_harmonic import scan_volumes
 from screen_cli.stages.phonon_objects import load_phonopy
+from screen_cli.stages.warm import cell
 from screen_cli.stages.warm.cell import relieving_strains, standard_error
 from screen_cli.testing.physics_strategies import spring_force_constants
 
@@ -59,22 +62,76 @@ def test_a_force_field_that_fails_at_one_temperature_leaves_the_others():
     row = warm_copper(Fragile(), temperatures=[20, 1500]).row
     assert row["renormalise_20k_state"] == "converged"
     assert row["cell_20k_relax_converged"] is True
-    assert row["renormalise_1500k_state"] == "force_field"
+    assert row["cell_1500k_state"] == "force_field"
+    assert "at 1500 K" in row["cell_1500k_reason"]
+    assert "renormalise_1500k_state" not in row
     assert row["cell_1500k_relax_converged"] is False
     assert row["cell_1500k_thermal_strain"] == 0
     assert row.get("cell_1500k_thermal_strain_error") is None
 
 
-def warm_copper(calculator, **renormalise):
-    return compute(
-        bulk("Cu", "fcc", a=3.6),
-        calculator,
-        progress=False,
-        displace={"dim": [2, 2, 2]},
-        harmonic={"phase_space": False, "mesh": [3, 3, 3], "band_points": 3},
-        conductivity={"enabled": False},
-        renormalise={"enabled": True, "select": "all", "cell": "thermal", "third_order": False, **renormalise},
-    )
+class Disagreeing(EMT):
+    """A committee of two that differ by more than their mean."""
+
+    implemented_properties = (*EMT.implemented_properties, "forces_committee", "force_deviation")
+
+    def calculate(self, *given, **options):
+        super().calculate(*given, **options)
+        forces = self.results["forces"]
+        self.results["forces_committee"] = np.array([-forces, 3 * forces])
+        self.results["force_deviation"] = 2 * np.abs(forces)
+
+
+class Pressed(EMT):
+    """A stress, eV/Å³, that no volume relieves once the crystal is relaxed."""
+
+    def __init__(self, tension):
+        super().__init__()
+        self.tension = tension
+
+    def calculate(self, *given, **options):
+        super().calculate(*given, **options)
+        if len(self.atoms) > 1:
+            self.results["stress"] = self.results["stress"] + self.tension * np.array([1, 1, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("calculator", "structure", "renormalise", "state", "reason"),
+    [
+        (EMT(), "bcc", {}, "unstable", "a lower symmetry wins"),
+        (EMT(), "fcc", {"melting_share": 0.01}, "melts", "the crystal melts"),
+        (EMT(), "fcc", {"max_iterations": 1, "error_thz": 1e-5}, "not_converged", "not converged after 1 populations"),
+        (Disagreeing(), "fcc", {}, "force_field", "the committee's forces differ by 200%"),
+        (Pressed(1.0), "fcc", {}, "runs_away", "the volume has changed by -26%"),
+        (Pressed(-1.0), "fcc", {}, "runs_away", r"the volume has changed by \+34%"),
+        (Pressed(np.nan), "fcc", {}, "force_field", "the stress of Cu32 is NaN"),
+    ],
+)
+def test_where_there_is_no_cell_the_temperature_ends_with_the_reason(calculator, structure, renormalise, state, reason):
+    row = warm_copper(calculator, structure, temperatures=[20], **renormalise).row
+    assert row["cell_20k_state"] == state
+    assert row["cell_20k_relax_converged"] is False
+    assert re.search(f"at 20 K, cell after [0-3] rounds: .*{reason}", row["cell_20k_reason"])
+    assert not [name for name in row if name.startswith(("cell_20k_n_atoms_supercell", "renormalise_20k"))]
+
+
+def test_a_stress_that_asks_for_large_strains_for_ever_is_no_cell(monkeypatch):
+    monkeypatch.setattr(cell, "_FARTHEST", np.inf)
+    monkeypatch.setattr(cell, "_ROUNDS", 2)
+    row = warm_copper(Pressed(-1.0), temperatures=[20]).row
+    assert row["cell_20k_state"] == "runs_away"
+    assert row["cell_20k_reason"].endswith("in every round the stress asked for a strain beyond 5%")
+
+
+def test_a_cell_that_still_moves_goes_on_with_a_warning():
+    row = warm_copper(EMT(), "bcc", "Al", temperatures=[20]).row
+    assert row["cell_20k_state"] == "moves"
+    assert row["cell_20k_relax_converged"] is False
+    assert row["renormalise_20k_state"] == "converged"
+    assert row["renormalise_20k_trusted"] is False
+    warning = row["renormalise_20k_force_constants_warning"]
+    assert warning == f"The cell is not that of the temperature ({row['cell_20k_reason']})."
+    assert "the last strain was" in warning
 
 
 def test_copper_expands_as_its_quasi_harmonic_scan_says():
@@ -90,3 +147,16 @@ def test_copper_expands_as_its_quasi_harmonic_scan_says():
     assert expected > 0.01
     assert 0 < row["cell_300k_thermal_strain_error"] < 0.1 * row["cell_300k_thermal_strain"]
     assert row["cell_300k_volume_change"] == pytest.approx(expected, rel=0.15)
+
+
+def warm_copper(calculator, structure="fcc", symbol="Cu", **renormalise):
+    lengths = {"Cu-fcc": 3.6, "Cu-bcc": 2.87, "Al-bcc": 3.2}
+    return compute(
+        bulk(symbol, structure, a=lengths[f"{symbol}-{structure}"]),
+        calculator,
+        progress=False,
+        displace={"dim": [2, 2, 2]},
+        harmonic={"phase_space": False, "mesh": [3, 3, 3], "band_points": 3},
+        conductivity={"enabled": False},
+        renormalise={"enabled": True, "select": "all", "cell": "thermal", "third_order": False, **renormalise},
+    )

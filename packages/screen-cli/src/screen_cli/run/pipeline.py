@@ -175,12 +175,12 @@ def _warm_branches(settings: RunSettings, known: tuple[str, ...]) -> Stages:
     for kelvin in kelvins:
         fc3, branch = "force_constants" if settings.renormalise.compare else "", f"{SELECTED}/{kelvin}k"
         if not warm_cell:
-            stages += _at(kelvin, settings, ("relax", displaced, *known), start, fc3)
+            stages += _at(kelvin, settings, ("relax", displaced, *known), start, fc3_of=fc3)
             continue
         cell = ThermalCell(f"cell_{kelvin}k", kelvin, displaced=displaced, start=start, branch=branch)
         stages += [cell, *_second_order(f"cell_{kelvin}k_", settings, branch, cell.name)]
         sees_cell = ("relax", f"cell_{kelvin}k_displace", *known)
-        stages += _at(kelvin, settings, sees_cell, f"cell_{kelvin}k_force_constants", "")
+        stages += _at(kelvin, settings, sees_cell, f"cell_{kelvin}k_force_constants", cell=cell.name)
     return tuple(stages)
 
 
@@ -196,10 +196,12 @@ def _second_order(front: str, settings: RunSettings, branch: str, relaxed: str =
     return tuple(Variant(stage, {"displace": {"dim": dim, "dim_fc2": []}}, branch=branch) for stage in fit)
 
 
-def _at(kelvin: int, settings: RunSettings, sees: tuple[str, ...], start: str, fc3_of: str) -> list[Stage[AnyRecord]]:
+def _at(
+    kelvin: int, settings: RunSettings, sees: tuple[str, ...], start: str, *, fc3_of: str = "", cell: str = ""
+) -> list[Stage[AnyRecord]]:
     """List the stages at one temperature."""
     branch, displaced = f"{SELECTED}/{kelvin}k", sees[1]
-    warm = Renormalise(f"renormalise_{kelvin}k", kelvin, displaced=displaced, start=start, branch=branch)
+    warm = Renormalise(f"renormalise_{kelvin}k", kelvin, displaced=displaced, start=start, cell=cell, branch=branch)
     harmonic = ComputeHarmonic(f"harmonic_{kelvin}k", displaced=displaced, force_constants=warm.name)
     at = {"temperatures": [float(max(kelvin, 1))]}
     stages: list[Stage[AnyRecord]] = [warm, Variant(harmonic, {"harmonic": at}, branch=branch)]

@@ -33,7 +33,7 @@ def frequencies_at_temperatures(material: Material) -> list[Figure]:
     points, x, y, states = zip(*shown, strict=True)
     facts = []
     for kelvin in kelvins:
-        ended = [_state(material, row, kelvin) for row in warm.tolist()]
+        ended = [_state(material, row, kelvin) for row in range(len(material.rows))]
         facts.append(Fact(f"stable at {kelvin} K", f"{ended.count('converged')} of {sum(map(bool, ended))}"))
     return [
         Scatter(
@@ -89,5 +89,9 @@ def kappa_with_and_without_temperature(material: Material) -> list[Figure]:
 
 
 def _state(material: Material, row: int, kelvin: int) -> str:
-    """How the search of a crystal ended."""
-    return str(material.rows[row].get(f"renormalise_{kelvin}k_state") or "").replace("_", " ")
+    """How the search of a crystal ended, or that for its cell before it."""
+    values = material.rows[row]
+    state = values.get(f"renormalise_{kelvin}k_state")
+    if not state and not values.get(f"cell_{kelvin}k_relax_converged"):
+        state = values.get(f"cell_{kelvin}k_state")
+    return str(state or "").replace("_", " ")

@@ -138,8 +138,8 @@ class Search:
         has_fallen = False
         while True:
             population = self.draw(self._ensemble(parameters), n_pairs)
-            if (population.disagreement or 0.0) > options.largest_disagreement:
-                return self._end("force_field", parameters, _beyond(population, options))
+            if doubt := self.doubt(population):
+                return self._end("force_field", parameters, doubt)
             deviation = self._deviation(parameters, population)
             parameters, error, worth = self._follow(parameters)
             lowest = float(normal_modes(self._expand(self.curvature), self.masses).frequencies_thz[0])
@@ -209,6 +209,16 @@ class Search:
         population = draw_population(ensemble, n_pairs, self.evaluate, self.basis, self.rng)
         self.populations.append(population)
         return population
+
+    def doubt(self, population: Population) -> str:
+        """Say how far a committee disagrees about a population; empty where that is not too far."""
+        limit = self.options.largest_disagreement
+        if (population.disagreement or 0.0) <= limit:
+            return ""
+        return (
+            f"the committee's forces differ by {population.disagreement:.0%} on thermal displacements (limit "
+            f"{limit:.0%}): the force field does not know them"
+        )
 
     def _ensemble(self, parameters: NDArray[np.float64]) -> ThermalEnsemble:
         """Ensemble of positive force constants, no wider than where the crystal melts."""
@@ -344,14 +354,6 @@ def _off_centre(barrier: float, options: SearchOptions) -> str:
     return (
         f"the well of a mode has two minima with a barrier of {barrier:.1f} times its thermal energy between them "
         f"(limit {options.highest_barrier:.1f}): a lower symmetry wins"
-    )
-
-
-def _beyond(population: Population, options: SearchOptions) -> str:
-    """Say how far a committee disagrees."""
-    return (
-        f"the committee's forces differ by {population.disagreement:.0%} on thermal displacements (limit "
-        f"{options.largest_disagreement:.0%}): the force field does not know them"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.errors import UnderdeterminedFitError
+from screen_cli.errors import CalculatorError, UnderdeterminedFitError
 from screen_cli.physics.anharmonic.curvature import free_energy_curvature
 from screen_cli.physics.anharmonic.density_matrix import signed_frequencies
 from screen_cli.solvers.self_consistent.linear_fit import EvenFit, OrderBasis, fit_even_part
@@ -63,6 +63,8 @@ def fit_third_order(
 
     Raises
     ------
+    CalculatorError
+        A committee disagrees about the further samples by more than the search allows.
     UnderdeterminedFitError
         So many pairs do not determine fc3, or it has more parameters than a dense fit can hold.
     """
@@ -84,6 +86,8 @@ def fit_third_order(
         missing = needed - sum(len(population) for population in populations)
         if missing > 0:
             populations.append(search.draw(found.ensemble, missing))
+            if doubt := search.doubt(populations[-1]):
+                raise CalculatorError(doubt)
         pool = Pool(populations)
         fit = fit_even_part(basis, pool.displacements, pool.even, pool.weights(found.ensemble))
         n_pairs = sum(len(population) for population in populations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,9 +27,8 @@ from screen_cli.store.record import Json
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
+    from phonopy import Phonopy
     from phonopy.structure.cells import Primitive
-
-logger = logging.getLogger(__name__)
 
 _ROUNDS = 4
 _PAIRS = 16  # of the stress
@@ -38,6 +37,8 @@ _SMALL = 2e-4  # strain at which the cell stands still, or
 _WITHIN = 2.0  # standard errors
 _STEP = 0.005  # strain, for the elastic constants
 _LARGEST = 0.05  # strain of one round
+_FARTHEST = 0.25  # change of the volume; crystals melt before they expand by half of it
+_GOES_ON = ("converged", "moves")
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -48,6 +49,11 @@ class WarmCell(Relaxed):
     Parameters
     ----------
     temperature_k : int
+    state : {"converged", "moves", "runs_away", "not_converged", "melts", "unstable", "force_field"}
+        The cell stands still, still moved in the last round, left what any crystal survives; or how the search for
+        the force constants in the cell so far ended, which is the one given then.
+    reason : str
+        Why it is not the cell of the temperature; empty when converged.
     thermal_strain : float
         Trace of the strain from the relaxed cell.
     thermal_strain_error : float, optional
@@ -57,6 +63,8 @@ class WarmCell(Relaxed):
     """
 
     temperature_k: int
+    state: str
+    reason: str
     thermal_strain: float
     thermal_strain_error: float | None
     pressure_gpa: float | None
@@ -68,8 +76,9 @@ class ThermalCell(Stage[WarmCell]):
 
     Rounds of a coarse search for self-consistent force constants, the mean stress over their ensemble, and one step
     with the elastic constants of the undisplaced crystal (clamped ions), until a step is small or lies within its own
-    statistical error. Where the force field or the search fails, it is the cell so far, and ``relax_converged`` is
-    false.
+    statistical error. Where the search in a round does not converge, the force field fails or the cell runs away, the
+    temperature ends here with the reason; where the rounds were not enough, it goes on in the cell so far.
+    ``relax_converged`` is true in no such case.
 
     Parameters
     ----------
@@ -85,7 +94,7 @@ class ThermalCell(Stage[WarmCell]):
     start: str = "force_constants"
     branch: str = "renormalise"
     prefixes_columns: bool = True
-    version: int = 3  # the statistical error of the strain ends the rounds, and a failure of the force field too
+    version: int = 4  # a search that does not converge, and a cell that runs away, end the temperature
     record_class: ClassVar[type[WarmCell]] = WarmCell
 
     @property
@@ -100,29 +109,10 @@ class ThermalCell(Stage[WarmCell]):
     def run(self, inputs: Inputs) -> WarmCell:
         """Find the cell."""
         relaxed, displaced = inputs.record("relax", Relaxed), inputs.record(self.displaced, Displaced)
-        phonopy = load_phonopy(displaced, inputs.record(self.start, ForceConstants))
-        warm, fc2 = WarmSupercell.of(phonopy, inputs), full_force_constants(phonopy)
-        rng = seeded_generator(inputs.settings.renormalise.seed, f"{inputs.structure.id}/cell/{self.temperature}")
-        calculator = inputs.force_field.calculator
-        compliance = np.asarray(np.linalg.pinv(_elastic_constants(phonopy.primitive, calculator)), dtype=np.float64)
-        rotations = cartesian_rotations(phonopy.primitive, phonopy.symmetry.tolerance)
-        deformation, rounds = np.eye(3), 0
-        is_still, strains, stresses = False, None, None
-        while rounds < _ROUNDS and not is_still:
-            try:
-                found = warm.search(self.temperature, rng, coarser=_COARSER).run(fc2)
-                stresses = _stresses(warm, found.ensemble, calculator, rng)
-            except (CalculatorError, PhysicsError, StructureError, UnderdeterminedFitError) as error:
-                logger.info("no cell at %d K: %s", self.temperature, error)
-                break  # the search in the cell so far meets it again, and makes a state of it
-            strains = relieving_strains(stresses, compliance, rotations)
-            strain = strains.mean(axis=0)
-            is_still = bool((np.abs(strain) <= np.maximum(_SMALL, _WITHIN * standard_error(strains))).all())
-            strain = np.clip(strain, -_LARGEST, _LARGEST)
-            warm, fc2 = warm.strained(strain), found.fc2
-            deformation, rounds = deformation @ (np.eye(3) + strain), rounds + 1
+        rounds = _Rounds(self.temperature, load_phonopy(displaced, inputs.record(self.start, ForceConstants)), inputs)
+        rounds.go()
         turn = np.eye(3) if displaced.unitcell_rotation is None else displaced.unitcell_rotation  # v there is turn @ v
-        cell = relaxed.cell @ (turn.T @ deformation @ turn)
+        cell = relaxed.cell @ (turn.T @ rounds.deformation @ turn)
         atoms = relaxed.atoms
         atoms.set_cell(cell, scale_atoms=True)
         lengths = dict(zip("abc", map(float, atoms.cell.lengths()), strict=True))
@@ -133,17 +123,82 @@ class ThermalCell(Stage[WarmCell]):
             "positions": atoms.positions.copy(),
             "volume": float(atoms.get_volume()),
             "volume_change": float(atoms.get_volume()) / relaxed.volume - 1,
-            "n_relax_steps": rounds,
-            "relax_converged": is_still,
+            "n_relax_steps": rounds.count,
+            "relax_converged": rounds.state == "converged",
             "energy_ev_per_atom": None,
         }
+        strains, stresses = rounds.strains, rounds.stresses
         return WarmCell(
             **changed,
             temperature_k=self.temperature,
-            thermal_strain=float(np.trace(deformation)) - 3,
+            state=rounds.state,
+            reason=rounds.sentence(),
+            thermal_strain=float(np.trace(rounds.deformation)) - 3,
             thermal_strain_error=None if strains is None else float(standard_error(np.trace(strains.T))),
             pressure_gpa=None if stresses is None else -float(np.trace(stresses.mean(axis=0))) / 3 / units.GPa,
         )
+
+    def reason_to_stop(self, data: Mapping[str, Json]) -> str:
+        """Why there is no cell at this temperature to search in."""
+        return "" if data["state"] in _GOES_ON else str(data["reason"])
+
+
+class _Rounds:
+    """The rounds of one crystal at one temperature, and how they ended."""
+
+    def __init__(self, temperature: int, phonopy: Phonopy, inputs: Inputs) -> None:
+        self.temperature, self.phonopy = temperature, phonopy
+        self.warm = WarmSupercell.of(phonopy, inputs)
+        self.calculator = inputs.force_field.calculator
+        self.rng = seeded_generator(inputs.settings.renormalise.seed, f"{inputs.structure.id}/cell/{temperature}")
+        self.deformation, self.count = np.eye(3), 0
+        self.strains: NDArray[np.float64] | None = None
+        self.stresses: NDArray[np.float64] | None = None
+        self.state, self.reason = "moves", ""
+
+    def go(self) -> None:
+        """Go from cell to cell; what a calculator or a search raises is a state."""
+        try:
+            self.state, self.reason = self._go()
+        except CalculatorError as error:
+            self.state, self.reason = "force_field", f"forces or stresses on thermal displacements failed: {error}"
+        except (PhysicsError, StructureError, UnderdeterminedFitError) as error:
+            self.state, self.reason = "not_converged", str(error)
+
+    def sentence(self) -> str:
+        """Say why there is no cell of the temperature, and in which round; empty where there is one."""
+        if not self.reason:
+            return ""
+        return f"{self.state.replace('_', ' ')} at {self.temperature} K, cell after {self.count} rounds: {self.reason}"
+
+    def _go(self) -> tuple[str, str]:
+        """Go from cell to cell; give state and reason."""
+        primitive, n_clipped = self.phonopy.primitive, 0
+        compliance = np.asarray(np.linalg.pinv(_elastic_constants(primitive, self.calculator)), dtype=np.float64)
+        rotations = cartesian_rotations(primitive, self.phonopy.symmetry.tolerance)
+        fc2 = full_force_constants(self.phonopy)
+        while self.count < _ROUNDS:
+            found = self.warm.search(self.temperature, self.rng, coarser=_COARSER).run(fc2)
+            if found.state != "converged":
+                return found.state, found.reason
+            self.stresses = _stresses(self.warm, found.ensemble, self.calculator, self.rng)
+            self.strains = relieving_strains(self.stresses, compliance, rotations)
+            wanted = self.strains.mean(axis=0)
+            strain = np.clip(wanted, -_LARGEST, _LARGEST)
+            is_clipped = bool((strain != wanted).any())
+            n_clipped += is_clipped
+            self.warm, fc2 = self.warm.strained(strain), found.fc2
+            self.deformation, self.count = self.deformation @ (np.eye(3) + strain), self.count + 1
+            change = float(np.linalg.det(self.deformation)) - 1
+            if abs(change) > _FARTHEST:
+                return "runs_away", f"the volume has changed by {change:+.0%} (limit {_FARTHEST:.0%})"
+            errors = standard_error(self.strains)
+            if not is_clipped and (np.abs(strain) <= np.maximum(_SMALL, _WITHIN * errors)).all():
+                return "converged", ""
+        if n_clipped == _ROUNDS:
+            return "runs_away", f"in every round the stress asked for a strain beyond {_LARGEST:.0%}"
+        largest = np.unravel_index(int(np.abs(strain).argmax()), strain.shape)
+        return "moves", f"the last strain was {strain[largest]:.1e} (standard error {errors[largest]:.1e})"
 
 
 def relieving_strains(
@@ -191,7 +246,10 @@ def _stress(atoms: Atoms, calculator: BaseCalculator) -> NDArray[np.float64]:
     copy = atoms.copy()
     copy.calc = calculator
     with translate_calculator_errors(copy):
-        return np.asarray(copy.get_stress(voigt=False), dtype=np.float64)
+        stress = np.asarray(copy.get_stress(voigt=False), dtype=np.float64)
+    if not np.isfinite(stress).all():
+        raise CalculatorError(f"the stress of {copy.get_chemical_formula()} is NaN or infinite.")
+    return stress
 
 
 def _elastic_constants(primitive: Primitive, calculator: BaseCalculator) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
 from screen_cli.stages.phonon_objects import full_force_constants, load_phonopy
 from screen_cli.stages.stage import Inputs, Stage
+from screen_cli.stages.warm.cell import WarmCell
 from screen_cli.stages.warm.supercell import WarmSupercell, identity_of_samples
 from screen_cli.store.record import Json, array, column
 
@@ -91,21 +92,24 @@ class Renormalise(Stage[Renormalised]):
         K.
     displaced, start : str
         Stages that gave the supercell, and the force constants to start from.
+    cell : str
+        Stage that gave the cell of the temperature; empty: the cell is that of 0 K.
     """
 
     name: str
     temperature: int
     displaced: str = "displace"
     start: str = "force_constants"
+    cell: str = ""
     branch: str = "renormalise"
     prefixes_columns: bool = True
-    version: int = 5  # what falls is tried anew from a narrower guess, and max_supercells holds for all samples
+    version: int = 6  # disagreement about samples for fc3 alone, and a cell that still moved, count
     record_class: ClassVar[type[Renormalised]] = Renormalised
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The selection, the supercell and where to start."""
-        return ("renormalise", self.displaced, self.start)
+        """The selection, the supercell, where to start, and the cell."""
+        return ("renormalise", self.displaced, self.start, *([self.cell] if self.cell else []))
 
     def depends(self, inputs: Inputs) -> Json:
         """Give settings, force field, and what the samples are drawn with."""
@@ -115,7 +119,8 @@ class Renormalise(Stage[Renormalised]):
         """Search."""
         start = inputs.record(self.start, ForceConstants)
         phonopy = load_phonopy(inputs.record(self.displaced, Displaced), start)
-        warm = _Warm(self.temperature, phonopy, inputs)
+        cell_reason = inputs.record(self.cell, WarmCell).reason if self.cell else ""
+        warm = _Warm(self.temperature, phonopy, inputs, cell_reason)
         try:
             return warm.search()
         except CalculatorError as error:
@@ -135,8 +140,8 @@ class Renormalise(Stage[Renormalised]):
 class _Warm:
     """One crystal at one temperature."""
 
-    def __init__(self, temperature: int, phonopy: Phonopy, inputs: Inputs) -> None:
-        self.temperature, self.phonopy = temperature, phonopy
+    def __init__(self, temperature: int, phonopy: Phonopy, inputs: Inputs, cell_reason: str) -> None:
+        self.temperature, self.phonopy, self.cell_reason = temperature, phonopy, cell_reason
         self.settings: RenormaliseSettings = inputs.settings.renormalise
         self.warm = WarmSupercell.of(phonopy, inputs)
         self.primitive_atoms = np.asarray(phonopy.primitive.p2s_map, dtype=np.int64)
@@ -153,7 +158,10 @@ class _Warm:
             symprec = self.phonopy.symmetry.tolerance
             basis = OrderBasis.of(warm.supercell, warm.translations, 3, self.cutoff, symprec=symprec)
             left = settings.max_supercells // 2
-            third = fit_third_order(search, found, basis, settings.third_order_error, left)
+            try:
+                third = fit_third_order(search, found, basis, settings.third_order_error, left)
+            except CalculatorError as error:
+                found = replace(found, state="force_field", reason=f"on further samples for fc3, {error}")
         return self._record(found, third, search.n_supercells)
 
     def failed(self, start: ForceConstants, state: str, reason: str) -> Renormalised:
@@ -201,7 +209,7 @@ class _Warm:
 
     def _warning(self, third: ThirdOrder | None, curvature: float | None) -> str:
         """Say what weakens the result."""
-        reasons = []
+        reasons = [f"The cell is not that of the temperature ({self.cell_reason})."] if self.cell_reason else []
         if third is not None and third.fit.relative_error > self.settings.third_order_error:
             reasons.append(
                 f"fc3 is known to {third.fit.relative_error:.0%} (wanted {self.settings.third_order_error:.0%}): raise "
