@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import io
 import json
 import multiprocessing
 import threading
@@ -239,6 +241,24 @@ def test_too_few_displacements_are_refused(cache):
     displace(phono3py, 1)
     with pytest.raises(UnderdeterminedFitError, match="1 pairs"):
         fit_of(phono3py, cache)
+
+
+def test_a_kind_grows_on_the_disk_and_in_memory_where_that_is_full(cache, tmp_path, monkeypatch, caplog):
+    phono3py = phono3py_of("zincblende", ["Zn", "S"], 5.4)
+    forces = np.random.default_rng(0).normal(size=displace(phono3py, 12)[0::2].shape)
+    on_disk = fit_of(phono3py, cache)
+
+    class FullDisk(io.BytesIO):
+        def write(self, _content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("screen_cli.kinds.least_squares.tempfile.TemporaryFile", lambda dir: FullDisk())
+    in_memory = fit_of(phono3py, KindCache(tmp_path / "other"))
+    for order in (2, 3):
+        np.testing.assert_array_equal(on_disk.orders[order].solution, in_memory.orders[order].solution)
+        fits = [kind.orders[order].fit(forces, 0.03) for kind in (on_disk, in_memory)]
+        np.testing.assert_array_equal(*fits)
+    assert not list(tmp_path.glob("kinds/tmp*"))
 
 
 # -- the cache -----------------------------------------------------------------------------------------------

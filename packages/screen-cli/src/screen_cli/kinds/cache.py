@@ -141,6 +141,11 @@ class KindCache:
         self._known[key] = entry
         return entry
 
+    @property
+    def scratch(self) -> Path | None:
+        """Folder for files without a name while an entry is made; None where there is none."""
+        return self.folder if not self._off and self.folder.is_dir() else None
+
     def entries(self) -> Iterator[EntrySummary]:
         """Iterate over what is there, sound or not."""
         for path in sorted(self.folder.glob(f"*/{_DESCRIPTION}")):

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -169,7 +170,7 @@ def kind_fit(
     key = _key(action, directions, orders, near)
 
     def make() -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
-        return _make(supercell, action, directions, orders, symprec, cutoff)
+        return _make(supercell, action, directions, orders, symprec, cutoff, cache.scratch)
 
     entry = cache.get_or_make(key, make)
     if np.abs(entry.floats("directions") - directions).max() > _SAME:
@@ -184,7 +185,7 @@ def _key(
     near: NDArray[np.bool_] | None,
 ) -> str:
     """Hash all that the solution depends on, versions included."""
-    digest = hashlib.sha256(f"fit 1/{action.key}/{orders}/symfc {version('symfc')}".encode())
+    digest = hashlib.sha256(f"fit 2/{action.key}/{orders}/symfc {version('symfc')}".encode())
     digest.update(np.round(directions, 6).astype("<f4").tobytes())
     if near is not None:
         digest.update(np.packbits(near).tobytes())
@@ -198,8 +199,9 @@ def _make(
     orders: tuple[int, ...],
     symprec: float,
     cutoff: float | None,
+    scratch: Path | None,
 ) -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
-    """Solve the kind with this supercell as its example."""
+    """Solve the kind with this supercell as its example; its solution grows in ``scratch``, else in memory."""
     from symfc import Symfc
     from symfc.utils.utils import SymfcAtoms
 
@@ -209,7 +211,10 @@ def _make(
     )
     symfc = Symfc(example, cutoff=None if cutoff is None else {3: cutoff}, symprec=symprec, log_level=0)
     symfc.compute_basis_set(orders=list(orders))
-    factored = factor_orders(symfc, directions, orders)
+    try:
+        factored = factor_orders(symfc, directions, orders, scratch)
+    except OSError:  # a full disk
+        factored = factor_orders(symfc, directions, orders)
     arrays: dict[str, NDArray[np.generic]] = {"directions": directions}
     for n, part in factored.items():
         arrays |= {
@@ -247,7 +252,7 @@ def _unpack(entry: Entry, order: int) -> FactoredOrder:
     n_atoms = solution.shape[2] // 3
     rows = np.asarray(arrays[f"rows_{order}"], dtype=np.int64)
     parts = (arrays[f"expansion_{order}_{name}"] for name in ("data", "indices", "indptr"))
-    shape = (len(rows) * n_atoms ** (order - 1) * 3**order, len(solution))
+    shape = (len(rows) * n_atoms ** (order - 1) * 3**order, solution.shape[1])
     expansion = csr_array(tuple(parts), shape=shape)
     n_parameters = cast("dict[str, int]", entry.about["n_parameters"])[str(order)]
     return FactoredOrder(order, solution, entry.floats(f"leverage_{order}"), expansion, rows, n_parameters)

@@ -25,7 +25,9 @@ A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024), doi:10.1103/PhysRevB.110.2
 from __future__ import annotations
 
 import functools
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +55,7 @@ class FactoredOrder:
     order : int
         2 or 3.
     solution : ndarray
-        float64 (n_compressed, n_pairs, 3 n_atoms): D, from force components over unit displacements to compressed force
+        float64 (n_pairs, n_compressed, 3 n_atoms): D, from force components over unit displacements to compressed force
         constants.
     leverage : ndarray
         float64 (n_pairs, 3 n_atoms, 3 n_atoms): H_ss.
@@ -88,7 +90,9 @@ class FactoredOrder:
             float64 (n_rows, n_atoms, 3, 3) eV/Å² or (n_rows, n_atoms, n_atoms, 3, 3, 3) eV/Å³.
         """
         n_atoms = forces.shape[1]
-        compressed = self.solution.reshape(len(self.solution), -1) @ forces.reshape(-1)
+        compressed = np.zeros(self.solution.shape[1])
+        for rows, components in zip(self.solution, forces.reshape(len(forces), -1), strict=True):
+            compressed += rows @ components
         dense = self.expansion @ compressed / distance ** (self.order - 1)
         return np.asarray(dense).reshape(len(self.rows), *[n_atoms] * (self.order - 1), *[3] * self.order)
 
@@ -105,7 +109,9 @@ class FactoredOrder:
         return np.asarray(solved, dtype=np.float64).reshape(residuals.shape)
 
 
-def factor_orders(symfc: Symfc, directions: NDArray[np.float64], orders: tuple[int, ...]) -> dict[int, FactoredOrder]:
+def factor_orders(
+    symfc: Symfc, directions: NDArray[np.float64], orders: tuple[int, ...], scratch: Path | None = None
+) -> dict[int, FactoredOrder]:
     """Solve the least-squares problem of a kind.
 
     Parameters
@@ -116,17 +122,21 @@ def factor_orders(symfc: Symfc, directions: NDArray[np.float64], orders: tuple[i
         float64 (n_pairs, n_atoms, 3): one partner of each pair, divided by the length of the displacements.
     orders : tuple of int
         Of 2 and 3.
+    scratch : Path, optional
+        Folder where the solutions grow in files without a name and are mapped from; else they stand in memory.
 
     Raises
     ------
     UnderdeterminedFitError
         The displacements do not determine the force constants.
+    OSError
+        The disk of ``scratch`` is full.
     """
-    return {order: _factor(symfc.basis_set[order], directions, order) for order in orders}
+    return {order: _factor(symfc.basis_set[order], directions, order, scratch) for order in orders}
 
 
-def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) -> FactoredOrder:
-    """Solve one order; of the design matrix a few pairs exist at a time: factor and solution are what is large."""
+def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int, scratch: Path | None) -> FactoredOrder:
+    """Solve one order; of the design matrix a few pairs exist at a time, and the factor is what is large in memory."""
     n_pairs, n_atoms = directions.shape[:2]
     design = Design.of(basis, order)
     n_parameters = design.n_parameters
@@ -148,11 +158,38 @@ def _factor(basis: FCBasisSetBase, directions: NDArray[np.float64], order: int) 
             f"parameters of fc{order}. Raise displace.n_supercells or leave it empty."
         ) from error
     compression = basis.compact_compression_matrix
-    solution = np.empty((compression.shape[1], n_pairs, 3 * n_atoms))
+    solution = _Growing((n_pairs, compression.shape[1], 3 * n_atoms), scratch)
     leverage = np.empty((n_pairs, 3 * n_atoms, 3 * n_atoms))
     for pair, rows in enumerate(rows for start in starts for rows in piece(start)):
         inverse = cho_solve(factor, rows.T, check_finite=False)  # n_parameters, 3 n_atoms
         leverage[pair] = rows @ inverse
-        solution[:, pair] = design.blocks @ inverse
+        solution.append(np.asarray(design.blocks @ inverse))
     atoms = np.asarray(basis.p2s_map, dtype=np.int64)
-    return FactoredOrder(order, solution, leverage, csr_array(compression), atoms, n_parameters)
+    del factor, normal
+    return FactoredOrder(order, solution.whole(), leverage, csr_array(compression), atoms, n_parameters)
+
+
+class _Growing:
+    """An array that grows by its first axis, in a file without a name where there is a folder for it."""
+
+    def __init__(self, shape: tuple[int, ...], scratch: Path | None) -> None:
+        self.shape = shape
+        self.file = None if scratch is None else tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
+        self.array = np.empty(shape if self.file is None else 0)
+        self.length = 0
+
+    def append(self, part: NDArray[np.float64]) -> None:
+        """Add the next part, float64 ``shape[1:]``."""
+        if self.file is None:
+            self.array[self.length] = part
+        else:
+            self.file.write(np.ascontiguousarray(part).data)
+        self.length += 1
+
+    def whole(self) -> NDArray[np.float64]:
+        """Give the array, float64 ``shape``."""
+        if self.file is None:
+            return self.array
+        self.file.flush()
+        with self.file:
+            return np.memmap(self.file, dtype=np.float64, mode="r", shape=self.shape)
