@@ -170,7 +170,7 @@ def kind_fit(
     key = _key(action, directions, orders, near)
 
     def make() -> tuple[dict[str, object], dict[str, NDArray[np.generic]]]:
-        return _make(supercell, action, directions, orders, symprec, cutoff, cache.scratch)
+        return _make(supercell, action, directions, orders, symprec=symprec, cutoff=cutoff, scratch=cache.scratch)
 
     entry = cache.get_or_make(key, make)
     if np.abs(entry.floats("directions") - directions).max() > _SAME:
@@ -197,6 +197,7 @@ def _make(
     action: CanonicalAction,
     directions: NDArray[np.float64],
     orders: tuple[int, ...],
+    *,
     symprec: float,
     cutoff: float | None,
     scratch: Path | None,
