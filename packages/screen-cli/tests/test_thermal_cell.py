@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from screen_cli import compute
+from screen_cli.config import settings_from_dict
 from screen_cli.crystal.phonopy_cells import cartesian_rotations, phonopy_cell
 from screen_cli.physics.anharmonic.density_matrix import normal_modes, thermal_ensemble
 from screen_cli.physics.anharmonic.thermal_stress import kinetic_stress
 from screen_cli.properties.expansion.quasi_harmonic import scan_volumes
+from screen_cli.report.figures.specification import Fact
+from screen_cli.report.figures.warm import frequencies_at_temperatures
+from screen_cli.report.material import Material
 from screen_cli.stages.phonon_objects import load_phonopy
 from screen_cli.stages.warm import cell
 from screen_cli.stages.warm.cell import relieving_strains, standard_error
@@ -113,6 +118,18 @@ def test_where_there_is_no_cell_the_temperature_ends_with_the_reason(calculator,
     assert row["cell_20k_relax_converged"] is False
     assert re.search(f"at 20 K, cell after [0-3] rounds: .*{reason}", row["cell_20k_reason"])
     assert not [name for name in row if name.startswith(("cell_20k_n_atoms_supercell", "renormalise_20k"))]
+
+
+def test_the_report_counts_temperatures_that_ended_with_their_cell():
+    rows = [
+        {"renormalise_20k_commensurate_min_thz": 1.0, "renormalise_20k_state": "converged", "cell_20k_state": "moves"},
+        {"cell_20k_state": "runs_away", "cell_20k_relax_converged": False},
+        {"cell_20k_state": "converged", "cell_20k_relax_converged": True},  # and failed behind it
+        {},
+    ]
+    run = SimpleNamespace(settings=settings_from_dict({"renormalise": {"enabled": True, "temperatures": [20]}}))
+    (figure,) = frequencies_at_temperatures(Material(run, rows, []))
+    assert figure.facts == [Fact("stable at 20 K", "1 of 2")]
 
 
 def test_a_stress_that_asks_for_large_strains_for_ever_is_no_cell(monkeypatch):
