@@ -67,6 +67,7 @@ from phonopy import Phonopy
 from vesin import ase_neighbor_list
 
 from al_committee import CommitteeCalculator
+from al_committee.file_access.atomic_write import whole_file, write_atomically
 from al_committee.selection.supercells import displace_randomly
 from screen_cli.crystal.phonopy_cells import ase_cell, phonopy_cell
 from screen_cli.crystal.prototypes import build, guess_lattice_constant, prototypes
@@ -179,7 +180,8 @@ def ensure_element_energy(symbol: str, calculator: Any, folder: Path) -> None:
                 atoms = element(symbol, lattice)
                 relax(atoms, calculator, fmax=5e-3)
                 energies.append(atoms.get_potential_energy() / len(atoms))
-        file.write_text(json.dumps(float(min(energies))))
+        text = json.dumps(float(min(energies)))
+        write_atomically(file, lambda stream: stream.write(text.encode()))
 
 
 def formation_energy(atoms: Atoms, elements: Path) -> float:
@@ -382,7 +384,8 @@ def split(arguments: argparse.Namespace) -> None:
         if bound and is_plausible(cells[0].info["prototype"], cells[0]):
             parts["test"].append(cells)
     for part, chosen in parts.items():
-        ase.io.write(arguments.out / f"{part}.extxyz", [atoms for cells in chosen for atoms in cells])
+        with whole_file(arguments.out / f"{part}.extxyz") as file:  # force_constants reads it whenever it starts
+            ase.io.write(file, [atoms for cells in chosen for atoms in cells])
         print(f"{part}: {len(chosen)} crystals, {sum(map(len, chosen))} supercells")
     print("left out:", ", ".join(f"{count} {reason}" for reason, count in broken.items()) or "none")
 

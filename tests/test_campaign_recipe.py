@@ -98,6 +98,24 @@ def test_the_pool_is_written_and_counted(pool: Any, tmp_path: Path, capsys: pyte
     assert "| elpasolite | 39171 | 9 | 9 |" in out
 
 
+def test_a_kill_leaves_the_pool_as_it_was(pool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("pool.csv", "pool.extxyz"):
+        (tmp_path / name).write_text("as it was")
+    line = ["make", "--out", str(tmp_path), "--size", "16", "--surplus", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pool.main(line)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("pool.csv", "pool.extxyz"), "as it was"
+    )
+    pool.main(line)
+    assert len(pool.read_pool(tmp_path)) == (tmp_path / "pool.extxyz").read_text().count("Lattice=") > 16
+
+
 def test_the_configuration_is_one_that_runs() -> None:
     names = [stage.name for stage in stages_for(resolve(load_settings(RECIPE / "campaign.toml")))]
     assert names[:4] == ["relax", "property_formation_energy", "relax_gate", "harmonic_displace"]

@@ -78,6 +78,36 @@ def test_one_isolated_atom_among_bonded_ones_is_enough(recipe) -> None:
     assert recipe.fell_apart(crystal) == "with isolated atoms"
 
 
+def killed(*_: object) -> None:
+    """Stand for a kill before what was written is given its name."""
+    raise KeyboardInterrupt
+
+
+def test_a_kill_leaves_the_energy_of_an_element_and_the_parts_whole_or_as_they_were(
+    recipe, tmp_path: Path, monkeypatch
+) -> None:
+    for name in ("crystals", "elements"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "crystals" / "rocksalt-Na-Cl.extxyz", [labelled("NaCl", "rocksalt", 5.64)])
+    (tmp_path / "train.extxyz").write_text("as it was")
+    monkeypatch.setattr(recipe, "relax", lambda atoms, calculator, fmax: setattr(atoms, "calc", calculator))
+    steps = (
+        lambda: recipe.ensure_element_energy("Cu", EMT(), tmp_path / "elements"),
+        lambda: recipe.split(argparse.Namespace(out=tmp_path)),
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", killed)
+        for step in steps:
+            with pytest.raises(KeyboardInterrupt):
+                step()
+    assert not list((tmp_path / "elements").iterdir())
+    assert (tmp_path / "train.extxyz").read_text() == "as it was"
+    for step in steps:
+        step()
+    assert np.isfinite(json.loads((tmp_path / "elements" / "Cu.json").read_text()))
+    assert len(read(tmp_path / "train.extxyz", ":")) == 1
+
+
 def test_split_leaves_broken_crystals_out_of_both_parts(recipe, tmp_path: Path, capsys) -> None:
     crystals, elements = tmp_path / "crystals", tmp_path / "elements"
     crystals.mkdir()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -25,13 +26,55 @@ def crystals() -> Any:
         yield crystals
     finally:
         sys.path.remove(str(RECIPE))
-        sys.modules.pop("crystals", None)
+        for name in ("crystals", "sixty_three"):
+            sys.modules.pop(name, None)
 
 
 def test_the_paper_has_sixty_three_elements(crystals: Any) -> None:
     assert len(set(crystals.ELEMENTS)) == 63
     assert set(crystals.EARLIER) < set(crystals.ELEMENTS)
     assert len(crystals.EARLIER) == 34
+
+
+def test_a_kill_leaves_pool_energies_and_training_data_whole_or_as_they_were(
+    crystals: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sixty_three
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    class Teacher:
+        settings: ClassVar[dict[str, str]] = {"name": "toy"}
+
+        def __init__(self, _weights: object) -> None:
+            pass
+
+        def predict(self, cells: list[Atoms]) -> list[dict[str, Any]]:
+            return [{"energy": -2.0} for _ in cells]
+
+    monkeypatch.setattr(sixty_three, "NequixTeacher", Teacher)
+    monkeypatch.setattr(sixty_three, "MOLECULES", {})
+    folder = argparse.Namespace(out=tmp_path, seed=63, size=5, formulas=None, teacher=None)
+    files = {
+        "pool.jsonl": sixty_three.pool,
+        "element-energies.json": sixty_three.element_energies,
+        "train.extxyz": sixty_three.collect,
+    }
+    for name, step in files.items():
+        with monkeypatch.context() as patched:
+            patched.setattr("os.replace", killed)
+            with pytest.raises(KeyboardInterrupt):
+                step(folder)
+        assert not (tmp_path / name).exists()
+        step(folder)
+        assert (tmp_path / name).exists()
+    assert len(sixty_three.read_rows(tmp_path / "pool.jsonl")) == 5
+    (tmp_path / "pool.jsonl").write_text("as it was")
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sixty_three.pool(folder)
+    assert (tmp_path / "pool.jsonl").read_text() == "as it was"
 
 
 def test_all_arrangements_of_a_compound_are_on_one_side(crystals: Any) -> None:

@@ -25,6 +25,7 @@ from ase import Atoms
 
 from screen_cli.crystal.prototypes import element_sites, prototypes
 from screen_cli.sources.decoration import Decoration, decorate, decorated_structure
+from screen_cli.store.atomic_write import whole_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sixty_three"))
 from crystals import EARLIER, ELEMENTS, composition, is_held_out, proposals, was_unseen
@@ -100,7 +101,11 @@ def make(arguments: argparse.Namespace) -> None:
     rows = chosen(wanted, arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
     cells: list[Atoms] = []
-    with (arguments.out / "pool.csv").open("w", newline="", encoding="utf-8") as stream:
+    with (
+        whole_file(arguments.out / "pool.csv") as table,
+        whole_file(arguments.out / "pool.extxyz") as crystals,  # a run reads it whenever it is resumed
+        table.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(["name", "prototype", "elements", "composition"])
         for name, elements in rows:
@@ -108,7 +113,7 @@ def make(arguments: argparse.Namespace) -> None:
             atoms.info = {"name": f"{name}-{''.join(elements)}"}
             cells.append(atoms)
             writer.writerow([atoms.info["name"], name, " ".join(elements), composition_of(name, elements)])
-    ase.io.write(arguments.out / "pool.extxyz", cells, format="extxyz")
+        ase.io.write(crystals, cells, format="extxyz")
     print_counts({"goal": goal, "pool": Counter(name for name, _ in rows)})
 
 

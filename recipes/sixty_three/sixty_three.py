@@ -56,6 +56,7 @@ from crystals import (
 )
 from nequix_teacher import NequixTeacher
 
+from al_committee.file_access.atomic_write import write_atomically
 from al_committee.labels.cache import LabelCache
 from al_committee.labels.calculator_labeller import CalculatorLabeller
 from al_committee.labels.identity import structure_key
@@ -113,7 +114,8 @@ def pool(arguments: argparse.Namespace) -> None:
         row for row in unique(proposals(arguments.seed), 2 * arguments.size) if not is_held_out(row["formula"], also)
     ]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[: arguments.size]))
+    lines = "".join(json.dumps(row) + "\n" for row in rows[: arguments.size])
+    write_atomically(arguments.out / "pool.jsonl", lambda stream: stream.write(lines.encode()))
     print(f"{len(rows[: arguments.size])} crystals")
 
 
@@ -305,7 +307,8 @@ def element_energies(arguments: argparse.Namespace) -> dict[str, float]:
         for symbol, length in MOLECULES.items():
             molecule = Atoms([symbol] * 2, positions=[[0, 0, 0], [0, 0, length]], cell=[13, 13, 13], pbc=True)
             energies[symbol] = min(energies[symbol], teacher.predict([molecule])[0]["energy"] / 2)
-        file.write_text(json.dumps(energies, indent=1))
+        text = json.dumps(energies, indent=1)
+        write_atomically(file, lambda stream: stream.write(text.encode()))
     result: dict[str, float] = json.loads(file.read_text())
     return result
 
@@ -324,7 +327,7 @@ def collect(arguments: argparse.Namespace) -> None:
             ase.io.write(temporary, cells, format="extxyz")
             temporary.replace(target)
     texts = [part.read_text() for part in sorted(parts.glob("*.extxyz"))]
-    (arguments.out / "train.extxyz").write_text("".join(texts))
+    write_atomically(arguments.out / "train.extxyz", lambda stream: stream.write("".join(texts).encode()))
     print(f"{sum(text.count('Lattice=') for text in texts)} supercells")
 
 
