@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -82,6 +85,24 @@ def test_an_interrupted_merge_goes_on(shards, tmp_path, monkeypatch):
     report = merge_runs([shards / "whole"], tmp_path / "merged")
     assert report.n_known == half
     assert results(tmp_path / "merged") == results(shards / "whole")
+
+
+@pytest.mark.parametrize("command", ["merge", "rebuild"])
+def test_what_killed_commands_left_half_written_goes(shards, tmp_path, command):
+    merged = tmp_path / "merged"
+    merge_runs([shards / "whole"], merged)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    name = f".tmp-{platform.node()}-{gone.pid}-0123456789ab"
+    (merged / "failed").mkdir(exist_ok=True)
+    places = [merged, merged / "failed"]
+    places += [path.parent for path in merged.glob("records/*/*/structure.json")] if command == "merge" else []
+    for place in places:
+        (place / name).write_bytes(b"half")
+    words = ["merge", str(shards / "whole"), "--into", str(merged)] if command == "merge" else ["rebuild", str(merged)]
+    assert main(words) == 0
+    assert not list(merged.rglob(".tmp-*"))
+    assert results(merged) == results(shards / "whole")
 
 
 def test_conflicts_and_damage_are_told(shards, tmp_path, capsys):

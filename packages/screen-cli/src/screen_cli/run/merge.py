@@ -114,6 +114,7 @@ def _merge_structure(run: RunDirectory, merged: RunDirectory, structure_id: str,
     except StoreError as error:
         report.damaged.append(str(error))
         return
+    merged.store.sweep(structure_id)  # of a merge that was killed
     merged.store.write_structure(structure_id, description)
     for stage, key in run.store.records_of(structure_id):
         try:

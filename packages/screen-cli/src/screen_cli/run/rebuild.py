@@ -19,7 +19,7 @@ _COMMIT_EVERY = 1.0
 
 
 def rebuild_index(run: RunDirectory, *, source_read: bool | None = None) -> dict[str, int]:
-    """Make the index anew from the records; return the number of structures in each state.
+    """Make the index anew from the records, and forget what killed processes left; return the number in each state.
 
     Parameters
     ----------
@@ -28,6 +28,7 @@ def rebuild_index(run: RunDirectory, *, source_read: bool | None = None) -> dict
         Whether the source need not be read again; default as the present index has it.
     """
     with run.locked():
+        run.tidy()
         if source_read is None:
             source_read = was_source_read(run)
         run.remove_index()
