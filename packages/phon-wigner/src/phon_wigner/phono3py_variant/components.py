@@ -262,7 +262,7 @@ def _standard_populations(
 
 def _report_unknown(gamma: NDArray[np.float64], capacities: NDArray[np.float64], pairs: PairBlock) -> None:
     """Log once how many heat-carrying modes nothing scatters."""
-    missing = ~scattered(gamma, np.broadcast_to(capacities, gamma.shape)) & pairs.active & (capacities > 0)
+    missing = ~scattered(gamma, capacities) & pairs.active & (capacities > 0)
     if missing.any():
         logger.warning(
             "%d of %d modes have no linewidth, nothing scatters them; they carry no population heat. "

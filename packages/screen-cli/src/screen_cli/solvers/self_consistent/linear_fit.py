@@ -278,9 +278,8 @@ def fit_even_part(
         scaled = design.reshape(-1, size)
         matrix = dsyrk(1.0, scaled.T, beta=1.0, c=matrix, lower=1, overwrite_c=1)
         vector += scaled.T @ (flat[rows] * np.sqrt(weights[rows])[:, None]).reshape(-1)
-    # of the weighted samples about their mean; that of the forces is zero
+    # of the weighted samples about their mean, that of the forces is zero; the lower triangle, as Cholesky's
     matrix = dsyrk(-1.0, mean.T, beta=1.0, c=matrix, lower=1, overwrite_c=1)
-    matrix = np.tril(matrix) + np.tril(matrix, -1).T
     parameters = _solve(matrix, vector, 3)
     total = float(weights @ (flat**2).sum(axis=1))
     left = max(total - float(parameters @ vector), 0.0)
