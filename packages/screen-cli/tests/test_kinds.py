@@ -8,6 +8,7 @@ import io
 import json
 import multiprocessing
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -273,6 +274,22 @@ def counting(calls):
         return {"what": "test"}, ARRAYS
 
     return make
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell")
+def test_what_is_written_and_checked_does_not_stay_in_memory(tmp_path):
+    large = np.memmap(tmp_path / "large", dtype=np.float64, mode="w+", shape=(100, 250_000))  # 200 MB
+    large[:] = 1.0
+    large.flush()
+    del large
+    mapped = np.memmap(tmp_path / "large", dtype=np.float64, mode="r", shape=(100, 250_000))
+    KindCache(tmp_path / "kinds").get_or_make("key", lambda: ({}, {"a": mapped}))
+    again = KindCache(tmp_path / "kinds").get_or_make("key", lambda: pytest.fail("made twice"))
+    resident = int(Path("/proc/self/smaps_rollup").read_text().split("Rss:")[1].split()[0])
+    touched = float(mapped[0, 0]), float(np.sum(again.arrays["a"]))
+    then = int(Path("/proc/self/smaps_rollup").read_text().split("Rss:")[1].split()[0])
+    assert touched == (1.0, 25_000_000.0)
+    assert then - resident > 150_000, "the mapping was not left"
 
 
 def test_an_entry_is_made_once_and_mapped(tmp_path):

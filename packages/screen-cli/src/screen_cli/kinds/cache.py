@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from filelock import FileLock
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 _DESCRIPTION = "entry.json"
+_BLOCK = 1 << 24  # bytes of an array that are written and hashed at a time
 
 
 @dataclass(frozen=True)
@@ -223,12 +225,11 @@ class KindCache:
         try:
             files = {}
             for name, array in arrays.items():
-                plain = np.ascontiguousarray(array)
                 with (aside / f"{name}.npy").open("wb") as handle:
-                    np.save(handle, plain, allow_pickle=False)
+                    checksum = _write_array(handle, np.ascontiguousarray(array))
                     handle.flush()
                     os.fsync(handle.fileno())
-                files[name] = {"n_bytes": plain.nbytes, "checksum": _checksum(plain)}
+                files[name] = {"n_bytes": array.nbytes, "checksum": checksum}
             description = {"format": FORMAT, "key": key, "about": dict(about), "files": files, "made": time.time()}
             with (aside / _DESCRIPTION).open("w", encoding="utf-8") as handle:
                 json.dump(description, handle, indent=1)
@@ -281,8 +282,28 @@ def _in_memory(key: str, about: Mapping[str, object], arrays: Mapping[str, NDArr
     return Entry(key, dict(about), dict(arrays))
 
 
-def _checksum(array: NDArray[np.generic]) -> str:
-    """Hash the bytes of an array, and what they mean."""
+def _write_array(handle: BinaryIO, array: NDArray[np.generic]) -> str:
+    """Write a C-contiguous array as ``.npy`` and give its checksum."""
+    np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(array))
+    return _checksum(array, handle.write)
+
+
+def _checksum(array: NDArray[np.generic], take: Callable[[memoryview], object] = lambda block: None) -> str:
+    """Hash the bytes of a C-contiguous array, and what they mean; a mapped one does not stay in memory for it."""
     digest = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array).data)
+    content = array.reshape(-1).view(np.uint8).data
+    for start in range(0, len(content), _BLOCK):
+        block = content[start : start + _BLOCK]
+        digest.update(block)
+        take(block)
+        _let_go(array)
     return digest.hexdigest()
+
+
+def _let_go(array: NDArray[np.generic]) -> None:
+    """Give the pages of a mapped file back to the system; what is read again comes from the file."""
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
