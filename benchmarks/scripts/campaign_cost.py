@@ -4,7 +4,8 @@
 
 The sample has the proportions of the paper's Table 1 (``--least`` crystals of each prototype at least), drawn from the
 elements that the bundled weights know under charge balance. Each crystal goes through relaxation, fc2, harmonic
-properties and gate; those that are stable, and one of each prototype in any case, through fc3 and κ at 11³ too. CPU
+properties and gate; those that are stable, and one of each prototype in any case, through fc3 and κ too, on points as
+dense as 11³ of rocksalt NaCl (``--mesh 11`` takes 11³ for all: larger cells then have a finer mesh). CPU
 seconds of this process are counted, all overheads included; the first crystal of a kind that is not in the cache
 pays for it, and is counted apart. Measured crystals stay in ``OUTPUT.jsonl``: with ``--minutes`` the script stops in
 between, and the next call goes on. ``SCREEN_KINDS`` should name a folder of its own.
@@ -45,7 +46,7 @@ COLUMNS = ("n_atoms_supercell", "n_supercells", "kappa_total_w_mk", "heldout_err
 SETTINGS = {
     "calculator": {"name": "sdnnff"},
     "gate": {"before_third_order": True},
-    "conductivity": {"mesh": [11, 11, 11]},
+    "conductivity": {"q_spacing": 0.175},  # 1/Å: 11³ for NaCl, GaAs and TiNiSn, 7³ for an elpasolite
 }
 
 
@@ -113,6 +114,8 @@ def measure(structure, tables, force_field, clock_of_now):
         passage = run_in_memory(structure, settings, force_field, starts=clock.starts)
         row["reason"] = passage.reason
         row |= {name: passage.scalars.get(name) for name in COLUMNS}
+        if "conductivity" in passage.records:
+            row["mesh"] = [int(n) for n in passage.records["conductivity"].mesh]
         if "displace" in passage.records:
             row["supercell_dim"] = list(passage.records["displace"].supercell_dim)
     except Exception as error:  # a bad crystal costs what it cost
@@ -139,7 +142,7 @@ def of_kappa(row):
 # -- the plain way ---------------------------------------------------------------------------------
 
 
-def plain_way(atoms, calculator, dim, n_supercells, distance=0.03):
+def plain_way(atoms, calculator, dim, n_supercells, mesh, distance=0.03):
     """ASE, phono3py and symfc as in a script; give CPU seconds and κ."""
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
@@ -170,7 +173,7 @@ def plain_way(atoms, calculator, dim, n_supercells, distance=0.03):
     phonopy.run_mesh(60.0, with_eigenvectors=True)
     phonopy.run_thermal_properties(temperatures=[300.0])
     phonopy.auto_band_structure()
-    phono3py.mesh_numbers = [11, 11, 11]
+    phono3py.mesh_numbers = list(mesh)
     phono3py.init_phph_interaction()
     phono3py.run_thermal_conductivity(temperatures=[300.0], is_isotope=True)
     kappa = float(np.mean(phono3py.thermal_conductivity.kappa[0, 0, :3]))
@@ -231,6 +234,7 @@ def summary(rows, plain):
             "kind_s": float(sum(row["made_seconds"] for row in found)),
             "n_atoms_supercell": next((row["n_atoms_supercell"] for row in kappa), None),
             "n_supercells": next((row["n_supercells"] for row in kappa), None),
+            "mesh": "×".join(map(str, kappa[0]["mesh"])) if kappa and kappa[0].get("mesh") else None,
         }
     stages = defaultdict(list)
     for row in rows:
@@ -258,12 +262,12 @@ def table(result):
         f"`python benchmarks/scripts/campaign_cost.py`, {result['date']}, {result['n_crystals']} crystals; "
         f"CPU seconds of one core; load of the machine when it ended: {result['machine']['load'][0]:.1f}.",
         "",
-        "| prototype | pool | crystals (with κ) | supercell, displaced | candidate | + fc3 and κ | kind, once |",
+        "| prototype | pool | crystals (with κ) | supercell, displaced, mesh | candidate | + fc3 and κ | kind, once |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in result["prototypes"].items():
         kappa = "" if row["kappa_s"] is None else f"{row['kappa_s']:.1f}"
-        cells = f"{row['n_atoms_supercell'] or ''}, {row['n_supercells'] or ''}"
+        cells = f"{row['n_atoms_supercell'] or ''}, {row['n_supercells'] or ''}, {row['mesh'] or ''}"
         counts, candidate = f"{row['n']} ({row['n_kappa']})", f"{row['candidate_s']:.2f}"
         columns = (name, str(row["pool"]), counts, cells, candidate, kappa, f"{row['kind_s']:.0f}")
         lines.append(f"| {' | '.join(columns)} |")
@@ -305,7 +309,9 @@ def compare_with_plain(elements, tables, force_field, clock_of_now, seed):
         else:
             continue
         conventional = standard_cell(structure.atoms, 1e-3, to_primitive=False).atoms
-        seconds, kappa = plain_way(conventional, force_field.calculator, ours["supercell_dim"], ours["n_supercells"])
+        seconds, kappa = plain_way(
+            conventional, force_field.calculator, ours["supercell_dim"], ours["n_supercells"], ours["mesh"]
+        )
         rows.append(
             {
                 "prototype": name,
@@ -325,12 +331,14 @@ def main():
     parser.add_argument("--crystals", type=int, default=771)
     parser.add_argument("--least", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mesh", type=int, help="the same mesh for all, instead of one as dense for all")
     parser.add_argument("--skip", nargs="*", default=[], help="prototypes left out, and said so")
     parser.add_argument("--minutes", type=float, default=np.inf)
     parser.add_argument("--plain", action="store_true", help="compare with the plain way too")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/campaign-cost"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    settings = SETTINGS | ({"conductivity": {"mesh": [arguments.mesh] * 3}} if arguments.mesh else {})
     warnings.filterwarnings("ignore")
     deadline = time.monotonic() + 60 * arguments.minutes
     force_field = RegisteredForceField(CalculatorSettings(name="sdnnff"))
@@ -347,7 +355,7 @@ def main():
             break
         if (name, tuple(symbols)) in known or name in arguments.skip:
             continue
-        tables = SETTINGS | {"gate": {"before_third_order": True, "require_stable": not is_first}}
+        tables = settings | {"gate": {"before_third_order": True, "require_stable": not is_first}}
         row = measure(decorated_structure(name, symbols), tables, force_field, clock_of_now)
         rows.append({"prototype": name, "elements": list(symbols), **row})
         with journal.open("a") as file:
@@ -361,7 +369,7 @@ def main():
         )
     plain_file = arguments.output.with_suffix(".plain.json")
     if arguments.plain:
-        tables = SETTINGS | {"gate": {"before_third_order": True, "require_stable": False}}
+        tables = settings | {"gate": {"before_third_order": True, "require_stable": False}}
         plain_file.write_text(
             json.dumps(compare_with_plain(elements, tables, force_field, clock_of_now, arguments.seed))
         )

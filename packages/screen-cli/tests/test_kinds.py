@@ -292,6 +292,19 @@ def test_what_is_written_and_checked_does_not_stay_in_memory(tmp_path):
     assert then - resident > 150_000, "the mapping was not left"
 
 
+def test_kinds_used_longest_ago_are_mapped_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("screen_cli.kinds.cache._MAPPED_BYTES", 250)
+    cache, calls = KindCache(tmp_path), []
+    first = cache.get_or_make("first", counting(calls))
+    assert cache.get_or_make("first", counting(calls)) is first
+    second = cache.get_or_make("second", counting(calls))
+    assert cache.get_or_make("first", counting(calls)) is first
+    cache.get_or_make("third", counting(calls))  # 104 bytes each
+    assert cache.get_or_make("first", counting(calls)) is first
+    assert cache.get_or_make("second", counting(calls)) is not second
+    assert len(calls) == 3, "it was made again instead of read"
+
+
 def test_an_entry_is_made_once_and_mapped(tmp_path):
     calls = []
     for _ in range(3):

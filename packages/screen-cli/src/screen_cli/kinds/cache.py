@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 _DESCRIPTION = "entry.json"
 _BLOCK = 1 << 24  # bytes of an array that are written and hashed at a time
+_MAPPED_BYTES = 1_000_000_000  # of entries that stay mapped; a crystal of another kind maps its own again
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,16 @@ class Entry:
     key: str
     about: dict[str, object]
     arrays: dict[str, NDArray[np.generic]]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of its arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether it comes from disk."""
+        return any(isinstance(array, np.memmap) for array in self.arrays.values())
 
     def floats(self, name: str) -> NDArray[np.float64]:
         """Return an array of float64, not copied."""
@@ -135,11 +146,12 @@ class KindCache:
         self, key: str, make: Callable[[], tuple[Mapping[str, object], Mapping[str, NDArray[np.generic]]]]
     ) -> Entry:
         """Give an entry, made by ``make() -> (about, arrays)`` where there is none; processes wait for one another."""
-        if key in self._known:
-            return self._known[key]
-        entry = self._read(key)
-        if entry is None:
-            entry = self._make_alone(key, make)
+        entry = self._known.pop(key, None) or self._read(key) or self._make_alone(key, make)
+        mapped = [known for known in self._known.values() if known.is_mapped]
+        n_bytes = sum(known.n_bytes for known in [*mapped, entry])
+        for known in mapped:  # the one used longest ago first
+            if n_bytes > _MAPPED_BYTES:
+                n_bytes -= self._known.pop(known.key).n_bytes
         self._known[key] = entry
         return entry
 
