@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 import logging
-import mmap
 import os
 import shutil
 import tempfile
@@ -27,6 +26,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
+from screen_cli.kinds.mapped_pages import let_go
 from screen_cli.store.reading import parse_json
 
 logger = logging.getLogger(__name__)
@@ -308,14 +308,5 @@ def _checksum(array: NDArray[np.generic], take: Callable[[memoryview], object] =
         block = content[start : start + _BLOCK]
         digest.update(block)
         take(block)
-        _let_go(array)
+        let_go(array)
     return digest.hexdigest()
-
-
-def _let_go(array: NDArray[np.generic]) -> None:
-    """Give the pages of a mapped file back to the system; what is read again comes from the file."""
-    owner: object = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        owner.madvise(mmap.MADV_DONTNEED)

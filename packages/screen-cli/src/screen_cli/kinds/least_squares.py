@@ -38,6 +38,7 @@ from scipy.sparse import csr_array
 
 from screen_cli.errors import UnderdeterminedFitError
 from screen_cli.kinds.design import Design
+from screen_cli.kinds.mapped_pages import let_go
 
 if TYPE_CHECKING:
     from symfc import Symfc
@@ -93,6 +94,7 @@ class FactoredOrder:
         compressed = np.zeros(self.solution.shape[1])
         for rows, components in zip(self.solution, forces.reshape(len(forces), -1), strict=True):
             compressed += rows @ components
+        let_go(self.solution)
         dense = self.expansion @ compressed / distance ** (self.order - 1)
         return np.asarray(dense).reshape(len(self.rows), *[n_atoms] * (self.order - 1), *[3] * self.order)
 
