@@ -4,7 +4,9 @@
     python fine_tune.py label   --calculator sevennet -o model=l3i5             # by any calculator that screen-cli has,
     python fine_tune.py label   --calculator vasp -o xc=pbe -o encut=500        # or folders of VASP or QE inputs
     python fine_tune.py tune    --model default                                 # sdnnff finetune; or a model of yours
-    python fine_tune.py sevennet --replay old.extxyz                            # the same for SevenNet, by its trainer
+    python fine_tune.py sevennet --replay old.extxyz                            # the same for SevenNet, by its trainer,
+    python fine_tune.py nequix  --start nequix-oam-1-pft.nqx --replay old.extxyz   # for Nequix, in its environment,
+    python fine_tune.py mace    --start mace.model --trust --replay old.extxyz     # for MACE, in its environment
     python fine_tune.py errors  --model default --elsewhere unseen.extxyz       # before, after, and what was forgotten
 
 All steps work in one folder (``--out``, default ``fine-tune``) and can be killed and given again: what is there is not
@@ -13,6 +15,8 @@ done again. Every file is of a common format, so any step can be left out or don
     supercells/ID.yaml   phonopy: displaced supercells of a crystal      labelled/ID.yaml   the same with forces
     METHOD/tune.toml     input of ``sdnnff finetune``                    METHOD/model.pt    the model
     sevennet/input.yaml  input of ``sevenn train``                       sevennet/checkpoint_best.pth
+    nequix/config.yaml   input of ``nequix.pft.train``                   nequix/model.pt
+    mace/config.yaml     input of ``mace_run_train``                     mace/model.model
     errors.json          what the last step prints
 
 Structures should be relaxed with the method that labels them. Crystals named by ``--leave-out`` are labelled but not
@@ -22,7 +26,8 @@ trained on: they tell whether the model got better on crystals like these, or on
     screen-cli bench kappa -c sdnnff -o path=fine-tune/full/model.pt -S ... -r ... -d after
     screen-cli bench compare before after
 
-Needs ``pip install screen-cli al-committee 'sdnnff-calc[phonopy]'`` and, for the step sevennet, sevenn.
+Needs ``pip install screen-cli al-committee 'sdnnff-calc[phonopy]'`` and, for the step sevennet, sevenn; for
+nequix and mace ``screen-cli env create NAME``, once.
 """
 
 from __future__ import annotations
@@ -31,13 +36,12 @@ import argparse
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ase.io
+import fine_tune_trainers
 import numpy as np
 import phonopy
 from ase import Atoms
@@ -55,6 +59,7 @@ from screen_cli.config import DisplaceSettings
 from screen_cli.crystal.phonopy_cells import phonopy_cell
 from screen_cli.crystal.structure import Structure
 from screen_cli.crystal.supercell import choose_supercell
+from screen_cli.errors import ScreenError, UnsupportedElementError
 from screen_cli.physics.random_displacements import random_displacements
 from screen_cli.settings_file import parse_options
 from screen_cli.sources.files import iterate_files
@@ -227,78 +232,30 @@ def tune(arguments: argparse.Namespace) -> None:
             raise SystemExit(f"{config}: fine-tuning failed.")
 
 
-# -- SevenNet --------------------------------------------------------------------------------------
+# -- models of others, each by its own trainer -------------------------------------------------------
 
 
-def with_energies_of(calculator: Any, structures: list[Atoms]) -> list[Atoms]:
-    """Give copies with their forces and the energies of the starting model: those of another method differ in zero."""
-    copies = []
-    for atoms in structures:
-        copy = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-        energy = calculator.get_potential_energy(copy)
-        copy.calc = SinglePointCalculator(copy, energy=energy, forces=atoms.get_forces())
-        copies.append(copy)
-    return copies
+def labelled(arguments: argparse.Namespace) -> list[Atoms]:
+    """Labelled supercells to train on."""
+    return list(iterate_structures(chosen(arguments)[0]))
 
 
 def sevennet(arguments: argparse.Namespace) -> None:
     """Write the data and input.yaml of ``sevenn train`` and run it; a broken run begins again."""
-    import yaml
-    from sevenn.calculator import SevenNetCalculator
-    from sevenn.util import load_checkpoint
+    replay = list(iterate_structures(arguments.replay)) if arguments.replay else []
+    fine_tune_trainers.sevennet(arguments.out / "sevennet", labelled(arguments), replay, arguments)
 
-    folder = arguments.out / "sevennet"
-    if (folder / f"checkpoint_{arguments.epochs}.pth").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    train, _ = chosen(arguments)
-    labelled = list(iterate_structures(train))
-    if len(labelled) < 2:
-        raise SystemExit("SevenNet's trainer needs a supercell for validation: label at least 2.")
-    n_held = max(1, len(labelled) // 5)
-    calculator = SevenNetCalculator(arguments.start, device="auto")
-    cells = with_energies_of(calculator, labelled)
-    ase.io.write(folder / "train.extxyz", cells[n_held:])
-    ase.io.write(folder / "valid.extxyz", cells[:n_held])
-    start = load_checkpoint(arguments.start).config
-    keys = ["chemical_species", "cutoff", "channel", "is_parity", "lmax", "num_convolution_layer", "irreps_manual",
-            "weight_nn_hidden_neurons", "radial_basis", "cutoff_function", "self_connection_type"]  # fmt: skip
-    model = {key: start[key] for key in keys} | {"chemical_species": "Auto"}
-    data: dict[str, Any] = {
-        "batch_size": 1,
-        "data_format_args": {"index": ":"},
-        "load_trainset_path": ["train.extxyz"],
-        "load_validset_path": ["valid.extxyz"],
-    }
-    if arguments.replay:
-        replay = with_energies_of(calculator, list(iterate_structures(arguments.replay)))
-        ase.io.write(folder / "replay.extxyz", replay)
-        data |= {"rehearsal": True, "load_memory_path": ["replay.extxyz"], "mem_batch_size": 1}
-    training = {
-        "random_seed": arguments.seed,
-        "epoch": arguments.epochs,
-        "is_train_stress": False,
-        "loss": "Huber",
-        "loss_param": {"delta": 0.01},
-        "optimizer": "adam",
-        "optim_param": {"lr": arguments.rate},
-        "scheduler": "linearlr",
-        "scheduler_param": {"start_factor": 1.0, "end_factor": 0.1, "total_iters": arguments.epochs},
-        "force_loss_weight": 1.0,
-        "per_epoch": 1,
-        "error_record": [["Force", "RMSE"], ["TotalLoss", "None"]],
-        "best_metric": "TotalLoss",
-        "continue": {
-            "checkpoint": arguments.start,
-            "reset_optimizer": True,
-            "reset_scheduler": True,
-            "reset_epoch": True,
-        },
-    }
-    content = {"model": model, "train": training, "data": data}
-    (folder / "input.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    command = [str(Path(sys.executable).with_name("sevenn")), "train", "input.yaml", "-s"]
-    subprocess.run(command, cwd=folder, check=True)
+
+def nequix(arguments: argparse.Namespace) -> None:
+    """Write the data and configuration of Nequix's phonon trainer and run it in its environment; it goes on."""
+    phonons = [displaced(file)[0] for file in chosen(arguments)[0]] if arguments.force_constants else []
+    folder = arguments.out / ("nequix-fc2" if arguments.force_constants else "nequix")
+    fine_tune_trainers.nequix(folder, labelled(arguments), phonons, arguments)
+
+
+def mace(arguments: argparse.Namespace) -> None:
+    """Write the data and configuration of ``mace_run_train`` and run it in its environment; it goes on."""
+    fine_tune_trainers.mace(arguments.out / "mace", labelled(arguments), arguments)
 
 
 # -- what came of it -------------------------------------------------------------------------------
@@ -308,21 +265,38 @@ def models(arguments: argparse.Namespace) -> Iterator[tuple[str, Predictor]]:
     """Give the model before fine-tuning and all that came of it."""
     if arguments.model is not None:
         yield "before", SDNNFF(arguments.model)
-    for path in sorted(arguments.out.glob("*/model.pt")):
-        yield path.parent.name, SDNNFF(path)
+    for path in sorted(arguments.out.glob("*/tune.toml")):
+        if (path.parent / "model.pt").exists():
+            yield path.parent.name, SDNNFF(path.parent / "model.pt")
     best = arguments.out / "sevennet" / "checkpoint_best.pth"
     if best.exists():
         yield "sevennet before", OneByOne(make_calculator("sevennet", {}))
         yield "sevennet", OneByOne(make_calculator("sevennet", {"model": str(best), "trust": True}))
+    for title, calculator in fine_tune_trainers.tuned(arguments.out):
+        yield title, OneByOne(calculator)
 
 
 def errors_of(model: Predictor, structures: list[Atoms]) -> dict[str, Any] | None:
     """Force errors; None when the model does not know an element."""
     try:
         return evaluate_forces(model, structures).as_dict()
-    except UnknownElementError as error:
+    except (UnknownElementError, UnsupportedElementError) as error:
         _log.info("%s", error)
         return None
+
+
+def labelled_by(start: Predictor | None, structures: list[Atoms]) -> list[Atoms]:
+    """Give structures without forces those of the model before fine-tuning: what it forgot, then."""
+    bare = [atoms for atoms in structures if atoms.calc is None]
+    if bare and start is None:
+        raise SystemExit("Structures without forces are compared with the model before fine-tuning: give --model.")
+    found = iter(start.predict(bare) if bare and start is not None else [])
+    given = []
+    for atoms in structures:
+        copy = atoms.copy()
+        copy.calc = atoms.calc or SinglePointCalculator(copy, forces=next(found)["forces"])
+        given.append(copy)
+    return given
 
 
 def errors(arguments: argparse.Namespace) -> None:
@@ -332,8 +306,10 @@ def errors(arguments: argparse.Namespace) -> None:
     structures = {title: list(iterate_structures(paths)) for title, paths in sets.items() if paths}
     result: dict[str, Any] = {}
     print("| force RMSE, meV/Å | " + " | ".join(structures) + " |\n|---" + "|---" * len(structures) + "|")
+    start: Predictor | None = None
     for name, model in models(arguments):
-        row = {title: errors_of(model, found) for title, found in structures.items()}
+        start = model if name.endswith("before") else start
+        row = {title: errors_of(model, labelled_by(start, found)) for title, found in structures.items()}
         result[name] = row
         cells = [f"{1000 * e['force_rmse_ev_per_angstrom']:.2f}" if e else "unknown element" for e in row.values()]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
@@ -365,10 +341,10 @@ def main(argv: list[str] | None = None) -> int:
     step.add_argument("--option", "-o", action="append", default=[], metavar="KEY=VALUE", help="of the calculator")
     step.add_argument("--input", type=Path, help="options as a JSON file instead, for nested ones")
 
-    for function in (tune, sevennet, errors):
+    for function in (tune, sevennet, nequix, mace, errors):
         step = add(function)
         step.add_argument("--leave-out", nargs="+", default=[], metavar="ID", help="labelled crystals not to train on")
-        if function is not sevennet:
+        if function in (tune, errors):
             step.add_argument("--model", type=Path, required=function is tune, help="to start from: a file, or default")
         if function is not errors:
             step.add_argument("--replay", type=Path, nargs="+", default=[], help="labelled data of its own training")
@@ -381,11 +357,33 @@ def main(argv: list[str] | None = None) -> int:
             step.add_argument("--epochs", type=int, default=10)
             step.add_argument("--rate", type=float, default=4e-4, help="learning rate at the start")
             step.add_argument("--seed", type=int, default=0)
+        if function in (nequix, mace):
+            suffix = ".nqx" if function is nequix else ".model"
+            step.add_argument("--start", type=Path, required=True, help=f"{suffix} file of the model to start from")
+            text = "name, folder or interpreter; default: this one, or that of screen-cli env create"
+            step.add_argument("--environment", default="", help=text)
+            step.add_argument("--steps", type=int, default=100, help="optimiser steps on new supercells (default 100)")
+            step.add_argument("--rate", type=float, default=5e-5, help="learning rate (default 5e-5)")
+        if function is nequix:
+            step.add_argument("--force-constants", action="store_true", help="fit fc2 of the supercells as well")
+        if function is mace:
+            step.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+            step.add_argument("--seed", type=int, default=0)
+            step.add_argument("--trust", action="store_true", help="the file may run code when it is loaded: trust it")
         if function is errors:
-            step.add_argument("--elsewhere", type=Path, nargs="+", default=[], help="other labelled structures")
+            step.add_argument(
+                "--elsewhere",
+                type=Path,
+                nargs="+",
+                default=[],
+                help="other structures; those without forces get the model's before",
+            )
 
     arguments = parser.parse_args(argv)
-    arguments.function(arguments)
+    try:
+        arguments.function(arguments)
+    except ScreenError as error:
+        raise SystemExit(str(error)) from error
     return 0
 
 

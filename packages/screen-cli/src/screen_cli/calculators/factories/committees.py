@@ -20,6 +20,8 @@ def make_mace(
     model: str = "medium-mpa-0",
     device: str = "cpu",
     default_dtype: str = "float64",
+    head: str | None = None,
+    *,
     download: bool = False,
     trust: bool = False,
     **options: object,
@@ -32,19 +34,23 @@ def make_mace(
         Model file; several are a committee, whose members' forces give ε.
     model : str
         Name of a foundation model of ``mace_mp`` (used with ``download=True``).
+    head : str, optional
+        Of a model that has several, as after fine-tuning with replay; default: the one called ``Default``.
     """
+    own: dict[str, object] = {} if head is None else {"head": head}
     if path is None and not download:
         raise no_download("mace", f"the foundation model '{model}' from the MACE release page")
     if path is None:
         refuse_path(model, "mace")
         from mace.calculators import mace_mp
 
-        return obeying(mace_mp(model=model, device=device, default_dtype=default_dtype, **options), options)
+        found = mace_mp(model=model, device=device, default_dtype=default_dtype, **own, **options)
+        return obeying(found, options)
     files = [str(trusted(name, "mace", trust)) for name in ([path] if isinstance(path, str) else path)]
     from mace.calculators import MACECalculator
 
     if len(files) == 1:
-        single = MACECalculator(model_paths=files[0], device=device, default_dtype=default_dtype, **options)
+        single = MACECalculator(model_paths=files[0], device=device, default_dtype=default_dtype, **own, **options)
         return obeying(single, options)
 
     class MACECommittee(MACECalculator):
@@ -55,7 +61,7 @@ def make_mace(
             super().calculate(*arguments, **keywords)
             add_members(self.results, self.results["forces_comm"])
 
-    committee = MACECommittee(model_paths=files, device=device, default_dtype=default_dtype, **options)
+    committee = MACECommittee(model_paths=files, device=device, default_dtype=default_dtype, **own, **options)
     return obeying(committee, options)
 
 
