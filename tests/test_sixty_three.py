@@ -159,3 +159,13 @@ def test_supercells_are_displaced_by_their_length(crystals: Any, kind: str, leng
 def test_an_element_as_it_is_has_few_atoms(crystals: Any) -> None:
     assert len(crystals.own_lattice("Ti")) == len(bulk("Ti"))
     assert crystals.own_lattice("Mn") is None
+
+
+def test_prototypes_that_the_pool_runs_out_of_have_chunks_of_their_own(crystals: Any) -> None:
+    import sixty_three
+
+    rows = [{"id": k, "prototype": "rocksalt" if k < 3 else "elpasolite"} for k in range(3 * sixty_three.CHUNK)]
+    whole = sixty_three.work_of_pool(rows, 1, None)
+    assert [name for name, _ in whole] == ["pool-00001", "pool-00002"]
+    alone = sixty_three.work_of_pool(rows, 0, ["rocksalt"])
+    assert [(name, len(part)) for name, part in alone] == [("pool-rocksalt-00000", 3)]

@@ -163,8 +163,7 @@ def label(arguments: argparse.Namespace) -> None:
     folder = arguments.out / "chunks"
     folder.mkdir(parents=True, exist_ok=True)
     work = [(f"elements-{k:04d}", part) for k, part in enumerate(batches(element_rows(), CHUNK))]
-    of_pool = enumerate(batches(read_rows(arguments.out / "pool.jsonl"), CHUNK))
-    work += [(f"pool-{k:05d}", part) for k, part in of_pool if k >= arguments.first]
+    work += work_of_pool(read_rows(arguments.out / "pool.jsonl"), arguments.first, arguments.only)
     volumes = VolumeModel()
     begin = time.monotonic()
     for name, rows in work:
@@ -198,6 +197,16 @@ def label(arguments: argparse.Namespace) -> None:
         for crystal in crystals:
             volumes.add(crystal)
         volumes.fit()
+
+
+def work_of_pool(
+    rows: list[dict[str, Any]], first: int, prototypes: list[str] | None
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Cut the pool, or what of it has one of some prototypes, into chunks with a name each."""
+    if prototypes:
+        rows = [row for row in rows if row["prototype"] in prototypes]
+    prefix = "-".join(["pool", *sorted(prototypes or [])])
+    return [(f"{prefix}-{k:05d}", part) for k, part in enumerate(batches(rows, CHUNK)) if k >= first]
 
 
 def label_elements(crystals: list[Crystal], labels: Labels, seed: int) -> None:
@@ -439,6 +448,12 @@ def main(argv: list[str] | None = None) -> int:
             )
             step.add_argument(
                 "--first", type=int, default=0, help="chunk of the pool to begin with, after the elements"
+            )
+            step.add_argument(
+                "--only",
+                nargs="+",
+                metavar="PROTOTYPE",
+                help="these alone; what the pool ran out of early is forgotten in later rounds that lack it",
             )
             step.add_argument("--second-student", type=Path, help="label only the half on which the two differ most")
         if function in (label, strain):
