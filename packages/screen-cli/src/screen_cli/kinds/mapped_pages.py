@@ -14,7 +14,7 @@ def let_go(array: NDArray[np.generic]) -> None:
     Parameters
     ----------
     array : ndarray
-        Of any shape; one that no file is mapped for stays as it is.
+        Of any shape, mapped to be read; one that no file is mapped for stays as it is.
     """
     owner: object = array
     while isinstance(owner, np.ndarray):
