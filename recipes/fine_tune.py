@@ -242,8 +242,7 @@ def labelled(arguments: argparse.Namespace) -> list[Atoms]:
 
 def sevennet(arguments: argparse.Namespace) -> None:
     """Write the data and input.yaml of ``sevenn train`` and run it; a broken run begins again."""
-    replay = list(iterate_structures(arguments.replay)) if arguments.replay else []
-    fine_tune_trainers.sevennet(arguments.out / "sevennet", labelled(arguments), replay, arguments)
+    fine_tune_trainers.sevennet(arguments.out / "sevennet", labelled(arguments), arguments)
 
 
 def nequix(arguments: argparse.Namespace) -> None:
@@ -306,10 +305,12 @@ def errors(arguments: argparse.Namespace) -> None:
     structures = {title: list(iterate_structures(paths)) for title, paths in sets.items() if paths}
     result: dict[str, Any] = {}
     print("| force RMSE, meV/Å | " + " | ".join(structures) + " |\n|---" + "|---" * len(structures) + "|")
-    start: Predictor | None = None
+    given: dict[str, list[Atoms]] = {}
     for name, model in models(arguments):
-        start = model if name.endswith("before") else start
-        row = {title: errors_of(model, labelled_by(start, found)) for title, found in structures.items()}
+        before = name.endswith("before")
+        if before or not given:
+            given = {title: labelled_by(model if before else None, found) for title, found in structures.items()}
+        row = {title: errors_of(model, found) for title, found in given.items()}
         result[name] = row
         cells = [f"{1000 * e['force_rmse_ev_per_angstrom']:.2f}" if e else "unknown element" for e in row.values()]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)

@@ -42,15 +42,6 @@ def write_divided(folder: Path, cells: list[Atoms]) -> int:
     return len(cells) - n_held
 
 
-def replayed(paths: list[Path]) -> list[Atoms]:
-    """Structures to replay; those without forces are labelled by the starting model, in its environment."""
-    found: list[Atoms] = []
-    for path in paths:
-        phonons = path.suffix == ".yaml"
-        found += iterate_structures([path]) if phonons else ase.io.read(path, ":")
-    return found
-
-
 def place_of(name: str, arguments: argparse.Namespace, needed: tuple[str, ...]) -> ModelEnvironment:
     """Give the environment of a trainer, or say what it lacks."""
     found = calculator_environment(name, arguments.environment)
@@ -93,7 +84,7 @@ def with_energies_of(calculator: Any, structures: list[Atoms]) -> list[Atoms]:
     return copies
 
 
-def sevennet(folder: Path, cells: list[Atoms], replay: list[Atoms], arguments: argparse.Namespace) -> None:
+def sevennet(folder: Path, cells: list[Atoms], arguments: argparse.Namespace) -> None:
     """Fine-tune SevenNet; a broken run begins again."""
     import yaml
     from sevenn.calculator import SevenNetCalculator
@@ -113,7 +104,8 @@ def sevennet(folder: Path, cells: list[Atoms], replay: list[Atoms], arguments: a
         "load_trainset_path": ["train.extxyz"],
         "load_validset_path": ["valid.extxyz"],
     }
-    if replay:
+    if arguments.replay:
+        replay = list(iterate_structures(arguments.replay))
         ase.io.write(folder / "replay.extxyz", with_energies_of(calculator, replay))
         data |= {"rehearsal": True, "load_memory_path": ["replay.extxyz"], "mem_batch_size": 1}
     training = {
@@ -162,7 +154,7 @@ def nequix(folder: Path, cells: list[Atoms], phonons: list[phonopy.Phonopy], arg
         )
         np.savez(folder / "force_constants.npz", *[hessian(phonon) for phonon in phonons])
     if arguments.replay:
-        ase.io.write(folder / "replay.extxyz", replayed(arguments.replay))
+        ase.io.write(folder / "replay.extxyz", list(iterate_structures(arguments.replay)))
     settings = {
         "start": start,
         "environment": arguments.environment,
@@ -195,7 +187,7 @@ def mace(folder: Path, cells: list[Atoms], arguments: argparse.Namespace) -> Non
             f"--start {start}: loading it may run code that is in it (pickle). If you trust who made it, add --trust."
         )
     place = place_of("mace", arguments, ("mace-torch",))
-    replay = replayed(arguments.replay)
+    replay = list(iterate_structures(arguments.replay))
     calculator = make_calculator("mace", {"path": start, "trust": True}, environment=arguments.environment)
     known = set(getattr(calculator, "supported_elements", None) or chemical_symbols)
     strange = {symbol for atoms in [*cells, *replay] for symbol in atoms.symbols} - known

@@ -219,11 +219,12 @@ def test_nequix_is_trained_by_its_own_trainer(recipe, labelled, place, tmp_path,
     """A model with random weights. Given again it does nothing; with more epochs it goes on where it ended."""
     start = tmp_path / "tiny.nqx"
     subprocess.run([place("nequix"), "-c", TINY_NEQUIX, start, KNOWN], check=True)
-    common = ["--out", str(labelled / "out"), "--leave-out", "Ag", "Au"]
+    out = other_folder(labelled, tmp_path / "alone")  # without the models of other tests
+    common = ["--out", str(out), "--leave-out", "Ag", "Au"]
     copper = ["--replay", str(labelled / "copper.extxyz")]
     settings = ["--start", str(start), "--rate", "1e-2"]
     recipe.main(["nequix", *common, *settings, *copper, "--steps", "30"])
-    folder = labelled / "out" / "nequix"
+    folder = out / "nequix"
     tuned = folder / "model.pt"
     stamp = tuned.stat().st_mtime_ns
     recipe.main(["nequix", *common, *settings, *copper, "--steps", "30"])
@@ -243,7 +244,7 @@ def test_nequix_is_trained_by_its_own_trainer(recipe, labelled, place, tmp_path,
         atoms.calc = None
     write(tmp_path / "unlabelled.extxyz", unlabelled)
     recipe.main(["errors", *common, "--elsewhere", str(tmp_path / "unlabelled.extxyz")])
-    found = json.loads((labelled / "out" / "errors.json").read_text())
+    found = json.loads((out / "errors.json").read_text())
     before, after, constants = (
         found[name]["new crystals"]["force_rmse_ev_per_angstrom"] for name in ("nequix before", "nequix", "nequix-fc2")
     )

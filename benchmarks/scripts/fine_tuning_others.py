@@ -20,10 +20,12 @@ from typing import Any
 
 import fine_tuning
 import numpy as np
+from ase import Atoms
 from ase.build import bulk
 from phono3py import Phono3py
 from phonopy.structure.atoms import PhonopyAtoms
 from screen_cli.calculators.registered import make_calculator
+from screen_cli.physics.random_displacements import random_displacements
 from screen_cli.settings_file import parse_options
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 
@@ -47,11 +49,11 @@ class Other(fine_tuning.Crystal):
         cell = PhonopyAtoms(numbers=atoms.numbers, scaled_positions=atoms.get_scaled_positions(), cell=atoms.cell)
         self.small = Phono3py(cell, supercell_matrix=np.diag([2, 2, 2]), primitive_matrix="auto", log_level=0)
         ideal = self.small.supercell
-        moves = np.random.default_rng(len(name) + ord(name[0])).normal(size=(CELLS, len(ideal), 3))
-        moves *= 0.03 / np.linalg.norm(moves, axis=2)[:, :, None]
+        rng = np.random.default_rng(len(name) + ord(name[0]))
+        moves = random_displacements(CELLS, len(ideal), 0.03, paired=False, rng=rng)
         self.small.dataset = {"displacements": moves}
         self.name, self.solver, self.forces = name, SymfcSolver(), None
-        self.cells = [fine_tuning.Atoms(ideal.symbols, ideal.positions + u, cell=ideal.cell, pbc=True) for u in moves]
+        self.cells = [Atoms(ideal.symbols, ideal.positions + u, cell=ideal.cell, pbc=True) for u in moves]
         self.order = np.arange(CELLS)
 
 

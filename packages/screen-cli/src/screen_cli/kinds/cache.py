@@ -48,21 +48,19 @@ class Entry:
         What it is: JSON that the maker gave.
     arrays : dict of str to ndarray
         Read-only; memory-mapped when they come from disk.
+    on_disk : bool
+        Whether it can be read again.
     """
 
     key: str
     about: dict[str, object]
     arrays: dict[str, NDArray[np.generic]]
+    on_disk: bool
 
     @property
     def n_bytes(self) -> int:
         """Bytes of its arrays."""
         return sum(array.nbytes for array in self.arrays.values())
-
-    @property
-    def is_mapped(self) -> bool:
-        """Whether it comes from disk."""
-        return any(isinstance(array, np.memmap) for array in self.arrays.values())
 
     def floats(self, name: str) -> NDArray[np.float64]:
         """Return an array of float64, not copied."""
@@ -147,7 +145,7 @@ class KindCache:
     ) -> Entry:
         """Give an entry, made by ``make() -> (about, arrays)`` where there is none; processes wait for one another."""
         entry = self._known.pop(key, None) or self._read(key) or self._make_alone(key, make)
-        mapped = [known for known in self._known.values() if known.is_mapped]
+        mapped = [known for known in self._known.values() if known.on_disk]
         n_bytes = sum(known.n_bytes for known in [*mapped, entry])
         for known in mapped:  # the one used longest ago first
             if n_bytes > _MAPPED_BYTES:
@@ -195,7 +193,7 @@ class KindCache:
         try:
             arrays = _checked_arrays(folder, description, key)
             os.utime(folder / _DESCRIPTION)
-            return Entry(key, description["about"], arrays)
+            return Entry(key, description["about"], arrays, on_disk=True)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("the kind %s is damaged (%s) and is made again", key[:12], error)
             shutil.rmtree(folder, ignore_errors=True)
@@ -291,7 +289,7 @@ def _checked_arrays(folder: Path, description: object, key: str) -> dict[str, ND
 
 def _in_memory(key: str, about: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]) -> Entry:
     """Make an entry that lives in this process."""
-    return Entry(key, dict(about), dict(arrays))
+    return Entry(key, dict(about), dict(arrays), on_disk=False)
 
 
 def _write_array(handle: BinaryIO, array: NDArray[np.generic]) -> str:
