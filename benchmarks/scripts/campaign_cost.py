@@ -130,7 +130,7 @@ def measure(structure, tables, force_field, clock_of_now):
         "n_atoms": len(structure.atoms),
         "seconds": dict(clock.seconds),
         "made_seconds": clock.made,
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
 
 
