@@ -14,6 +14,7 @@ COPIES = {
     "xyz_counts.py": {"sdnnff_calc", "al_committee"},
     "recursion.py": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
     "figure_file.py": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
+    "tetrahedra.py": {"screen_cli", "phon_wigner"},
     "paper.mplstyle": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
 }
 """Files and the packages that have one; but for the name of the package in imports they are equal."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import phono3py
 import pytest
@@ -11,7 +9,13 @@ from phonopy.phonon.grid import get_ir_grid_points
 
 from phon_wigner.errors import ShapeError
 from phon_wigner.phonons import scattering
-from phon_wigner.phonons.scattering import PhaseTable, asymmetry, interaction_strength, three_phonon_linewidths
+from phon_wigner.phonons.scattering import (
+    PhaseTable,
+    asymmetry,
+    interaction_amplitudes,
+    own_eigenvectors,
+    three_phonon_linewidths,
+)
 from phon_wigner.screening import solver as _solver
 from phon_wigner.screening.solver import WignerSolver
 
@@ -71,16 +75,23 @@ def test_force_constants_that_depend_on_the_order_of_atoms(phono3py_yaml, monkey
     assert np.isfinite(WignerSolver()(crystal, TEMPERATURES)["kappa_total"]).all()
 
 
-def test_strength_is_that_of_one_triplet_after_another(toy, irreducible):
-    """Strengths, mode by mode: independent of which other triplets share the matrix products."""
+def test_amplitudes_are_the_strengths_of_phono3py(toy, irreducible):
+    """Of every triple of modes, whichever other triplets share the matrix products."""
     interaction = toy.phph_interaction
-    interaction.set_grid_point(int(irreducible[2]))
-    triplets = np.asarray(interaction.get_triplets_at_q()[0])
     table = PhaseTable(interaction)
-    together = interaction_strength(interaction, table, triplets)
-    for row in (0, len(triplets) // 2):
-        alone = interaction_strength(interaction, table, triplets[row : row + 1])
-        np.testing.assert_allclose(together[row], alone[0], rtol=1e-9, atol=1e-12 * together.max())
+    for point in irreducible:
+        interaction.set_grid_point(int(point))
+        interaction.run()
+        theirs = np.asarray(interaction.interaction_strength)
+        triplets = np.asarray(interaction.get_triplets_at_q()[0])
+        for first in np.unique(triplets[:, 0]):
+            rows = np.flatnonzero(triplets[:, 0] == first)
+            for some in (rows, rows[:1]):
+                amplitudes = interaction_amplitudes(interaction, table, triplets[some])
+                ours = np.abs(amplitudes @ own_eigenvectors(interaction, int(first))) ** 2
+                np.testing.assert_allclose(
+                    ours.transpose(0, 3, 1, 2), theirs[some], rtol=1e-5, atol=1e-6 * theirs.max()
+                )
 
 
 def test_solver_with_products(toy):
@@ -108,12 +119,6 @@ def test_auto_takes_products_where_they_can(toy, monkeypatch):
     direct = WignerSolver()(toy, [300.0], lbte=True)
     assert ran == ["products"]
     assert np.isfinite(direct["kappa_p"]).all()
-
-
-def test_auto_leaves_big_cells_to_phono3py(toy):
-    cell = [None] * 14
-    assert _solver._fits(SimpleNamespace(mesh_numbers=[7, 7, 7], primitive=cell))
-    assert not _solver._fits(SimpleNamespace(mesh_numbers=[13, 13, 13], primitive=cell))
 
 
 def test_what_products_cannot_do(toy):

@@ -13,8 +13,8 @@ three choices of the origin (``make_r0_average``). Here the sum over one index i
 shared, so that a triplet costs N terms. With the origin on the second or third atom one of the two phases is that of
 the *fixed* q, which all its triplets share. With the origin on the first atom neither is; but each q' stands in
 triplets of many q, so that part is made for many q together, as far as ``MEMORY`` reaches. Sums run in single
-precision: linewidths are phono3py's to 1e-6 of each mode, κ to some 1e-8 (NaCl, 19³ points: 9e-7 at most, 2e-8).
-Grid, triplets, tetrahedron weights and the final sum are phono3py's own.
+precision: linewidths are phono3py's to 1e-6 of each mode, κ to some 1e-7. Grid and triplets are phono3py's own; the
+mode of q joins in :func:`phon_wigner.phonons.tetrahedra.conserved_sums`, which knows where energy is conserved.
 
 References
 ----------
@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from phon_wigner.phonons.tetrahedra import TripletTetrahedra, compiled, conserved_sums
 
 if TYPE_CHECKING:
     from phono3py.phonon3.interaction import Interaction
@@ -78,6 +80,7 @@ class PhaseTable:
         phases = np.add.reduceat(images, counts[:, 1], axis=1) / counts[:, 0]
         phases = phases.reshape(len(qpoints), n_atoms, n_primitive).astype(np.complex64)  # gjκ
         self.qpoints = qpoints
+        self.keys = np.asarray(grid.addresses) @ (4 * int(np.max(grid.D_diag)) + 1) ** np.arange(3)  # of -q: negative
         self.positions = np.asarray(primitive.scaled_positions)
         s2p, p2s = np.asarray(primitive.s2p_map), np.asarray(primitive.p2s_map)
         members = [np.flatnonzero(s2p == atom) for atom in p2s]
@@ -106,24 +109,30 @@ class PhaseTable:
         return result.reshape(len(points), n, n, m, n * 27)
 
     def origin_first(self, second: NDArray[np.int64], third: NDArray[np.int64]) -> NDArray[np.complex64]:
-        """Φ with the origin on the first atom, shape (n_triplets, κ, κ', κ'', 3, 3, 3).
+        """Φ with the origin on the first atom, shape (n_triplets, κ, κ'', κ', 27).
 
-        The triplets may belong to many q: those with the same second point share its half-done sum, and the more
-        there are of them the better.
+        The triplets may belong to many q: those with the same second point, or its negative, share its half-done sum,
+        and the more there are of them the better.
         """
         n = self.n_primitive
-        result = np.empty((len(second), n, n, n * 27), dtype=np.complex64)  # tκκ''(κ'27)
-        order = np.argsort(second, kind="stable")
-        points, starts = np.unique(second[order], return_index=True)
+        result = np.empty((len(second), n, n, n * 27), dtype=np.complex64)
+        keys = self.keys[second]
+        order = np.argsort(np.abs(keys), kind="stable")
+        _, starts = np.unique(np.abs(keys)[order], return_index=True)
         bounds = np.append(starts, len(second))
-        for block in _blocks(np.arange(len(points)), 8 * 27 * n**3 * self.n_images, _LEAST_POINTS):
-            for index, half in zip(block, self.half_sums(points[block]), strict=True):
+        for block in _blocks(np.arange(len(starts)), 8 * 27 * n**3 * self.n_images, _LEAST_POINTS):
+            for index, half in zip(block, self.half_sums(second[order[starts[block]]]), strict=True):
                 rows = order[bounds[index] : bounds[index + 1]]
-                result[rows] = np.matmul(self.ordered_phases[:, :, third[rows]], half).transpose(2, 0, 1, 3)
-        return result.reshape(-1, n, n, n, 3, 3, 3).transpose(0, 1, 3, 2, 4, 5, 6)
+                phases = self.ordered_phases[:, :, third[rows]]
+                mirrored = keys[rows] != keys[rows[0]]  # Φ is real: its sum at -q is the conjugate
+                np.conjugate(phases, out=phases, where=mirrored[:, None])
+                product = np.matmul(phases, half)
+                np.conjugate(product, out=product, where=mirrored[:, None])
+                result[rows] = product.transpose(2, 0, 1, 3)
+        return result.reshape(-1, n, n, n, 27)
 
     def origin_shared(self, fixed: int, *running: NDArray[np.int64]) -> list[NDArray[np.complex64]]:
-        """Φ with the origin on the atom of the eliminated q, each (n_triplets, κ, κ', κ'', 3, 3, 3).
+        """Φ with the origin on the atom of the eliminated q, each (n_triplets, κ, κ', κ'', 27).
 
         First index the origin, second the atom of the fixed q, third that of the running q. The sum over the
         images of the fixed atom is done once for all sets of running points.
@@ -137,7 +146,6 @@ class PhaseTable:
             for c in range(n):
                 table = np.ascontiguousarray(shared[:, c].transpose(1, 0, 2)).reshape(m, -1)
                 result[:, kappa, :, c] = (self.phases[kappa][c][points] @ table).reshape(-1, n, 27)
-        result = result.reshape(-1, n, n, n, 3, 3, 3)
         return np.split(result, np.cumsum([len(part) for part in running])[:-1])
 
     def home_phase(self, triplets: NDArray[np.int64]) -> NDArray[np.complex64]:
@@ -158,13 +166,13 @@ def _real_product(phases: NDArray[np.complex64], table: NDArray[np.float32]) -> 
     return np.asarray(product[: len(phases)] + np.complex64(1j) * product[len(phases) :])
 
 
-def interaction_strength(
+def interaction_amplitudes(
     interaction: Interaction,
     table: PhaseTable,
     triplets: NDArray[np.int64],
     origin_first: NDArray[np.complex64] | None = None,
-) -> NDArray[np.float64]:
-    """Squared interaction of every triplet of one q, in phono3py's unit (eV²).
+) -> NDArray[np.complex64]:
+    """Interaction of triplets of one q, as far as it does not depend on the mode of q.
 
     Parameters
     ----------
@@ -172,54 +180,66 @@ def interaction_strength(
         Phonons solved on the grid.
     table : PhaseTable
     triplets : NDArray[np.int64], shape (n_triplets, 3)
-        Grid points; the first column is q, or one of its images in other zones.
-    origin_first : NDArray[np.complex64], shape (n_triplets, n, n, n, 3, 3, 3), optional
+        Grid points; the first column is one point.
+    origin_first : NDArray[np.complex64], shape (n_triplets, n, n, n, 27), optional
         :meth:`PhaseTable.origin_first` of these triplets, where it is known.
 
     Returns
     -------
-    NDArray[np.float64], shape (n_triplets, n_bands, n_bands, n_bands)
+    NDArray[np.complex64], shape (n_triplets, n_bands, n_bands, n_bands)
+        By j', j'' and component of j. Times :func:`own_eigenvectors`, squared: the interaction strength of phono3py.
     """
-    n_bands = 3 * table.n_primitive
-    strength = np.empty((len(triplets), n_bands, n_bands, n_bands))
-    for image in np.unique(triplets[:, 0]):  # a q on the zone boundary stands in for its images
-        for rows in _blocks(np.flatnonzero(triplets[:, 0] == image), 8 * n_bands**3, _LEAST_TRIPLETS):
-            block = triplets[rows]
-            own = table.origin_first(*block[:, 1:].T) if origin_first is None else origin_first[rows]
-            strength[rows] = _strength_of_block(interaction, table, block, own)
-    return strength
-
-
-def _strength_of_block(
-    interaction: Interaction, table: PhaseTable, triplets: NDArray[np.int64], origin_first: NDArray[np.complex64]
-) -> NDArray[np.float64]:
-    """Squared interaction of triplets whose first point is the same."""
     first, second, third = triplets.T
-    home = table.home_phase(triplets)[:, :, None, None, None, None, None]
+    if origin_first is None:
+        origin_first = table.origin_first(second, third)
     middle, last = table.origin_shared(int(first[0]), third, second)
-    middle *= home
-    last *= home
-    # tκ'κκ''βαγ and tκ''κκ'γαβ to tκκ'κ''αβγ
-    total = middle.transpose(0, 2, 1, 3, 5, 4, 6) + last.transpose(0, 2, 3, 1, 5, 6, 4)
-    total += origin_first * home
-    total /= 3
     n_bands = 3 * table.n_primitive
-    matrix = total.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), n_bands, n_bands, n_bands)
-    of_grid, eigenvectors = interaction.phonons.frequencies, interaction.phonons.eigenvectors
+    matrix = np.empty((len(triplets), n_bands, n_bands, n_bands), dtype=np.complex64)  # t(κ'β)(κ''γ)(κα)
+    _add_origins(origin_first, middle, last, table.home_phase(triplets), matrix)
+    vectors = [_scaled_eigenvectors(interaction, points).transpose(0, 2, 1) for points in (second, third)]
+    matrix = np.matmul(vectors[0], matrix.reshape(len(triplets), n_bands, -1)).reshape(matrix.shape)
+    return np.asarray(np.matmul(vectors[1][:, None], matrix))
+
+
+def own_eigenvectors(interaction: Interaction, point: int) -> NDArray[np.complex64]:
+    """Give what :func:`interaction_amplitudes` lacks to be squared, shape (component, n_bands); in the unit of eV."""
+    scale = np.sqrt(interaction.unit_conversion_factor) / 3
+    return np.asarray(_scaled_eigenvectors(interaction, np.array([point]))[0] * scale, dtype=np.complex64)
+
+
+def _scaled_eigenvectors(interaction: Interaction, points: NDArray[np.int64]) -> NDArray[np.complex64]:
+    """Eigenvectors over root of mass and frequency, shape (n_points, component, n_bands); modes left out are zero."""
+    frequencies = interaction.phonons.frequencies[points]
+    counted = frequencies > interaction.cutoff_frequency
+    carried = np.where(counted, np.where(counted, frequencies, 1.0) ** -0.5, 0.0)
     scale = np.repeat(np.asarray(interaction.primitive.masses) ** -0.5, 3)
-    vectors = [
-        (eigenvectors[points] * scale[:, None]).astype(np.complex64) for points in (first, second, third)
-    ]  # t(κα)s
-    matrix = np.matmul(vectors[0][0].T, matrix.reshape(len(triplets), n_bands, -1)).reshape(matrix.shape)
-    matrix = np.matmul(vectors[1].transpose(0, 2, 1)[:, None], matrix)
-    matrix = np.matmul(matrix, vectors[2][:, None])
-    frequencies = [of_grid[points] for points in (first, second, third)]
-    counted = [values > interaction.cutoff_frequency for values in frequencies]
-    carried = [np.where(yes, 1 / np.where(yes, nu, 1.0), 0.0) for yes, nu in zip(counted, frequencies, strict=True)]
-    strength = (matrix.real.astype(np.float64) ** 2 + matrix.imag**2) * interaction.unit_conversion_factor
-    return np.asarray(
-        strength * carried[0][:, :, None, None] * carried[1][:, None, :, None] * carried[2][:, None, None, :]
-    )
+    vectors = interaction.phonons.eigenvectors[points] * scale[:, None] * carried[:, None, :]
+    return np.asarray(vectors, dtype=np.complex64)
+
+
+@compiled
+def _add_origins(
+    first: NDArray[np.complex64],
+    middle: NDArray[np.complex64],
+    last: NDArray[np.complex64],
+    home: NDArray[np.complex64],
+    result: NDArray[np.complex64],
+) -> None:
+    """Sum of Φ over the three choices of the origin, one by one in other order, as t(κ'β)(κ''γ)(κα)."""
+    n = home.shape[1]
+    for t in range(len(home)):
+        for k1 in range(n):
+            for k2 in range(n):
+                for k in range(n):
+                    of_first, of_middle, of_last = first[t, k, k2, k1], middle[t, k1, k, k2], last[t, k2, k, k1]
+                    for a in range(3):
+                        for b in range(3):
+                            for c in range(3):
+                                result[t, 3 * k1 + b, 3 * k2 + c, 3 * k + a] = (
+                                    home[t, k] * of_first[9 * a + 3 * b + c]
+                                    + home[t, k1] * of_middle[9 * b + 3 * a + c]
+                                    + home[t, k2] * of_last[9 * c + 3 * a + b]
+                                )
 
 
 def three_phonon_linewidths(
@@ -246,37 +266,76 @@ def three_phonon_linewidths(
     NDArray[np.float64], shape (n_temps, n_points, n_bands), THz
         HWHM, averaged over degenerate bands as phono3py does.
     """
-    from phono3py.phonon3.imag_self_energy import ImagSelfEnergy
+    from phono3py.phonon3.imag_self_energy import ImagSelfEnergy, average_by_degeneracy
 
     interaction.run_phonon_solver()
     table = PhaseTable(interaction)
-    collision = ImagSelfEnergy(interaction)
+    tetrahedra = TripletTetrahedra(interaction.bz_grid, symmetrize=interaction.symmetrize_tetrahedra)
+    frequencies, degenerate = interaction.phonons.frequencies, interaction.phonons.degenerate_ids
+    occupations = np.stack([_occupations(frequencies, float(kelvin)) for kelvin in temperatures])
+    factors = np.broadcast_to(_LINEWIDTH_FACTORS, (len(temperatures), 3, 3))
+    unit = ImagSelfEnergy(interaction).unit_conversion_factor
     n_bands = 3 * table.n_primitive
+    bands = np.arange(n_bands)
     gamma = np.zeros((len(temperatures), len(grid_points), n_bands))
-    for group in _groups([_triplets(interaction, point) for point in grid_points], MEMORY // (16 * n_bands**3)):
+    found = [_triplets(interaction, point) for point in grid_points]
+    for group in _groups([triplets for triplets, _ in found], MEMORY // (8 * n_bands**3)):
         together = np.concatenate(list(group.values()))
         ends = np.cumsum([len(triplets) for triplets in group.values()])
         shared = table.origin_first(*together[:, 1:].T) if len(group) > 1 else None
         for (index, triplets), end in zip(group.items(), ends, strict=True):
             own = None if shared is None else shared[end - len(triplets) : end]
-            collision.set_grid_point(int(grid_points[index]))
-            collision.run_integration_weights()
-            collision.set_interaction_strength(interaction_strength(interaction, table, triplets, own))
-            for row, temperature in enumerate(temperatures):
-                collision.temperature = float(temperature)
-                collision.run()
-                gamma[row, index] = collision.imag_self_energy
+            for rows in _of_one_image(triplets, 8 * n_bands**3):
+                amplitudes = interaction_amplitudes(
+                    interaction, table, triplets[rows], None if own is None else own[rows]
+                )
+                gamma[:, index] += conserved_sums(
+                    tetrahedra,
+                    frequencies[grid_points[index]],
+                    frequencies,
+                    triplets[rows],
+                    found[index][1][rows] * unit,
+                    factors=factors,
+                    occupations=occupations,
+                    amplitudes=amplitudes,
+                    eigenvectors=own_eigenvectors(interaction, int(triplets[rows[0], 0])),
+                    above=interaction.cutoff_frequency,
+                )
+            for row in gamma:
+                row[index] = average_by_degeneracy(row[index], bands, degenerate[grid_points[index]])
             if on_qpoint is not None:
                 on_qpoint(index)
     return gamma
 
 
-def _triplets(interaction: Interaction, point: int) -> NDArray[np.int64]:
-    """Triplets of one q, as phono3py finds them."""
+_LINEWIDTH_FACTORS = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, -1.0], [0.0, -1.0, 1.0]])
+"""n' + n'' + 1, n' - n'' and n'' - n' of the three deltas."""
+
+
+def _occupations(frequencies: NDArray[np.float64], kelvin: float) -> NDArray[np.float64]:
+    """Bose-Einstein occupations; zero of what is no vibration, which nothing scatters by."""
+    from phonopy.physical_units import get_physical_units
+
+    if kelvin <= 0:
+        return np.zeros_like(frequencies)
+    units = get_physical_units()
+    energy = np.where(frequencies > 0, frequencies, np.inf) * units.THzToEv / (units.KB * kelvin)
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / np.expm1(energy))
+
+
+def _of_one_image(triplets: NDArray[np.int64], bytes_per_row: int) -> Iterator[NDArray[np.int64]]:
+    """Rows in blocks of bounded memory with the same first point: a q on the zone boundary stands in for its images."""
+    for image in np.unique(triplets[:, 0]):
+        yield from _blocks(np.flatnonzero(triplets[:, 0] == image), bytes_per_row, _LEAST_TRIPLETS)
+
+
+def _triplets(interaction: Interaction, point: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Triplets of one q and their weights, as phono3py finds them."""
     from phono3py.phonon3.triplets import get_nosym_triplets_at_q, get_triplets_at_q
 
     find = get_triplets_at_q if interaction.is_mesh_symmetry else get_nosym_triplets_at_q
-    return np.asarray(find(int(point), interaction.bz_grid)[0])
+    return np.asarray((found := find(int(point), interaction.bz_grid))[0]), np.asarray(found[1])
 
 
 def _groups(triplets: Sequence[NDArray[np.int64]], limit: int) -> Iterator[dict[int, NDArray[np.int64]]]:

@@ -66,8 +66,7 @@ class WignerSolver:
     scattering : {"auto", "products", "phono3py"}
         Who sums the three-phonon scattering: phono3py, or :mod:`phon_wigner.phonons.scattering`, the same numbers in a
         fifth of the time where the sum over supercell atoms dominates (small primitive cells). "auto" takes the
-        products wherever they can do the job: relaxation times, fc3 symmetric under exchange of its atoms, and arrays
-        of less than 1 GiB per q point.
+        products wherever they can do the job: relaxation times, and fc3 symmetric under exchange of its atoms.
     """
 
     coherences: ClassVar[bool] = True
@@ -111,9 +110,7 @@ class WignerSolver:
             phono3py does not offer the variant; or ``scattering="products"`` was asked for the collision matrix, or
             with an fc3 that is not symmetric.
         """
-        if self.scattering == "products" or (
-            self.scattering == "auto" and not lbte and _fits(phono3py) and _is_symmetric(phono3py)
-        ):
+        if self.scattering == "products" or (self.scattering == "auto" and not lbte and _is_symmetric(phono3py)):
             return _by_products(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
         return _by_phono3py(phono3py, temperatures, lbte=lbte, isotope=isotope, boundary_mfp=boundary_mfp)
 
@@ -156,12 +153,6 @@ def _by_phono3py(
         "group_velocity": np.asarray(run.group_velocities),
         "heat_capacity": np.asarray(run.mode_heat_capacities),
     }
-
-
-def _fits(phono3py: Phono3py) -> bool:
-    """Whether strength and weights of all triplets of one q, which the products hold at once, are below 1 GiB."""
-    n_triplets = int(np.prod(phono3py.mesh_numbers)) // 2
-    return n_triplets * (3 * len(phono3py.primitive)) ** 3 * 24 < 2**30
 
 
 def _is_symmetric(phono3py: Phono3py) -> bool:
