@@ -91,6 +91,9 @@ def test_scores_of_a_known_reference(structures, run_dir, scaled, capsys):
     assert copper["srme"] == pytest.approx(0.4)  # every mode is off by the same factor: no cancellation to lose
     assert copper["frequency_error_percent"] == pytest.approx(0.0, abs=1e-6)
     assert copper["n_force_calls"] > 10
+    assert 1.0 < copper["gruneisen_mean"] < 3.5
+    assert 10 < copper["thermal_expansion_per_mk"] < 30  # experiment: 17
+    assert copper["peak_mb"] is None or copper["peak_mb"] > 50
     assert materials["mp-bcc"]["verdict"] == "failed"
     assert materials["mp-bcc"]["imaginary"]
     assert materials["mp-bcc"]["spectrum_distance_thz"] > 0

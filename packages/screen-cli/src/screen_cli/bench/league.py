@@ -50,8 +50,8 @@ class LeagueRow:
         Mean slope of the model's frequencies against the reference's; below 1: soft.
     gruneisen_mean, thermal_expansion_per_mk : float or None
         Means at 300 K over the materials where every result has them; expansion in 10⁻⁶/K.
-    n_force_calls, seconds : float or None
-        Means per material: evaluations of the model, and wall time of all stages.
+    n_force_calls, peak_mb, seconds : float or None
+        Means per material: evaluations of the model, most memory a stage held (10⁶ bytes), wall time of all stages.
     """
 
     rank: int
@@ -73,6 +73,7 @@ class LeagueRow:
     gruneisen_mean: float | None
     thermal_expansion_per_mk: float | None
     n_force_calls: float | None
+    peak_mb: float | None
     seconds: float | None
 
 
@@ -206,6 +207,7 @@ def _row(rank: int, label: str, scores: Sequence[MaterialScore], behind: np.ndar
         gruneisen_mean=None,
         thermal_expansion_per_mk=None,
         n_force_calls=mean_of(scores, "n_force_calls"),
+        peak_mb=mean_of(scores, "peak_mb"),
         seconds=mean_of(scores, "seconds"),
     )
 
@@ -221,7 +223,8 @@ def _with_expansion(row: LeagueRow, scores: Sequence[MaterialScore]) -> LeagueRo
 
 _HEADINGS = (
     "rank", "model", "materials", "failed", "SRME [95 %]", "behind the best [95 %]", "SRD", "SRE", "frequency error, %",
-    "frequency slope", "mean Grüneisen parameter", "linear expansion, 10⁻⁶/K", "force calls", "s per material",
+    "frequency slope", "mean Grüneisen parameter", "linear expansion, 10⁻⁶/K", "force calls", "memory, MB",
+    "s per material",
 )  # fmt: skip
 
 
@@ -242,6 +245,7 @@ def _cells(row: LeagueRow) -> list[str]:
         _number(row.gruneisen_mean, ".2f"),
         _number(row.thermal_expansion_per_mk, ".1f"),
         _number(row.n_force_calls, ".0f"),
+        _number(row.peak_mb, ".0f"),
         _number(row.seconds, ".0f"),
     ]
 

@@ -1,7 +1,8 @@
 """The two protocols of the benchmark, as settings of the ordinary pipeline.
 
 ``exact`` is the published one (Póta et al., arXiv:2408.00755): two-stage relaxation with FIRE, finite differences of
-0.03 Å solved traditionally, relaxation times and coherences at 300 K with isotopes, no Born charges.
+0.03 Å solved traditionally, relaxation times and coherences at 300 K with isotopes, no Born charges. Elastic constants,
+Grüneisen parameters and thermal expansion come from the same force constants; where they fail, κ counts all the same.
 
 ``fast`` fits fc3 to random ± pairs in the same supercell, as many as the rank guard asks for, and sums the scattering
 by matrix products. fc2 stays with finite differences in its own supercell: displacing all atoms would shift frequencies
@@ -37,6 +38,7 @@ _COMMON: Tables = {
     "displace": {"distance": 0.03},
     "harmonic": {"gamma_tolerance_thz": 0.01, "tolerance_thz": 0.0, "phase_space": False},
     "gate": {"require_stable": True},
+    "properties": {"names": ["expansion"]},
     "conductivity": {
         "solver": "wigner",
         "method": "rta",

@@ -56,6 +56,8 @@ class MaterialScore:
         At 300 K: mean Grüneisen parameter, and linear expansion in 10⁻⁶/K; where the run computes the property
         ``expansion``.
     n_force_calls, n_relax_steps : int
+    peak_mb : float
+        Most memory a stage held, in 10⁶ bytes, the model's server included.
     seconds : float
         Wall time of all stages.
     trusted : bool
@@ -88,6 +90,7 @@ class MaterialScore:
     thermal_expansion_per_mk: float | None = None
     n_force_calls: int | None = None
     n_relax_steps: int | None = None
+    peak_mb: float | None = None
     seconds: float | None = None
     trusted: bool | None = None
     warning: str = ""
@@ -253,7 +256,8 @@ def _score(run: RunDirectory, row: Row, references: Mapping[str, Reference] | No
 def _with_costs(run: RunDirectory, row: Row, score: MaterialScore) -> MaterialScore:
     """Add what the index knows of the cost and the harmonic crystal."""
     trusted, stable = flag(row, "trusted"), flag(row, "stable")
-    stored = (run.store.find(score.structure_id, stage, key) for stage, key in score.keys.items())
+    found = (run.store.find(score.structure_id, stage, key) for stage, key in score.keys.items())
+    stored = [item for item in found if item is not None]
     return replace(
         score,
         min_frequency_thz=number(row, "min_frequency_thz"),
@@ -265,7 +269,8 @@ def _with_costs(run: RunDirectory, row: Row, score: MaterialScore) -> MaterialSc
         warning="" if trusted is None else text(row, "force_constants_warning"),
         imaginary=None if stable is None else not stable,
         symmetry_broken=False if "relax" in score.keys else None,
-        seconds=float(sum(item.seconds for item in stored if item is not None)),
+        peak_mb=max((item.peak_mb for item in stored if item.peak_mb is not None), default=None),
+        seconds=float(sum(item.seconds for item in stored)),
     )
 
 

@@ -16,8 +16,9 @@ from screen_cli.crystal.metadata import source_columns
 from screen_cli.crystal.structure import Structure
 from screen_cli.engines.messages import stage_begins
 from screen_cli.errors import ConfigError, PluginError, StoreError, UnknownColumnError
-from screen_cli.run.force_field import RegisteredForceField
+from screen_cli.run.force_field import RegisteredForceField, model_processes
 from screen_cli.run.memory import keep_freed_memory, release_freed_memory
+from screen_cli.run.peak_memory import PeakMemory
 from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.born_files import find_born
 from screen_cli.stages.stage import AnyRecord, Inputs, Stage, Stops
@@ -216,7 +217,7 @@ class _Passage:
         """Run a stage and keep its record."""
         self._run.mark_running(self._id, stage.name)
         stage_begins(stage.name)
-        start = time.perf_counter()
+        memory, start = PeakMemory(model_processes()), time.perf_counter()
         record = stage.run(self._inputs(stage))
         seconds = time.perf_counter() - start
         self.outcome.computed.append(stage.name)
@@ -226,6 +227,7 @@ class _Passage:
             self.outcome.keys[stage.name],
             record.to_storage(),
             seconds=seconds,
+            peak_mb=memory.megabytes(model_processes()),
             drop_arrays=not stage.keeps_arrays(self._settings),
         )
         self._memory[stage.name] = record

@@ -24,6 +24,24 @@ class Resettable(Protocol):
         """Forget atoms and results."""
 
 
+@runtime_checkable
+class Served(Protocol):
+    """A calculator in a process of its own."""
+
+    @property
+    def process_id(self) -> int:
+        """Process, or 0 while there is none."""
+
+
+_served: list[Served] = []
+"""The calculator that :func:`_calculator` keeps, where another process does its work."""
+
+
+def model_processes() -> list[int]:
+    """Give the processes that compute for this one."""
+    return [process for calculator in _served if (process := calculator.process_id)]
+
+
 @dataclass(frozen=True)
 class RegisteredForceField:
     """A calculator by its registered name (:class:`screen_cli.stages.stage.ForceField`).
@@ -81,7 +99,9 @@ def _as_new(calculator: BaseCalculator) -> BaseCalculator:
 def _calculator(name: str, options: str, environment: str) -> BaseCalculator:
     """Make a calculator once per process."""
     with starting(f"the calculator '{name}'"):
-        return make_calculator(name, json.loads(options), environment=environment)
+        calculator = make_calculator(name, json.loads(options), environment=environment)
+    _served[:] = [calculator] if isinstance(calculator, Served) else []
+    return calculator
 
 
 @functools.lru_cache(maxsize=1)

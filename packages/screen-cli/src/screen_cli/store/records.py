@@ -56,9 +56,10 @@ class Part(TypedDict):
 
 
 class Meta(TypedDict):
-    """How a record was made: seconds of wall time, host, process, and time since 1970, s."""
+    """How a record was made: seconds of wall time, most memory (10⁶ bytes), host, process, and time since 1970, s."""
 
     seconds: float
+    peak_mb: NotRequired[float | None]
     host: str
     pid: int
     time: float
@@ -101,6 +102,8 @@ class StoredRecord:
         Wall time of the stage.
     n_bytes : int
         Total size of the record's files.
+    peak_mb : float, optional
+        Most memory the stage held, in 10⁶ bytes, the server of its force field included.
     """
 
     structure_id: str
@@ -109,6 +112,7 @@ class StoredRecord:
     data: Mapping[str, Json]
     seconds: float
     n_bytes: int
+    peak_mb: float | None = None
 
 
 class RecordStore:
@@ -191,6 +195,7 @@ class RecordStore:
         record: Record,
         *,
         seconds: float,
+        peak_mb: float | None = None,
         drop_arrays: bool = False,
     ) -> StoredRecord:
         """Write a record: arrays, documents, then the JSON that makes them count.
@@ -202,6 +207,8 @@ class RecordStore:
         ----------
         seconds : float
             Wall time of the stage; kept apart from ``data`` so that equal physics gives equal data.
+        peak_mb : float, optional
+            Most memory it held, in 10⁶ bytes.
         drop_arrays : bool
             Keep the data only (the record then cannot feed a later stage and is recomputed if one needs it).
 
@@ -232,6 +239,7 @@ class RecordStore:
             "arrays_dropped": bool(record.arrays) and drop_arrays,
             "meta": {
                 "seconds": round(seconds, 4),
+                "peak_mb": None if peak_mb is None else round(peak_mb, 1),
                 "host": platform.node(),
                 "pid": os.getpid(),
                 "time": time.time(),
@@ -241,7 +249,7 @@ class RecordStore:
         write_text(self.path(structure_id, stage, key), text, durable=seconds > _WORTH_A_FLUSH)
         n_bytes = len(text.encode()) + sum(len(content) for content in contents.values())
         data: dict[str, Json] = json.loads(text)["data"]
-        return StoredRecord(structure_id, stage, key, data, header["meta"]["seconds"], n_bytes)
+        return _described(header, data, n_bytes)
 
     def read(self, structure_id: str, stage: str, key: str) -> Record | None:
         """Return a whole, verified record, or None when it is absent, damaged or was kept without arrays."""
@@ -315,7 +323,7 @@ class RecordStore:
                 logger.warning("record %s is damaged; its stage runs again", path)
                 return None
             n_bytes += part["bytes"]
-        return StoredRecord(structure_id, stage, key, header["data"], header["meta"]["seconds"], n_bytes)
+        return _described(header, header["data"], n_bytes)
 
     def bytes_of(self, structure_id: str, keys: Mapping[str, str]) -> int:
         """Size of the files of some records, from one look into the folder; 0 when there is none.
@@ -404,6 +412,13 @@ def _check_names(*names: str) -> None:
             )
 
 
+def _described(header: Header, data: Mapping[str, Json], n_bytes: int) -> StoredRecord:
+    """Describe a record on disk."""
+    meta = header["meta"]
+    names = header["structure"], header["stage"], header["key"]
+    return StoredRecord(*names, data, meta["seconds"], n_bytes, meta.get("peak_mb"))
+
+
 def _has_form(header: Mapping[str, Json]) -> bool:
     """Whether the JSON of a record has all that a reader takes for granted; whoever made it may not wish us well."""
     meta, parts = header.get("meta"), header.get("parts")
@@ -412,6 +427,7 @@ def _has_form(header: Mapping[str, Json]) -> bool:
         and isinstance(header.get(DROPPED), bool)
         and isinstance(meta, dict)
         and isinstance(meta.get("seconds"), (int, float))
+        and isinstance(meta.get("peak_mb", None), (int, float, type(None)))
         and isinstance(parts, dict)
         and all(
             _NAME.fullmatch(suffix)

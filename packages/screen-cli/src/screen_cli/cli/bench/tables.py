@@ -31,6 +31,7 @@ def print_scores(result: BenchResult) -> None:
         Column("frequency_error_percent", "ν error\n%", ".2f"),
         Column("spectrum_distance_thz", "spectrum\nTHz", ".3f"),
         Column("n_force_calls", "force\ncalls", "d"),
+        Column("peak_mb", "MB", ".0f"),
         Column("seconds", "s", ".0f"),
         Column("trusted", "fit", ""),
         Column("reason", "why", ""),
@@ -131,6 +132,7 @@ def print_league(rows: Sequence[LeagueRow]) -> None:
             Column("gruneisen_mean", "γ", ".2f"),
             Column("thermal_expansion_per_mk", "α\n10⁻⁶/K", ".1f"),
             Column("n_force_calls", "force\ncalls", ".0f"),
+            Column("peak_mb", "MB", ".0f"),
             Column("seconds", "s", ".0f"),
         ),
     )
