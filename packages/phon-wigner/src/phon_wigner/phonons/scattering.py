@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MEMORY = 512 * 2**20
 """Bytes for the part of Φ that is made for many q together; a q that does not fit stands alone."""
 _BLOCK_MEMORY = 2**21  # bytes of one array in a block of points or triplets: what a cache holds
-_LEAST_POINTS, _LEAST_TRIPLETS = 4, 128
+_LEAST_POINTS, _LEAST_TRIPLETS = 4, 8
 
 
 def asymmetry(fc3: NDArray[np.float64], primitive: Primitive) -> float:
@@ -88,25 +88,23 @@ class PhaseTable:
         order = np.concatenate(members)  # images of one primitive atom side by side: every block is contiguous
         fc3 = np.asarray(interaction.fc3, dtype=np.float32)
         fc3 = fc3 if len(fc3) == n_primitive else fc3[p2s]
-        # [origin κ][atom c]: phases (n_grid, n_images), and fc3 with the images of c first, (n_images, n_atoms * 27)
-        self.phases = [[np.ascontiguousarray(phases[:, last, k]) for last in members] for k in range(n_primitive)]
-        self.fc3 = [
-            [np.ascontiguousarray(fc3[k][np.ix_(middle, order)]).reshape(len(middle), -1) for middle in members]
-            for k in range(n_primitive)
-        ]
-        self.ordered_phases = np.ascontiguousarray(  # κcgm
-            phases[:, order].reshape(-1, n_primitive, self.n_images, n_primitive).transpose(3, 1, 0, 2)
+        # images of the second atom b first: (n_images, c, n_images, 27) of each origin κ and b
+        self.fc3 = np.stack(
+            [[fc3[k][np.ix_(middle, order)].reshape(len(middle), -1) for middle in members] for k in range(n_primitive)]
         )
+        self.phases = np.ascontiguousarray(
+            phases[:, order].reshape(-1, n_primitive, self.n_images, n_primitive).transpose(3, 1, 0, 2)
+        )  # κcgm
 
     def half_sums(self, points: NDArray[np.int64]) -> NDArray[np.complex64]:
-        """Sum over the images of the second atom, shape (n_points, κ, κ'', n_images, κ' * 27)."""
+        """Sum over the images of the second atom b, shape (n_points, κ, c, n_images, b * 27)."""
         n, m = self.n_primitive, self.n_images
-        result = np.empty((len(points), n, n, m, n, 27), dtype=np.complex64)
-        for kappa in range(n):
-            for b in range(n):
-                inner = _real_product(self.phases[kappa][b][points], self.fc3[kappa][b])
-                result[:, kappa, :, :, b] = inner.reshape(len(points), n, m, 27)
-        return result.reshape(len(points), n, n, m, n * 27)
+        phases = self.phases[:, :, points]
+        summed = np.empty((n, n, len(points), n * m * 27), dtype=np.complex64)
+        summed.real = np.ascontiguousarray(phases.real) @ self.fc3
+        summed.imag = np.ascontiguousarray(phases.imag) @ self.fc3
+        parts = summed.reshape(n, n, len(points), n, m, 27).transpose(2, 0, 3, 4, 1, 5)
+        return np.ascontiguousarray(parts).reshape(len(points), n, n, m, n * 27)
 
     def origin_first(self, second: NDArray[np.int64], third: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Φ with the origin on the first atom, shape (n_triplets, κ, κ'', κ', 27).
@@ -123,7 +121,7 @@ class PhaseTable:
         for block in _blocks(np.arange(len(starts)), 8 * 27 * n**3 * self.n_images, _LEAST_POINTS):
             for index, half in zip(block, self.half_sums(second[order[starts[block]]]), strict=True):
                 rows = order[bounds[index] : bounds[index + 1]]
-                phases = self.ordered_phases[:, :, third[rows]]
+                phases = self.phases[:, :, third[rows]]
                 mirrored = keys[rows] != keys[rows[0]]  # Φ is real: its sum at -q is the conjugate
                 np.conjugate(phases, out=phases, where=mirrored[:, None])
                 product = np.matmul(phases, half)
@@ -131,22 +129,13 @@ class PhaseTable:
                 result[rows] = product.transpose(2, 0, 1, 3)
         return result.reshape(-1, n, n, n, 27)
 
-    def origin_shared(self, fixed: int, *running: NDArray[np.int64]) -> list[NDArray[np.complex64]]:
-        """Φ with the origin on the atom of the eliminated q, each (n_triplets, κ, κ', κ'', 27).
+    def origin_shared(self, half: NDArray[np.complex64], running: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """Φ with the origin on the atom of the eliminated q, shape (κ, c, n_triplets, b, 27).
 
-        First index the origin, second the atom of the fixed q, third that of the running q. The sum over the
-        images of the fixed atom is done once for all sets of running points.
+        ``half`` is :meth:`half_sums` of the fixed q; b is the atom of that, c that of the running q, κ the origin.
         """
-        n, m = self.n_primitive, self.n_images
-        points = np.concatenate(running)
-        result = np.empty((len(points), n, n, n, 27), dtype=np.complex64)
-        for kappa in range(n):
-            rows = [_real_product(self.phases[kappa][b][fixed][None], self.fc3[kappa][b])[0] for b in range(n)]
-            shared = np.stack(rows).reshape(n, n, m, 27)  # bckx
-            for c in range(n):
-                table = np.ascontiguousarray(shared[:, c].transpose(1, 0, 2)).reshape(m, -1)
-                result[:, kappa, :, c] = (self.phases[kappa][c][points] @ table).reshape(-1, n, 27)
-        return np.split(result, np.cumsum([len(part) for part in running])[:-1])
+        n = self.n_primitive
+        return np.matmul(self.phases[:, :, running], half).reshape(n, n, len(running), n, 27)
 
     def home_phase(self, triplets: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Phase of the origin's own position, e^{iG·r}, shape (n_triplets, n_primitive)."""
@@ -160,16 +149,12 @@ def _blocks(rows: NDArray[np.int64], bytes_per_row: int, least: int) -> list[NDA
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _real_product(phases: NDArray[np.complex64], table: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Complex rows times a real matrix, without a complex copy of the matrix."""
-    product = np.vstack([phases.real, phases.imag]) @ table
-    return np.asarray(product[: len(phases)] + np.complex64(1j) * product[len(phases) :])
-
-
 def interaction_amplitudes(
     interaction: Interaction,
     table: PhaseTable,
     triplets: NDArray[np.int64],
+    *,
+    half: NDArray[np.complex64] | None = None,
     origin_first: NDArray[np.complex64] | None = None,
 ) -> NDArray[np.complex64]:
     """Interaction of triplets of one q, as far as it does not depend on the mode of q.
@@ -181,6 +166,8 @@ def interaction_amplitudes(
     table : PhaseTable
     triplets : NDArray[np.int64], shape (n_triplets, 3)
         Grid points; the first column is one point.
+    half : NDArray[np.complex64], optional
+        :meth:`PhaseTable.half_sums` of that point, where it is known.
     origin_first : NDArray[np.complex64], shape (n_triplets, n, n, n, 27), optional
         :meth:`PhaseTable.origin_first` of these triplets, where it is known.
 
@@ -192,7 +179,9 @@ def interaction_amplitudes(
     first, second, third = triplets.T
     if origin_first is None:
         origin_first = table.origin_first(second, third)
-    middle, last = table.origin_shared(int(first[0]), third, second)
+    if half is None:
+        (half,) = table.half_sums(first[:1])
+    middle, last = table.origin_shared(half, third), table.origin_shared(half, second)
     n_bands = 3 * table.n_primitive
     matrix = np.empty((len(triplets), n_bands, n_bands, n_bands), dtype=np.complex64)  # t(κ'β)(κ''γ)(κα)
     _add_origins(origin_first, middle, last, table.home_phase(triplets), matrix)
@@ -231,7 +220,7 @@ def _add_origins(
         for k1 in range(n):
             for k2 in range(n):
                 for k in range(n):
-                    of_first, of_middle, of_last = first[t, k, k2, k1], middle[t, k1, k, k2], last[t, k2, k, k1]
+                    of_first, of_middle, of_last = first[t, k, k2, k1], middle[k1, k2, t, k], last[k2, k1, t, k]
                     for a in range(3):
                         for b in range(3):
                             for c in range(3):
@@ -285,22 +274,28 @@ def three_phonon_linewidths(
         shared = table.origin_first(*together[:, 1:].T) if len(group) > 1 else None
         for (index, triplets), end in zip(group.items(), ends, strict=True):
             own = None if shared is None else shared[end - len(triplets) : end]
-            for rows in _of_one_image(triplets, 8 * n_bands**3):
-                amplitudes = interaction_amplitudes(
-                    interaction, table, triplets[rows], None if own is None else own[rows]
-                )
-                gamma[:, index] += conserved_sums(
-                    tetrahedra,
-                    frequencies[grid_points[index]],
-                    frequencies,
-                    triplets[rows],
-                    found[index][1][rows] * unit,
-                    factors=factors,
-                    occupations=occupations,
-                    amplitudes=amplitudes,
-                    eigenvectors=own_eigenvectors(interaction, int(triplets[rows[0], 0])),
-                    above=interaction.cutoff_frequency,
-                )
+            for image in np.unique(triplets[:, 0]):  # a q on the zone boundary stands in for its images
+                (half,) = table.half_sums(np.array([image]))
+                eigenvectors = own_eigenvectors(interaction, int(image))
+                for rows in _blocks(np.flatnonzero(triplets[:, 0] == image), 8 * n_bands**3, _LEAST_TRIPLETS):
+                    gamma[:, index] += conserved_sums(
+                        tetrahedra,
+                        frequencies[grid_points[index]],
+                        frequencies,
+                        triplets[rows],
+                        found[index][1][rows] * unit,
+                        factors=factors,
+                        occupations=occupations,
+                        amplitudes=interaction_amplitudes(
+                            interaction,
+                            table,
+                            triplets[rows],
+                            half=half,
+                            origin_first=None if own is None else own[rows],
+                        ),
+                        eigenvectors=eigenvectors,
+                        above=interaction.cutoff_frequency,
+                    )
             for row in gamma:
                 row[index] = average_by_degeneracy(row[index], bands, degenerate[grid_points[index]])
             if on_qpoint is not None:
@@ -322,12 +317,6 @@ def _occupations(frequencies: NDArray[np.float64], kelvin: float) -> NDArray[np.
     energy = np.where(frequencies > 0, frequencies, np.inf) * units.THzToEv / (units.KB * kelvin)
     with np.errstate(over="ignore"):
         return np.asarray(1 / np.expm1(energy))
-
-
-def _of_one_image(triplets: NDArray[np.int64], bytes_per_row: int) -> Iterator[NDArray[np.int64]]:
-    """Rows in blocks of bounded memory with the same first point: a q on the zone boundary stands in for its images."""
-    for image in np.unique(triplets[:, 0]):
-        yield from _blocks(np.flatnonzero(triplets[:, 0] == image), bytes_per_row, _LEAST_TRIPLETS)
 
 
 def _triplets(interaction: Interaction, point: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
