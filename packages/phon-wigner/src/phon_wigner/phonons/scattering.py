@@ -135,7 +135,7 @@ class PhaseTable:
         ``half`` is :meth:`half_sums` of the fixed q; b is the atom of that, c that of the running q, κ the origin.
         """
         n = self.n_primitive
-        return np.matmul(self.phases[:, :, running], half).reshape(n, n, len(running), n, 27)
+        return np.asarray(np.matmul(self.phases[:, :, running], half).reshape(n, n, len(running), n, 27))
 
     def home_phase(self, triplets: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Phase of the origin's own position, e^{iG·r}, shape (n_triplets, n_primitive)."""
@@ -166,7 +166,7 @@ def interaction_amplitudes(
     table : PhaseTable
     triplets : NDArray[np.int64], shape (n_triplets, 3)
         Grid points; the first column is one point.
-    half : NDArray[np.complex64], optional
+    half : NDArray[np.complex64], shape (n, n, n_images, n * 27), optional
         :meth:`PhaseTable.half_sums` of that point, where it is known.
     origin_first : NDArray[np.complex64], shape (n_triplets, n, n, n, 27), optional
         :meth:`PhaseTable.origin_first` of these triplets, where it is known.
