@@ -161,11 +161,14 @@ def _step(here: _Point, there: _Point, scale: float) -> tuple[NDArray[np.int64],
 
 def _turn(here: _Point, there: _Point, order: NDArray[np.int64], to_sets: NDArray[np.int64]) -> _Point:
     """Put modes in the order of the branches, the basis of each degenerate set as near as possible to theirs."""
-    vectors = there.vectors[:, order]
-    for label in np.unique(to_sets):
-        members = np.flatnonzero(to_sets[order] == label)
-        left, _, right = np.linalg.svd(vectors[:, members].conj().T @ here.vectors[:, members])
-        vectors[:, members] = vectors[:, members] @ (left @ right)
+    vectors, labels = there.vectors[:, order], to_sets[order]
+    counts = np.bincount(labels)[labels]
+    for size in np.unique(counts):
+        among = np.flatnonzero(counts == size)
+        members = among[np.argsort(labels[among], kind="stable")].reshape(-1, size)  # a row for each set
+        basis, wanted = (modes[:, members].transpose(1, 0, 2) for modes in (vectors, here.vectors))
+        left, _, right = np.linalg.svd(basis.conj().transpose(0, 2, 1) @ wanted)
+        vectors[:, members] = (basis @ (left @ right)).transpose(1, 0, 2)
     return _Point(there.frequencies[order], vectors)
 
 
