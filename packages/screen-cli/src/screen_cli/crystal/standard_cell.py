@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SYMPREC = 1e-3
 """Å: default tolerance of spglib."""
+_REMEMBERED = 8  # crystals and supercells of which spglib's answers are kept
 _AXIS_TOLERANCE = 0.15  # relative: a given axis this close to a standard one is that axis (relaxation stretches)
 
 
@@ -166,16 +167,21 @@ def find_symmetry(atoms: Atoms, symprec: float = SYMPREC) -> spglib.SpglibDatase
     StructureError
         spglib finds no symmetry at this tolerance.
     """
-    dataset, detail = None, ""
+    try:
+        dataset = _dataset(*_key(atoms), symprec)
+    except getattr(spglib, "SpglibError", ValueError) as error:
+        raise _no_symmetry(atoms, symprec, str(error)) from None
+    if dataset is None:
+        raise _no_symmetry(atoms, symprec)
+    return dataset
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _dataset(cell: bytes, scaled: bytes, species: bytes, symprec: float) -> spglib.SpglibDataset | None:
+    """Dataset of spglib; the stages of a crystal ask for the same one again and again."""
     with warnings.catch_warnings():  # spglib 2.7+ warns of its own change of convention
         warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec)
-        except getattr(spglib, "SpglibError", ValueError) as error:
-            detail = str(error)
-    if dataset is None:
-        raise _no_symmetry(atoms, symprec, detail)
-    return dataset
+        return spglib.get_symmetry_dataset(_spglib_cell(cell, scaled, species), symprec=symprec)
 
 
 def axes_along(given: NDArray[np.float64], conventional: NDArray[np.float64]) -> NDArray[np.int64] | None:
@@ -223,17 +229,24 @@ def _standardised(
     given: Atoms, symprec: float, to_primitive: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Cell, fractional positions and species of the standardised cell."""
-    result, detail = None, ""
+    try:
+        result = _standardised_by_spglib(*_key(given), symprec, to_primitive)
+    except getattr(spglib, "SpglibError", ValueError) as error:
+        raise _no_symmetry(given, symprec, str(error)) from None
+    if result is None:
+        raise _no_symmetry(given, symprec)
+    cell, scaled, species = result
+    return np.array(cell), np.array(scaled), np.array(species, dtype=np.int64)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _standardised_by_spglib(
+    cell: bytes, scaled: bytes, species: bytes, symprec: float, to_primitive: bool
+) -> SpgCell | None:
+    """Standardised cell as spglib gives it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            result = spglib.standardize_cell(_spglib_cell(given), to_primitive=to_primitive, symprec=symprec)
-        except getattr(spglib, "SpglibError", ValueError) as error:
-            detail = str(error)
-    if result is None:
-        raise _no_symmetry(given, symprec, detail)
-    cell, scaled, species = result
-    return np.asarray(cell), np.asarray(scaled), np.asarray(species, dtype=np.int64)
+        return spglib.standardize_cell(_spglib_cell(cell, scaled, species), to_primitive=to_primitive, symprec=symprec)
 
 
 def _sources(
@@ -263,6 +276,13 @@ def _no_symmetry(atoms: Atoms, symprec: float, detail: str = "") -> StructureErr
     )
 
 
-def _spglib_cell(atoms: Atoms) -> SpgCell:
-    """Return (cell, scaled positions, species) as spglib takes them: arrays, which its annotation calls sequences."""
-    return cast("SpgCell", (atoms.cell.array, atoms.get_scaled_positions(), species_of(atoms)))
+def _key(atoms: Atoms) -> tuple[bytes, bytes, bytes]:
+    """Cell, fractional positions and species as bytes, which can be looked up."""
+    numbers = np.asarray(species_of(atoms), dtype=np.int64)
+    return np.asarray(atoms.cell.array).tobytes(), atoms.get_scaled_positions().tobytes(), numbers.tobytes()
+
+
+def _spglib_cell(cell: bytes, scaled: bytes, species: bytes) -> SpgCell:
+    """Return what :func:`_key` packed as spglib takes it: arrays, which its annotation calls sequences."""
+    arrays = np.frombuffer(cell).reshape(3, 3), np.frombuffer(scaled).reshape(-1, 3), np.frombuffer(species, np.int64)
+    return cast("SpgCell", arrays)
