@@ -65,8 +65,8 @@ class WignerSolver:
     ----------
     scattering : {"auto", "products", "phono3py"}
         Who sums the three-phonon scattering: phono3py, or :mod:`phon_wigner.phonons.scattering`, the same numbers in a
-        fifth of the time where the sum over supercell atoms dominates (small primitive cells). "auto" takes the
-        products wherever they can do the job: relaxation times, and fc3 symmetric under exchange of its atoms.
+        seventh of the time or less. "auto" takes the products wherever they can do the job: relaxation times, and fc3
+        symmetric under exchange of its atoms.
     """
 
     coherences: ClassVar[bool] = True
