@@ -357,6 +357,14 @@ def test_hdf5_of_strangers_opens_no_other_file_and_takes_no_room_that_it_does_no
         arrays_of_hdf5(hdf5_of(fill_file))
 
 
+def test_an_hdf5_file_that_ends_beyond_all_numbers_is_refused():
+    """Found by drawn files: h5py seeks in the bytes, and raises OverflowError."""
+    content = bytearray(hdf5_of_arrays({"a": np.arange(5.0)}))
+    content[48:56] = b"\xf0" + 6 * b"\xff" + b"\x8f"  # address of the root group
+    with pytest.raises(ValueError, match="cannot be read"):
+        arrays_of_hdf5(bytes(content))
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -92,6 +92,16 @@ def test_phonopy_yaml_of_single_displacements(tmp_path: Path) -> None:
     assert np.allclose(atoms.calc.results["forces"][1], [0, 0, -0.1])
 
 
+@pytest.mark.parametrize("lattice", [[[5, 0, 0], [0, 0, 0], [0, 0, 5]], [[5, 0, 0], [5, 0, 0], [0, 0, 5]]])
+def test_a_supercell_without_volume_is_refused(tmp_path: Path, lattice: list[list[float]]) -> None:
+    """Found by drawn files."""
+    content = phono_yaml()
+    content["supercell"]["lattice"] = lattice
+    (tmp_path / "phono3py_params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(DataError, match="no volume"):
+        list(iterate_structures([tmp_path / "phono3py_params.yaml"]))
+
+
 def test_phonopy_reads_what_phonopy_writes(tmp_path: Path) -> None:
     phonopy = pytest.importorskip("phonopy")
     from phonopy.structure.atoms import PhonopyAtoms

@@ -80,5 +80,5 @@ def arrays_of_hdf5(content: bytes) -> dict[str, NDArray[np.generic]]:
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             return {name: whole_array(file, name) for name in file}
-    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError) as error:
+    except (OSError, RuntimeError, LookupError, ArithmeticError, TypeError, AttributeError, MemoryError) as error:
         raise ValueError(f"its arrays cannot be read: {error}") from error

@@ -119,6 +119,8 @@ def read_phonon_yaml(path: Path) -> Iterator[Atoms]:
             raise DataError(f"{path} has displacements but no supercell; save it with the supercell included.")
         if found.cell.has_weighted_species:
             raise DataError(f"{path}: its supercell has sites shared by elements, which no force field here can take.")
+        if not abs(np.linalg.det(found.cell.cell)) > 0:
+            raise DataError(f"{path}: the three vectors of its supercell span no volume. Correct its lattice.")
         ideal = Atoms(
             numbers=found.cell.numbers,
             scaled_positions=found.cell.scaled_positions,
