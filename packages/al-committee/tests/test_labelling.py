@@ -184,7 +184,7 @@ def test_cache_round_trip_is_lossless_with_magnetic_moments(tmp_path):
         cache.put("0" * 32, labelled)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "encrypted", "patched", "newer", "compression"])
 def test_damaged_label_is_set_aside_and_made_again(tmp_path, damage, caplog):
     calculator, cache, asked = Counting(), LabelCache(tmp_path, {}), requests(1)
     good = run(asked, CalculatorLabeller(calculator, {}), cache)[0].atoms.get_forces()
@@ -193,7 +193,11 @@ def test_damaged_label_is_set_aside_and_made_again(tmp_path, damage, caplog):
     if damage == "flip":
         middle = len(data) // 2
         data[middle : middle + 8] = b"\x00" * 8
-    path.write_bytes({"cut": data[: len(data) // 2], "flip": data, "empty": b""}[damage])
+    entry = data.index(b"PK\x01\x02")  # of the table of contents: version needed, flags and compression follow
+    for what, place, byte in (("newer", 6, 99), ("encrypted", 8, 1), ("patched", 8, 32), ("compression", 10, 77)):
+        if damage == what:
+            data[entry + place] = byte
+    path.write_bytes({"cut": data[: len(data) // 2], "empty": b""}.get(damage, bytes(data)))
     before = calculator.count
     calculator.reset()
     again = run(asked, CalculatorLabeller(calculator, {}), cache)[0]

@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from al_committee.errors import RunStateError
 from al_committee.file_access.atomic_write import write_atomically, write_json
+from al_committee.file_access.damaged_npz import DAMAGED_NPZ
 from al_committee.file_access.recursion import usual_recursion
 from al_committee.labels.identity import DETERMINING_ARRAYS, earlier_settings_key, settings_key, structure_key
 from al_committee.labels.outcome import attach_label
@@ -88,7 +88,7 @@ class LabelCache:
         for path in sorted(self.earlier.glob("*/*.npz")):
             try:
                 atoms = _read(path)
-            except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+            except DAMAGED_NPZ:
                 left += 1
                 continue
             if (atoms.calc.results["forces"] == 0.0).any():
@@ -128,7 +128,7 @@ class LabelCache:
                 raise ValueError("content does not match its key")
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except DAMAGED_NPZ as error:
             aside = path.with_suffix(".damaged")
             logger.warning("label %s is damaged (%s); set aside as %s", path, error, aside.name)
             os.replace(path, aside)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import warnings
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -59,7 +61,16 @@ def read_descriptors(path: Path, rows: Sequence[Row]) -> list[NDArray[np.float64
         else:
             with path.open(encoding="utf-8", newline="") as lines:
                 named = {line[0]: np.array(line[1:], dtype=np.float64) for line in csv.reader(lines) if line}
-    except (OSError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise FilterError(
             f"cannot read descriptors from {path}: {error}. Give .npz with ids and vectors, or CSV lines "
             "'id,number,number,...'."

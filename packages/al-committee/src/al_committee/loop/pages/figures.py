@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import logging
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from al_committee.committee.calibration import LEVELS, confidence_curve, standardised_errors
 from al_committee.errors import MissingExtraError
+from al_committee.file_access.damaged_npz import DAMAGED_NPZ
 from al_committee.file_access.figure_file import FORMATS, figure_content, label_few_ticks, new_figure, paper_style
 from al_committee.loop.rounds import RoundSummary
 from al_committee.loop.run_directory import RunDirectory
@@ -23,6 +25,8 @@ from al_committee.selection.scoring import HISTOGRAM_EDGES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+logger = logging.getLogger(__name__)
 
 _INK = "#123456"  # stands for the colour of the page's text in the SVG of a page
 _MOST_CURVES = 5
@@ -87,8 +91,12 @@ def _calibration(run: RunDirectory, number: int) -> CalibrationCurves | None:
     test = evaluation.test.calibration if evaluation is not None and evaluation.test is not None else None
     if test is None or not path.exists():
         return None
-    with np.load(path) as data:
-        z = standardised_errors(data["test_deviation"], data["test_error"])
+    try:
+        with np.load(path) as data:
+            z = standardised_errors(data["test_deviation"], data["test_error"])
+    except DAMAGED_NPZ as error:
+        logger.warning("%s is damaged (%s): its calibration curves are left out", path, error)
+        return None
     curves = confidence_curve(z), confidence_curve(z, test.scale)
     return CalibrationCurves(*curves, scale=test.scale, area=test.area, area_scaled=test.area_scaled)
 
