@@ -14,6 +14,7 @@ COPIES = {
     "xyz_counts.py": {"sdnnff_calc", "al_committee"},
     "recursion.py": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
     "figure_file.py": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
+    "damaged_npz.py": {"screen_cli", "al_committee"},
     "tetrahedra.py": {"screen_cli", "phon_wigner"},
     "paper.mplstyle": {"screen_cli", "sdnnff_calc", "al_committee", "phon_wigner"},
 }

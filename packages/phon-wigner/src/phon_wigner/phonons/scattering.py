@@ -308,7 +308,10 @@ _LINEWIDTH_FACTORS = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, -1.0], [0.0, -1.0, 1.
 
 
 def _occupations(frequencies: NDArray[np.float64], kelvin: float) -> NDArray[np.float64]:
-    """Bose-Einstein occupations; zero of what is no vibration, which nothing scatters by."""
+    """Bose-Einstein occupations; zero of what is no vibration, which nothing scatters by.
+
+    phonopy's own stands in one module in 4.8 and in another in 4.10.
+    """
     from phonopy.physical_units import get_physical_units
 
     if kelvin <= 0:
@@ -324,7 +327,8 @@ def _triplets(interaction: Interaction, point: int) -> tuple[NDArray[np.int64], 
     from phono3py.phonon3.triplets import get_nosym_triplets_at_q, get_triplets_at_q
 
     find = get_triplets_at_q if interaction.is_mesh_symmetry else get_nosym_triplets_at_q
-    return np.asarray((found := find(int(point), interaction.bz_grid))[0]), np.asarray(found[1])
+    triplets, weights = find(int(point), interaction.bz_grid)[:2]
+    return np.asarray(triplets), np.asarray(weights)
 
 
 def _groups(triplets: Sequence[NDArray[np.int64]], limit: int) -> Iterator[dict[int, NDArray[np.int64]]]:

@@ -108,7 +108,7 @@ def standard_cell(atoms: Atoms, symprec: float = SYMPREC, *, to_primitive: bool 
         standard.set_masses(given.get_masses()[sources])
     left, _, right = np.linalg.svd(np.asarray(dataset.std_rotation_matrix))
     rotation = left @ right
-    return StandardCell(standard, rotation, sources, np.asarray(dataset.std_lattice), atoms.cell.array @ rotation.T)
+    return StandardCell(standard, rotation, sources, np.array(dataset.std_lattice), atoms.cell.array @ rotation.T)
 
 
 def standardise(atoms: Atoms, symprec: float = SYMPREC, *, to_primitive: bool = True) -> Atoms:

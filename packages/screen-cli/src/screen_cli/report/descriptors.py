@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import warnings
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.errors import FilterError, MissingExtraError
+from screen_cli.store.reading.damaged_npz import DAMAGED_NPZ
 from screen_cli.store.record import Record
 from screen_cli.store.row import Row, text
 
@@ -61,16 +60,7 @@ def read_descriptors(path: Path, rows: Sequence[Row]) -> list[NDArray[np.float64
         else:
             with path.open(encoding="utf-8", newline="") as lines:
                 named = {line[0]: np.array(line[1:], dtype=np.float64) for line in csv.reader(lines) if line}
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        RuntimeError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGED_NPZ as error:
         raise FilterError(
             f"cannot read descriptors from {path}: {error}. Give .npz with ids and vectors, or CSV lines "
             "'id,number,number,...'."

@@ -143,7 +143,6 @@ class _Compiled(Generic[P, R]):
     """A function compiled at its first call: once per machine where a cache can be written, else once per process."""
 
     function: Callable[P, R]
-    fastmath: bool | set[str]
 
     def __post_init__(self) -> None:
         try:
@@ -152,7 +151,7 @@ class _Compiled(Generic[P, R]):
             self.made = self._make(cache=False)
 
     def _make(self, *, cache: bool) -> Callable[P, R]:
-        made: Callable[P, R] = numba.njit(cache=cache, error_model="numpy", fastmath=self.fastmath)(self.function)
+        made: Callable[P, R] = numba.njit(cache=cache, error_model="numpy")(self.function)
         return made
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -165,7 +164,7 @@ class _Compiled(Generic[P, R]):
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function of arrays by numba."""
-    return _Compiled(function, fastmath=False)
+    return _Compiled(function)
 
 
 _inner = numba.njit(error_model="numpy")
