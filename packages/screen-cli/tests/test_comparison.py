@@ -9,11 +9,17 @@ import json
 import math
 from pathlib import Path
 
+import ase.io
+import numpy as np
 import pytest
+from ase.build import bulk
 
 from screen_cli.analysis.comparison import compare_rows
 from screen_cli.cli import main
 from screen_cli.config import settings_from_dict
+from screen_cli.run.driver import execute, resolve
+from screen_cli.stages.harmonic import Harmonic
+from screen_cli.store.row import stage_keys
 from screen_cli.store.run_directory import RunDirectory
 
 
@@ -36,6 +42,19 @@ def test_ratios_are_b_over_a_and_means_are_those_of_the_logarithm():
     assert kappa.within_factor_2 == pytest.approx(2 / 3)
     assert kappa.rank_correlation == pytest.approx(0.5)
     assert (result.only_a, result.only_b) == (1, 2)
+
+
+def test_r_squared_and_errors_are_those_of_the_definition():
+    first, second = [1.0, 10.0, 100.0, 1000.0], [2.0, 10.0, 50.0, 1000.0]
+    rows = [[row(str(k), kappa, vs_m_s=kappa) for k, kappa in enumerate(values)] for values in (first, second)]
+    found = {item.column: item for item in compare_rows(*rows).agreements}
+    two = math.log10(2)
+    assert found["kappa_total_w_mk"].r_squared == pytest.approx(1 - 2 * two**2 / 5)  # logarithms 0, 1, 2, 3: spread 5
+    mean = 1111 / 4
+    spread = sum((value - mean) ** 2 for value in first)
+    assert found["vs_m_s"].r_squared == pytest.approx(1 - (1 + 50**2) / spread)
+    assert found["vs_m_s"].mean_abs_error == pytest.approx(51 / 4)
+    assert compare_rows(rows[0][:1], rows[1][:1]).agreements[0].r_squared is None
 
 
 def test_stability_is_counted_from_both_sides():
@@ -113,6 +132,40 @@ def test_command_writes_table_plot_and_numbers(runs, tmp_path, capsys):
     assert main(["compare", *runs, "--json", "--filter", "kappa_total_w_mk < 5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {item["id"] for item in found["rows"]} == {"x", "z"}
+
+
+def test_frequencies_are_compared_where_both_runs_have_the_same_mesh(tmp_path, capsys):
+    frames = [bulk("Al", "fcc", 4.0, cubic=True), bulk("Cu", "fcc", 3.6, cubic=True)]
+    ase.io.write(tmp_path / "metals.extxyz", frames)
+    tables = {
+        "source": {"name": "files", "options": {"paths": [str(tmp_path / "metals.extxyz")], "all_frames": True}},
+        "calculator": {"name": "emt"},
+        "engine": {"name": "serial"},
+        "gate": {"before_third_order": True, "expression": "max_msd < 0"},  # harmonic, no more
+    }
+    runs = {}
+    for name, mesh, amplitude in (("a", 5, 0.03), ("b", 5, 0.06), ("c", 3, 0.03)):
+        changed = {"harmonic": {"mesh": [mesh] * 3}, "displace": {"distance": amplitude}}
+        runs[name] = RunDirectory.create(tmp_path / name, resolve(settings_from_dict(tables | changed)))
+        execute(runs[name])
+
+    assert main(["compare", str(runs["a"].root), str(runs["b"].root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for item in found["rows"]:
+        pair = []
+        for run in (runs["a"], runs["b"]):
+            (stored,) = (one for one in run.rows() if one["id"] == item["id"])
+            pair.append(Harmonic.from_storage(run.store.read(item["id"], "harmonic", stage_keys(stored)["harmonic"])))
+        mean = np.average(((pair[1].frequencies - pair[0].frequencies) ** 2).mean(axis=1), weights=pair[0].weights)
+        expected = 100 * math.sqrt(mean) / np.ptp(pair[0].frequencies)
+        assert item["frequency_error_percent"] == pytest.approx(expected)
+        assert 0 < expected < 5
+    assert found["frequency_error_percent"]["n_stable"] == 2
+
+    assert main(["compare", str(runs["a"].root), str(runs["c"].root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["frequency_error_percent"] is None
+    assert [item["frequency_error_percent"] for item in found["rows"]] == [None, None]
 
 
 def test_nothing_in_common_is_told(runs, capsys):

@@ -15,7 +15,7 @@ from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.report.figures.crystal.conductivity_curve import data_behind_conductivity, plot_conductivity
 from screen_cli.report.figures.crystal.dispersion import data_behind_bands, data_behind_dos, plot_bands
 from screen_cli.report.figures.style import save_figure
-from screen_cli.report.figures.two_runs import draw_parity
+from screen_cli.report.figures.two_runs import draw_parity, draw_properties
 from screen_cli.report.stored_results import band_structure_of, density_of_states_of
 from screen_cli.store.record import Record
 
@@ -118,7 +118,14 @@ def compared_runs():
     kappa = np.exp(generator.normal(1.0, 1.5, 40))
     rows = [
         [
-            {"id": str(k), "formula": f"X{k}", "stable": 1, "kappa_total_w_mk": float(value * f)}
+            {
+                "id": str(k),
+                "formula": f"X{k}",
+                "stable": 1,
+                "kappa_total_w_mk": float(value * f),
+                "max_msd": float(0.1 / np.sqrt(value * f)),
+                "vs_m_s": float(1000 * f * (1 + np.sqrt(value))),
+            }
             for k, value in enumerate(kappa)
         ]
         for f in (1.0, 1.3)
@@ -130,6 +137,7 @@ FIGURES = {
     "bands": lambda: plot_bands(zigzag(), DOS, title="NaCl"),
     "kappa": lambda: plot_conductivity(*conductivity([100.0, 200.0, 300.0, 600.0]), title="NaCl"),
     "parity": lambda: draw_parity(compared_runs(), "model A", "model B"),
+    "properties": lambda: draw_properties(compared_runs(), "model A", "model B"),
 }
 
 
@@ -158,7 +166,8 @@ def test_no_words_touch_and_none_leave_the_picture(name) -> None:
     from matplotlib.text import Text
 
     figure = FIGURES[name]()
-    assert figure.get_figwidth() == pytest.approx(8.6 / 2.54, abs=0.01)
+    columns = 2 if name == "properties" else 1
+    assert figure.get_figwidth() == pytest.approx(columns * 8.6 / 2.54, abs=0.02)
     figure.draw_without_rendering()
     unseen = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):

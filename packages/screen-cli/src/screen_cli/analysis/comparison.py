@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from screen_cli.analysis.spectra import frequency_error_percent
+from screen_cli.stages.harmonic import Harmonic
 from screen_cli.store.record import Json
-from screen_cli.store.row import Row, number, text
+from screen_cli.store.row import Row, number, stage_keys, text
+from screen_cli.store.run_directory import RunDirectory
 
 _KAPPA = "kappa_total_w_mk"
 COMPARED = (
@@ -25,6 +28,9 @@ COMPARED = (
     "p3",
 )
 """Columns that the joint table holds for both runs, as far as they have them."""
+
+LOGARITHMIC = frozenset({_KAPPA, "kappa_p_w_mk", "kappa_c_w_mk", "max_msd"})
+"""Columns that spread over decades: their R² is of the logarithms, as in the SDNNFF paper."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Agreement:
         Spearman's; None with fewer than three crystals.
     within_factor_2 : float
         Share of the crystals with 1/2 ≤ B/A ≤ 2.
+    r_squared : float or None
+        1 − Σ(b − a)²/Σ(a − ā)², of the logarithms for :data:`LOGARITHMIC`; None where A does not vary. 0.89 for κ in
+        the SDNNFF paper.
+    mean_abs_error : float
+        Mean of |B − A|, in the unit of the column.
     """
 
     column: str
@@ -52,6 +63,8 @@ class Agreement:
     mean_abs_log10_ratio: float
     rank_correlation: float | None
     within_factor_2: float
+    r_squared: float | None
+    mean_abs_error: float
 
 
 @dataclass(frozen=True)
@@ -133,16 +146,27 @@ class Comparison:
         Each crystal that both runs read.
     only_a, only_b : int
         Crystals that one run alone has.
+    frequency_errors : mapping of str to float
+        For each crystal whose frequencies both runs have on the same mesh: RMSE of B's over q points and bands, in per
+        cent of the range of A's (:func:`with_frequency_errors`).
     """
 
     crystals: tuple[PairedCrystal, ...]
     only_a: int
     only_b: int
+    frequency_errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Row]:
         """Flat row of each crystal."""
-        return [crystal.as_row() for crystal in self.crystals]
+        rows = [crystal.as_row() for crystal in self.crystals]
+        return [{**row, "frequency_error_percent": self.frequency_errors.get(text(row, "id"))} for row in rows]
+
+    @property
+    def stable_frequency_errors(self) -> NDArray[np.float64]:
+        """Frequency errors of the crystals that A calls stable, per cent, float64 (n,)."""
+        stable = [text(crystal.a, "id") for crystal in self.crystals if crystal.a.get("stable")]
+        return np.array([self.frequency_errors[name] for name in stable if name in self.frequency_errors])
 
     @property
     def stability(self) -> dict[str, int]:
@@ -163,8 +187,9 @@ class Comparison:
 
     @property
     def agreements(self) -> list[Agreement]:
-        """Statistics of each compared column that has values."""
-        return [agreement for column in COMPARED if (agreement := _agreement(column, self.pairs_of(column)))]
+        """Statistics of each compared column that has values; the lowest frequency of stable crystals is rounding."""
+        columns = [column for column in COMPARED if column != "min_frequency_thz"]
+        return [agreement for column in columns if (agreement := _agreement(column, self.pairs_of(column)))]
 
     @property
     def without_warnings(self) -> Agreement | None:
@@ -189,6 +214,13 @@ class Comparison:
             "stability": self.stability,
             "stability_agreement": self.stability_agreement,
             "agreements": [asdict(agreement) for agreement in self.agreements],
+            "frequency_error_percent": None
+            if not len(self.stable_frequency_errors)
+            else {
+                "n_stable": len(self.stable_frequency_errors),
+                "mean": float(self.stable_frequency_errors.mean()),
+                "median": float(np.median(self.stable_frequency_errors)),
+            },
             "without_warnings": None if sound is None else asdict(sound),
             "rows": self.rows,
         }
@@ -208,6 +240,25 @@ def compare_rows(rows_a: Iterable[Row], rows_b: Iterable[Row]) -> Comparison:
     return Comparison(joint, len(first) - len(joint), len(second) - len(joint))
 
 
+def with_frequency_errors(comparison: Comparison, first: RunDirectory, second: RunDirectory) -> Comparison:
+    """Add the frequency error of each crystal whose harmonic record both runs have, on the same mesh."""
+    errors = {}
+    for crystal in comparison.crystals:
+        a, b = _spectrum(first, crystal.a), _spectrum(second, crystal.b)
+        if a is None or b is None or a.frequencies.shape != b.frequencies.shape:
+            continue
+        if np.array_equal(a.weights, b.weights) and np.allclose(a.qpoints, b.qpoints, rtol=0, atol=1e-9):
+            errors[text(crystal.a, "id")] = frequency_error_percent(b.frequencies, a.frequencies, a.weights)
+    return replace(comparison, frequency_errors=errors)
+
+
+def _spectrum(run: RunDirectory, row: Row) -> Harmonic | None:
+    """Harmonic record of a crystal; None where it has not got there."""
+    key = stage_keys(row).get("harmonic")
+    record = None if key is None else run.store.read(text(row, "id"), "harmonic", key)
+    return None if record is None else Harmonic.from_storage(record)
+
+
 def _is_crystal(row: Row) -> bool:
     """Whether a row stands for a crystal that took part."""
     return row.get("state") != "filtered" and row.get("formula") is not None
@@ -220,6 +271,8 @@ def _agreement(column: str, pairs: NDArray[np.float64]) -> Agreement | None:
     if not len(pairs):
         return None
     ratio = np.log10(pairs[:, 1] / pairs[:, 0])
+    values = np.log10(pairs) if column in LOGARITHMIC else pairs
+    spread = float(((values[:, 0] - values[:, 0].mean()) ** 2).sum())
     varied = len(pairs) >= 3 and np.ptp(pairs[:, 0]) > 0 and np.ptp(pairs[:, 1]) > 0
     return Agreement(
         column,
@@ -228,4 +281,6 @@ def _agreement(column: str, pairs: NDArray[np.float64]) -> Agreement | None:
         float(np.abs(ratio).mean()),
         float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic) if varied else None,
         float(np.mean(np.abs(ratio) <= math.log10(2) + 1e-12)),
+        1 - float(((values[:, 1] - values[:, 0]) ** 2).sum()) / spread if spread > 0 else None,
+        float(np.abs(pairs[:, 1] - pairs[:, 0]).mean()),
     )

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     "--plot",
     type=OutputPath(),
     metavar="NAME",
-    help="Write the parity plot as NAME.png, .svg and .pdf; --csv has the data.",
+    help="Write the parity plot of κ as NAME.png, .svg and .pdf, and that of frequencies, c_v, V_s, P3 and MSD as "
+    "NAME-properties; --csv has the data.",
 )
 @click.option(
     "--sort",
@@ -54,13 +55,14 @@ def command(
     """Compare RUN_B with RUN_A, crystal by crystal (matched by id).
 
     Prints κ_P and κ_C of both runs, their geometric mean κ and the factor by which each is off it, what else speaks
-    against the number, the mean log10 ratio of every compared column, and on how many crystals both agree about
-    stability. Settings that differ besides the force field are named.
+    against the number; of every compared column the mean log10 ratio, R² (A is the reference) and mean error; the error
+    of the frequencies where both have them on the same mesh; and on how many crystals both agree about stability.
+    Settings that differ besides the force field are named.
     """
-    from screen_cli.analysis.comparison import compare_rows
+    from screen_cli.analysis.comparison import compare_rows, with_frequency_errors
     from screen_cli.errors import FilterError
     from screen_cli.report.figures.style import save_figure
-    from screen_cli.report.figures.two_runs import draw_parity
+    from screen_cli.report.figures.two_runs import draw_parity, draw_properties
     from screen_cli.report.tables.columns import in_short_names, temperatures_of
     from screen_cli.report.tables.exporters import write_table
     from screen_cli.store.run_directory import RunDirectory, setting_differences
@@ -69,6 +71,7 @@ def command(
     comparison = compare_rows(first.stream(in_short_names(where)), second.stream(in_short_names(where)))
     if not comparison.crystals:
         raise FilterError(f"{run_a} and {run_b} have no crystal in common; they must read the same source.")
+    comparison = with_frequency_errors(comparison, first, second)
     others = [text for text in setting_differences(first.settings, second.settings) if not _expected(text)]
     if others:
         click.echo("settings differ besides the force field: " + "; ".join(others), err=True)
@@ -78,11 +81,15 @@ def command(
         write_table(rows, csv_path, headings)
         click.echo(f"wrote {len(rows)} rows to {csv_path}", err=True)
     if plot is not None:
+        stem = plot.with_suffix("") if plot.suffix in (".png", ".svg", ".pdf") else plot
         try:
-            figure = draw_parity(comparison, _name(first), _name(second))
+            figures = {stem: draw_parity(comparison, _name(first), _name(second))}
         except ValueError as error:
             raise FilterError(f"nothing to plot: {error}.") from error
-        for path in save_figure(figure, plot.with_suffix("") if plot.suffix in (".png", ".svg", ".pdf") else plot):
+        properties = draw_properties(comparison, _name(first), _name(second))
+        if properties is not None:
+            figures[stem.with_name(f"{stem.name}-properties")] = properties
+        for path in (path for place, figure in figures.items() for path in save_figure(figure, place)):
             click.echo(f"wrote {path}", err=True)
     if as_json:
         click.echo(json.dumps({"settings_differ": others, **_as_json(comparison, first, second)}, indent=1))
@@ -116,6 +123,9 @@ def _headings(names: Iterable[str], temperatures: Mapping[str, Mapping[str, floa
 
 def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: int) -> None:
     """Print table and statistics."""
+    import numpy as np
+
+    from screen_cli.analysis.comparison import LOGARITHMIC
     from screen_cli.report.tables.terminal import Column, print_table
 
     click.echo(f"A = {name_a}\nB = {name_b}\n")
@@ -145,9 +155,18 @@ def _print(comparison: Comparison, name_a: str, name_b: str, order: str, limit: 
     for item in (*comparison.agreements, *sound):
         name = f"{item.column} without warnings" if item in sound else item.column
         rank = "" if item.rank_correlation is None else f", rank correlation {item.rank_correlation:.3f}"
+        of = " of the logarithm" if item.column in LOGARITHMIC else ""
+        fit = "" if item.r_squared is None else f", R²{of} {item.r_squared:.3f}"
         click.echo(
             f"{name}: {item.n} crystals, mean log10(B/A) {item.mean_log10_ratio:+.3f}, mean size "
-            f"{item.mean_abs_log10_ratio:.3f}, {100 * item.within_factor_2:.0f} % within a factor of 2{rank}"
+            f"{item.mean_abs_log10_ratio:.3f}, mean |B − A| {item.mean_abs_error:.3g}, "
+            f"{100 * item.within_factor_2:.0f} % within a factor of 2{rank}{fit}"
+        )
+    errors = comparison.stable_frequency_errors
+    if len(errors):
+        click.echo(
+            f"frequencies: {len(errors)} crystals stable in A, RMSE over the range {errors.mean():.2f} % in the mean, "
+            f"median {np.median(errors):.2f} %"
         )
     if comparison.stability_agreement is not None:
         counts = comparison.stability
