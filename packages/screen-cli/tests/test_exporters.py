@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import pytest
 from ase.build import bulk
@@ -52,6 +55,29 @@ def export(run, tmp_path, name, *options):
     path = tmp_path / name
     assert main(["export", str(run.root), str(path), *options]) == 0
     return path
+
+
+def test_a_data_set_says_what_it_holds_and_how_to_cite_it(run, tmp_path, capsys):
+    path = export(run, tmp_path, "data.zip", "--licence", "CC-BY-4.0", "--creator", "N. N.", "--filter", "stable")
+    with zipfile.ZipFile(path) as archive:
+        contents = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+        assert archive.testzip() is None
+    assert {"README.md", "crystals.csv", "crystals.extxyz", "settings.json"} <= set(contents)
+    readme = contents["README.md"].decode()
+    rows = list(csv.DictReader(io.StringIO(contents["crystals.csv"].decode())))
+    assert [row["formula"] for row in rows] == ["KBr", "MgO"]
+    assert readme.count("2 crystals") == 1
+    for column in rows[0]:
+        assert f"| `{column}` |" in readme
+    for name in set(contents) - {"README.md"}:
+        assert f"`{hashlib.sha256(contents[name]).hexdigest()}`" in readme
+    assert "The data: CC-BY-4.0." in readme
+    assert "N. N." in readme
+    assert "`emt`" in readme
+    assert json.loads(contents["settings.json"])["settings"]["calculator"]["name"] == "emt"
+    assert main(["export", str(run.root), str(tmp_path / "out.csv"), "--licence", "MIT"]) == 2
+    assert "data set" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_tables_hold_every_row_and_no_bookkeeping(run, tmp_path):

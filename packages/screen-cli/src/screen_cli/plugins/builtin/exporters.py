@@ -10,7 +10,7 @@ from screen_cli.plugins.records import ExporterPlugin
 
 @hookimpl
 def screen_exporters() -> Iterator[ExporterPlugin]:
-    """Register the formats of :mod:`screen_cli.report.tables.exporters`."""
+    """Register the formats of :mod:`screen_cli.report.tables.exporters`, and the data set made of them."""
     for name, summary, suffix, function in (
         ("csv", "Comma-separated values, one line per crystal", ".csv", "write_csv"),
         ("json", "JSON list of objects", ".json", "write_json"),
@@ -22,3 +22,9 @@ def screen_exporters() -> Iterator[ExporterPlugin]:
         pip = "screen-cli[parquet]" if name == "parquet" else None
         factory = f"screen_cli.report.tables.exporters:{function}"
         yield ExporterPlugin(name=name, summary=summary, suffix=suffix, factory=factory, pip=pip)
+    yield ExporterPlugin(
+        name="dataset",
+        summary="Data set to publish: CSV, Parquet, extended XYZ, settings and a README, in one zip file",
+        suffix=".zip",
+        factory="screen_cli.report.tables.dataset:write_dataset",
+    )

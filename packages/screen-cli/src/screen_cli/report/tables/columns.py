@@ -93,6 +93,8 @@ _WARM = re.compile(
     r"(?P<front>(?:renormalise|harmonic|gate|conductivity|cell)_(?P<kelvin>[0-9]+)k_(?:fc3_0k_)?)(?P<column>.+)"
 )
 """Columns of the stages at a temperature: the name of the stage, then the column's own."""
+_HARMONIC_FIRST = re.compile(r"(?P<front>harmonic_(?:displace|forces|force_constants)_)(?P<column>.+)")
+"""Columns of the stages of fc2 alone, before the gate."""
 _KAPPA = re.compile(r"(kappa_[a-z_]+?)(_[0-9.]+k)?_w_mk")
 
 
@@ -105,6 +107,10 @@ def quantity_of(name: str) -> Quantity:
     if warm and warm["column"] in known:
         plain = known[warm["column"]]
         return Quantity(f"{warm['front']}{plain.stem}", plain.unit, "", f"{plain.meaning}, at {warm['kelvin']} K")
+    first = _HARMONIC_FIRST.fullmatch(name)
+    if first and first["column"] in known:
+        plain = known[first["column"]]
+        return Quantity(f"{first['front']}{plain.stem}", plain.unit, "", f"{plain.meaning}, for fc2 before the gate")
     kappa = _KAPPA.fullmatch(name)
     if kappa and not warm:
         return Quantity(kappa[1], "w_mk", "conductivity")
@@ -149,6 +155,8 @@ def short_name(name: str) -> str:
     """Return the short name of a full one, whatever its temperature; other names are returned as they are."""
     if warm := _WARM.fullmatch(name):
         return f"{warm['front']}{short_name(warm['column'])}"
+    if first := _HARMONIC_FIRST.fullmatch(name):
+        return f"{first['front']}{short_name(first['column'])}"
     kappa = _KAPPA.fullmatch(name)
     if kappa:
         return f"{kappa[1]}_w_mk"
