@@ -347,6 +347,44 @@ def test_sites_of_elements_count_the_atoms_that_are_built(name):
     assert [site.n_atoms for site in element_sites(name)] == [atoms.symbols.count(symbol) for symbol in placeholders]
 
 
+TABLE = """name,prototype,elements,composition
+a,rocksalt,Na Cl,NaCl
+b,elpasolite,K Ir Cs Cl,
+c,cu3au,Au Cu,AuCu3
+"""
+
+
+def test_a_table_of_prototypes_gives_the_crystals_that_files_give(tmp_path):
+    (tmp_path / "pool.csv").write_text(TABLE)
+    found = list(iterate_prototypes(table=str(tmp_path / "pool.csv")))
+    assert [structure.formula for structure in found] == ["NaCl", "Cs2IrKCl6", "AuCu3"]
+    for structure in found:
+        asked = Structure.from_atoms(structure.atoms, provider="files", provider_id="x")
+        assert asked.id == structure.id
+        assert asked.prototype == structure.prototype
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prototype\nrocksalt\n", r"no column \['elements'\]"),
+        ("prototype,elements\nrocksalt,Na\n", "line 2: rocksalt takes 2 different elements"),
+        ("prototype,elements\nrocksalt,Na Na\n", "line 2: rocksalt takes 2 different elements"),
+        ("prototype,elements\nrocksalt,Na Cl\nrocksalt,Na Xx\n", "line 3: rocksalt takes 2 different elements"),
+        ("prototype,elements\nrock salt,Na Cl\n", "unknown prototype in .*line 2 'rock salt'"),
+        ("prototype,elements\nrocksalt\n", "line 2: rocksalt takes 2"),
+        ("prototype,elements,composition\ncu3au,Au Cu,CuAu3\n", "formula says"),
+        ("prototype,elements\n\xff\x00,a\n", "."),
+    ],
+)
+def test_a_table_with_a_bad_line_is_refused_before_anything_is_built(tmp_path, text, words):
+    (tmp_path / "pool.csv").write_text(text, encoding="latin-1")
+    with pytest.raises((ConfigError, UnknownNameError), match=words):
+        next(iter(iterate_prototypes(table=str(tmp_path / "pool.csv"))))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        next(iter(iterate_prototypes(table=str(tmp_path / "none.csv"))))
+
+
 def test_demo_set():
     crystals = list(iterate_demo())
     assert len(crystals) == 12
