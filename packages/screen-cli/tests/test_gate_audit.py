@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from screen_cli.analysis.gate_audit import CONFIDENCE, _wilson, audit_gate
+from screen_cli.analysis.gate_audit import CONFIDENCE, audit_gate, share_of
+from screen_cli.analysis.groups import group_by
 from screen_cli.cli import main
 from screen_cli.config import GateSettings, RunSettings, settings_from_dict
 from screen_cli.errors import FilterError
@@ -22,7 +23,7 @@ TARGET = "kappa < 1"
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 40), (3, 7), (40, 40), (17, 500)])
 def test_intervals_are_those_of_scipy(hits, n):
     expected = binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
-    found = _wilson(hits, n)
+    found = share_of(hits, n)
     assert [found.value, found.low, found.high] == pytest.approx([hits / n, expected.low, expected.high], abs=1e-12)
 
 
@@ -149,3 +150,42 @@ def test_command(tmp_path, capsys):
     assert found["seconds_saved"] == pytest.approx(36.0 * (found["n_held_back"] - found["n_audited"]))
     assert main(["gate", str(run.root), "--try", "msd >= 0.01"]) == 0
     assert "recall    100.0 %" in capsys.readouterr().out
+
+
+def test_groups_count_what_is_known_of_each_prototype():
+    rows = [
+        {"prototype": "rocksalt", "state": "done", "stable": 1, "kappa_total_w_mk": 0.5},
+        {"prototype": "rocksalt", "state": "done", "stable": True, "kappa_total_w_mk": 5.0},
+        {"prototype": "rocksalt", "state": "skipped", "stable": 0},
+        {"prototype": "rocksalt", "state": "skipped", "stable": None},
+        {"prototype": "rocksalt", "state": "filtered", "stable": None},
+        {"prototype": "zincblende", "state": "failed"},
+        {"prototype": None, "state": "done", "stable": 1},
+    ]
+    zincblende, rocksalt, other = group_by(rows, "prototype")
+    assert (rocksalt.name, rocksalt.n, rocksalt.n_judged, rocksalt.n_stable) == ("rocksalt", 4, 3, 2)
+    assert (rocksalt.n_kappa, rocksalt.n_low) == (2, 1)
+    assert rocksalt.stable.value == pytest.approx(2 / 3)
+    assert rocksalt.paper == pytest.approx(145 / 518)
+    assert (zincblende.n_judged, zincblende.stable.value) == (0, None)
+    assert (other.name, other.n, other.paper) == ("", 1, None)
+    assert [
+        group.name for group in group_by([{"space_group": n, "state": "done"} for n in (225, 62, 216)], "space_group")
+    ] == [
+        "62",
+        "216",
+        "225",
+    ]
+
+
+def test_stable_shares_of_a_run_by_space_group(made_up_run, capsys):
+    assert main(["status", str(made_up_run.root), "--by", "space_group", "--json"]) == 0
+    groups = {group["name"]: group for group in json.loads(capsys.readouterr().out)}
+    rows = [row for row in made_up_run.rows() if row["state"] != "filtered"]
+    assert sum(group["n"] for group in groups.values()) == len(rows)
+    assert sum(group["n_stable"] for group in groups.values()) == sum(bool(row.get("stable")) for row in rows)
+    assert set(groups) <= {"", "216", "221", "225", "227"}
+    assert main(["status", str(made_up_run.root), "--by", "space_group"]) == 0
+    assert "225" in capsys.readouterr().out
+    assert main(["status", str(made_up_run.root), "--by", "spacegroup"]) == 2
+    assert "space_group" in capsys.readouterr().err

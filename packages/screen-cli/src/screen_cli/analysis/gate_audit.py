@@ -125,7 +125,7 @@ def audit_gate(
     if expression:
         return _audit_of_trial(target, passed, tried_held, unknown, seconds_per_crystal)
     n_passed, hits = int(passed[0]), int(passed[1])
-    share = _wilson(drawn[1], drawn[0])
+    share = share_of(drawn[1], drawn[0])
     missed, recall = _recall(hits, held, drawn, share)
     left_out = held - drawn[0]
     return GateAudit(
@@ -136,7 +136,7 @@ def audit_gate(
         drawn[0],
         drawn[1],
         unknown,
-        _wilson(hits, n_passed),
+        share_of(hits, n_passed),
         recall,
         missed,
         None if seconds_per_crystal is None else left_out * seconds_per_crystal,
@@ -175,15 +175,15 @@ def _audit_of_trial(
         round(held[0]),
         round(held[1]),
         unknown,
-        _wilson(round(passed[1]), round(passed[0])),
-        _wilson(round(passed[1]), round(hits)),
+        share_of(round(passed[1]), round(passed[0])),
+        share_of(round(passed[1]), round(hits)),
         held[1],
         None if seconds_per_crystal is None else held[0] * seconds_per_crystal,
         None,
     )
 
 
-def _wilson(hits: int, n: int) -> Share:
+def share_of(hits: int, n: int) -> Share:
     """Share with Wilson's interval: as scipy.stats.binomtest gives it, whose import takes longer than a report."""
     if n == 0:
         return Share(None, None, None)

@@ -27,6 +27,7 @@ class PrototypeEntry(TypedDict):
     stated: bool
     anions: NotRequired[list[int]]
     pool: NotRequired[int]
+    stable: NotRequired[int]
     species: NotRequired[list[int]]
     parameters: NotRequired[dict[str, float]]
 
