@@ -249,6 +249,25 @@ def test_free_coordinates_of_cubic_crystals_are_those_of_the_general_way(atoms):
     assert found[0].n_relax_steps < found[1].n_relax_steps
 
 
+def test_coordinates_with_few_digits_are_made_symmetric_first_and_exact_ones_are_left_alone(monkeypatch):
+    from ase.spacegroup import symmetrize
+
+    refined = []
+    refine = symmetrize.refine_symmetry
+    monkeypatch.setattr(symmetrize, "refine_symmetry", lambda *a, **k: refined.append(a) or refine(*a, **k))
+    exact = crystal(["Cu", "Au"], [(0, 0.5, 0.5), (0, 0, 0)], spacegroup=221, cellpar=[3.8] * 3 + [90] * 3)
+    expected = relax(exact, EMT(), RelaxSettings(fmax=1e-5))
+    assert not refined
+    rounded = exact.copy()
+    rounded.positions += np.random.default_rng(0).uniform(-1e-4, 1e-4, rounded.positions.shape)
+    rounded.cell[0, 1] = 1e-4
+    found = relax(rounded, EMT(), RelaxSettings(fmax=1e-5))
+    assert len(refined) == 1
+    assert found.a == pytest.approx(expected.a, abs=1e-4)
+    assert found.b == found.c == pytest.approx(found.a, abs=1e-9)
+    assert found.fmax_final < 1e-5
+
+
 def test_other_crystal_systems_go_the_general_way(monkeypatch):
     from screen_cli.stages import relax as module
 

@@ -24,7 +24,8 @@ from ase.utils.abc import Optimizable
 from numpy.typing import NDArray
 
 from screen_cli.calculators.model_errors import translate_calculator_errors
-from screen_cli.crystal.phonopy_cells import symmetry_action
+from screen_cli.crystal.phonopy_cells import SymmetryAction
+from screen_cli.crystal.standard_cell import find_symmetry
 from screen_cli.errors import CalculatorError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _X_TOLERANCE = 3e-7  # of the logarithm of the lattice constant
 _FLAT = 0.1  # share of fmax below which the pressure counts as zero
 _LONGEST_STEP = 0.1  # Å
 _SMALL_STEP = 0.01  # Å, of second derivatives
+_EXACT = 1e-8  # Å: operations that hold this well leave nothing to refine
 
 
 @dataclass
@@ -130,16 +132,34 @@ class SymmetricCoordinates(Optimizable):
         return self.residual < fmax
 
 
-def free_directions(atoms: Atoms, symprec: float) -> NDArray[np.float64]:
+def _operations(atoms: Atoms, symprec: float) -> tuple[SymmetryAction, float]:
+    """Find the space group of a crystal, and how well its operations hold: the largest distance from an atom, Å."""
+    dataset = find_symmetry(atoms, symprec)
+    cell, scaled = atoms.cell.array, atoms.get_scaled_positions()
+    moved = scaled @ np.swapaxes(dataset.rotations, 1, 2) + dataset.translations[:, None, :]
+    apart = moved[:, :, None, :] - scaled
+    distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=-1)  # operation, atom, atom
+    rotations = cell.T @ dataset.rotations @ np.linalg.inv(cell.T)
+    strain = np.abs(rotations @ np.swapaxes(rotations, 1, 2) - np.eye(3)).max()
+    worst = max(float(distance.min(axis=2).max()), float(strain) * float(np.abs(cell).max()))
+    return SymmetryAction(distance.argmin(axis=2), rotations), worst
+
+
+def free_directions(action: SymmetryAction) -> NDArray[np.float64]:
     """Find the displacement fields that the space group of a crystal leaves as they are.
+
+    Parameters
+    ----------
+    action : SymmetryAction
+        Its operations, as they move the atoms of the primitive cell.
 
     Returns
     -------
     ndarray
         float64 (n_free, n_atoms, 3), orthonormal, Cartesian.
     """
-    permutations, rotations = symmetry_action(atoms, symprec)
-    n_atoms = len(atoms)
+    permutations, rotations = action
+    n_atoms = permutations.shape[1]
     average = np.zeros((n_atoms, 3, n_atoms, 3))
     for permutation, rotation in zip(permutations, rotations, strict=True):
         average[permutation, :, np.arange(n_atoms)] += rotation
@@ -188,8 +208,11 @@ def relax_symmetrically(
     from ase.spacegroup.symmetrize import refine_symmetry
 
     before = atoms.copy()
-    refine_symmetry(atoms, symprec)
-    directions = free_directions(atoms, symprec)
+    action, worst = _operations(atoms, symprec)
+    if worst > _EXACT:  # a search takes tens of ms where the lattice is centred: those of the refinement are spared
+        refine_symmetry(atoms, symprec)
+        action, _ = _operations(atoms, symprec)
+    directions = free_directions(action)
     if len(directions) <= MOST_POSITIONS:
         coordinates = SymmetricCoordinates(atoms, directions, check)
         with translate_calculator_errors(atoms):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from screen_cli.calculators.model_errors import translate_calculator_errors
 from screen_cli.config import RelaxSettings
 from screen_cli.crystal.masses import has_own_masses
-from screen_cli.crystal.standard_cell import space_group_number, standard_cell
+from screen_cli.crystal.standard_cell import find_symmetry, right_handed, space_group_number
 from screen_cli.errors import CalculatorError, ConfigError, SymmetryLostError
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.solvers.symmetric_relaxation import FIRST_CUBIC, relax_symmetrically
@@ -143,7 +143,8 @@ def relax(atoms: Atoms, calculator: BaseCalculator, settings: RelaxSettings, *, 
     change = relaxed.cell.volume / start.cell.volume - 1.0
     found = _checked_space_group(relaxed, space_group, change, settings, symprec)
     energy = relaxed.calc.results.get("energy")
-    a, b, c = np.linalg.norm(standard_cell(relaxed, symprec).conventional, axis=1).tolist()
+    conventional = find_symmetry(right_handed(relaxed), symprec).std_lattice
+    a, b, c = np.linalg.norm(conventional, axis=1).tolist()
     return Relaxed(
         cell=relaxed.cell.array.copy(),
         positions=relaxed.positions.copy(),
