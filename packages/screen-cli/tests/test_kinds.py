@@ -337,6 +337,25 @@ def test_a_damaged_entry_is_made_again(tmp_path, damage):
     assert len(calls) == 2
 
 
+def test_what_was_hashed_is_not_hashed_again_unless_it_changed(tmp_path, monkeypatch):
+    from screen_cli.kinds import cache as module
+
+    calls, hashed = [], []
+    checksum = module._checksum
+    monkeypatch.setattr(module, "_checksum", lambda *a: hashed.append(a) or checksum(*a))
+    monkeypatch.setattr(module, "_MAPPED_BYTES", 0)  # nothing stays mapped
+    cache = KindCache(tmp_path)
+    for name in ("first", "second", "first", "second", "first"):
+        cache.get_or_make(name, counting(calls))
+    n_hashed = len(hashed)
+    cache.get_or_make("second", counting(calls))
+    assert len(hashed) == n_hashed == 4 * len(ARRAYS)  # written and read, of two
+    flip(tmp_path / "first" / "a.npy")
+    entry = cache.get_or_make("first", counting(calls))
+    np.testing.assert_array_equal(entry.arrays["a"], ARRAYS["a"])
+    assert len(calls) == 3
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[-3] ^= 1

@@ -138,6 +138,7 @@ class KindCache:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         self._known: dict[str, Entry] = {}
+        self._sound: dict[Path, tuple[object, ...]] = {}
         self._off = False
 
     def get_or_make(
@@ -191,7 +192,7 @@ class KindCache:
         except (OSError, ValueError):
             description = {}
         try:
-            arrays = _checked_arrays(folder, description, key)
+            arrays = _checked_arrays(folder, description, key, self._sound)
             os.utime(folder / _DESCRIPTION)
             return Entry(key, description["about"], arrays, on_disk=True)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -270,8 +271,14 @@ class KindCache:
         self._off = True
 
 
-def _checked_arrays(folder: Path, description: object, key: str) -> dict[str, NDArray[np.generic]]:
-    """Map the arrays of an entry; any fault is an exception."""
+def _checked_arrays(
+    folder: Path, description: object, key: str, sound: dict[Path, tuple[object, ...]]
+) -> dict[str, NDArray[np.generic]]:
+    """Map the arrays of an entry; any fault is an exception.
+
+    ``sound`` remembers which files have been hashed, in the state they were in: a process that takes turns between
+    kinds maps them again and again.
+    """
     if not isinstance(description, dict):
         raise ValueError("its description cannot be read")
     if description["format"] != FORMAT or description["key"] != key:
@@ -282,8 +289,12 @@ def _checked_arrays(folder: Path, description: object, key: str) -> dict[str, ND
         if path.resolve().parent != folder.resolve():
             raise ValueError("a name leads out of it")
         arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if _checksum(arrays[name]) != file["checksum"]:
-            raise ValueError(f"the checksum of {name} is wrong")
+        found = path.stat()
+        state = (file["checksum"], found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if sound.get(path) != state:
+            if _checksum(arrays[name]) != file["checksum"]:
+                raise ValueError(f"the checksum of {name} is wrong")
+            sound[path] = state
     return arrays
 
 
