@@ -65,7 +65,7 @@ def test_curves_without_the_fermi_level_are_refused(energies):
 @pytest.fixture
 def cohp():
     pytest.importorskip("pymatgen.io.lobster", reason="needs screen-cli[cohp]")
-    from screen_cli.properties.cohp import cohp
+    from screen_cli.properties.cohp.property import cohp
 
     return cohp
 
@@ -115,13 +115,13 @@ def test_no_output_is_no_failure_but_a_torn_file_is(cohp, tmp_path):
 
 
 def test_the_key_follows_the_files(cohp, tmp_path):
-    from screen_cli.properties.cohp import fingerprint
+    from screen_cli.properties.cohp.property import fingerprint
 
-    before = fingerprint(NACL, str(tmp_path))
+    before = fingerprint(NACL, folder=str(tmp_path))
     write_lobster(tmp_path / "x-1", BONDS)
-    with_files = fingerprint(NACL, str(tmp_path))
+    with_files = fingerprint(NACL, folder=str(tmp_path))
     (tmp_path / "x-1" / "ICOHPLIST.lobster").write_text("other")
-    assert len({str(item) for item in (before, with_files, fingerprint(NACL, str(tmp_path)))}) == 3
+    assert len({str(item) for item in (before, with_files, fingerprint(NACL, folder=str(tmp_path)))}) == 3
 
 
 CONFIG = """

@@ -11,7 +11,7 @@ from screen_cli.calculators.environments.virtual import ModelEnvironment
 from screen_cli.cli import run_command
 from screen_cli.errors import MissingExtraError, ModelEnvironmentError, ScreenError, unknown_name
 from screen_cli.plugins.manager import installed_plugins
-from screen_cli.plugins.records import CalculatorPlugin, EnvironmentRecipe
+from screen_cli.plugins.records import CalculatorPlugin, EnvironmentRecipe, PropertyPlugin
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
@@ -57,7 +57,7 @@ def list_command(as_json: bool = False) -> None:
 @click.option("--python", default=None, help="Interpreter to make it with; default: this one where it fits.")
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and stop.")
 def create(name: str, python: str | None, dry_run: bool) -> None:
-    """Make the environment of the force field NAME; this downloads and installs its libraries."""
+    """Make the environment of the force field or program NAME; this downloads and installs its libraries."""
     from screen_cli.calculators.environments.virtual import create_environment
 
     recipe = _recipe(name)
@@ -109,20 +109,21 @@ def remove(name: str) -> None:
 
 
 def _recipes() -> dict[str, EnvironmentRecipe]:
-    """Recipes by calculator."""
-    plugins = installed_plugins().records["calculators"]
+    """Recipes of calculators and properties, by the name of the environment."""
+    records = installed_plugins().records
+    plugins = [*records["calculators"].items(), *records["properties"].items()]
     return {
-        name: plugin.environment
-        for name, plugin in plugins.items()
-        if isinstance(plugin, CalculatorPlugin) and plugin.environment is not None
+        plugin.environment.name or name: plugin.environment
+        for name, plugin in plugins
+        if isinstance(plugin, (CalculatorPlugin, PropertyPlugin)) and plugin.environment is not None
     }
 
 
 def _recipe(name: str) -> EnvironmentRecipe:
-    """Recipe of one calculator."""
+    """Recipe of one environment."""
     recipes = _recipes()
     if name not in recipes:
-        raise unknown_name("calculator with a recipe for an environment", name, recipes)
+        raise unknown_name("recipe for an environment", name, recipes)
     return recipes[name]
 
 
@@ -131,6 +132,8 @@ def _check(environment: ModelEnvironment, options: tuple[str, ...]) -> dict[str,
     from screen_cli.calculators.environments.check import check_environment
     from screen_cli.settings_file import apply_override
 
+    if environment.name in _recipes() and environment.name not in installed_plugins().records["calculators"]:
+        return _check_program(environment)
     tables: dict[str, object] = {}
     for option in options:
         apply_override(tables, option)
@@ -141,6 +144,18 @@ def _check(environment: ModelEnvironment, options: tuple[str, ...]) -> dict[str,
     except ScreenError as error:
         return {"name": environment.name, "state": "no forces", "remark": str(error)}
     return {"name": environment.name, "state": "ok", "remark": remark}
+
+
+def _check_program(environment: ModelEnvironment) -> dict[str, object]:
+    """Import the libraries of an environment that holds no force field."""
+    modules = [text.partition("==")[0].replace("-", "_") for text in _recipe(environment.name).requirements]
+    try:
+        environment.run(f"import {', '.join(modules)}")
+        versions = environment.owners(modules)
+    except ModelEnvironmentError as error:
+        return {"name": environment.name, "state": "broken", "remark": str(error)}
+    remark = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return {"name": environment.name, "state": "ok", "remark": f"imported {remark}"}
 
 
 def main(argv: list[str]) -> int:

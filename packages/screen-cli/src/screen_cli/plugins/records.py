@@ -94,7 +94,7 @@ class PluginRecord(Generic[Factory]):
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentRecipe:
-    """How to make a Python environment in which a force field runs, for ``screen-cli env create``.
+    """How to make a Python environment for a force field or a property's program, for ``screen-cli env create``.
 
     Requirements are pip's, pinned to what was tried.
 
@@ -115,8 +115,10 @@ class EnvironmentRecipe:
     note : str
         What else a user should know.
     tested : str
-        ``"forces"`` where forces were computed in it, ``"installed"`` where it was made and its modules imported,
-        empty where only names and keywords were compared with the package.
+        ``"forces"`` where forces were computed in it, ``"crystals"`` where a property was, ``"installed"`` where it was
+        made and its modules imported, empty where only names and keywords were compared with the package.
+    name : str
+        Of the environment; empty: the plugin's.
     """
 
     requirements: tuple[str, ...]
@@ -127,6 +129,7 @@ class EnvironmentRecipe:
     weights: str = "inside"
     note: str = ""
     tested: str = ""
+    name: str = ""
 
     def groups(self) -> list[tuple[str, ...]]:
         """Give the requirements by step, those without dependencies apart."""
@@ -265,6 +268,8 @@ class PropertyPlugin(PluginRecord[PropertyFactory]):
         behind it. With ``gate.before_third_order`` it reads the fit of fc2 alone.
     record : str
         Lazy ``"module:class"`` of the :class:`screen_cli.store.record.TypedRecord` that it gives.
+    environment : EnvironmentRecipe, optional
+        How to make the environment of a program that it runs.
     """
 
     needs: tuple[str, ...] = ()
@@ -275,6 +280,7 @@ class PropertyPlugin(PluginRecord[PropertyFactory]):
     fingerprint: str = ""
     before_gate: bool = False
     record: str = ""
+    environment: EnvironmentRecipe | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

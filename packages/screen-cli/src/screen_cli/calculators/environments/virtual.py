@@ -75,6 +75,16 @@ class ModelEnvironment:
         )
         return dict(json.loads(_ask(self, program, modules)))
 
+    def run(self, program: str) -> None:
+        """Run a line of Python in it.
+
+        Raises
+        ------
+        ModelEnvironmentError
+            It fails.
+        """
+        _ask(self, program, ())
+
     def variables(self) -> dict[str, str]:
         """Environment variables of a process in it: those of this one, without what binds them to this Python."""
         kept = {name: value for name, value in os.environ.items() if name not in _OF_THIS_ENVIRONMENT}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from screen_cli.plugins.hookspecs import hookimpl
-from screen_cli.plugins.records import PropertyPlugin
+from screen_cli.plugins.records import EnvironmentRecipe, PropertyPlugin
 
 
 @hookimpl
@@ -48,25 +48,43 @@ def screen_properties() -> Iterator[PropertyPlugin]:
         record="screen_cli.properties.descriptor:Descriptor",
         uses_calculator=True,
     )
-    yield PropertyPlugin(
-        name="cohp",
-        summary="Bonding and antibonding from LOBSTER's COHPCAR.lobster and ICOHPLIST.lobster (option: folder)",
-        columns=(
-            ("cohp_bonding_ev", "bonding part of the COHP up to the Fermi level, mean over the pairs, eV"),
-            ("cohp_antibonding_ev", "antibonding part, likewise, eV"),
-            ("icohp_mean_ev", "mean ICOHP at the Fermi level, eV (negative: bonding)"),
-            ("icohp_strongest_ev", "ICOHP of the strongest bond, eV"),
-            ("n_bonds", "pairs of atoms in the file"),
-            ("cohp_consistent", "whether curves and list agree to 5 %"),
-        ),
-        factory="screen_cli.properties.cohp:cohp",
-        record="screen_cli.properties.cohp:Bonding",
-        pip="screen-cli[cohp]",
-        uses_structure=True,
-        fingerprint="screen_cli.properties.cohp:fingerprint",
-    )
+    yield from _bonding()
     yield from _expansion()
     yield from _warm()
+
+
+def _bonding() -> Iterator[PropertyPlugin]:
+    """Register what tells of the electrons of a crystal."""
+    yield PropertyPlugin(
+        name="cohp",
+        version="2",
+        summary="Bonding and antibonding: LOBSTER's files (option: folder), or GPAW computes (source = 'gpaw')",
+        needs=("relax",),
+        columns=(
+            ("cohp_source", "program and basis; values of two sources must not be compared"),
+            ("cohp_bonding_ev", "bonding part of the COHP of the occupied states, mean over the bonds, eV"),
+            ("cohp_antibonding_ev", "antibonding part, likewise, eV"),
+            ("icohp_mean_ev", "mean of the integrated COHP, eV (negative: bonding)"),
+            ("icohp_strongest_ev", "integrated COHP of the strongest bond, eV"),
+            ("n_bonds", "pairs of atoms in LOBSTER's file; in the nearest shells of the cell (GPAW)"),
+            ("cohp_consistent", "whether LOBSTER's curves and list agree to 5 %"),
+            ("cohp_gap_ev", "band gap in that basis, eV; 0 of a metal (GPAW)"),
+            ("cohp_spilling", "largest share of a band that orbitals of free atoms do not hold (GPAW)"),
+        ),
+        factory="screen_cli.properties.cohp.property:cohp",
+        record="screen_cli.properties.cohp.bonding:Bonding",
+        uses_structure=True,
+        fingerprint="screen_cli.properties.cohp.property:fingerprint",
+        environment=EnvironmentRecipe(
+            name="gpaw",
+            requirements=("gpaw==25.7.0", "gpaw-data==1.2.1"),
+            python=((3, 11), (3, 13)),
+            gigabytes=0.5,
+            weights="PAW datasets inside",
+            note="is compiled: needs gcc, libxc and a BLAS with headers (Debian: gcc libxc-dev libopenblas-dev)",
+            tested="crystals",
+        ),
+    )
 
 
 def _warm() -> Iterator[PropertyPlugin]:

@@ -30,26 +30,38 @@ def msd_by_element(material: Material) -> list[Figure]:
 
 
 def bonding_map(material: Material) -> list[Figure]:
-    """Antibonding against bonding integrals of COHP, coloured by κ (paper: Fig. 5)."""
+    """Antibonding against bonding integrals of COHP, coloured by κ (paper: Fig. 5); one map for each source of them."""
     name, title = "bonding-map", "Bonding and antibonding"
     bonding, antibonding = material.column("cohp_bonding_ev"), material.column("cohp_antibonding_ev")
-    points = np.flatnonzero(np.isfinite(bonding) & np.isfinite(antibonding))
-    if not len(points):
-        return [Missing(name, title, "No COHP integrals: add the property 'cohp', which reads LOBSTER files.")]
-    return [
-        Scatter(
-            name,
-            title,
-            "COHP integrated up to the Fermi level, mean over the pairs of a crystal. In the paper, weak bonding with "
-            "strong antibonding has κ < 3 W m⁻¹ K⁻¹ only.",
-            Axis("bonding (eV per pair)"),
-            Axis("antibonding (eV per pair)"),
-            points,
-            bonding[points],
-            antibonding[points],
-            colourings(material, points, "κ", "max MSD", "space group"),
+    known = np.isfinite(bonding) & np.isfinite(antibonding)
+    if not known.any():
+        return [Missing(name, title, "No COHP integrals: add the property 'cohp' (LOBSTER's files, or GPAW).")]
+    sources = np.array([str(row.get("cohp_source") or "lobster") for row in material.rows])
+    figures: list[Figure] = []
+    for source in sorted(set(sources[known])):
+        points = np.flatnonzero(known & (sources == source))
+        figures.append(
+            Scatter(
+                name if not figures else f"{name}-{len(figures) + 1}",
+                title,
+                f"COHP integrated over the occupied states, mean over the bonds of a crystal, by {_program(source)}. "
+                "In the paper, weak bonding with strong antibonding has κ < 3 W m⁻¹ K⁻¹ only.",
+                Axis("bonding (eV per pair)"),
+                Axis("antibonding (eV per pair)"),
+                points,
+                bonding[points],
+                antibonding[points],
+                colourings(material, points, "κ", "max MSD", "space group"),
+            )
         )
-    ]
+    return figures
+
+
+def _program(source: str) -> str:
+    """Name of a source of COHP in words."""
+    program, _, basis = source.partition(" ")
+    names = {"lobster": "LOBSTER", "gpaw-lcao": "GPAW-LCAO"}
+    return f"{names.get(program, program)}{f' ({basis})' if basis else ''}"
 
 
 def descriptor_map(material: Material) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""The property ``cohp``: bonding and antibonding from the files LOBSTER wrote for a crystal.
+"""Bonding and antibonding from the files LOBSTER wrote for a crystal.
 
 LOBSTER itself (https://www.cohp.de) and the electronic-structure run before it are the user's; here their
 ``COHPCAR.lobster`` and ``ICOHPLIST.lobster`` are read (pymatgen parses them; ``.gz`` too).
@@ -7,8 +7,7 @@ LOBSTER itself (https://www.cohp.de) and the electronic-structure run before it 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,45 +16,18 @@ import numpy as np
 from screen_cli.crystal.structure import Structure
 from screen_cli.errors import ConfigError, MissingExtraError, StructureError
 from screen_cli.physics.bonding import integrate_bonding
-from screen_cli.store.record import TypedRecord
+from screen_cli.properties.cohp.bonding import Bonding
 
 FILES = ("COHPCAR.lobster", "ICOHPLIST.lobster")
 TOLERANCE = 0.05
 """Largest relative difference between B − A and −ICOHP(E_F) of LOBSTER that counts as consistent."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Bonding(TypedRecord):
-    """Bonding and antibonding of a crystal, mean over the pairs of atoms; without LOBSTER's output every field is None.
-
-    Parameters
-    ----------
-    cohp_bonding_ev, cohp_antibonding_ev : float, optional
-        Integrals of the curves up to the Fermi level, eV, spins summed; from ``COHPCAR.lobster``.
-    icohp_mean_ev, icohp_strongest_ev : float, optional
-        LOBSTER's ICOHP at the Fermi level, eV, negative is bonding: mean over all bonds, and of the strongest; from
-        ``ICOHPLIST.lobster``.
-    n_bonds : int, optional
-        Pairs of atoms in ``COHPCAR.lobster``.
-    cohp_consistent : bool, optional
-        Curves and list agree to 5 %; if not, the energy window of the curves is too small.
-    """
-
-    cohp_bonding_ev: float | None = None
-    cohp_antibonding_ev: float | None = None
-    icohp_mean_ev: float | None = None
-    icohp_strongest_ev: float | None = None
-    n_bonds: int | None = None
-    cohp_consistent: bool | None = None
-
-
-def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "") -> Bonding:
+def read_bonding(structure: Structure, folder: str) -> Bonding:
     """Average bonding and antibonding integrals over the pairs of atoms of a crystal.
 
     Parameters
     ----------
-    records : mapping
-        None is read.
     structure : Structure
         The crystal; its id, provider id or formula names its folder.
     folder : str
@@ -69,7 +41,7 @@ def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "
         The files are damaged or cut off.
     """
     files = _files_of(structure, folder)
-    found = Bonding()
+    found = Bonding(cohp_source="lobster" if files else None)
     try:
         if "COHPCAR.lobster" in files:
             found = _with_curves(found, files["COHPCAR.lobster"])
@@ -84,8 +56,8 @@ def cohp(records: Mapping[str, object], *, structure: Structure, folder: str = "
     return replace(found, cohp_consistent=bool(difference <= TOLERANCE * max(abs(found.icohp_mean_ev), 1e-3)))
 
 
-def fingerprint(structure: Structure, folder: str = "") -> dict[str, str]:
-    """Checksums of a crystal's LOBSTER files: what the property depends on."""
+def checksums(structure: Structure, folder: str) -> dict[str, str]:
+    """Checksums of a crystal's LOBSTER files, by name."""
     files = _files_of(structure, folder)
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
@@ -95,7 +67,7 @@ def _files_of(structure: Structure, folder: str) -> dict[str, Path]:
     if not folder or not Path(folder).is_dir():
         raise ConfigError(
             f"property 'cohp' needs the folder with LOBSTER's output, got '{folder}'. Set it: "
-            '[properties] options = { cohp = { folder = "lobster/" } }.'
+            '[properties] options = { cohp = { folder = "lobster/" } }; or have GPAW compute: { source = "gpaw" }.'
         )
     for name in (structure.id, Path(structure.provider_id).name, Path(structure.provider_id).stem, structure.formula):
         place = Path(folder) / name
