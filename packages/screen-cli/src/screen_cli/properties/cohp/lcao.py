@@ -39,8 +39,8 @@ from screen_cli.store.record import Json
 
 ENVIRONMENT = "gpaw"
 LARGEST_SPILLING = 0.1
-"""Largest share of the electrons of a band that the orbitals of free atoms may miss: salts and semiconductors have up to
-0.04, magnesium, whose atoms fill no p shell, 0.39."""
+"""Largest share of the electrons of a band that the orbitals of free atoms may miss: salts and semiconductors have 0.04
+at most, magnesium, whose atoms fill no p shell, 0.39."""
 _PROGRAM = Path(program.__file__)
 _INSTALL = (
     "Make its environment: screen-cli env create gpaw; or name the Python that has it: [properties] options = "
