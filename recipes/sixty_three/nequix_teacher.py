@@ -10,6 +10,7 @@ after that sum. Equal to the package's own torch code to rounding, and five to s
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 from e3nn import o3
 from vesin import ase_neighbor_list
 
@@ -112,6 +114,31 @@ class NequixTeacher:
             features = layer(features, harmonics, radial, g, n, width)
         energies = model.readout(features) * model.scale + model.shift
         return energies[:, 0] + model.atom_energies[species]
+
+
+class NequixCalculator(Calculator):
+    """The teacher for ASE and ``screen-cli`` (calculator ``ase:nequix_teacher.NequixCalculator``).
+
+    Parameters
+    ----------
+    path
+        The file of weights; default: what ``SIXTY_THREE_TEACHER`` names.
+    """
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__()
+        self.teacher = NequixTeacher(path or os.environ["SIXTY_THREE_TEACHER"])
+        self.parameters = dict(self.teacher.settings)
+
+    def calculate(
+        self, atoms: Atoms | None = None, properties: Sequence[str] = (), system_changes: Sequence[str] = all_changes
+    ) -> None:
+        """Compute everything at once."""
+        super().calculate(atoms, properties, system_changes)
+        (found,) = self.teacher.predict([self.atoms])
+        self.results = {**found, "free_energy": found["energy"]}
 
 
 class _Layer:
