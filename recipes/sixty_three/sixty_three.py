@@ -270,16 +270,17 @@ def strain(arguments: argparse.Namespace) -> None:
     """Label strained primitive cells of the small crystals learned from: cheap, and what stresses are learned from."""
     labels = Labels(NequixTeacher(arguments.teacher), arguments.out / "labels")
     begin = time.monotonic()
-    for k, crystals in enumerate(batches(small_crystals_learned_from(arguments.out), 5 * CHUNK)):
-        file = arguments.out / "chunks" / f"strain-{k:05d}.json"
-        if file.exists():
-            continue
+    chunks = arguments.out / "chunks"
+    known = [json.loads(chunk.read_text())["crystals"] for chunk in chunks.glob("strain-*.json")]
+    strained = {record["id"] for records in known for record in records}
+    waiting = [crystal for crystal in small_crystals_learned_from(arguments.out) if crystal.id not in strained]
+    for k, crystals in enumerate(batches(waiting, 5 * CHUNK), len(known)):
         if time.monotonic() > begin + 60 * arguments.minutes:
             break
         for draw in range(2 if len(crystals[0].ideal) <= 2 else 1):
             labels.take(crystals, "strain 0.02", draw, arguments.seed)
-        write_chunk(file, crystals)
-        _log.info("%s: %d labels", file.stem, labels.count)
+        write_chunk(chunks / f"strain-{k:05d}.json", crystals)
+        _log.info("strain-%05d: %d labels", k, labels.count)
 
 
 def small_crystals_learned_from(folder: Path) -> list[Crystal]:
