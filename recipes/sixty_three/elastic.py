@@ -2,7 +2,8 @@
 
     python elastic.py --models default round-3/model.pt --out elastic.json
 
-The teacher takes part where SIXTY_THREE_TEACHER names its weights. Cubic constants from stresses at strains of ±0.5 %, ions relaxed at each.
+The teacher takes part where SIXTY_THREE_TEACHER names its weights. Constants from stresses at strains of ±0.5 %, ions
+relaxed at each.
 """
 
 from __future__ import annotations
