@@ -50,6 +50,20 @@ def test_line_and_gate_are_those_of_the_trusted_crystals(made_up_run, made_up_re
     assert shown["precision: past the gate, κ < 1"].paper == "95.4 %"
 
 
+def test_the_line_of_a_reference_stands_beside_that_of_the_run(made_up_run, tmp_path):
+    rows = made_up_run.rows("kappa_total_w_mk > 0")
+    path = tmp_path / "reference.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "max_msd", "kappa_total_w_mk"])
+        writer.writerows([one["id"], one["max_msd"], 0.1 * one["max_msd"] ** -2] for one in rows)
+    report = Report(made_up_run, ReportOptions(reference=path, max_megabytes=0))
+    shown = facts(report, "kappa-msd")
+    assert shown["slope of the reference"].here.startswith("−2.00")
+    assert shown["line of the reference at the gate"].here == f"{0.1 * 0.076**-2:.2f} W/mK"
+    assert any(guide.label.startswith("fit of the reference") for guide in figure(report, "kappa-msd").guides)
+
+
 def test_coherence_share(made_up_run, made_up_report):
     rows = made_up_run.rows("kappa_total_w_mk > 0")
     drawn = figure(made_up_report, "coherence-share")

@@ -10,6 +10,8 @@ from screen_cli.report.figures.colourings import BARS, colourings, is_untrusted,
 from screen_cli.report.figures.specification import Axis, Fact, Figure, Guide, Missing, Scatter
 from screen_cli.report.material import Material
 
+_AT_GATE = f"{gate.PAPER_KAPPA_AT_GATE} W/mK (DFT line)"
+
 
 def kappa_against_msd(material: Material) -> list[Figure]:
     """κ against the largest mean square displacement, with the fitted line and the gate (paper: Fig. 4)."""
@@ -29,6 +31,13 @@ def kappa_against_msd(material: Material) -> list[Figure]:
         error = f"{_signed(line.slope)} ± {line.slope_error:.2f}"
         quality = f"r = {_signed(line.correlation)}, {_crystals(int(trusted.sum()))}"
         facts.append(Fact("slope of ln κ against ln MSD", f"{error} ({quality})", "negative; no number printed"))
+    reference = _reference_line(material)
+    if reference is not None:
+        (low, high), other = reference
+        name_of_it = f"fit of the reference, slope {_signed(other.slope)}"
+        guides.append(Guide(name_of_it, (low, high), (other.at(low), other.at(high)), dashed=True, in_view=False))
+        facts.append(Fact("slope of the reference", f"{_signed(other.slope)} ± {other.slope_error:.2f}"))
+        facts.append(Fact("line of the reference at the gate", f"{other.at(gate.GATE_MSD):.2f} W/mK", _AT_GATE))
     kelvin = material.msd_kelvin
     if abs(kelvin - 300) < 1e-6:
         guides.append(Guide(f"gate {gate.GATE_MSD} Å²", (gate.GATE_MSD, gate.GATE_MSD), None, dashed=True))
@@ -57,6 +66,17 @@ def kappa_against_msd(material: Material) -> list[Figure]:
             bars,
         )
     ]
+
+
+def _reference_line(material: Material) -> tuple[tuple[float, float], gate.PowerLaw] | None:
+    """Fit κ against the largest displacement of the reference file, where it has both: ends, and the line."""
+    columns = {} if material.reference is None else material.reference.columns
+    if not {"max_msd", "kappa_total_w_mk"} <= set(columns):
+        return None
+    msd, kappa = columns["max_msd"], columns["kappa_total_w_mk"]
+    usable = (msd > 0) & (kappa > 0)
+    line = gate.fit_power_law(msd[usable], kappa[usable])
+    return None if line is None else ((float(msd[usable].min()), float(msd[usable].max())), line)
 
 
 def coherence_share(material: Material) -> list[Figure]:
@@ -112,7 +132,7 @@ def _gate_facts(material: Material, line: gate.PowerLaw | None) -> list[Fact]:
     ]
     if line is not None:
         here = f"{line.at(gate.GATE_MSD):.2f} W/mK"
-        facts.append(Fact("line at the gate", here, f"{gate.PAPER_KAPPA_AT_GATE} W/mK (DFT line)"))
+        facts.append(Fact("line at the gate", here, _AT_GATE))
     own = material.run.settings.gate
     if own.expression:
         audited = audit_gate(rows, own.audit_target)
