@@ -57,6 +57,15 @@ def test_r_squared_and_errors_are_those_of_the_definition():
     assert compare_rows(rows[0][:1], rows[1][:1]).agreements[0].r_squared is None
 
 
+def test_what_imaginary_modes_leave_out_is_not_compared():
+    rows = [
+        row("x", 1.0, max_msd=0.1, max_frequency_thz=5.0),
+        row("y", None, stable=False, max_msd=3.0, max_frequency_thz=6.0),
+    ]
+    found = {item.column: item.n for item in compare_rows(rows, rows).agreements}
+    assert found == {"kappa_total_w_mk": 1, "max_msd": 1, "max_frequency_thz": 2}
+
+
 def test_stability_is_counted_from_both_sides():
     result = compare_rows(A, B)
     assert result.stability == {"both": 3, "only_a": 0, "only_b": 1, "neither": 0}

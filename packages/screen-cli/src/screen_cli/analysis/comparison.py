@@ -41,7 +41,7 @@ class Agreement:
     ----------
     column : str
     n : int
-        Crystals with a positive value in both runs.
+        Crystals with a positive value in both runs, that neither calls unstable (frequencies: of all).
     mean_log10_ratio : float
         Mean of log10(B/A): 0 without bias, 0.3 when B is twice A.
     mean_abs_log10_ratio : float
@@ -199,8 +199,16 @@ class Comparison:
         return None if len(pairs) == len(self.pairs_of(_KAPPA)) else _agreement(_KAPPA, pairs)
 
     def pairs_of(self, column: str) -> NDArray[np.float64]:
-        """Positive values of a column in both runs, float64 (n, 2)."""
-        values = [(number(crystal.a, column), number(crystal.b, column)) for crystal in self.crystals]
+        """Positive values of a column in both runs, float64 (n, 2); of what neither calls unstable, but for frequencies.
+
+        Imaginary modes are left out of c_v and displacements, which then mean little.
+        """
+        meaningful = [
+            crystal
+            for crystal in self.crystals
+            if column == "max_frequency_thz" or all(row.get("stable") in (None, True) for row in (crystal.a, crystal.b))
+        ]
+        values = [(number(crystal.a, column), number(crystal.b, column)) for crystal in meaningful]
         positive = [(a, b) for a, b in values if a is not None and b is not None and a > 0 and b > 0]
         return np.array(positive, dtype=np.float64).reshape(-1, 2)
 
