@@ -199,9 +199,10 @@ class Comparison:
         return None if len(pairs) == len(self.pairs_of(_KAPPA)) else _agreement(_KAPPA, pairs)
 
     def pairs_of(self, column: str) -> NDArray[np.float64]:
-        """Positive values of a column in both runs, float64 (n, 2); of what neither calls unstable, but for frequencies.
+        """Positive values of a column in both runs, float64 (n, 2).
 
-        Imaginary modes are left out of c_v and displacements, which then mean little.
+        Only frequencies are those of every crystal: c_v, displacements and velocities leave imaginary modes out, and mean
+        little where a run calls the crystal unstable.
         """
         meaningful = [
             crystal

@@ -103,7 +103,12 @@ def draw_properties(comparison: Comparison, name_a: str, name_b: str) -> Figure 
             scale = "log" if is_log else "linear"
             axes.set(xscale=scale, yscale=scale, xlim=(low, high), ylim=(low, high), aspect="equal")
             axes.set(xlabel=f"A: {label}", ylabel=f"B: {label}")
-            label_few_ticks(axes)
+            if high > 10 * low and is_log:
+                _label_decades(axes)
+            elif is_log:
+                label_few_ticks(axes)
+            else:
+                axes.locator_params(nbins=4)
             size = f"mean |log₁₀| {item.mean_abs_log10_ratio:.3f}" if is_log else f"MAE {item.mean_abs_error:.3g}"
             fit = "" if item.r_squared is None else f"\nR² {item.r_squared:.3f}".replace("-", "−")
             _note(axes, f"{item.n} crystals{fit}\n{size}", 0.04, "left")
@@ -111,6 +116,16 @@ def draw_properties(comparison: Comparison, name_a: str, name_b: str) -> Figure 
             axes.set_axis_off()
         figure.suptitle(f"A: {name_a}; B: {name_b}", fontsize=7)
     return figure
+
+
+def _label_decades(axes: Axes) -> None:
+    """Write the powers of ten alone: there is room for few words in a small panel."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator())
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _widened(pairs: NDArray[np.float64]) -> tuple[float, float]:
