@@ -201,8 +201,8 @@ class Comparison:
     def pairs_of(self, column: str) -> NDArray[np.float64]:
         """Positive values of a column in both runs, float64 (n, 2).
 
-        Only frequencies are those of every crystal: c_v, displacements and velocities leave imaginary modes out, and mean
-        little where a run calls the crystal unstable.
+        Only frequencies are those of every crystal: c_v, displacements and velocities leave imaginary modes out, and
+        mean little where a run calls the crystal unstable.
         """
         meaningful = [
             crystal
