@@ -61,7 +61,7 @@ def test_the_line_of_a_reference_stands_beside_that_of_the_run(made_up_run, tmp_
     shown = facts(report, "kappa-msd")
     assert shown["slope of the reference"].here.startswith("−2.00")
     assert shown["line of the reference at the gate"].here == f"{0.1 * 0.076**-2:.2f} W/mK"
-    assert any(guide.label.startswith("fit of the reference") for guide in figure(report, "kappa-msd").guides)
+    assert any(guide.label == "reference's fit" for guide in figure(report, "kappa-msd").guides)
 
 
 def test_coherence_share(made_up_run, made_up_report):

@@ -34,8 +34,8 @@ def kappa_against_msd(material: Material) -> list[Figure]:
     reference = _reference_line(material)
     if reference is not None:
         (low, high), other = reference
-        name_of_it = f"fit of the reference, slope {_signed(other.slope)}"
-        guides.append(Guide(name_of_it, (low, high), (other.at(low), other.at(high)), dashed=True, in_view=False))
+        ends = (low, high)
+        guides.append(Guide("reference's fit", ends, (other.at(low), other.at(high)), dashed=True, in_view=False))
         facts.append(Fact("slope of the reference", f"{_signed(other.slope)} ± {other.slope_error:.2f}"))
         facts.append(Fact("line of the reference at the gate", f"{other.at(gate.GATE_MSD):.2f} W/mK", _AT_GATE))
     kelvin = material.msd_kelvin
