@@ -32,13 +32,13 @@ class Bonding(TypedRecord):
     cohp_spilling : float, optional
         GPAW: share of the electrons of a band that orbitals of free atoms do not hold, largest over the bands.
     bond_pairs : ndarray, optional
-        GPAW: int64 (n_bonds, 2), atoms of the relaxed cell.
+        GPAW: int64 (n_pairs, 2), atoms of the relaxed cell.
     bond_cells : ndarray, optional
-        GPAW: int64 (n_bonds, 3), the second atom stands in this cell, the first in (0, 0, 0).
+        GPAW: int64 (n_pairs, 3), the second atom stands in this cell, the first in (0, 0, 0).
     bond_distances : ndarray, optional
-        GPAW: float64 (n_bonds,), Å.
+        GPAW: float64 (n_pairs,), Å.
     bond_icohp_ev, bond_bonding_ev, bond_antibonding_ev : ndarray, optional
-        GPAW: float64 (n_bonds,), eV, each bond's own.
+        GPAW: float64 (n_pairs,), eV, each bond's own.
     """
 
     cohp_source: str | None = None
