@@ -1,9 +1,8 @@
 """The pool of a campaign: crystals in the proportions of the paper's Table 1, none of them learned from.
 
-    python pool.py make  --out data                  # data/pool.extxyz and data/pool.csv, counts per prototype
+    python pool.py make  --out data                  # data/pool.csv, counts per prototype
     python pool.py check --out data                  # what of it may have been learned from, counted
     python pool.py bound campaign.csv                # how many of each prototype a run found bound, against the goal
-    python pool.py three --out data                  # data/three.extxyz: the crystals of the paper's Fig. 7
 
 A compound is held out by its composition (:func:`crystals.is_held_out` of ``recipes/sixty_three``), in all its
 arrangements. The bundled weights began from earlier ones that held crystals out by prototype and elements; a crystal of
@@ -21,11 +20,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import ase.io
-from ase import Atoms
-
 from screen_cli.crystal.prototypes import element_sites, prototypes
-from screen_cli.sources.decoration import Decoration, decorate, decorated_structure
+from screen_cli.sources.decoration import Decoration, decorate
 from screen_cli.store.atomic_write import whole_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sixty_three"))
@@ -101,20 +97,11 @@ def make(arguments: argparse.Namespace) -> None:
     wanted = {name: math.ceil(factors[name] * n) for name, n in goal.items()}
     rows = chosen(wanted, arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    cells: list[Atoms] = []
-    with (
-        whole_file(arguments.out / "pool.csv") as table,
-        whole_file(arguments.out / "pool.extxyz") as crystals,  # a run reads it whenever it is resumed
-        table.open("w", newline="", encoding="utf-8") as stream,
-    ):
+    with whole_file(arguments.out / "pool.csv") as table, table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["name", "prototype", "elements", "composition"])
         for name, elements in rows:
-            atoms = decorated_structure(name, elements).atoms
-            atoms.info = {"name": f"{name}-{''.join(elements)}"}
-            cells.append(atoms)
-            writer.writerow([atoms.info["name"], name, " ".join(elements), composition_of(name, elements)])
-        ase.io.write(crystals, cells, format="extxyz")
+            writer.writerow([f"{name}-{''.join(elements)}", name, " ".join(elements), composition_of(name, elements)])
     print_counts({"goal": goal, "pool": Counter(name for name, _ in rows)})
 
 
@@ -177,48 +164,23 @@ def bound(arguments: argparse.Namespace) -> None:
     print_counts({"goal": goals(arguments.size), **counts})
 
 
-THREE = (
-    ("half-heusler", ("Na", "As", "K")),
-    ("half-heusler", ("Na", "K", "As")),
-    ("half-heusler", ("K", "Na", "As")),
-    ("elpasolite", ("K", "Ir", "Cs", "Cl")),
-    ("inverse-heusler", ("Cu", "Pd", "Sr")),
-)
-"""NaKAs, KIrCs2Cl6 and CuPdSr2 in each arrangement of 216 and 225 that is another crystal: NaKAs has three, by what
-stands on 4c between the two others, and which one the paper took is not printed."""
-
-
-def three(arguments: argparse.Namespace) -> None:
-    """Write the three crystals of the paper's Fig. 7, in each arrangement of their atoms that the prototype allows."""
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    cells = []
-    for name, elements in THREE:
-        atoms = decorated_structure(name, elements).atoms
-        atoms.info = {"name": f"{name}-{''.join(elements)}"}
-        cells.append(atoms)
-    with whole_file(arguments.out / "three.extxyz") as aside:
-        ase.io.write(aside, cells, format="extxyz")
-    print(f"{len(cells)} arrangements")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    for function in (make, check, bound, three):
+    for function in (make, check, bound):
         step = steps.add_parser(function.__name__, help=str(function.__doc__).partition("\n")[0])
         step.set_defaults(function=function)
         if function is not bound:
             step.add_argument("--out", type=Path, default=Path("data"))
-        if function is not three:
-            step.add_argument("--size", type=int, default=GOAL, help="crystals wanted in the end")
+        step.add_argument("--size", type=int, default=GOAL, help="crystals wanted in the end")
         if function is make:
             step.add_argument("--surplus", type=float, default=3.0, help="candidates for each that is wanted")
             step.add_argument("--bound", type=Path, help="exported run: as many as its bound shares let expect to need")
             step.add_argument("--seed", type=int, default=23)
         if function is bound:
             step.add_argument("table", type=Path, help="screen-cli export RUN TABLE.csv")
-        if function in (make, bound):
+        if function is not check:
             step.add_argument("--limit", type=float, default=0.0, help="eV per atom")
     arguments = parser.parse_args(argv)
     arguments.function(arguments)

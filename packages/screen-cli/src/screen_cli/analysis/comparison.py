@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from screen_cli.analysis.spectra import frequency_error_percent
 from screen_cli.stages.harmonic import Harmonic
 from screen_cli.store.record import Json
-from screen_cli.store.row import Row, number, stage_keys, text
+from screen_cli.store.row import Row, number, text
 from screen_cli.store.run_directory import RunDirectory
 
 _KAPPA = "kappa_total_w_mk"
@@ -215,7 +215,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Json]:
         """JSON-ready fields."""
-        sound = self.without_warnings
+        sound, errors = self.without_warnings, self.stable_frequency_errors
         return {
             "n_common": len(self.crystals),
             "only_a": self.only_a,
@@ -223,13 +223,13 @@ class Comparison:
             "stability": self.stability,
             "stability_agreement": self.stability_agreement,
             "agreements": [asdict(agreement) for agreement in self.agreements],
-            "frequency_error_percent": None
-            if not len(self.stable_frequency_errors)
-            else {
-                "n_stable": len(self.stable_frequency_errors),
-                "mean": float(self.stable_frequency_errors.mean()),
-                "median": float(np.median(self.stable_frequency_errors)),
-            },
+            "frequency_error_percent": {
+                "n_stable": len(errors),
+                "mean": float(errors.mean()),
+                "median": float(np.median(errors)),
+            }
+            if len(errors)
+            else None,
             "without_warnings": None if sound is None else asdict(sound),
             "rows": self.rows,
         }
@@ -253,19 +253,17 @@ def with_frequency_errors(comparison: Comparison, first: RunDirectory, second: R
     """Add the frequency error of each crystal whose harmonic record both runs have, on the same mesh."""
     errors = {}
     for crystal in comparison.crystals:
-        a, b = _spectrum(first, crystal.a), _spectrum(second, crystal.b)
-        if a is None or b is None or a.frequencies.shape != b.frequencies.shape:
+        records = first.record(crystal.a, "harmonic"), second.record(crystal.b, "harmonic")
+        if records[0] is None or records[1] is None:
             continue
-        if np.array_equal(a.weights, b.weights) and np.allclose(a.qpoints, b.qpoints, rtol=0, atol=1e-9):
+        a, b = Harmonic.from_storage(records[0]), Harmonic.from_storage(records[1])
+        if (
+            a.frequencies.shape == b.frequencies.shape
+            and np.array_equal(a.weights, b.weights)
+            and np.allclose(a.qpoints, b.qpoints, rtol=0, atol=1e-9)
+        ):
             errors[text(crystal.a, "id")] = frequency_error_percent(b.frequencies, a.frequencies, a.weights)
     return replace(comparison, frequency_errors=errors)
-
-
-def _spectrum(run: RunDirectory, row: Row) -> Harmonic | None:
-    """Harmonic record of a crystal; None where it has not got there."""
-    key = stage_keys(row).get("harmonic")
-    record = None if key is None else run.store.read(text(row, "id"), "harmonic", key)
-    return None if record is None else Harmonic.from_storage(record)
 
 
 def _is_crystal(row: Row) -> bool:

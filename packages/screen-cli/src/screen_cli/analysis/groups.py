@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from screen_cli.analysis.gate_audit import Share, share_of
-from screen_cli.crystal.prototypes import prototypes
+from screen_cli.crystal.prototypes import PrototypeEntry, prototypes
 from screen_cli.store.record import Json
 from screen_cli.store.row import Row, number
 
@@ -68,13 +68,11 @@ def group_by(rows: Iterable[Row], column: str) -> list[Group]:
     return [_group(name, found[name], prototypes().get(name) if column == "prototype" else None) for name in names]
 
 
-def _group(name: str, rows: list[Row], prototype: object) -> Group:
+def _group(name: str, rows: list[Row], prototype: PrototypeEntry | None) -> Group:
     """Count one group."""
     judged = [row for row in rows if row.get("stable") is not None]
     n_stable = sum(bool(row["stable"]) for row in judged)
     kappas = [kappa for row in rows if (kappa := number(row, "kappa_total_w_mk")) is not None]
-    paper = None
-    if isinstance(prototype, dict) and "stable" in prototype:
-        paper = prototype["stable"] / prototype["pool"]
+    paper = prototype["stable"] / prototype["pool"] if prototype and "stable" in prototype else None
     n_low = sum(kappa < 1 for kappa in kappas)
     return Group(name, len(rows), len(judged), n_stable, len(kappas), n_low, share_of(n_stable, len(judged)), paper)

@@ -262,8 +262,7 @@ def _score_failed(run: RunDirectory, row: Row, score: MaterialScore, reference: 
         reason = f"{row['stage']}: {reason.partition(': ')[2] or reason}"
     if reference is None:
         return replace(score, verdict="not scored", reason="; ".join(part for part in (reason, score.reason) if part))
-    key = score.keys.get("harmonic")
-    record = None if key is None else run.store.read(score.structure_id, "harmonic", key)
+    record = run.record(row, "harmonic")
     distance = None
     if record is not None:
         found = Harmonic.from_storage(record)

@@ -133,7 +133,6 @@ def _files(run: RunDirectory, row: Row, *, phono3py: bool) -> Iterator[Path]:
     """Write the figures of the crystal and, when asked, the files of phono3py; yield each path."""
     from screen_cli.report.figures.crystal.files import write_bands, write_conductivity
     from screen_cli.report.phono3py_files import write_phono3py_files
-    from screen_cli.report.stored_results import record_of
     from screen_cli.stages.conductivity import Conductivity
     from screen_cli.stages.displace import Displaced
     from screen_cli.stages.force_constants import ForceConstants
@@ -141,14 +140,14 @@ def _files(run: RunDirectory, row: Row, *, phono3py: bool) -> Iterator[Path]:
     from screen_cli.stages.harmonic import Harmonic
     from screen_cli.store.row import text
 
-    harmonic, transport = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
+    harmonic, transport = run.record(row, "harmonic"), run.record(row, "conductivity")
     conductivity = None if transport is None else Conductivity.from_storage(transport)
     formula = text(row, "formula")
     if harmonic is not None:
         yield from write_bands(Harmonic.from_storage(harmonic), run.root / "bands", title=formula)
     if conductivity is not None:
         yield from write_conductivity(conductivity, run.root / "kappa", title=formula)
-    parts = [record_of(run, row, stage) for stage in ("displace", "forces", "force_constants")]
+    parts = [run.record(row, stage) for stage in ("displace", "forces", "force_constants")]
     if phono3py and parts[0] and parts[1] and parts[2]:
         yield from write_phono3py_files(
             run.root / "phono3py",

@@ -200,9 +200,9 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
     )
     atoms = structure.atoms
     if with_details:
-        page, atoms = _with_details(page, structure, functools.partial(_record, run, identity, keys), row)
+        page, atoms = _with_details(page, structure, functools.partial(run.record, row), row)
     harmonic = run.store.find(identity, "harmonic", keys["harmonic"]) if "harmonic" in keys else None
-    properties = (_record(run, identity, keys, stage) for stage in keys if stage.startswith("property_"))
+    properties = (run.record(row, stage) for stage in keys if stage.startswith("property_"))
     descriptors = (descriptor_of(record) for record in properties if record is not None)
     return Crystal(
         packed=pack(page.to_json()),
@@ -211,11 +211,6 @@ def _read_crystal(run: RunDirectory, row: Row, *, with_details: bool) -> Crystal
         metadata=dict(structure.metadata),
         descriptor=next((descriptor for descriptor in descriptors if descriptor is not None), None),
     )
-
-
-def _record(run: RunDirectory, identity: str, keys: Mapping[str, str], stage: str) -> Record | None:
-    """Record that a stage left of a crystal, if there is one."""
-    return run.store.read(identity, stage, keys[stage]) if stage in keys else None
 
 
 def _with_details(

@@ -10,7 +10,7 @@ from screen_cli.errors import ConfigError, FilterError
 from screen_cli.physics.harmonic.bands import BandStructure
 from screen_cli.physics.harmonic.density_of_states import DensityOfStates
 from screen_cli.store.record import Record
-from screen_cli.store.row import Row, stage_keys, text
+from screen_cli.store.row import Row, text
 from screen_cli.store.run_directory import RunDirectory
 
 
@@ -27,12 +27,6 @@ def find_crystal(run: RunDirectory, crystal: str) -> Row:
         found = ", ".join(f"{row['id']} ({row['formula']})" for row in rows[:10]) or "none"
         raise FilterError(f"'{crystal}' must name one crystal of {run.root}, found: {found}.")
     return rows[0]
-
-
-def record_of(run: RunDirectory, row: Row, stage: str) -> Record | None:
-    """Record of a stage of the crystal of a row; None where it has not got there."""
-    key = stage_keys(row).get(stage)
-    return None if key is None else run.store.read(text(row, "id"), stage, key)
 
 
 def band_structure_of(harmonic: Record) -> BandStructure:

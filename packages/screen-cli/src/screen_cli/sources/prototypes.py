@@ -12,7 +12,7 @@ from ase.data import atomic_numbers
 from ase.formula import Formula
 
 from screen_cli.config import ReadSettings
-from screen_cli.crystal.prototypes import build, element_sites, guess_lattice_constant, prototypes
+from screen_cli.crystal.prototypes import ElementSites, build, element_sites, guess_lattice_constant, prototypes
 from screen_cli.crystal.structure import RejectedStructure, Structure
 from screen_cli.errors import ConfigError, StructureError, unknown_name
 from screen_cli.sources.decoration import decorate, decorated_structure, decoration_from_options
@@ -109,14 +109,12 @@ def _checked_line(where: str, line: Mapping[str, str | None]) -> tuple[str, list
     if name not in prototypes():
         raise unknown_name(f"prototype in {where}", printable(name), prototypes())
     sites = element_sites(name)
+    shown = _in_words(sites)
     if len(elements) != len(sites) or len(set(elements)) != len(sites) or not set(elements) <= _SYMBOLS:
-        shown = ", ".join(f"{site.letter}: {site.wyckoff} ({site.n_atoms} atoms)" for site in sites)
-        raise ConfigError(
-            f"{where}: {name} takes {len(sites)} different elements ({shown}), not '{printable(' '.join(elements))}'."
-        )
+        given = printable(" ".join(elements))
+        raise ConfigError(f"{where}: {name} takes {len(sites)} different elements ({shown}), not '{given}'.")
     if composition := line.get("composition"):
-        built = _composition(elements, [site.n_atoms for site in sites])
-        _check_formula(where, name, composition, built, "")
+        _check_formula(where, name, composition, _composition(elements, [site.n_atoms for site in sites]), shown)
     return name, elements
 
 
@@ -157,7 +155,7 @@ def assign_elements(number: int, entry: Mapping[str, object]) -> list[str]:
     if name not in prototypes():
         raise unknown_name("prototype", name, prototypes())
     sites = element_sites(name)
-    shown = ", ".join(f"{site.letter}: {site.wyckoff} ({site.n_atoms} atoms)" for site in sites)
+    shown = _in_words(sites)
     if isinstance(given, Mapping):
         letters = [site.letter for site in sites]
         if sorted(given) != letters:
@@ -181,6 +179,11 @@ def assign_elements(number: int, entry: Mapping[str, object]) -> list[str]:
     return elements
 
 
+def _in_words(sites: Sequence[ElementSites]) -> str:
+    """Which sites the elements of a prototype take."""
+    return ", ".join(f"{site.letter}: {site.wyckoff} ({site.n_atoms} atoms)" for site in sites)
+
+
 def _order_decides(elements: Sequence[str], counts: Sequence[int]) -> bool:
     """Whether two different elements take different numbers of sites."""
     pairs = list(zip(elements, counts, strict=True))
@@ -201,7 +204,7 @@ def _check_formula(where: str, name: str, text: str, built: Formula, shown: str)
     if wanted.count() != built.count():
         raise ConfigError(
             f"{where}: {name} with these elements is {built}, formula says {wanted}. Put them in the order of the "
-            f"sites{f' ({shown})' if shown else ''}."
+            f"sites ({shown})."
         )
 
 

@@ -21,8 +21,9 @@ from screen_cli.settings_file import Plain, settings_to_dict
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
 from screen_cli.store.index import Index
 from screen_cli.store.reading import parse_json, read_regular
+from screen_cli.store.record import Record
 from screen_cli.store.records import RecordStore
-from screen_cli.store.row import Row
+from screen_cli.store.row import Row, stage_keys, text
 from screen_cli.store.sealed import seal, unseal
 
 FORMAT = 2
@@ -259,6 +260,11 @@ class RunDirectory:
     def stream(self, where: str = "") -> StoredRows:
         """Rows of the index, read one at a time (for exports of any size)."""
         return StoredRows(self, where)
+
+    def record(self, row: Row, stage: str) -> Record | None:
+        """Record of a stage of the crystal of a row; None where it has not got there."""
+        key = stage_keys(row).get(stage)
+        return None if key is None else self.store.read(text(row, "id"), stage, key)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

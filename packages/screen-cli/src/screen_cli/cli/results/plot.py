@@ -27,7 +27,7 @@ def command(run_dir: Path, crystal: str, output: Path | None) -> None:
     as CSV; prints the files written.
     """
     from screen_cli.report.figures.crystal.files import write_bands, write_conductivity
-    from screen_cli.report.stored_results import find_crystal, record_of
+    from screen_cli.report.stored_results import find_crystal
     from screen_cli.stages.conductivity import Conductivity
     from screen_cli.stages.harmonic import Harmonic
     from screen_cli.store.row import text
@@ -35,7 +35,7 @@ def command(run_dir: Path, crystal: str, output: Path | None) -> None:
 
     run = RunDirectory.open(run_dir)
     row = find_crystal(run, crystal)
-    harmonic, conductivity = record_of(run, row, "harmonic"), record_of(run, row, "conductivity")
+    harmonic, conductivity = run.record(row, "harmonic"), run.record(row, "conductivity")
     formula = text(row, "formula")
     if harmonic is None and conductivity is None:
         raise FilterError(f"{formula} has no results to draw: {row['state']} in {row['stage']}: {row['reason']}.")

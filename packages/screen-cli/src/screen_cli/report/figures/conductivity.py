@@ -33,9 +33,10 @@ def kappa_against_msd(material: Material) -> list[Figure]:
         facts.append(Fact("slope of ln κ against ln MSD", f"{error} ({quality})", "negative; no number printed"))
     reference = _reference_line(material)
     if reference is not None:
-        (low, high), other = reference
-        ends = (low, high)
-        guides.append(Guide("reference's fit", ends, (other.at(low), other.at(high)), dashed=True, in_view=False))
+        ends, other = reference
+        guides.append(
+            Guide("reference's fit", ends, (other.at(ends[0]), other.at(ends[1])), dashed=True, in_view=False)
+        )
         facts.append(Fact("slope of the reference", f"{_signed(other.slope)} ± {other.slope_error:.2f}"))
         facts.append(Fact("line of the reference at the gate", f"{other.at(gate.GATE_MSD):.2f} W/mK", _AT_GATE))
     kelvin = material.msd_kelvin

@@ -56,14 +56,17 @@ def figure_content(figure: Figure, form: str, *, transparent: bool = False) -> b
     return content.getvalue()
 
 
-def label_few_ticks(axes: Axes) -> None:
-    """Write 1, 2 and 5 of each decade: matplotlib would label every minor tick of a short axis, or none."""
+def label_few_ticks(axes: Axes, longest: float = 50.0) -> None:
+    """Write 1, 2 and 5 of each decade, of axes longer than a factor of ``longest`` the 1 alone.
+
+    Matplotlib would label every minor tick of a short axis, or none.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() != "log":
             continue
         low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < longest * low else (1.0,)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())

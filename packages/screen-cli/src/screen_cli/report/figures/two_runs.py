@@ -51,15 +51,11 @@ def draw_parity(comparison: Comparison, name_a: str, name_b: str, column: str = 
         axes.set_xlabel(f"{label}, {name_a}")
         axes.set_ylabel(f"{label}, {name_b}")
         label_few_ticks(axes)
-        axes.text(
-            0.04,
-            0.96,
+        words = (
             f"{agreement.n} crystals\nmean log₁₀ ratio {agreement.mean_log10_ratio:+.3f}\n"
-            f"its size {agreement.mean_abs_log10_ratio:.3f}".replace("-", "−"),
-            transform=axes.transAxes,
-            va="top",
-            fontsize=7,
+            f"its size {agreement.mean_abs_log10_ratio:.3f}".replace("-", "−")
         )
+        _note(axes, words, 0.04, "left", size=7)
     return figure
 
 
@@ -103,10 +99,8 @@ def draw_properties(comparison: Comparison, name_a: str, name_b: str) -> Figure 
             scale = "log" if is_log else "linear"
             axes.set(xscale=scale, yscale=scale, xlim=(low, high), ylim=(low, high), aspect="equal")
             axes.set(xlabel=f"A: {label}", ylabel=f"B: {label}")
-            if high > 10 * low and is_log:
-                _label_decades(axes)
-            elif is_log:
-                label_few_ticks(axes)
+            if is_log:
+                label_few_ticks(axes, longest=10.0)
             else:
                 axes.locator_params(nbins=4)
             size = f"mean |log₁₀| {item.mean_abs_log10_ratio:.3f}" if is_log else f"MAE {item.mean_abs_error:.3g}"
@@ -118,25 +112,15 @@ def draw_properties(comparison: Comparison, name_a: str, name_b: str) -> Figure 
     return figure
 
 
-def _label_decades(axes: Axes) -> None:
-    """Write the powers of ten alone: there is room for few words in a small panel."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator())
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-
-
 def _widened(pairs: NDArray[np.float64]) -> tuple[float, float]:
     """Limits of a linear axis, a twentieth beyond the points."""
     margin = 0.05 * max(float(np.ptp(pairs)), 1e-12)
     return float(pairs.min()) - margin, float(pairs.max()) + margin
 
 
-def _note(axes: Axes, words: str, place: float, side: str) -> None:
+def _note(axes: Axes, words: str, place: float, side: str, size: float = 6) -> None:
     """Write into an upper corner."""
-    axes.text(place, 0.96, words, transform=axes.transAxes, va="top", ha=side, fontsize=6)
+    axes.text(place, 0.96, words, transform=axes.transAxes, va="top", ha=side, fontsize=size)
 
 
 def draw_cloud(figure: Figure, axes: Axes, pairs: NDArray[np.float64]) -> None:

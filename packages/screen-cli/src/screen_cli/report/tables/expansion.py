@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.report.stored_results import record_of
 from screen_cli.report.tables.terminal import Column
 from screen_cli.run.expansion import ROUTES
 from screen_cli.store.atomic_write import write_text
@@ -39,7 +38,7 @@ COLUMNS = (
 
 def expansion_records(run: RunDirectory, row: Row) -> dict[str, Record]:
     """Give records of elastic constants and of each route that a crystal of a run has."""
-    records = {name: record_of(run, row, f"property_{name}") for name in ("elastic", *ROUTES)}
+    records = {name: run.record(row, f"property_{name}") for name in ("elastic", *ROUTES)}
     return {name: record for name, record in records.items() if record is not None}
 
 

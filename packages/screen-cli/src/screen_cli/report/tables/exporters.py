@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from screen_cli.errors import MissingExtraError
 from screen_cli.report.tables.columns import full_names, keyed, temperatures_of
 from screen_cli.store.atomic_write import whole_file
-from screen_cli.store.row import Row, stage_keys, text
+from screen_cli.store.row import Row, text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -201,12 +201,11 @@ def _atoms_with_info(row: Row, run: RunDirectory, temperatures: Mapping[str, flo
     from screen_cli.crystal.structure import Structure
 
     atoms: Atoms = Structure.from_dict(run.store.read_structure(text(row, "id"))).atoms.copy()
-    keys = stage_keys(row)
-    if "relax" in keys:
+    record = run.record(row, "relax")
+    if record is not None:
         from screen_cli.stages.relax import Relaxed
 
-        record = run.store.read(text(row, "id"), "relax", keys["relax"])
-        atoms = atoms if record is None else Relaxed.from_storage(record).atoms
+        atoms = Relaxed.from_storage(record).atoms
     atoms.calc = None
     atoms.info = {key: value for key, value in _with_keys(row, temperatures).items() if value is not None}
     return atoms
