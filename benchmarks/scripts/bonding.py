@@ -4,8 +4,9 @@
     python benchmarks/scripts/bonding.py table [--basis dzp] [--crystals Si NaCl] --out bonding.json
     screen-cli export RUN all.extxyz --filter "stable and kappa_total_w_mk > 0"
     python benchmarks/scripts/bonding.py choose all.extxyz --n 160 --out chosen.extxyz
-    screen-cli run CONFIG --run-dir bonding -s source.options.paths='["chosen.extxyz"]' -s properties.names='["cohp"]' \
-        -s properties.options='{ cohp = { source = "gpaw" } }'
+    screen-cli run CONFIG --run-dir bonding -s source.name=files \
+        -s source.options='{ paths = ["chosen.extxyz"], all_frames = true }' \
+        -s properties.names='["cohp"]' -s properties.options='{ cohp = { source = "gpaw" } }'
     screen-cli export bonding bonding.csv && python benchmarks/scripts/bonding.py claim bonding.csv
 
 Seconds are those of the processors, of GPAW's process and this one. `choose` takes prototypes in turns, and of each
