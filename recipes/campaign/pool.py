@@ -1,6 +1,6 @@
 """The pool of a campaign: crystals in the proportions of the paper's Table 1, none of them learned from.
 
-    python pool.py make  --out data                  # data/pool.csv, counts per prototype
+    python pool.py make  --out data                  # data/pool.extxyz and data/pool.csv, counts per prototype
     python pool.py check --out data                  # what of it may have been learned from, counted
     python pool.py bound campaign.csv                # how many of each prototype a run found bound, against the goal
 
@@ -20,8 +20,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import ase.io
+from ase import Atoms
+
 from screen_cli.crystal.prototypes import element_sites, prototypes
-from screen_cli.sources.decoration import Decoration, decorate
+from screen_cli.sources.decoration import Decoration, decorate, decorated_structure
 from screen_cli.store.atomic_write import whole_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sixty_three"))
@@ -97,11 +100,20 @@ def make(arguments: argparse.Namespace) -> None:
     wanted = {name: math.ceil(factors[name] * n) for name, n in goal.items()}
     rows = chosen(wanted, arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with whole_file(arguments.out / "pool.csv") as table, table.open("w", newline="", encoding="utf-8") as stream:
+    cells: list[Atoms] = []
+    with (
+        whole_file(arguments.out / "pool.csv") as table,
+        whole_file(arguments.out / "pool.extxyz") as crystals,  # for whoever reads files instead of the table
+        table.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(["name", "prototype", "elements", "composition"])
         for name, elements in rows:
-            writer.writerow([f"{name}-{''.join(elements)}", name, " ".join(elements), composition_of(name, elements)])
+            atoms = decorated_structure(name, elements).atoms
+            atoms.info = {"name": f"{name}-{''.join(elements)}"}
+            cells.append(atoms)
+            writer.writerow([atoms.info["name"], name, " ".join(elements), composition_of(name, elements)])
+        ase.io.write(crystals, cells, format="extxyz")
     print_counts({"goal": goal, "pool": Counter(name for name, _ in rows)})
 
 
