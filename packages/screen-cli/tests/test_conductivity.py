@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
 
 from screen_cli.config import ConductivitySettings
 from screen_cli.crystal.supercell import choose_mesh
 from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.physics.harmonic.lindemann import lindemann_ratios
 from screen_cli.physics.mesh_ladder import mesh_error, rungs
 from screen_cli.solvers.conductivity import StandardSolver
 from screen_cli.stages import conductivity
@@ -256,3 +259,28 @@ def test_the_error_of_a_clean_trend_is_the_distance_to_the_final_mesh(limit: flo
     distance = abs(kappa(19) / kappa(9) - 1)[0]
     assert error >= distance - 1e-12
     assert error == pytest.approx(max(distance, abs(kappa(7) / kappa(9) - 1)[0]), abs=1e-9)
+
+
+def test_a_crystal_whose_atoms_leave_their_places_is_not_trusted(aluminium: tuple[Displaced, ForceConstants]) -> None:
+    displaced, force_constants = aluminium
+    settings = ConductivitySettings(mesh=[5, 5, 5])
+    sound = compute_conductivity(displaced, force_constants, settings, StandardSolver())
+    assert sound.lindemann_ratio == pytest.approx(0.06, abs=0.03)  # aluminium melts at 933 K
+    assert sound.kappa_trusted
+    soft = replace(force_constants, fc2=force_constants.fc2 / 50)
+    found = compute_conductivity(displaced, soft, settings, StandardSolver())
+    assert found.lindemann_ratio == pytest.approx(np.sqrt(50) * sound.lindemann_ratio, rel=0.02)  # classical by then
+    assert not found.kappa_trusted
+    assert "crystals melt at 10 to 15 %" in found.kappa_warnings
+
+
+@given(st.integers(0, 2**31), st.integers(1, 5))
+def test_lindemann_ratios_are_of_the_nearest_neighbour(seed: int, n_atoms: int) -> None:
+    rng = np.random.default_rng(seed)
+    cell, scaled = np.diag(rng.uniform(3, 6, 3)) + rng.uniform(-0.5, 0.5, (3, 3)), rng.random((n_atoms, 3))
+    squares = rng.uniform(0.01, 0.2, (2, n_atoms))
+    atoms = Atoms(n_atoms * ["X"], scaled_positions=scaled, cell=cell, pbc=True)
+    first, distances = neighbor_list("id", atoms, 10.0)
+    nearest = np.array([distances[first == k].min() for k in range(n_atoms)])
+    expected = (np.sqrt(squares) / nearest).max(axis=1)
+    np.testing.assert_allclose(lindemann_ratios(squares, cell, scaled), expected, rtol=1e-9)

@@ -91,19 +91,11 @@ def sample_mesh(
     sampled = solve_mesh(phonopy, mesh)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
     weights, vectors = np.array(sampled.weights), np.asarray(sampled.eigenvectors)
-    masses = np.asarray(phonopy.primitive.masses)
-    translations = find_translations(qpoints, vectors, masses)
+    translations = find_translations(qpoints, vectors, np.asarray(phonopy.primitive.masses))
     gamma_tolerance = settings.gamma_tolerance_thz
     vibrating = ~translations & (frequencies > -gamma_tolerance)
     shares = shares_of_atoms(vectors, np.asarray(phonopy.primitive_symmetry.get_map_atoms()))
-    squares = mean_square_displacements(
-        frequencies,
-        weights,
-        shares,
-        ~translations & (frequencies > _MSD_CUTOFF_THZ),
-        masses=masses,
-        temperatures=temperatures,
-    )
+    squares = _displacements(phonopy, sampled, shares, translations, temperatures)
     return SampledModes(
         qpoints=qpoints,
         weights=weights,
@@ -115,6 +107,45 @@ def sample_mesh(
         heat_capacity=heat_capacity(frequencies, weights, vibrating, temperatures) * units.mol / units.J,
         displacements=squares,
         density_of_states=_count_states(phonopy, frequencies, weights, shares, settings.dos_points),
+    )
+
+
+def sample_displacements(
+    phonopy: Phonopy, mesh: Sequence[int], temperatures: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute mean square displacements alone, summed over x, y, z: float64 (n_temps, n_atoms), Å².
+
+    Parameters
+    ----------
+    phonopy : Phonopy
+        With force constants, and NAC when wanted.
+    mesh : sequence of int
+    temperatures : ndarray
+        float64 (n_temps,), K.
+    """
+    sampled = solve_mesh(phonopy, mesh)
+    vectors = np.asarray(sampled.eigenvectors)
+    translations = find_translations(np.array(sampled.qpoints), vectors, np.asarray(phonopy.primitive.masses))
+    shares = shares_of_atoms(vectors, np.asarray(phonopy.primitive_symmetry.get_map_atoms()))
+    return _displacements(phonopy, sampled, shares, translations, temperatures)
+
+
+def _displacements(
+    phonopy: Phonopy,
+    sampled: Mesh,
+    shares: NDArray[np.float64],
+    translations: NDArray[np.bool_],
+    temperatures: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Mean square displacements of a solved mesh, float64 (n_temps, n_atoms), Å²."""
+    frequencies = np.array(sampled.frequencies)
+    return mean_square_displacements(
+        frequencies,
+        np.array(sampled.weights),
+        shares,
+        ~translations & (frequencies > _MSD_CUTOFF_THZ),
+        masses=np.asarray(phonopy.primitive.masses),
+        temperatures=temperatures,
     )
 
 

@@ -17,14 +17,16 @@ from screen_cli.config import ConductivitySettings
 from screen_cli.crystal.structure import given_axes
 from screen_cli.crystal.supercell import Mesh, checked_mesh, choose_mesh, mesh_along_primitive_axes
 from screen_cli.errors import ConfigError, PhysicsError
+from screen_cli.physics.harmonic.lindemann import LARGEST_LINDEMANN_RATIO, lindemann_ratios
 from screen_cli.physics.mesh_ladder import mesh_error, rungs
 from screen_cli.plugins.manager import installed_plugins
 from screen_cli.settings_file import settings_to_dict
 from screen_cli.solvers.conductivity_arrays import OF_MODES, checked_arrays, count_imaginary_modes, largest_shares
+from screen_cli.solvers.harmonic_modes import sample_displacements
 from screen_cli.solvers.registered import make_conductivity_solver
 from screen_cli.stages.displace import Displaced
 from screen_cli.stages.force_constants import ForceConstants
-from screen_cli.stages.phonon_objects import load_phono3py
+from screen_cli.stages.phonon_objects import load_phono3py, load_phonopy
 from screen_cli.stages.stage import Inputs, Stage, plugin_identity
 from screen_cli.store.expression import evaluate
 from screen_cli.store.record import Json, Record, TypedRecord, array, column, column_named
@@ -98,7 +100,7 @@ class Conductivity(TypedRecord):
     kappa_warnings : str
         Sentences about what weakens the result; empty when there is none.
     kappa_trusted : bool
-        Force constants are trusted, no mode is imaginary, and κ is possible.
+        Force constants are trusted, no mode is imaginary, atoms move as far as crystals hold, and κ is possible.
     kappa_ladder : tuple of Rung
         κ on each mesh that was tried.
     kappa_final_mesh : tuple of int
@@ -108,6 +110,9 @@ class Conductivity(TypedRecord):
     kappa_mesh_axes : {"standard", "file"}
         Axes that ``conductivity.mesh`` counted: of the standardised primitive cell, or of the file; ``mesh`` itself
         always counts the former.
+    lindemann_ratio : float, optional
+        Largest root mean square displacement of an atom over the distance of its nearest neighbour, at the temperature
+        of the columns (:mod:`screen_cli.physics.harmonic.lindemann`).
     """
 
     temperatures: NDArray[np.float64] = array(np.float64, "n_temps", copies=("temperature",))
@@ -134,6 +139,7 @@ class Conductivity(TypedRecord):
     kappa_on_final_mesh: bool
     kappa_mesh_error: float | None = None
     kappa_mesh_axes: Literal["standard", "file"] = "standard"
+    lindemann_ratio: float | None = None
 
     @column
     def kappa_temperature_k(self) -> float:
@@ -193,7 +199,7 @@ class ComputeConductivity(Stage[Conductivity]):
     displaced: str = "displace"
     force_constants: str = "force_constants"
     fc3_of: str = ""
-    version: int = 3  # modes that nothing scatters carry nothing; a κ that hangs on one mode is not trusted
+    version: int = 4  # κ is not trusted where atoms move farther than any crystal holds
     prefixes_columns: bool = False
     record_class: ClassVar[type[Conductivity]] = Conductivity
 
@@ -274,13 +280,17 @@ def compute_conductivity(
     if settings.mesh:
         along, axes = mesh_along_primitive_axes(list(final), given_cell, displaced.unitcell_rotation, primitive)
         final = checked_mesh(along)
+    phonopy = load_phonopy(displaced, force_constants, born=born, nac_method=nac_method)
+    squares = sample_displacements(phonopy, final, temperatures)
+    lindemann = lindemann_ratios(squares, primitive, np.asarray(phonopy.primitive.scaled_positions))
+    trusted = force_constants.trusted
     meshes: list[list[int]] = []
     kappas: list[NDArray[np.float64]] = []
     for rung in rungs(list(final), settings.ladder):
         mesh = checked_mesh(rung)
         phono3py.mesh_numbers = list(mesh)
         try:
-            found = _judged(_solve(phono3py, temperatures, settings, solver), mesh, settings, force_constants.trusted)
+            found = _judged(_solve(phono3py, temperatures, settings, solver), mesh, settings, trusted, lindemann)
         except PhysicsError:
             if mesh == final:
                 raise
@@ -323,8 +333,14 @@ def _matters(found: Conductivity, settings: ConductivitySettings) -> bool:
     return bool(settings.refine_where) and bool(evaluate(settings.refine_where, found.to_storage().data))
 
 
-def _judged(result: ConductivityArrays, mesh: Mesh, settings: ConductivitySettings, trusted: bool) -> Conductivity:
-    """Check a solver's arrays, and say what weakens them."""
+def _judged(
+    result: ConductivityArrays,
+    mesh: Mesh,
+    settings: ConductivitySettings,
+    trusted: bool,
+    lindemann: NDArray[np.float64],
+) -> Conductivity:
+    """Check a solver's arrays, and say what weakens them; of Lindemann ratios there is one at each temperature."""
     fields = checked_arrays(result)
     imaginary = count_imaginary_modes(fields)
     shares = largest_shares(fields)
@@ -344,6 +360,7 @@ def _judged(result: ConductivityArrays, mesh: Mesh, settings: ConductivitySettin
             {**fields, "mesh": np.array(mesh, dtype=np.int64)},
         )
     )
+    found = replace(found, lindemann_ratio=float(lindemann[found.row]))
     faults = list(_faults(found, shares))
     warnings = [*_warnings(found, settings, shares), *faults]
     for warning in warnings:
@@ -377,6 +394,11 @@ def _faults(found: Conductivity, shares: NDArray[np.float64]) -> Iterator[str]:
         yield (
             f"A single mode carries {shares[found.row]:.0%} of κ_P: hardly anything scatters it on this mesh, or "
             "nothing else is excited. Take a finer one."
+        )
+    if found.lindemann_ratio is not None and found.lindemann_ratio > LARGEST_LINDEMANN_RATIO:
+        yield (
+            f"At {found.kappa_temperature_k:g} K an atom moves by {found.lindemann_ratio:.0%} of the distance of its "
+            "nearest neighbour, and crystals melt at 10 to 15 %: harmonic phonons mean nothing here."
         )
 
 
