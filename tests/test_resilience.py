@@ -237,6 +237,31 @@ def test_interrupt_drains(undisturbed, tmp_path):
     assert physics(run_dir) == expected
 
 
+@pytest.mark.parametrize("engine", ["serial", "local"])
+def test_a_second_sigterm_stops_at_once_and_blames_nobody(fast_text, tmp_path, engine):
+    config, run_dir = tmp_path / "screen.toml", tmp_path / "run"
+    config.write_text(fast_text("Al", "Cu", engine=engine))
+    long = ["--set", "displace.dim=[4, 4, 4]", "--set", "displace.max_atoms=1000"]  # a fit of a minute
+    words = command("run", config, "--run-dir", run_dir, "--no-report", *long)
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list(run_dir.rglob("displace-*.json")):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGTERM)
+    for line in driver.stderr:
+        if "once more to stop at once" in line:
+            break
+    assert driver.poll() is None  # it drains
+    driver.send_signal(signal.SIGTERM)
+    _, said = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 130, said
+    assert "Traceback" not in said
+    index = RunDirectory.open(run_dir).index(read_only=True)
+    assert set(index.counts()) <= {"done", "pending"}
+    index.close()
+    assert not list(run_dir.rglob("failed/*.json"))
+
+
 # -- past one machine ------------------------------------------------------------------------------
 
 BLOCKS = """

@@ -37,7 +37,11 @@ from screen_cli.stages.conductivity import compute_conductivity
 
 MESH = 11
 OTHER_MESHES = (9, 13, 19)
-CELLS = {"displace": {"dim": [2, 2, 2], "dim_fc2": [3, 3, 3]}, "harmonic": {"mesh": [MESH] * 3}}
+CELLS = {
+    "displace": {"dim": [2, 2, 2], "dim_fc2": [3, 3, 3]},
+    "harmonic": {"mesh": [MESH] * 3},
+    "properties": {"names": []},  # the protocols add thermal expansion, which asks for multiples of the fc3 supercell
+}
 VARIANTS = {
     "other random displacements": ("fast", {"displace": {"seed": 1}}),
     "displacements of 0.01 Å": ("fast", {"displace": {"distance": 0.01}}),

@@ -55,17 +55,18 @@ def _run(function: Callable[[Task], Value], task: Task) -> TaskResult[Value]:
 def _heard_interrupts() -> Iterator[list[int]]:
     """Note the interrupts that come from outside: a KeyboardInterrupt without one is the calculator's own."""
     heard: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield heard
-        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    handlers = {number: handler for number, handler in before.items() if on_main_thread and callable(handler)}
 
     def note(number: int, frame: FrameType | None) -> None:
         heard.append(number)
-        before(number, frame)
+        handlers[signal.Signals(number)](number, frame)
 
-    signal.signal(signal.SIGINT, note)
+    for number in handlers:
+        signal.signal(number, note)
     try:
         yield heard
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

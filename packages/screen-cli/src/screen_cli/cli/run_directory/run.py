@@ -149,11 +149,11 @@ def _holds_results(directory: Path) -> bool:
 
 @contextmanager
 def drain_on_interrupt() -> Iterator[threading.Event]:
-    """First Ctrl-C or SIGTERM: drain. Second Ctrl-C: KeyboardInterrupt."""
+    """First Ctrl-C or SIGTERM: drain. Second: KeyboardInterrupt."""
     stop_requested = threading.Event()
 
     def drain(number: int, frame: FrameType | None) -> None:
-        if stop_requested.is_set() and number == signal.SIGINT:
+        if stop_requested.is_set():
             raise KeyboardInterrupt
         stop_requested.set()
         with suppress(OSError, ValueError):  # nobody may read that any more
