@@ -55,7 +55,7 @@ def test_a_kill_leaves_pool_energies_and_training_data_whole_or_as_they_were(
 
     monkeypatch.setattr(sixty_three, "NequixTeacher", Teacher)
     monkeypatch.setattr(sixty_three, "MOLECULES", {})
-    folder = argparse.Namespace(out=tmp_path, seed=63, size=5, formulas=None, teacher=None)
+    folder = argparse.Namespace(out=tmp_path, seed=63, size=5, formulas=None, teacher=None, without=[])
     files = {
         "pool.jsonl": sixty_three.pool,
         "element-energies.json": sixty_three.element_energies,
@@ -75,6 +75,22 @@ def test_a_kill_leaves_pool_energies_and_training_data_whole_or_as_they_were(
     with pytest.raises(KeyboardInterrupt):
         sixty_three.pool(folder)
     assert (tmp_path / "pool.jsonl").read_text() == "as it was"
+
+
+def test_crystals_that_weights_are_judged_by_are_left_out_of_what_they_learn_from(
+    crystals: Any, tmp_path: Path
+) -> None:
+    import ase.io
+    import sixty_three
+
+    cells = [bulk(symbol, "fcc", a=4.0, cubic=k == 1) for k, symbol in enumerate(["Al", "Cu", "Al", "Ni"])]
+    for atoms in cells:
+        atoms.info = {"structure_id": f"fcc-{atoms.symbols[0]}", "kind": "none 0.03"}
+    ase.io.write(tmp_path / "all.extxyz", cells, format="extxyz")
+    text = (tmp_path / "all.extxyz").read_text()
+    assert sixty_three.without_crystals(text, set()) == text
+    (tmp_path / "kept.extxyz").write_text(sixty_three.without_crystals(text, {"fcc-Al"}))
+    assert [atoms.symbols[0] for atoms in ase.io.iread(tmp_path / "kept.extxyz", ":")] == ["Cu", "Ni"]
 
 
 def test_all_arrangements_of_a_compound_are_on_one_side(crystals: Any) -> None:

@@ -336,9 +336,21 @@ def collect(arguments: argparse.Namespace) -> None:
             temporary = target.with_suffix(".tmp")
             ase.io.write(temporary, cells, format="extxyz")
             temporary.replace(target)
-    texts = [part.read_text() for part in sorted(parts.glob("*.extxyz"))]
+    left_out = {atoms.info["structure_id"] for file in arguments.without for atoms in ase.io.iread(file, ":")}
+    texts = [without_crystals(part.read_text(), left_out) for part in sorted(parts.glob("*.extxyz"))]
     write_atomically(arguments.out / "train.extxyz", lambda stream: stream.write("".join(texts).encode()))
     print(f"{sum(text.count('Lattice=') for text in texts)} supercells")
+
+
+def without_crystals(text: str, left_out: set[str]) -> str:
+    """Give the frames of an extxyz text whose crystals are none of these."""
+    lines, kept, start = text.splitlines(keepends=True), [], 0
+    while start < len(lines):
+        end = start + 2 + int(lines[start])
+        if dict(word.partition("=")[::2] for word in lines[start + 1].split())["structure_id"] not in left_out:
+            kept += lines[start:end]
+        start = end
+    return "".join(kept)
 
 
 def cells_of_chunk(records: list[dict[str, Any]], cache: LabelCache, energies: dict[str, float]) -> list[Atoms]:
@@ -459,6 +471,10 @@ def main(argv: list[str] | None = None) -> int:
             step.add_argument("--second-student", type=Path, help="label only the half on which the two differ most")
         if function in (label, strain):
             step.add_argument("--minutes", type=float, default=60.0)
+        if function is collect:
+            step.add_argument(
+                "--without", type=Path, nargs="+", default=[], help="files of crystals to leave out, e.g. fresh.extxyz"
+            )
         if function is held_out:
             step.add_argument("--each", type=int, default=20, help="crystals of each prototype")
             step.add_argument("--proposals", type=int, default=300000, help="to choose from")
