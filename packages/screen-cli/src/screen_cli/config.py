@@ -41,6 +41,9 @@ class CalculatorSettings:
         "Python environment of the force field: a name of 'screen-cli env list', a folder, or an interpreter; 'here' "
         "for this one. Empty: this one where its library is installed, else what 'screen-cli env create' made for it.",
     )
+    magnetic_moments: dict[str, float] = setting(
+        {}, "Moments that the atoms of an element begin with, μ_B: { Fe = 2.5 }. DFT codes compute with spin then."
+    )
 
 
 @settings_record

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from screen_cli.calculators.magnetic_moments import WithMagneticMoments
 from screen_cli.calculators.registered import calculator_identity, make_calculator
 from screen_cli.config import CalculatorSettings
 from screen_cli.engines.messages import starting
@@ -62,9 +63,11 @@ class RegisteredForceField:
         """Name, options with files replaced by their checksums, versions."""
         return _identity(*self._told())
 
-    def _told(self) -> tuple[str, str, str]:
-        """Name, options as JSON, environment."""
-        return self.settings.name, json.dumps(self.settings.options, sort_keys=True), self.settings.environment
+    def _told(self) -> tuple[str, str, str, str]:
+        """Name, options as JSON, environment, moments as JSON."""
+        own = self.settings
+        options, moments = (json.dumps(table, sort_keys=True) for table in (own.options, own.magnetic_moments))
+        return own.name, options, own.environment, moments
 
 
 @dataclass(frozen=True)
@@ -96,15 +99,18 @@ def _as_new(calculator: BaseCalculator) -> BaseCalculator:
 
 
 @functools.lru_cache(maxsize=1)
-def _calculator(name: str, options: str, environment: str) -> BaseCalculator:
+def _calculator(name: str, options: str, environment: str, moments: str) -> BaseCalculator:
     """Make a calculator once per process."""
     with starting(f"the calculator '{name}'"):
         calculator = make_calculator(name, json.loads(options), environment=environment)
     _served[:] = [calculator] if isinstance(calculator, Served) else []
-    return calculator
+    by_element: dict[str, float] = json.loads(moments)
+    return WithMagneticMoments(calculator, by_element) if by_element else calculator
 
 
 @functools.lru_cache(maxsize=1)
-def _identity(name: str, options: str, environment: str) -> Json:
+def _identity(name: str, options: str, environment: str, moments: str) -> Json:
     """Identify a calculator once per process."""
-    return calculator_identity(name, json.loads(options), environment=environment)
+    identity = calculator_identity(name, json.loads(options), environment=environment)
+    by_element: dict[str, float] = json.loads(moments)
+    return {**identity, "magnetic_moments": dict(by_element)} if by_element else identity
