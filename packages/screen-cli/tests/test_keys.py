@@ -27,7 +27,11 @@ BASE: dict[str, Any] = {
     "force_constants": {"options": {"cutoff": 4.0}},
 }
 MATTERS: dict[str, dict[str, tuple[Any, str]]] = {  # table: key: (another value, first stage that depends on it)
-    "calculator": {"name": ("lj", "relax"), "options": ({"asap_cutoff": True}, "relax")},
+    "calculator": {
+        "name": ("lj", "relax"),
+        "options": ({"asap_cutoff": True}, "relax"),
+        "magnetic_moments": ({"Al": 0.5}, "relax"),
+    },
     "read": {"symprec": (1e-2, "relax")},
     "relax": {
         "enabled": (False, "relax"),
@@ -152,7 +156,7 @@ class NamedForceField:
         self._settings = run_settings.calculator
 
     def identity(self) -> list[Any]:
-        return [self._settings.name, self._settings.options]
+        return [self._settings.name, self._settings.options, dict(self._settings.magnetic_moments)]
 
 
 def keys_of(
