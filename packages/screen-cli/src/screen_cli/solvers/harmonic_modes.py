@@ -90,11 +90,10 @@ def sample_mesh(
     """
     sampled = solve_mesh(phonopy, mesh)
     frequencies, qpoints = np.array(sampled.frequencies), np.array(sampled.qpoints)
-    weights, vectors = np.array(sampled.weights), np.asarray(sampled.eigenvectors)
-    translations = find_translations(qpoints, vectors, np.asarray(phonopy.primitive.masses))
+    weights = np.array(sampled.weights)
+    translations, shares = _translations_and_shares(phonopy, sampled)
     gamma_tolerance = settings.gamma_tolerance_thz
     vibrating = ~translations & (frequencies > -gamma_tolerance)
-    shares = shares_of_atoms(vectors, np.asarray(phonopy.primitive_symmetry.get_map_atoms()))
     squares = _displacements(phonopy, sampled, shares, translations, temperatures)
     return SampledModes(
         qpoints=qpoints,
@@ -124,10 +123,15 @@ def sample_displacements(
         float64 (n_temps,), K.
     """
     sampled = solve_mesh(phonopy, mesh)
+    translations, shares = _translations_and_shares(phonopy, sampled)
+    return _displacements(phonopy, sampled, shares, translations, temperatures)
+
+
+def _translations_and_shares(phonopy: Phonopy, sampled: Mesh) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which modes of a solved mesh are translations, and the share of each atom in each mode."""
     vectors = np.asarray(sampled.eigenvectors)
     translations = find_translations(np.array(sampled.qpoints), vectors, np.asarray(phonopy.primitive.masses))
-    shares = shares_of_atoms(vectors, np.asarray(phonopy.primitive_symmetry.get_map_atoms()))
-    return _displacements(phonopy, sampled, shares, translations, temperatures)
+    return translations, shares_of_atoms(vectors, np.asarray(phonopy.primitive_symmetry.get_map_atoms()))
 
 
 def _displacements(
