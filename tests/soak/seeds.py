@@ -219,7 +219,7 @@ def others_of_the_host(root: Path) -> Iterator[Reader]:
     from screen_cli.sources.born_files import read_born
     from screen_cli.stages.phonon_objects import _read_yaml
     from screen_cli.store.expression import evaluate, to_sql
-    from screen_cli.store.hdf5 import arrays_of_hdf5
+    from screen_cli.store.reading.hdf5 import arrays_of_hdf5
 
     for name in ("demo", "campaign", "ultralow"):
         toml = (HERE.parents[1] / "examples" / f"{name}.toml").read_bytes()

@@ -26,8 +26,8 @@ from screen_cli.run.merge import merge_runs
 from screen_cli.run.rebuild import audit, open_index, rebuild_index
 from screen_cli.stages.phonon_objects import _read_yaml
 from screen_cli.store.atomic_write import LITTER, litter_in, write_bytes
-from screen_cli.store.hdf5 import arrays_of_hdf5, hdf5_of_arrays
 from screen_cli.store.index import DamagedIndexError, Index
+from screen_cli.store.reading.hdf5 import arrays_of_hdf5, hdf5_of_arrays
 from screen_cli.store.record import Record
 from screen_cli.store.records import RecordStore
 from screen_cli.store.run_directory import RunDirectory

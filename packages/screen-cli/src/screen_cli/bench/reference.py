@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from screen_cli.errors import ConfigError
 from screen_cli.plugins.protocols import ModeConductivity
-from screen_cli.store.hdf5 import whole_array
 from screen_cli.store.reading import parse_json, require_file
+from screen_cli.store.reading.hdf5 import whole_array
 
 if TYPE_CHECKING:
     import h5py

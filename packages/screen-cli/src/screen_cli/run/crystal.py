@@ -8,7 +8,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from screen_cli.config import override_settings
@@ -22,6 +22,7 @@ from screen_cli.run.peak_memory import PeakMemory
 from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.born_files import find_born
 from screen_cli.stages.stage import AnyRecord, Inputs, Stage, Stops
+from screen_cli.store.interim import Interim
 from screen_cli.store.keys import content_key
 from screen_cli.store.record import Json, Scalar
 from screen_cli.store.records import StoredRecord
@@ -218,7 +219,8 @@ class _Passage:
         self._run.mark_running(self._id, stage.name)
         stage_begins(stage.name)
         memory, start = PeakMemory(model_processes()), time.perf_counter()
-        record = stage.run(self._inputs(stage))
+        interim = Interim(self._run.store, self._id, stage.name, self.outcome.keys[stage.name])
+        record = stage.run(replace(self._inputs(stage), interim=interim))
         seconds = time.perf_counter() - start
         self.outcome.computed.append(stage.name)
         stored = self._run.store.write(
@@ -230,6 +232,7 @@ class _Passage:
             peak_mb=memory.megabytes(model_processes()),
             drop_arrays=not stage.keeps_arrays(self._settings),
         )
+        interim.remove()
         self._memory[stage.name] = record
         self.outcome.stage_times[stage.name] = (stored.seconds, stored.n_bytes)
         return stored

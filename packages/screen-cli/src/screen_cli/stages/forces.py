@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,6 +21,8 @@ from screen_cli.store.record import Json, TypedRecord, array, part
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
+
+    from screen_cli.store.interim import Interim
 
 _KEPT = ("forces", "forces_committee", "force_deviation")
 
@@ -127,7 +129,8 @@ class ComputeForces(Stage[Forces]):
         if self.known:
             known = inputs.record(self.known[0], Displaced), inputs.record(self.known[1], Forces)
         displaced = inputs.record(self.displaced, Displaced)
-        return compute_forces(displaced, inputs.force_field.calculator, inputs.settings.forces, known=known)
+        calculator, settings = inputs.force_field.calculator, inputs.settings.forces
+        return compute_forces(displaced, calculator, settings, known=known, interim=inputs.interim)
 
 
 def compute_forces(
@@ -136,6 +139,7 @@ def compute_forces(
     settings: ForcesSettings,
     *,
     known: tuple[Displaced, Forces] | None = None,
+    interim: Interim | None = None,
 ) -> Forces:
     """Evaluate the forces of every displaced supercell.
 
@@ -151,6 +155,8 @@ def compute_forces(
     known : (Displaced, Forces), optional
         Of an earlier fit of fc2 alone: where its supercells are the fc2 supercells of this one, its forces are taken
         and no call is made for them.
+    interim : Interim, optional
+        Keeps the results so far; what it holds of a run that was stopped is not computed again.
 
     Raises
     ------
@@ -158,6 +164,7 @@ def compute_forces(
         NaN, exploded or wrongly shaped forces; names the displacement.
     """
     sets: dict[str, ForceSet] = {}
+    evaluated = _Evaluated(interim)
     deviations: list[float] = []
     n_calls = 0
     for suffix, supercells in (("", displaced.supercells), ("_fc2", displaced.supercells_fc2)):
@@ -168,7 +175,7 @@ def compute_forces(
             sets[suffix] = taken
             deviations += [value for value in (known[1].force_deviation_max,) if value is not None]
             continue
-        sets[suffix], deviation = compute_force_set(supercells, calculator, settings, suffix)
+        sets[suffix], deviation = _force_set_of(supercells, calculator, settings, suffix, evaluated)
         deviations += [] if deviation is None else [deviation]
         n_calls += len(supercells.displacements) + 1
     committees = [item.forces_committee for item in sets.values() if item.forces_committee is not None]
@@ -202,10 +209,23 @@ def compute_force_set(
     CalculatorError
         As :func:`compute_forces`.
     """
+    return _force_set_of(supercells, calculator, settings, suffix, _Evaluated(None))
+
+
+def _force_set_of(
+    supercells: SupercellSet, calculator: BaseCalculator, settings: ForcesSettings, suffix: str, evaluated: _Evaluated
+) -> tuple[ForceSet, float | None]:
+    """Evaluate what is missing of one set of supercells (see :func:`compute_force_set`)."""
     perfect = supercells.perfect
-    residual = _evaluate([perfect], calculator, settings, f"the undisplaced supercell{suffix}")
     moved = [_displaced(perfect, vectors) for vectors in supercells.displacements]
-    found = _evaluate(moved, calculator, settings, f"displacement{suffix}")
+    todo = {
+        f"residual{suffix}": ([perfect], f"the undisplaced supercell{suffix}"),
+        f"displaced{suffix}": (moved, f"displacement{suffix}"),
+    }
+    residual, found = (
+        _evaluate(cells, calculator, settings, where, evaluated.part(part, cells), evaluated.keep)
+        for part, (cells, where) in todo.items()
+    )
     forces = _force_set(
         _without_residual(found["forces"], residual["forces"], settings), float(np.abs(residual["forces"]).max())
     )
@@ -214,6 +234,47 @@ def compute_force_set(
         forces = replace(forces, forces_committee=members.swapaxes(0, 1))
     deviation = found.get("force_deviation")
     return forces, None if deviation is None else float(deviation.max())
+
+
+_Rows = dict[str, list[NDArray[np.float64]]]
+"""Results by name, one row per supercell."""
+
+
+class _Evaluated:
+    """Results of the supercells so far, those of a run that was stopped among them."""
+
+    def __init__(self, interim: Interim | None) -> None:
+        self._interim = interim
+        self._left = {} if interim is None else interim.read()
+        self._parts: dict[str, _Rows] = {}
+
+    def part(self, part: str, supercells: Sequence[Atoms]) -> _Rows:
+        """Give the rows of some supercells, to be completed; those left by another run where they fit."""
+        rows: _Rows = {}
+        for name in _KEPT:
+            values = self._left.get(f"{name}_{part}", np.zeros(0))
+            if values.ndim > 1:
+                rows[name] = list(np.asarray(values, dtype=np.float64))
+        fits = all(values.shape == (len(supercells[0]), 3) for values in rows.get("forces", []))
+        if (
+            not fits
+            or len({len(values) for values in rows.values()}) > 1
+            or len(rows.get("forces", [])) > len(supercells)
+        ):
+            rows = {}
+        self._parts[part] = rows
+        return rows
+
+    def keep(self) -> None:
+        """Keep what there is, if it is time."""
+        if self._interim is not None and self._interim.is_due:
+            self._interim.write(
+                {
+                    f"{name}_{part}": np.array(values)
+                    for part, rows in self._parts.items()
+                    for name, values in rows.items()
+                }
+            )
 
 
 def _force_set(forces: NDArray[np.float64], residual_max: float) -> ForceSet:
@@ -253,11 +314,15 @@ def _displaced(perfect: Atoms, vectors: NDArray[np.float64]) -> Atoms:
 
 
 def _evaluate(
-    supercells: Sequence[Atoms], calculator: BaseCalculator, settings: ForcesSettings, where: str
+    supercells: Sequence[Atoms],
+    calculator: BaseCalculator,
+    settings: ForcesSettings,
+    where: str,
+    rows: _Rows,
+    keep: Callable[[], None],
 ) -> dict[str, NDArray[np.float64]]:
-    """Give checked forces (n, n_atoms, 3) of several supercells and what a committee adds, one row per supercell."""
-    rows: dict[str, list[NDArray[np.float64]]] = {}
-    for start in range(0, len(supercells), settings.batch_size):
+    """Give checked forces (n, n_atoms, 3) of several supercells and what a committee adds; completes ``rows``."""
+    for start in range(len(rows.get("forces", [])), len(supercells), settings.batch_size):
         batch = supercells[start : start + settings.batch_size]
         for offset, results in enumerate(_batch_results(batch, calculator)):
             n_atoms = len(batch[offset])
@@ -274,6 +339,7 @@ def _evaluate(
                 values = np.array(results[name], dtype=np.float64)
                 check_forces(values.reshape(-1, values.shape[-1]), settings.max_force, label)
                 rows.setdefault(name, []).append(values)
+            keep()
     return {name: np.array(values) for name, values in rows.items()}
 
 

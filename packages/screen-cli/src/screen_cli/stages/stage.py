@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from screen_cli.crystal.born import BornTensors
     from screen_cli.crystal.structure import Structure
+    from screen_cli.store.interim import Interim
 
 AnyRecord = TypedRecord | Record
 RecordT = TypeVar("RecordT", bound=AnyRecord)
@@ -50,6 +51,8 @@ class Inputs:
         Columns of all earlier stages.
     born : BornTensors or None
         Dielectric tensor and Born charges, in the frame and order of ``structure.atoms``.
+    interim : Interim, optional
+        Where a long stage keeps what it has so far; a calculation in memory has none.
     """
 
     structure: Structure
@@ -58,6 +61,7 @@ class Inputs:
     records: Mapping[str, AnyRecord]
     scalars: Mapping[str, Scalar | None]
     born: BornTensors | None = None
+    interim: Interim | None = None
 
     def record(self, stage: str, record_class: type[RecordT]) -> RecordT:
         """Return the record of an earlier stage.

@@ -8,6 +8,7 @@ Layout::
     run/records/ab/<id>/<stage>-<key>.json             data, and checksums of the files beside it
     run/records/ab/<id>/<stage>-<key>.hdf5             arrays, one dataset per name
     run/records/ab/<id>/<stage>-<key>.<suffix>         documents, e.g. a phono3py YAML
+    run/records/ab/<id>/<stage>.interim-<key>.*        what a long stage has so far
     run/failed/<id>.json                               quarantine: stage, reason, traceback
 
 The JSON is written last: it is what makes a record exist. It carries its own checksum and those of its parts; a record
@@ -31,8 +32,8 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from screen_cli.errors import StoreError
 from screen_cli.store.atomic_write import sweep, write_bytes, write_text
-from screen_cli.store.hdf5 import arrays_of_hdf5, hdf5_of_arrays
 from screen_cli.store.reading import read_regular
+from screen_cli.store.reading.hdf5 import arrays_of_hdf5, hdf5_of_arrays
 from screen_cli.store.record import Json, Record
 from screen_cli.store.sealed import seal, unseal
 
@@ -286,6 +287,11 @@ class RecordStore:
         """Put the files of a record in place, in the order given."""
         for suffix, content in contents.items():
             write_bytes(self.path(structure_id, stage, key, suffix), content, durable=False)
+
+    def remove(self, structure_id: str, stage: str, key: str) -> None:
+        """Remove the files of a record, if there is one, the JSON first."""
+        for suffix in ("json", "hdf5"):
+            self.path(structure_id, stage, key, suffix).unlink(missing_ok=True)
 
     def damage(self, structure_id: str, stage: str, key: str) -> str:
         """Read all of a record and say in a sentence what is wrong with it; empty when it is whole."""
