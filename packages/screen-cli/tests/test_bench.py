@@ -333,7 +333,8 @@ def test_comparisons_that_mean_less_are_told():
 
 
 def test_league_ranks_over_the_materials_that_all_count():
-    from screen_cli.bench.league import league_csv, league_page, make_league
+    from screen_cli.bench.league import league_csv, make_league
+    from screen_cli.bench.league_page import league_page
 
     rng = np.random.default_rng(3)
     difficulty = rng.uniform(0.2, 1.5, 20)
@@ -352,6 +353,53 @@ def test_league_ranks_over_the_materials_that_all_count():
     assert "equal &lt;b&gt;" in page
     assert "<script" not in page
     assert league_csv(rows).count("\n") == 4
+
+
+def test_numbers_of_the_league_lead_to_their_crystals(tmp_path):
+    from screen_cli.bench.league import make_league
+    from screen_cli.bench.league_page import league_page
+
+    made = result("a", [0.1, 0.2])
+    there = dataclasses.replace(
+        made, materials=tuple(dataclasses.replace(s, structure_id=f"id{k}") for k, s in enumerate(made.materials))
+    )
+    write_result(there, tmp_path)
+    there = read_result(tmp_path)  # the file knows the crystals
+    rows, _ = make_league([there, result("b", [0.3, 0.4])])
+    page = league_page(rows, [there, result("b", [0.3, 0.4])], [], {"a": "../run%20a/report.html"})
+    assert "<a href='../run%20a/report.html#/crystal/id0'>0.100</a>" in page
+    assert "<a href='../run%20a/report.html#/crystal/id1'>0.200</a>" in page
+    assert "<td>0.300</td>" in page  # b has no report
+    assert page.count("<a ") == 3
+
+
+def test_the_league_states_the_error_of_fast():
+    from screen_cli.bench.league import make_league
+
+    made = result("a", [0.1, 0.2])
+    scored = [dataclasses.replace(score, kappa=1.0, srme=0.1) for score in made.materials]
+    exact = [dataclasses.replace(score, kappa=1.25, srme=0.4) for score in made.materials]
+    error = fast_error(scored, exact, "exact")
+    rows, _ = make_league([dataclasses.replace(made, fast_error=error), result("b", [0.3, 0.4])])
+    assert (rows[0].n_exact, rows[1].n_exact) == (2, 0)
+    assert rows[0].fast_kappa_error_percent == pytest.approx(20.0)
+    assert rows[0].fast_srme_error == pytest.approx(0.3)
+    assert rows[1].fast_kappa_error_percent is None
+
+
+def test_the_league_as_a_picture(tmp_path):
+    from screen_cli.bench.league import make_league
+    from screen_cli.cli.bench.league_plot import plot_league
+    from screen_cli.report.figures.style import save_figure
+
+    good, bad = result("good, fast", np.linspace(0.2, 0.9, 12)), result("bad, fast", np.linspace(0.6, 2.0, 12))
+    failed = dataclasses.replace(bad.materials[-1], verdict="failed")
+    results = [good, dataclasses.replace(bad, materials=(*bad.materials[:-1], failed))]
+    figure = plot_league(make_league(results)[0], results[::-1])
+    ranking, ratios = figure.axes
+    assert [text.get_text() for text in ranking.get_yticklabels()] == ["good", "bad"]
+    assert [text.get_text() for text in ratios.texts] == ["1 failed"]
+    assert all(path.stat().st_size > 1000 for path in save_figure(figure, tmp_path / "league"))
 
 
 def test_expansion_in_the_league_is_of_the_same_materials():

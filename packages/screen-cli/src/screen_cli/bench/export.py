@@ -90,8 +90,8 @@ def matbench_record(result: BenchResult, predictions: str) -> str:
 
 def _model_name(result: BenchResult) -> str:
     """Name a model by its calculator and what tells it from others: of a path, its last part."""
-    told = [Path(str(value)).name for key, value in sorted(result.calculator.options.items()) if key != "trust"]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([result.calculator.name, *told])).strip("-")
+    words = [result.calculator.name, *result.calculator.told.values()]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-")
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from screen_cli.bench.accuracy import FastError
 from screen_cli.bench.comparison import FEW, bootstrap_interval
 from screen_cli.bench.results import BenchResult
 from screen_cli.bench.score import MaterialScore, mean_of
@@ -52,6 +52,10 @@ class LeagueRow:
         Means at 300 K over the materials where every result has them; expansion in 10⁻⁶/K.
     n_force_calls, peak_mb, seconds : float or None
         Means per material: evaluations of the model, most memory a stage held (10⁶ bytes), wall time of all stages.
+    n_exact : int
+        Materials on which the protocol ``fast`` was compared with ``exact`` (``bench kappa --exact``).
+    fast_kappa_error_percent, fast_srme_error : float or None
+        What ``fast`` costs there: root mean square error of κ, and largest change of SRME.
     """
 
     rank: int
@@ -75,6 +79,9 @@ class LeagueRow:
     n_force_calls: float | None
     peak_mb: float | None
     seconds: float | None
+    n_exact: int = 0
+    fast_kappa_error_percent: float | None = None
+    fast_srme_error: float | None = None
 
 
 def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[LeagueRow], list[str]]:
@@ -120,7 +127,7 @@ def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[Lea
     expanding = [key for key in common if all(scores[key].gruneisen_mean is not None for scores in counted)]
     order = np.argsort(values.mean(axis=1), kind="stable")
     rows = [
-        _with_expansion(
+        _completed(
             _row(
                 rank,
                 results[index].label,
@@ -129,6 +136,7 @@ def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[Lea
                 seed,
             ),
             [counted[index][key] for key in expanding],
+            results[index].fast_error,
         )
         for rank, index in enumerate(order, 1)
     ]
@@ -142,21 +150,6 @@ def league_csv(rows: Sequence[LeagueRow]) -> str:
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     return text.getvalue()
-
-
-def league_page(rows: Sequence[LeagueRow], results: Sequence[BenchResult], problems: Sequence[str]) -> str:
-    """Write the league as a page that needs nothing else: the table, and SRME of every model on every material."""
-    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in _HEADINGS)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in _cells(row)) + "</tr>" for row in rows)
-    notes = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in problems)
-    return _PAGE.format(
-        head=head,
-        body=body,
-        notes=f"<ul>{notes}</ul>" if notes else "",
-        materials=_material_table(rows, {result.label: result for result in results}),
-        reference=html.escape(str(results[0].reference.get("file", "none"))),
-        temperature=f"{results[0].temperature_k:g}",
-    )
 
 
 # -- parts ----------------------------------------------------------------------------------------------------
@@ -212,87 +205,18 @@ def _row(rank: int, label: str, scores: Sequence[MaterialScore], behind: np.ndar
     )
 
 
-def _with_expansion(row: LeagueRow, scores: Sequence[MaterialScore]) -> LeagueRow:
-    """Add the means of what only some materials have."""
+def _completed(row: LeagueRow, expanding: Sequence[MaterialScore], error: FastError | None) -> LeagueRow:
+    """Add the means of what only some materials have, and what the fast protocol cost where it was compared."""
+    row = dataclasses.replace(
+        row,
+        gruneisen_mean=mean_of(expanding, "gruneisen_mean"),
+        thermal_expansion_per_mk=mean_of(expanding, "thermal_expansion_per_mk"),
+    )
+    if error is None:
+        return row
     return dataclasses.replace(
         row,
-        gruneisen_mean=mean_of(scores, "gruneisen_mean"),
-        thermal_expansion_per_mk=mean_of(scores, "thermal_expansion_per_mk"),
+        n_exact=error.n_materials,
+        fast_kappa_error_percent=error.kappa_error_percent_rms,
+        fast_srme_error=error.srme_error_max,
     )
-
-
-_HEADINGS = (
-    "rank", "model", "materials", "failed", "SRME [95 %]", "behind the best [95 %]", "SRD", "SRE", "frequency error, %",
-    "frequency slope", "mean Grüneisen parameter", "linear expansion, 10⁻⁶/K", "force calls", "memory, MB",
-    "s per material",
-)  # fmt: skip
-
-
-def _cells(row: LeagueRow) -> list[str]:
-    """Texts of one row of the page."""
-    behind = "" if row.rank == 1 else f"{row.behind:+.3f} [{row.behind_low:+.3f}, {row.behind_high:+.3f}]"
-    return [
-        str(row.rank),
-        row.label,
-        str(row.n_materials),
-        str(row.n_failed),
-        f"{row.srme:.3f} [{row.srme_low:.3f}, {row.srme_high:.3f}]",
-        behind + (" *" if row.is_clearly_behind else ""),
-        f"{row.srd:+.3f}",
-        f"{row.sre:.3f}",
-        _number(row.frequency_error_percent, ".1f"),
-        _number(row.frequency_slope, ".3f"),
-        _number(row.gruneisen_mean, ".2f"),
-        _number(row.thermal_expansion_per_mk, ".1f"),
-        _number(row.n_force_calls, ".0f"),
-        _number(row.peak_mb, ".0f"),
-        _number(row.seconds, ".0f"),
-    ]
-
-
-def _number(value: float | None, form: str) -> str:
-    """Format a number; nothing where there is none."""
-    return "" if value is None else format(value, form)
-
-
-def _material_table(rows: Sequence[LeagueRow], results: dict[str, BenchResult]) -> str:
-    """SRME of every model on every material."""
-    scores = [results[row.label].scores for row in rows]
-    head = "".join(f"<th scope='col'>{html.escape(row.label)}</th>" for row in rows)
-    lines = []
-    for key in sorted(set.union(*(set(side) for side in scores)), key=lambda key: _name(scores, key)):
-        cells = []
-        for side in scores:
-            score = side.get(key)
-            text = "" if score is None else _number(score.srme, ".3f")
-            cells.append(f"<td>{'failed' if score is not None and score.verdict == 'failed' else text}</td>")
-        lines.append(f"<tr><th scope='row'>{html.escape(_name(scores, key))}</th>{''.join(cells)}</tr>")
-    return f"<table><thead><tr><th scope='col'>material</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def _name(scores: Sequence[dict[str, MaterialScore]], key: str) -> str:
-    """Name and prototype of a material."""
-    score = next(side[key] for side in scores if key in side)
-    return f"{score.name} {score.prototype}".strip()
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Force fields on thermal conductivity</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
-div {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #8886; white-space: nowrap; }}
-th:first-child, td:nth-child(2) {{ text-align: left; }}
-</style></head><body>
-<h1>Force fields on thermal conductivity</h1>
-<p>Mean SRME of κ at {temperature} K over the same materials, against {reference}: 0 is perfect, 2 is nothing in common.
-Intervals are bootstrap intervals over the materials; * marks a model whose distance from the best leaves out zero.</p>
-<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
-{notes}
-<h2>SRME of every material</h2>
-<div>{materials}</div>
-</body></html>
-"""

@@ -28,7 +28,7 @@ from screen_cli.store.record import Json, Scalar
 from screen_cli.store.run_directory import RunDirectory, installed_versions
 
 FORMAT = "screen-cli bench kappa 1"
-_INTERNAL = ("keys", "structure_id")
+_INTERNAL = ("keys",)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class BenchCalculator:
 
     name: str
     options: Mapping[str, object]
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What tells it from others of its name: its options as text, of a path the last part."""
+        return {key: Path(str(value)).name for key, value in sorted(self.options.items()) if key != "trust"}
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,11 @@ def collect_result(
     fast_error: FastError | None = None,
 ) -> BenchResult:
     """Put a result together: scores, means, and the model's settings and versions."""
-    calculator = run.settings.calculator
-    options = " ".join(f"{key}={value}" for key, value in sorted(calculator.options.items()))
+    calculator = BenchCalculator(run.settings.calculator.name, run.settings.calculator.options)
+    words = [calculator.name, *(f"{key}={value}" for key, value in calculator.told.items())]
     return BenchResult(
-        label=f"{calculator.name}{' ' + options if options else ''}, {protocol}",
-        calculator=BenchCalculator(calculator.name, calculator.options),
+        label=f"{' '.join(words)}, {protocol}",
+        calculator=calculator,
         protocol=protocol,
         temperature_k=temperature,
         reference={} if reference is None else {"file": reference.name, "sha256": _checksum(reference)},

@@ -33,7 +33,7 @@ class HowToRun(TypedDict):
     workers : int or None
     walltime : float or None
         Seconds.
-    retry_failed, score_only, quiet : bool
+    retry_failed, score_only, report, quiet : bool
     """
 
     structures: tuple[str, ...]
@@ -45,6 +45,7 @@ class HowToRun(TypedDict):
     walltime: float | None
     retry_failed: bool
     score_only: bool
+    report: bool
     quiet: bool
 
 
@@ -84,6 +85,7 @@ class HowToRun(TypedDict):
 @click.option("--walltime", type=Duration(), metavar="TIME", help="Start no further crystal after 90s, 15m, 1:30:00.")
 @click.option("--retry-failed", is_flag=True, help="Try quarantined crystals again.")
 @click.option("--score-only", is_flag=True, help="Compute nothing; score what is there.")
+@click.option("--report/--no-report", default=True, help="Write the report.html of each run at the end.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def kappa(
     *,
@@ -96,18 +98,22 @@ def kappa(
 ) -> int:
     """Run the κ protocol for every material, and score it against a reference.
 
-    Prints one line per material and the means, and writes bench.json, bench.csv, parity.png and the mode-resolved
-    predictions*.json.gz into the run directory. Several calculators run one after another, each in its environment, and
-    are ranked at the end (see 'bench league'). Can be stopped at any time; the same command goes on.
+    Prints one line per material and the means, and writes bench.json, bench.csv, parity.png, report.html and the
+    mode-resolved predictions*.json.gz into the run directory. Several calculators run one after another, each in its
+    environment, and are ranked at the end (see 'bench league'). Can be stopped at any time; the same command goes on.
     """
     from screen_cli.bench.protocol import TEMPERATURE
     from screen_cli.bench.reference import read_references
+    from screen_cli.bench.results import BenchCalculator
     from screen_cli.settings_file import parse_options
 
     references, problems = read_references(reference, TEMPERATURE) if reference is not None else (None, [])
     scored = References(reference, references, tuple(problems))
     models = [(name, parse_options([*options, *own])) for name, *own in (text.split(",") for text in calculators)]
-    names = ["-".join(["bench", name.rsplit(".")[-1], *map(_word, told.values()), protocol]) for name, told in models]
+    names = [
+        "-".join(["bench", name.rsplit(".")[-1], *BenchCalculator(name, told).told.values(), protocol])
+        for name, told in models
+    ]
     if len(set(names)) < len(names):
         raise click.UsageError("two calculators with the same options. Give each once.")
     folders = [run_dir or Path(names[0])] if len(names) == 1 else [(run_dir or Path()) / name for name in names]
@@ -123,11 +129,6 @@ def kappa(
     if drained:
         click.echo("stopped before the end: run the same command to go on", err=True)
     return 3 if drained else 0
-
-
-def _word(value: object) -> str:
-    """Give the value of an option as part of a folder's name: of a path, its last part."""
-    return Path(str(value)).name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +204,10 @@ def _bench(plan: KappaPlan, references: References) -> bool:
         problems=references.problems,
         exact_result=how["exact_result"],
     )
+    if how["report"]:
+        from screen_cli.report import write_report
+
+        click.echo(f"wrote {write_report(run)}", err=True)
     return drained
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
 from screen_cli.cli.options import GivenPath
+
+REPORT = "report.html"
 
 
 @click.command(name="compare")
@@ -46,7 +50,8 @@ def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
 def league(results: tuple[Path, ...], output: Path | None, as_json: bool, seed: int) -> None:
     """Rank any number of RESULTS (run directories or bench.json) by SRME, over the materials that all of them count.
 
-    Writes league.csv, league.html and, in the layout of the public leaderboards, matbench-discovery/ and ml-peg/.
+    Writes league.csv, league.html, league.png (svg, pdf) and, in the layout of the public leaderboards,
+    matbench-discovery/ and ml-peg/. Numbers of the page lead to their crystals in the reports of the runs.
 
     Example: screen-cli bench league bench-sevennet-fast bench-chgnet-fast bench-sdnnff-fast -o league
     """
@@ -56,9 +61,12 @@ def league(results: tuple[Path, ...], output: Path | None, as_json: bool, seed: 
 def write_league(results: Sequence[Path], output: Path | None, *, as_json: bool, seed: int) -> None:
     """Rank results, print the table, write the files."""
     from screen_cli.bench.export import write_leaderboards
-    from screen_cli.bench.league import league_csv, league_page, make_league
+    from screen_cli.bench.league import league_csv, make_league
+    from screen_cli.bench.league_page import league_page
     from screen_cli.bench.results import read_result
+    from screen_cli.cli.bench.league_plot import plot_league
     from screen_cli.cli.bench.tables import print_league
+    from screen_cli.report.figures.style import save_figure
     from screen_cli.store.atomic_write import write_text
 
     read = [read_result(path) for path in results]
@@ -72,11 +80,16 @@ def write_league(results: Sequence[Path], output: Path | None, *, as_json: bool,
     if output is not None:
         exported = write_leaderboards(list(zip(results, read, strict=True)), output)
         output.mkdir(parents=True, exist_ok=True)
-        for path, text in (
-            (output / "league.csv", league_csv(rows)),
-            (output / "league.html", league_page(rows, read, problems)),
-        ):
+        reports = {
+            result.label: quote(os.path.relpath(path / REPORT, output))
+            for path, result in zip(results, read, strict=True)
+            if (path / REPORT).is_file()
+        }
+        texts = {
+            output / "league.csv": league_csv(rows),
+            output / "league.html": league_page(rows, read, problems, reports),
+        }
+        for path, text in texts.items():
             write_text(path, text)
-            click.echo(f"wrote {path}", err=True)
-        for path in exported:
+        for path in [*texts, *save_figure(plot_league(rows, read), output / "league"), *exported]:
             click.echo(f"wrote {path}", err=True)
