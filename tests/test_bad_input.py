@@ -186,6 +186,18 @@ def test_underdetermined_fit_is_refused(fast_config, tmp_path):
     assert "UnderdeterminedFitError" in report["reason"]
 
 
+def test_a_cutoff_that_one_crystal_has_no_bond_in_stops_no_other(fast_config, tmp_path):
+    """Nickel atoms are 2.5 Å apart, those of silver 2.9."""
+    config = fast_config("Ag", "Ni")
+    assert main(["run", str(config), "--quiet", "--set", "force_constants.options.cutoff=2.7"]) == 0
+    run = RunDirectory.open(tmp_path / "screen")
+    (report,) = run.store.quarantined()
+    assert "leaves no force constant" in report["reason"]
+    states = {row["formula"]: row["state"] for row in run.rows()}
+    assert states["Ag"] == "failed"
+    assert states["Ni"] in ("done", "skipped")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -14,7 +14,7 @@ from ase.spacegroup import crystal
 from screen_cli.config import DisplaceSettings
 from screen_cli.crystal.phonopy_cells import symmetry_action
 from screen_cli.crystal.supercell import choose_supercell
-from screen_cli.errors import ConfigError, StructureError, UnderdeterminedFitError
+from screen_cli.errors import ConfigError, PhysicsError, StructureError, UnderdeterminedFitError
 from screen_cli.physics.rank_guard import displacements_span
 from screen_cli.solvers.force_constants.symfc import SymfcSolver
 from screen_cli.stages.displace import displace, harmonic_settings
@@ -200,7 +200,7 @@ def _springs(cell):
 
 
 def test_a_cutoff_below_the_bonds_is_refused():
-    with pytest.raises(ConfigError, match=r"cutoff.*leaves no force constant"):
+    with pytest.raises(PhysicsError, match=r"cutoff.*leaves no force constant"):
         displace(NACL, DisplaceSettings(dim=[2, 2, 2]), count=SymfcSolver(cutoff=1.0).count_parameters)
 
 

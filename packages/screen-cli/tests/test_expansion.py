@@ -404,6 +404,25 @@ def test_folding_force_constants_keeps_the_modes_the_small_supercell_knows() -> 
     np.testing.assert_allclose(folded[:, 0].sum(), _at_images_of(twice, 0).sum())
 
 
+def test_folding_onto_a_supercell_that_divides_no_edge() -> None:
+    """Short forces are the same in either supercell, wherever both hold them."""
+    from phono3py import Phono3py
+
+    large, small = phonopy_of("hcp", (5, 5, 3)), phono3py_of("hcp", (3, 3, 2))
+    both = Phono3py(
+        small.unitcell,
+        supercell_matrix=small.supercell_matrix,
+        primitive_matrix=small.primitive_matrix,
+        phonon_supercell_matrix=np.diag([5, 5, 3]),
+        log_level=0,
+    )
+    both.fc2 = large.force_constants
+    folded = fold_fc2(both)
+    np.testing.assert_allclose(folded.sum(axis=1), large.force_constants.sum(axis=1), atol=1e-12)
+    direct = phonopy_of("hcp", (3, 3, 2)).force_constants
+    np.testing.assert_allclose(folded, direct, atol=2e-3 * np.abs(direct).max())
+
+
 def _at_images_of(phono3py: Any, atom: int) -> np.ndarray:
     """Elements of the large supercell on periodic images of one atom of the small one."""
     difference = phono3py.phonon_supercell.positions - phono3py.supercell.positions[atom]

@@ -62,7 +62,7 @@ def gruneisen_from_fc3(phono3py: Phono3py, mesh: Sequence[int], *, ion_clamped: 
     Raises
     ------
     ConfigError
-        There is no fc3, or the supercell of fc2 is no multiple of that of fc3.
+        There is no fc3.
     PhysicsError
         A mode is imaginary.
     """
@@ -217,29 +217,25 @@ def deformed_phonopy(deformed: Atoms, phonopy: Phonopy, calculator: BaseCalculat
 def fold_fc2(phono3py: Phono3py) -> NDArray[np.float64]:
     """Compact fc2 on the supercell of fc3: Φ(0, l) = Σ_L Φ(0, l + L) over the smaller supercell's lattice.
 
-    Raises
-    ------
-    ConfigError
-        The supercell of fc2 is no multiple of that of fc3.
+    The pairs of the fc2 supercell stand at their shortest vectors, divided where there are several, as in its
+    dynamical matrix. So it need not be a multiple of the other (5×5×3 and 3×3×2 of wurtzite).
     """
     fc2 = np.asarray(phono3py.fc2)
     if fc2.shape[0] == fc2.shape[1] != len(phono3py.primitive):
         fc2 = fc2[np.asarray(phono3py.phonon_primitive.p2s_map)]
     if phono3py.phonon_supercell_matrix is None:
         return fc2
-    small, large = phono3py.supercell, phono3py.phonon_supercell
-    multiples = np.linalg.solve(np.asarray(small.cell).T, np.asarray(large.cell).T)
-    if not np.allclose(multiples, np.rint(multiples), atol=1e-6):
-        raise ConfigError(
-            "the supercell of fc2 is no multiple of that of fc3, so it cannot be folded onto it. Choose dim_fc2 as "
-            "multiples of dim, or use strained crystals."
-        )
-    inverse = np.linalg.inv(small.cell)
-    difference = (np.asarray(large.positions)[:, None] - np.asarray(small.positions)[None]) @ inverse
-    images = np.argmin(np.abs(difference - np.rint(difference)).sum(axis=2), axis=1)
+    small = phono3py.supercell
+    vectors, places = phono3py.phonon_primitive.get_smallest_vectors()
+    cartesian, inverse = np.asarray(vectors) @ phono3py.phonon_primitive.cell, np.linalg.inv(small.cell)
     folded = np.zeros((len(fc2), len(small), 3, 3))
-    for atom, image in enumerate(images):
-        folded[:, image] += fc2[:, atom]
+    for row, origin in enumerate(np.asarray(small.positions)[np.asarray(phono3py.primitive.p2s_map)]):
+        counts, begins = np.asarray(places)[:, row].T
+        atoms = np.repeat(np.arange(len(counts)), counts)
+        ends = origin + np.concatenate([cartesian[begin : begin + n] for begin, n in zip(begins, counts, strict=True)])
+        differences = (ends[:, None] - np.asarray(small.positions)[None]) @ inverse
+        images = np.argmin(np.abs(differences - np.rint(differences)).sum(axis=2), axis=1)
+        np.add.at(folded[row], images, fc2[row, atoms] / counts[atoms, None, None])
     return folded
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from screen_cli.errors import ConfigError, MissingExtraError, UnderdeterminedFitError, unknown_name
+from screen_cli.errors import ConfigError, MissingExtraError, PhysicsError, UnderdeterminedFitError, unknown_name
 from screen_cli.solvers.force_constants import check_forces, supercell_displacements
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class HiphiveSolver:
         largest = estimate_maximum_cutoff(atoms) - _MARGIN
         radii = self.cutoffs or [largest, largest]
         if max(radii) > largest + _MARGIN:
-            raise ConfigError(
+            raise PhysicsError(  # of this crystal's: another's supercell may be larger
                 f"hiphive cutoffs {radii} Å exceed the largest radius of the supercell, {largest:.2f} Å. Use smaller "
                 "ones or a larger supercell (displace.dim)."
             )

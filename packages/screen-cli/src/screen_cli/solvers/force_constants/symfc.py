@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen_cli.crystal.phonopy_cells import known_action
-from screen_cli.errors import ConfigError
+from screen_cli.errors import ConfigError, PhysicsError
 from screen_cli.kinds.cache import shared_cache
 from screen_cli.kinds.fit import KindFit, kind_fit
 from screen_cli.solvers.force_constants import check_forces
@@ -193,7 +193,7 @@ class SymfcSolver:
         except (AssertionError, ValueError) as error:
             if not self.cutoff:
                 raise
-            raise ConfigError(
+            raise PhysicsError(  # of this crystal's: another's bonds may be shorter
                 f"symfc finds no basis with the cutoffs {self.cutoff} (order: Å): that leaves no force constant "
                 "but those of an atom with itself. Raise force_constants.options.cutoff above the bonds."
             ) from error
