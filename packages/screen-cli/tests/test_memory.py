@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from screen_cli.run.memory import _gnu_libc
+from screen_cli.calculators.memory import _gnu_libc
 
 SCRIPT = """
 import resource, sys
 import psutil
-from screen_cli.run.memory import keep_freed_memory, release_freed_memory
+from screen_cli.calculators.memory import keep_freed_memory, release_freed_memory
 
 MB = 2**20
 

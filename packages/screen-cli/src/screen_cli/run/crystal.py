@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from screen_cli.calculators.memory import keep_freed_memory, release_freed_memory
 from screen_cli.config import override_settings
 from screen_cli.crystal.metadata import source_columns
 from screen_cli.crystal.structure import Structure
 from screen_cli.engines.messages import stage_begins
 from screen_cli.errors import ConfigError, PluginError, StoreError, UnknownColumnError
 from screen_cli.run.force_field import RegisteredForceField, model_processes
-from screen_cli.run.memory import keep_freed_memory, release_freed_memory
 from screen_cli.run.peak_memory import PeakMemory
 from screen_cli.run.pipeline import stages_for
 from screen_cli.sources.born_files import find_born

@@ -57,6 +57,8 @@ Header = dict[str, object]
 
 LINGER = 5.0
 """Seconds that a shared server waits for another client after the last one has left."""
+IDLE = 3.0
+"""Seconds without a request after which the memory of the last ones is given back."""
 _MOST_BYTES = 1 << 34
 
 
@@ -302,12 +304,19 @@ def _accept(listener: socket.socket, requests: queue.Queue[object]) -> None:
 
 
 def _requests(requests: queue.Queue[object], clients: set[_Client], linger: float) -> Iterator[tuple[_Client, object]]:
-    """Iterate over requests until the last client has left."""
+    """Iterate over requests until the last client has left; while none comes, keep no more memory than is used."""
+    from screen_cli.calculators.memory import release_freed_memory
+
+    wait: float | None = IDLE
     while True:
         try:
-            yield cast("tuple[_Client, object]", requests.get(timeout=None if clients else linger))
+            yield cast("tuple[_Client, object]", requests.get(timeout=wait if clients else linger))
+            wait = IDLE
         except queue.Empty:
-            return
+            if not clients:
+                return
+            release_freed_memory()
+            wait = None
 
 
 def serve(listener: socket.socket | None, connection: socket.socket | None) -> None:
@@ -337,6 +346,9 @@ def main(arguments: Sequence[str]) -> None:
     os.dup2(2, 1)  # what the force field prints goes to the log
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt is the client's; this ends with its client
     _borrow_host()
+    from screen_cli.calculators.memory import keep_freed_memory
+
+    keep_freed_memory()
     if arguments[0] == "--listen":
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(arguments[1])

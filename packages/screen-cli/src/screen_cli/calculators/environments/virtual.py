@@ -331,7 +331,8 @@ def _install(command: Sequence[str], what: str) -> None:
         raise ModelEnvironmentError(f"{what} failed: {error}.") from error
     if done.returncode:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        errors = [line for line in lines if "ERROR" in line or "error" in line] or lines
+        first = next((k for k, line in enumerate(lines) if "error" in line.lower()), 0)
+        errors = lines[first:]  # uv says the cause in the lines after it
         last = "\n  ".join(errors[-8:])
         raise ModelEnvironmentError(
             f"{what} failed with exit code {done.returncode}; nothing is left behind:\n  {last}"
