@@ -397,8 +397,9 @@ def test_the_league_as_a_picture(tmp_path):
     results = [good, dataclasses.replace(bad, materials=(*bad.materials[:-1], failed))]
     figure = plot_league(make_league(results)[0], results[::-1])
     ranking, ratios = figure.axes
-    assert [text.get_text() for text in ranking.get_yticklabels()] == ["good", "bad"]
-    assert [text.get_text() for text in ratios.texts] == ["1 failed"]
+    assert [text.get_text() for text in ranking.get_yticklabels()] == ["emt", "emt"]
+    assert [text.get_text() for text in ranking.texts] == ["1 failed"]
+    assert ratios.get_xscale() == "log"
     assert all(path.stat().st_size > 1000 for path in save_figure(figure, tmp_path / "league"))
 
 

@@ -35,37 +35,41 @@ def plot_league(rows: Sequence[LeagueRow], results: Sequence[BenchResult]) -> Fi
     with paper_style():
         figure = new_figure(7.0, 0.36 * len(rows) + 1.1)  # two columns of a journal
         ranking, ratios = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.3))
-        _draw_ranking(ranking, rows)
-        _draw_ratios(ratios, [by_label[row.label] for row in rows])
+        ordered = [by_label[row.label] for row in rows]
+        _draw_ranking(ranking, rows, ordered)
+        _draw_ratios(ratios, ordered)
     return figure
 
 
-def _draw_ranking(axes: Axes, rows: Sequence[LeagueRow]) -> None:
+def _draw_ranking(axes: Axes, rows: Sequence[LeagueRow], results: Sequence[BenchResult]) -> None:
     """Mean SRME with its interval, the best on top."""
     places = np.arange(len(rows))
     means = np.array([row.srme for row in rows])
     reach = np.array([[row.srme - row.srme_low, row.srme_high - row.srme] for row in rows]).T
     axes.errorbar(means, places, xerr=np.maximum(reach, 0.0), fmt="o", ms=4, lw=1, capsize=2, color=BLUE)
-    axes.set_yticks(places, [row.label.partition(",")[0] for row in rows])
+    for place, row in enumerate(rows):
+        if row.n_failed:
+            at, side = (row.srme_high + 0.06, "left") if row.srme_high < 1.5 else (row.srme_low - 0.06, "right")
+            axes.text(at, place, f"{row.n_failed} failed", ha=side, va="center", color=ORANGE, fontsize=7)
+    names = ["\n".join([result.calculator.name, *result.calculator.told.values()]) for result in results]
+    axes.set_yticks(places, names)
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 2), xlabel=f"SRME, mean of {rows[0].n_materials}")
 
 
 def _draw_ratios(axes: Axes, results: Sequence[BenchResult]) -> None:
-    """κ over the reference's, a point per material; what failed stands at the left edge."""
-    found = [
-        sorted(
-            score.kappa / score.kappa_reference for score in result.materials if score.kappa and score.kappa_reference
+    """κ over the reference's, of the materials that all have."""
+    common = set.intersection(*({score.id for score in result.materials if score.counts} for result in results))
+    values = []
+    for place, result in enumerate(results):
+        ratios = sorted(
+            score.kappa / score.kappa_reference
+            for score in result.materials
+            if score.id in common and score.kappa and score.kappa_reference
         )
-        for result in results
-    ]
-    values = [value for ratios in found for value in ratios] or [1.0]
-    low, high = min(0.5, *values) / 1.5, max(2.0, *values) * 1.3
-    for place, (result, ratios) in enumerate(zip(results, found, strict=True)):
         heights = place + 0.22 * np.sin(2.4 * np.arange(len(ratios)))  # neighbours do not hide one another
         axes.plot(ratios, heights, "o", ms=3, mew=0, alpha=0.7, color=BLUE)
-        n_failed = sum(score.verdict == "failed" for score in result.materials)
-        if n_failed:
-            axes.text(low * 1.1, place, f"{n_failed} failed", color=ORANGE, fontsize=7, va="center")
+        values += ratios
     axes.axvline(1.0, color=GREY, lw=0.8)
-    axes.set(xscale="log", xlim=(low / 1.5, high), xlabel="κ over the reference's, a point per material")
+    axes.set(xscale="log", xlabel="κ / κ of the reference")
+    axes.set_xlim(min([0.5, *values]) / 1.5, max([2.0, *values]) * 1.3)
     label_few_ticks(axes)
