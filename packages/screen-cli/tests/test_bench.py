@@ -457,8 +457,9 @@ def test_a_league_of_what_cannot_be_compared_is_refused():
 
 def test_error_of_the_fast_protocol():
     exact = [
-        MaterialScore("1", "a", "x", kappa=10.0, srme=0.5, n_force_calls=150, seconds=300.0),
-        MaterialScore("2", "b", "x", srme=2.0, n_force_calls=150, seconds=300.0),
+        MaterialScore("1", "a", "x", "scored", kappa=10.0, srme=0.5, n_force_calls=150, seconds=300.0),
+        MaterialScore("2", "b", "x", "failed", srme=2.0, n_force_calls=150, seconds=300.0),
+        MaterialScore("4", "d", "x"),
     ]
     fast = [
         MaterialScore("1", "a", "x", kappa=10.1, srme=0.49, n_force_calls=15, seconds=50.0),
@@ -469,6 +470,10 @@ def test_error_of_the_fast_protocol():
     assert error.srme_error_max == pytest.approx(0.01)
     assert (error.force_calls_ratio, error.seconds_ratio) == pytest.approx((10.0, 6.0))
     assert error.problems == ("b: only one of the protocols gave κ.",)
+    more = [*fast, *(MaterialScore(key, key, "x", kappa=1.0) for key in "345")]
+    assert fast_error(more, exact, "m, exact").problems[1:] == (
+        "3 of 5 materials were not run with the exact protocol.",
+    )
     nothing = fast_error(fast[1:], exact, "m, exact").to_json()
     assert nothing.keys() == {"against", "n_materials", "materials", "problems"}
 

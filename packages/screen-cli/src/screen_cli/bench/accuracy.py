@@ -101,13 +101,19 @@ def fast_error(scores: Sequence[MaterialScore], exact: Sequence[MaterialScore], 
     by_id = {score.id: score for score in exact}
     problems: list[str] = []
     rows: list[BothProtocols] = []
+    n_alone = 0
     for score in scores:
         other = by_id.get(score.id)
-        if other is None or other.kappa is None or score.kappa is None:
-            if score.kappa is not None or (other is not None and other.kappa is not None):
+        if other is None or other.verdict == "pending":
+            n_alone += 1
+            continue
+        if other.kappa is None or score.kappa is None:
+            if score.kappa is not None or other.kappa is not None:
                 problems.append(f"{score.name}: only one of the protocols gave κ.")
             continue
         rows.append(_both(score, score.kappa, other, other.kappa))
+    if n_alone:
+        problems.append(f"{n_alone} of {len(scores)} materials were not run with the exact protocol.")
     if not rows:
         return FastError(label, 0, (), tuple(problems))
     srme_errors = [abs(row.srme_error) for row in rows if row.srme_error is not None]
