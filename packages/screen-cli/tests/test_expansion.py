@@ -387,15 +387,7 @@ def test_heat_capacity_is_classical_when_hot_and_frozen_when_cold() -> None:
 def test_folding_force_constants_keeps_the_modes_the_small_supercell_knows() -> None:
     small, large = phono3py_of("hcp", (3, 3, 2)), phonopy_of("hcp", (3, 3, 2))
     np.testing.assert_allclose(fold_fc2(small), large.force_constants)
-    from phono3py import Phono3py
-
-    twice = Phono3py(
-        small.unitcell,
-        supercell_matrix=small.supercell_matrix,
-        primitive_matrix=small.primitive_matrix,
-        phonon_supercell_matrix=np.diag([6, 6, 2]),
-        log_level=0,
-    )
+    twice = with_fc2_supercell(small, (6, 6, 2))
     rng = np.random.default_rng(0)
     twice.fc2 = rng.normal(size=(2, len(twice.phonon_supercell), 3, 3))
     folded = fold_fc2(twice)
@@ -406,21 +398,26 @@ def test_folding_force_constants_keeps_the_modes_the_small_supercell_knows() -> 
 
 def test_folding_onto_a_supercell_that_divides_no_edge() -> None:
     """Short forces are the same in either supercell, wherever both hold them."""
-    from phono3py import Phono3py
-
     large, small = phonopy_of("hcp", (5, 5, 3)), phono3py_of("hcp", (3, 3, 2))
-    both = Phono3py(
-        small.unitcell,
-        supercell_matrix=small.supercell_matrix,
-        primitive_matrix=small.primitive_matrix,
-        phonon_supercell_matrix=np.diag([5, 5, 3]),
-        log_level=0,
-    )
+    both = with_fc2_supercell(small, (5, 5, 3))
     both.fc2 = large.force_constants
     folded = fold_fc2(both)
     np.testing.assert_allclose(folded.sum(axis=1), large.force_constants.sum(axis=1), atol=1e-12)
     direct = phonopy_of("hcp", (3, 3, 2)).force_constants
     np.testing.assert_allclose(folded, direct, atol=2e-3 * np.abs(direct).max())
+
+
+def with_fc2_supercell(phono3py: Any, dim: tuple[int, int, int]) -> Any:
+    """The same crystal with a supercell of its own for fc2."""
+    from phono3py import Phono3py
+
+    return Phono3py(
+        phono3py.unitcell,
+        supercell_matrix=phono3py.supercell_matrix,
+        primitive_matrix=phono3py.primitive_matrix,
+        phonon_supercell_matrix=np.diag(dim),
+        log_level=0,
+    )
 
 
 def _at_images_of(phono3py: Any, atom: int) -> np.ndarray:

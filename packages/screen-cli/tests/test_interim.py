@@ -106,11 +106,18 @@ def of_no_cell(folder: Path) -> Interim:
     return interim(folder)
 
 
+def without_forces(folder: Path) -> Interim:
+    interim(folder).write(
+        {"force_deviation_residual": np.zeros((1, 32)), "force_deviation_displaced": np.zeros((2, 32))}
+    )
+    return interim(folder)
+
+
 def of_other_inputs(folder: Path) -> Interim:
     return interim(folder, "fedcba9876543210")
 
 
-@pytest.mark.parametrize("left", [damaged, of_another_cell, too_long, of_no_cell, of_other_inputs])
+@pytest.mark.parametrize("left", [damaged, of_another_cell, too_long, of_no_cell, without_forces, of_other_inputs])
 def test_what_does_not_fit_is_computed_again(displaced: Displaced, tmp_path: Path, left: object) -> None:
     killed_in(4, displaced, tmp_path)
     calculator = Slow()

@@ -108,7 +108,7 @@ def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[Lea
     """
     _check(results)
     counted = [_counted(result) for result in results]
-    common = sorted(set.intersection(*(set(scores) for scores in counted)))
+    common = common_materials(results)
     if not common:
         raise ConfigError(
             f"no material is scored in all of {', '.join(repr(result.label) for result in results)}. Run all of them "
@@ -141,6 +141,11 @@ def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[Lea
         for rank, index in enumerate(order, 1)
     ]
     return rows, problems
+
+
+def common_materials(results: Sequence[BenchResult]) -> list[str]:
+    """Give the ids of the materials that all results count, sorted."""
+    return sorted(set.intersection(*(set(_counted(result)) for result in results)))
 
 
 def league_csv(rows: Sequence[LeagueRow]) -> str:

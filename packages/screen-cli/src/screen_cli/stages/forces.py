@@ -250,18 +250,13 @@ class _Evaluated:
 
     def part(self, part: str, supercells: Sequence[Atoms]) -> _Rows:
         """Give the rows of some supercells, to be completed; those left by another run where they fit."""
-        rows: _Rows = {}
-        for name in _KEPT:
-            values = self._left.get(f"{name}_{part}", np.zeros(0))
-            if values.ndim > 1:
-                rows[name] = list(np.asarray(values, dtype=np.float64))
-        fits = all(values.shape == (len(supercells[0]), 3) for values in rows.get("forces", []))
-        if (
-            not fits
-            or len({len(values) for values in rows.values()}) > 1
-            or len(rows.get("forces", [])) > len(supercells)
-        ):
-            rows = {}
+        left = {name: self._left[f"{name}_{part}"] for name in _KEPT if f"{name}_{part}" in self._left}
+        forces = left.get("forces", np.zeros(0))
+        fits = forces.shape[1:] == (len(supercells[0]), 3) and len(forces) <= len(supercells)
+        fits = fits and all(values.shape[:1] == forces.shape[:1] for values in left.values())
+        rows: _Rows = (
+            {name: list(np.asarray(values, dtype=np.float64)) for name, values in left.items()} if fits else {}
+        )
         self._parts[part] = rows
         return rows
 

@@ -35,9 +35,11 @@ class Interim:
         self._names = structure_id, f"{stage}.interim", key
         self._every = every
         self._since = time.monotonic()
+        self._is_used = False
 
     def read(self) -> dict[str, NDArray[np.generic]]:
         """Give the arrays that a stage of this key left when it was stopped; none where there are no whole ones."""
+        self._is_used = True
         record = self._store.read(*self._names)
         return {} if record is None else dict(record.arrays)
 
@@ -48,9 +50,11 @@ class Interim:
 
     def write(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Write the arrays in the place of earlier ones."""
+        self._is_used = True
         self._store.write(*self._names, Record(arrays=arrays), seconds=time.monotonic() - self._since)
         self._since = time.monotonic()
 
     def remove(self) -> None:
         """Forget them: the stage has its record."""
-        self._store.remove(*self._names)
+        if self._is_used:
+            self._store.remove(*self._names)

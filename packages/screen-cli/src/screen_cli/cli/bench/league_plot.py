@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from screen_cli.bench.league import LeagueRow
+from screen_cli.bench.league import LeagueRow, common_materials
 from screen_cli.bench.results import BenchResult
 from screen_cli.report.figures.figure_file import label_few_ticks, new_figure, paper_style
 from screen_cli.report.figures.style import BLUE, GREY, ORANGE
@@ -58,7 +58,7 @@ def _draw_ranking(axes: Axes, rows: Sequence[LeagueRow], results: Sequence[Bench
 
 def _draw_ratios(axes: Axes, results: Sequence[BenchResult]) -> None:
     """κ over the reference's, of the materials that all have."""
-    common = set.intersection(*({score.id for score in result.materials if score.counts} for result in results))
+    common = common_materials(results)
     values = []
     for place, result in enumerate(results):
         ratios = sorted(
