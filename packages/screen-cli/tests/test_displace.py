@@ -204,15 +204,24 @@ def test_a_cutoff_below_the_bonds_is_refused():
         displace(NACL, DisplaceSettings(dim=[2, 2, 2]), count=SymfcSolver(cutoff=1.0).count_parameters)
 
 
+ELPASOLITE = crystal(
+    ["Al", "Na", "K", "F"],
+    [(0, 0, 0), (0.5, 0.5, 0.5), (0.25,) * 3, (0.22, 0, 0)],
+    spacegroup=225,
+    cellpar=[8.1] * 3 + [90] * 3,
+)
+
+
 def test_elpasolite_stays_feasible():
-    cell = crystal(
-        ["Al", "Na", "K", "F"],
-        [(0, 0, 0), (0.5, 0.5, 0.5), (0.25,) * 3, (0.22, 0, 0)],
-        spacegroup=225,
-        cellpar=[8.1] * 3 + [90] * 3,
-    )
-    unitcell, base, dim = choose_supercell(cell, DisplaceSettings())
+    unitcell, base, dim = choose_supercell(ELPASOLITE, DisplaceSettings())
     assert (base, dim, len(unitcell)) == ("primitive", (2, 2, 2), 10)
+
+
+def test_an_fc2_supercell_of_its_own_counts_the_cells_that_the_other_counts():
+    unitcell, base, dim = choose_supercell(ELPASOLITE, DisplaceSettings(dim_fc2=[2, 2, 2]))
+    assert (base, dim, len(unitcell)) == ("conventional", (1, 1, 1), 40)
+    with pytest.raises(StructureError, match=r"has 40 atoms, more than displace\.max_atoms = 30.*dim_fc2"):
+        choose_supercell(ELPASOLITE, DisplaceSettings(dim_fc2=[2, 2, 2], max_atoms=30))
 
 
 @pytest.mark.parametrize(("a", "dim"), [(4.03, (2, 2, 2)), (5.64, (2, 2, 2)), (10.1, (1, 1, 1))])

@@ -29,7 +29,7 @@ def choose_supercell(
     Multiples of the conventional cell whose edges reach ``supercell_length``; when that exceeds ``max_atoms``
     the length shrinks until it fits. Where only one conventional cell fits and is too short, multiples of the
     primitive cell are tried, whose lattice translations are longer at the same number of atoms (elpasolite:
-    80 atoms reach √2·a).
+    80 atoms reach √2·a); not where ``dim_fc2`` is given, which counts conventional cells.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def choose_supercell(
     Raises
     ------
     StructureError
-        Even the primitive cell exceeds ``max_atoms``.
+        Even the primitive cell exceeds ``max_atoms``, or the conventional one does and ``dim_fc2`` is given.
     """
     conventional = standardise(atoms, symprec, to_primitive=False)
     if settings.dim:
@@ -50,8 +50,14 @@ def choose_supercell(
     dim = _fitting_multiples(edges, len(conventional), settings.supercell_length, settings.max_atoms)
     if dim is not None:
         length = shortest_translation(np.diag(dim) @ conventional.cell.array)
-        if length >= settings.supercell_length - 1e-6 or max(dim) > 1:
+        if length >= settings.supercell_length - 1e-6 or max(dim) > 1 or settings.dim_fc2:
             return conventional, "conventional", dim
+    elif settings.dim_fc2:
+        raise StructureError(
+            f"the conventional cell of {conventional.get_chemical_formula()} has {len(conventional)} atoms, more than "
+            f"displace.max_atoms = {settings.max_atoms}, and displace.dim_fc2 counts conventional cells. Raise "
+            "displace.max_atoms, or leave out displace.dim_fc2."
+        )
     primitive = standardise(atoms, symprec)
     edges = np.linalg.norm(primitive.cell.array, axis=1)
     dim_primitive = _fitting_multiples(edges, len(primitive), settings.supercell_length, settings.max_atoms)

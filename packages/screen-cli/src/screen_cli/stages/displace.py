@@ -301,7 +301,7 @@ def displace(
     if kind not in ("random", "finite-difference"):
         raise ConfigError(f"displacements of kind '{kind}' are unknown. Known: random, finite-difference.")
     unitcell, base, dim = choose_supercell(atoms, settings, symprec=symprec)
-    dim_fc2 = _choose_fc2_multiples(settings, base, dim, atoms, kind=kind, third_order=third_order, symprec=symprec)
+    dim_fc2 = _choose_fc2_multiples(settings, dim, atoms, kind=kind, third_order=third_order, symprec=symprec)
     base_cell = BaseCell.of(unitcell)
     phono3py = bare_phono3py(base_cell, dim, dim_fc2)
     _require_masses_of_the_symmetry(phono3py)
@@ -358,7 +358,6 @@ def _require_masses_of_the_symmetry(phono3py: Phono3py) -> None:
 
 def _choose_fc2_multiples(
     settings: DisplaceSettings,
-    base: str,
     dim: Multiples,
     atoms: Atoms,
     *,
@@ -367,11 +366,6 @@ def _choose_fc2_multiples(
     symprec: float,
 ) -> Multiples | None:
     """Multiples of the separate fc2 supercell; None where fc3's serves both."""
-    if settings.dim_fc2 and base == "primitive":
-        raise ConfigError(
-            "displace.dim_fc2 counts conventional cells, but the fc3 supercell was built from primitive ones. "
-            "Give displace.dim too."
-        )
     if settings.dim_fc2:
         return given_multiples(settings.dim_fc2, "dim_fc2", atoms, symprec)
     return dim if kind == "finite-difference" and not third_order else None

@@ -134,5 +134,6 @@ def print_league(rows: Sequence[LeagueRow]) -> None:
             Column("n_force_calls", "force\ncalls", ".0f"),
             Column("peak_mb", "MB", ".0f"),
             Column("seconds", "s", ".0f"),
+            Column("fast_kappa_error_percent", "κ error\nof fast, %", ".1f"),
         ),
     )
