@@ -26,7 +26,7 @@ def crystals() -> Any:
         yield crystals
     finally:
         sys.path.remove(str(RECIPE))
-        for name in ("crystals", "sixty_three"):
+        for name in ("crystals", "doubtful", "sixty_three"):
             sys.modules.pop(name, None)
 
 
@@ -185,3 +185,14 @@ def test_prototypes_that_the_pool_runs_out_of_have_chunks_of_their_own(crystals:
     assert [name for name, _ in whole] == ["pool-00001", "pool-00002"]
     alone = sixty_three.work_of_pool(rows, 0, ["rocksalt"])
     assert [(name, len(part)) for name, part in alone] == [("pool-rocksalt-00000", 3)]
+
+
+def test_doubtful_compounds_are_what_their_names_say(crystals: Any) -> None:
+    """Twenty and more, spread over prototypes; the double and the triple atom where the recipe says."""
+    import doubtful
+
+    found = {
+        crystals.composition(crystals.crystal_of(row).ideal.get_chemical_symbols()) for row in doubtful.compounds()
+    }
+    assert len(found) >= 20
+    assert {"AlNi3", "Pt3Ti", "PtTi3", "AlFe2V", "NiSnTi", "NTi"} <= found
