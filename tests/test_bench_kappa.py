@@ -179,6 +179,13 @@ def test_compare_two_results(structures, run_dir, scaled, tmp_path, capsys):
     assert first["difference"] == pytest.approx(-0.1 / 3)
     assert main(["bench", "compare", str(run_dir), str(tmp_path / "better.json")]) == 0
     assert "B − A" in capsys.readouterr().out
+    (tmp_path / "equal.json").write_text(json.dumps({**better, "label": "equal"}))
+    (tmp_path / "better.json").write_text(json.dumps({**better, "label": "better"}))
+    three = [str(run_dir), str(tmp_path / "equal.json"), str(tmp_path / "better.json")]
+    assert main(["bench", "compare", *three, "--json"]) == 0
+    assert {row["label"] for row in json.loads(capsys.readouterr().out)["rows"][:2]} == {"better", "equal"}
+    assert main(["bench", "compare", str(run_dir)]) == 2
+    assert "Give two or more" in capsys.readouterr().err
 
 
 def test_other_protocol_in_the_same_directory_is_refused(structures, run_dir, capsys):

@@ -17,21 +17,26 @@ REPORT = "report.html"
 
 
 @click.command(name="compare")
-@click.argument("first", type=GivenPath(path_type=Path))
-@click.argument("second", type=GivenPath(path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=GivenPath(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
-def compare(first: Path, second: Path, as_json: bool, seed: int) -> None:
-    """Put two results (run directories or bench.json) side by side, with paired differences.
+def compare(results: tuple[Path, ...], as_json: bool, seed: int) -> None:
+    """Put two RESULTS (run directories or bench.json) side by side, with paired differences; rank more than two.
 
-    FIRST and SECOND must be scored against the same reference. Intervals are 95 % bootstrap intervals over the
-    common materials; a difference whose interval leaves out zero is marked.
+    All must be scored against the same reference. Intervals are 95 % bootstrap intervals over the common materials; a
+    difference whose interval leaves out zero is marked. More than two are shown as 'bench league' ranks them, which
+    also writes a page, a picture and the files of the public leaderboards.
     """
+    if len(results) == 1:
+        raise click.UsageError(f"one result, {results[0]}, is nothing to compare with. Give two or more.")
+    if len(results) > 2:
+        write_league(results, None, as_json=as_json, seed=seed)
+        return
     from screen_cli.bench.comparison import compare_results
     from screen_cli.bench.results import read_result
     from screen_cli.cli.bench.tables import print_comparison
 
-    a, b = read_result(first), read_result(second)
+    a, b = (read_result(path) for path in results)
     differences, problems = compare_results(a, b, seed)
     if as_json:
         rows = [{**dataclasses.asdict(item), "is_clear": item.is_clear} for item in differences]
