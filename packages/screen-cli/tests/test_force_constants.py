@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -143,6 +144,7 @@ def test_smooth_fit_is_trusted_and_exact(fits: dict[str, ForceConstants]) -> Non
     assert fitted.residual < 0.01
     assert fitted.heldout_error_even < 0.05
     assert fitted.n_heldout == 12  # each pair by a fit to all others
+    assert fitted.fc3_error < 0.01
     assert fitted.sum_rule_fc2 < 1e-12
     assert fitted.sum_rule_fc3 < 1e-12
 
@@ -156,6 +158,25 @@ def test_noise_shows_in_the_even_part_and_warns(random_set: tuple[Displaced, For
     assert fitted.heldout_error_even > SETTINGS.warn_residual_even
     assert not fitted.trusted
     assert "not trustworthy" in fitted.force_constants_warning
+
+
+@pytest.mark.parametrize("noise", [0.0005, 0.002])
+def test_the_error_of_fc3_that_a_rough_potential_leaves_is_told(
+    random_set: tuple[Displaced, Forces], fits: dict[str, ForceConstants], noise: float
+) -> None:
+    """As large as the difference from the fit without noise, and beyond the limit no κ is trusted."""
+    displaced, smooth = random_set
+    scale = float(np.sqrt(np.mean(smooth.fc3_forces**2)))
+    fitted = fit_force_constants(
+        displaced,
+        forces_of(displaced, calculator(), noise=noise * scale),
+        replace(SETTINGS, holdout=0.0),
+        SymfcSolver(),
+    )
+    assert fitted.fc3_error == pytest.approx(relative(fitted.fc3, fits["symfc"].fc3), rel=0.25)
+    assert fitted.trusted == (fitted.fc3_error < SETTINGS.warn_fc3_error)
+    if not fitted.trusted:
+        assert re.search(r"makes fc3 uncertain by \d+% \(limit 5%\)", fitted.force_constants_warning)
 
 
 def test_prediction_is_the_taylor_series(random_set: tuple[Displaced, Forces], fits: dict[str, ForceConstants]) -> None:

@@ -66,6 +66,7 @@ MATTERS: dict[str, dict[str, tuple[Any, str]]] = {  # table: key: (another value
         "holdout": (0.5, "force_constants"),
         "warn_residual": (0.5, "force_constants"),
         "warn_residual_even": (0.5, "force_constants"),
+        "warn_fc3_error": (0.5, "force_constants"),
         "keep": (False, "force_constants"),
     },
     "harmonic": {

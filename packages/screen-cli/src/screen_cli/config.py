@@ -173,6 +173,11 @@ class ForceConstantsSettings:
         "The same limit for the part of the force that fc3 alone explains (± pairs, held out when possible).",
         gt=0,
     )
+    warn_fc3_error: float = setting(
+        0.05,
+        "Relative error of fc3, from what the fit leaves of the same part, above which κ is not trusted (± pairs).",
+        gt=0,
+    )
     keep: bool = setting(True, "Keep fc2 and fc3 in the store; false writes scalars only (saves most of the disk).")
 
 

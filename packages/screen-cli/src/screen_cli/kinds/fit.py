@@ -51,13 +51,15 @@ class KindFit:
     primitive_atoms: NDArray[np.int64]
     cutoff: float | None = None
 
-    def solve(self, forces: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
+    def solve(self, forces: NDArray[np.float64], only: int | None = None) -> dict[int, NDArray[np.float64]]:
         """Fit compact force constants by order.
 
         Parameters
         ----------
         forces : ndarray
             float64 (2 n_pairs, n_atoms, 3), eV/Å; rows 2i and 2i + 1 belong to u and −u.
+        only : int, optional
+            This order alone.
 
         Returns
         -------
@@ -68,6 +70,7 @@ class KindFit:
         return {
             order: self._for_these_atoms(factored, factored.fit(parts[order], self.distance))
             for order, factored in self.orders.items()
+            if only in (None, order)
         }
 
     def left_out(self, residuals: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ class ForceConstantSolver(Protocol):
     supports_subset : bool
         ``solve`` accepts ``subset``: the host may refit on a part of the supercells, for the held-out error.
     predicts_left_out : bool
-        It also is a :class:`PredictsLeftOut`, which needs no second fit for the held-out error.
+        It also is a :class:`PredictsLeftOut`, which needs no second fit for the held-out error and that of fc3.
     has_cutoff : bool
         With its options the solver has fewer free parameters than symmetry leaves, and counts them itself.
     """
@@ -136,6 +136,22 @@ class PredictsLeftOut(Protocol):
         ndarray or None
             float64, of the same shape: those of each supercell, with its ± partner, predicted by a fit to all others;
             None where the solver cannot tell.
+        """
+
+    def fc3_of(self, phono3py: Phono3py, forces: NDArray[np.float64]) -> tuple[NDArray[np.float64], int] | None:
+        """Fit fc3 to other forces on the same supercells, without a new solution.
+
+        Parameters
+        ----------
+        phono3py : phono3py.Phono3py
+        forces : ndarray
+            float64 (n_supercells, n_atoms, 3), eV/Å.
+
+        Returns
+        -------
+        tuple of ndarray and int or None
+            fc3, compact as :meth:`ForceConstantSolver.solve` gives it, and the number of its free parameters; None
+            where the solver cannot tell.
         """
 
 

@@ -63,6 +63,9 @@ class FitQuality:
         How many supercells were predicted so.
     fc2_change, fc3_change : float, optional
         Relative change of the force constants in a second fit; None where there was none.
+    fc3_error : float, optional
+        ‖δΦ₃‖/‖Φ₃‖ that a rough potential leaves: of fc3 fitted to noise as large as what the fit leaves of the even
+        part of the forces, by the degrees of freedom that it has left.
     sum_rule_fc2, sum_rule_fc3 : float, optional
         Largest violation of Σ_j Φ = 0 over the largest element.
     force_scale : float, optional
@@ -77,6 +80,7 @@ class FitQuality:
     n_heldout: int | None = None
     fc2_change: float | None = None
     fc3_change: float | None = None
+    fc3_error: float | None = None
     sum_rule_fc2: float | None = None
     sum_rule_fc3: float | None = None
     force_scale: float | None = None
@@ -256,6 +260,9 @@ class _Fit:
             if self.paired and "fc3" in fitted:
                 even = _even_part(forces)
                 found["residual_even"] = _relative(_even_part(predicted) - even, even)
+                error = self._fc3_error(_even_part(forces - predicted), fitted["fc3"])
+                if error is not None:
+                    found["fc3_error"] = error
         if forces_fc2 is not None and len(forces_fc2):
             displacements = np.asarray(phono3py.phonon_displacements)
             primitive = phono3py.phonon_primitive
@@ -316,6 +323,26 @@ class _Fit:
         solver = cast("PredictsLeftOut", self.solver)
         left_out = solver.left_out_residuals(self.phono3py, forces - predicted, third_order=self.third_order)
         return None if left_out is None else forces - left_out
+
+    def _fc3_error(self, residuals: NDArray[np.float64], fc3: NDArray[np.float64]) -> float | None:
+        """Give ‖δΦ₃‖/‖Φ₃‖ from the even residuals, shape (n_pairs, n_atoms, 3), eV/Å; None where nothing tells it.
+
+        One draw of noise stands for all: fc3 has hundreds of parameters, so its norm hardly depends on the draw.
+        """
+        if not self.solver.predicts_left_out:
+            return None
+        solver = cast("PredictsLeftOut", self.solver)
+        drawn = np.random.default_rng(0).normal(size=residuals.shape)
+        drawn -= drawn.mean(axis=1, keepdims=True)  # forces of a supercell have no sum, nor have their residuals
+        answer = solver.fc3_of(self.phono3py, np.repeat(drawn, 2, axis=0))
+        if answer is None:
+            return None
+        of_noise, n_parameters = answer
+        n_left = residuals.size - 3 * len(residuals) - n_parameters
+        if n_left <= 0:
+            return None
+        noise = float(np.linalg.norm(residuals)) / math.sqrt(n_left)
+        return noise * _relative(of_noise, fc3)
 
     def shared_map(self) -> NDArray[np.int64] | None:
         """``p2s_map`` where the supercells of fc2 and fc3 share it."""
@@ -390,6 +417,11 @@ def _warning(quality: FitQuality, settings: ForceConstantsSettings) -> str:
         reasons.append(
             f"{even:.0%} of the third-order force is unexplained on the {which} "
             f"(limit {settings.warn_residual_even:.0%})"
+        )
+    if (quality.fc3_error or 0.0) > settings.warn_fc3_error:
+        reasons.append(
+            f"what the fit leaves of it makes fc3 uncertain by {quality.fc3_error:.0%} "
+            f"(limit {settings.warn_fc3_error:.0%})"
         )
     if not reasons:
         return ""

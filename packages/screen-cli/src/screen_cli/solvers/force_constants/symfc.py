@@ -126,6 +126,12 @@ class SymfcSolver:
         solved = self._kind(phono3py.supercell, phono3py.symmetry, phono3py.primitive, displacements, orders)
         return None if solved is None else solved.left_out(residuals)
 
+    def fc3_of(self, phono3py: Phono3py, forces: NDArray[np.float64]) -> tuple[NDArray[np.float64], int] | None:
+        """Fit fc3 to other forces on the same supercells (see ``PredictsLeftOut``); None without a kind."""
+        displacements = np.asarray(phono3py.displacements)
+        solved = self._kind(phono3py.supercell, phono3py.symmetry, phono3py.primitive, displacements, (2, 3))
+        return None if solved is None else (solved.solve(forces, only=3)[3], solved.orders[3].n_parameters)
+
     def _fit(
         self,
         supercell: Supercell,
