@@ -349,6 +349,11 @@ def test_league_ranks_over_the_materials_that_all_count():
     assert not rows[1].is_clearly_behind
     assert rows[0].behind == rows[0].behind_low == 0.0
     assert any("1 materials of 'bad'" in sentence for sentence in problems)
+    assert not any("not trusted" in sentence for sentence in problems)
+    doubted = tuple(dataclasses.replace(score, trusted=False) for score in bad.materials)
+    rough = dataclasses.replace(bad, materials=doubted)
+    _, doubts = make_league([rough, equal, good])
+    assert any("of 'bad' are not trusted" in sentence for sentence in doubts)
     page = league_page(rows, [bad, equal, good], problems)
     assert "equal &lt;b&gt;" in page
     assert "<script" not in page

@@ -123,6 +123,13 @@ def make_league(results: Sequence[BenchResult], seed: int = 0) -> tuple[list[Lea
         problems.append("the protocols differ; 'fast' has an error of its own.")
     if len(common) < FEW:
         problems.append(f"only {len(common)} common materials: intervals need at least {FEW} to mean anything.")
+    for result, scores in zip(results, counted, strict=True):
+        doubtful = sum(scores[key].trusted is False for key in common)
+        if doubtful:
+            problems.append(
+                f"the fits of {doubtful} of {len(common)} materials of '{result.label}' are not trusted: its energy "
+                "surface is rough, and the score may be the fit's. Judge it by the protocol 'exact'."
+            )
     values = np.array([[scores[key].srme for key in common] for scores in counted], dtype=np.float64)
     expanding = [key for key in common if all(scores[key].gruneisen_mean is not None for scores in counted)]
     order = np.argsort(values.mean(axis=1), kind="stable")
