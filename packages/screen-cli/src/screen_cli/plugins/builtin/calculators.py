@@ -74,6 +74,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
             before=("torch>=2.4",),
             requirements=("mattersim==1.2.3",),
             weights="a checkpoint" + _OR_DOWNLOADED,
+            tested="forces",
         ),
     )
     yield CalculatorPlugin(
@@ -177,6 +178,7 @@ def screen_calculators() -> Iterator[CalculatorPlugin]:
             before=("torch>=2.4",),
             requirements=("matgl==4.1.2",),
             weights="a model folder" + _OR_DOWNLOADED,
+            tested="forces",
         ),
     )
     yield CalculatorPlugin(
