@@ -94,12 +94,7 @@ def read_cells(arguments: argparse.Namespace) -> list[Atoms]:
     file = arguments.out / "doubtful.extxyz"
     if not file.exists():
         ase.io.write(file, cells(SDNNFF(arguments.student), arguments.seed), format="extxyz")
-    made = []
-    for atoms in ase.io.iread(file, ":"):
-        if atoms.has("initial_magmoms"):
-            atoms.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
-        made.append(atoms)
-    return made
+    return list(ase.io.iread(file, ":"))
 
 
 def label(arguments: argparse.Namespace) -> None:
@@ -113,8 +108,11 @@ def label(arguments: argparse.Namespace) -> None:
     names = {request.key: request.name for request in requests}
     begin = time.monotonic()
     labelled: list[Atoms] = []
-    over = lambda: time.monotonic() > begin + 60 * arguments.minutes  # noqa: E731
-    for outcome in label_through_cache(requests, labeller, cache, stop=over):
+
+    def is_over() -> bool:
+        return time.monotonic() > begin + 60 * arguments.minutes
+
+    for outcome in label_through_cache(requests, labeller, cache, stop=is_over):
         if outcome.atoms is None:
             _log.warning("%s: %s", names[outcome.key], outcome.reason)
             continue

@@ -258,9 +258,9 @@ class _Fit:
             found["force_scale"] = float(np.sqrt(np.mean(forces**2)))
             found["residual"] = _relative(predicted - forces, forces)
             if self.paired and "fc3" in fitted:
-                even = _even_part(forces)
-                found["residual_even"] = _relative(_even_part(predicted) - even, even)
-                error = self._fc3_error(_even_part(forces - predicted), fitted["fc3"])
+                left = _even_part(forces - predicted)
+                found["residual_even"] = _relative(left, _even_part(forces))
+                error = self._fc3_error(left, fitted["fc3"])
                 if error is not None:
                     found["fc3_error"] = error
         if forces_fc2 is not None and len(forces_fc2):
