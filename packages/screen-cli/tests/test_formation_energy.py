@@ -127,6 +127,24 @@ def test_solids_of_molecules_are_doubted() -> None:
     assert doubt_about("Cu") == doubt_about("P") == ""
 
 
+def test_what_the_calculator_tells_of_the_elements_counts_and_is_not_doubted(tmp_path) -> None:
+    calculator = EMT()
+    calculator.element_energies = {"Cu": -1.0, "O": -5.0}
+    records = {"relax": relax(CU3AU, calculator, TIGHT)}
+    told = formation_energy(records, calculator=calculator)
+    gold = lowest(bulk("Au"))
+    expected = records["relax"].energy_ev_per_atom + 0.75 - 0.25 * gold
+    assert told.formation_energy_model_ev_atom == pytest.approx(expected, abs=2e-5)  # gold, not told, is relaxed
+    ase.io.write(tmp_path / "elements.extxyz", [bulk("Cu")])
+    own = formation_energy(records, calculator=calculator, elements=str(tmp_path / "elements.extxyz"))
+    assert own.formation_energy_model_ev_atom == pytest.approx(found(CU3AU), abs=2e-5)  # a user's own come first
+    oxide = bulk("Cu") + Atoms("O", [(1.8, 1.8, 1.8)])
+    as_it_is = RelaxSettings(fmax=1e3, relax_cell=False)
+    for known, doubted in ((calculator, False), (EMT(), True)):
+        energy = formation_energy({"relax": relax(oxide, known, as_it_is)}, calculator=known)
+        assert ("molecules" in energy.formation_energy_warning) is doubted
+
+
 def test_own_structures_come_first_and_change_the_key(tmp_path) -> None:
     path = tmp_path / "elements.extxyz"
     ase.io.write(path, [bulk("Cu", "bcc", a=2.87)])

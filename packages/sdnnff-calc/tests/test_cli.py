@@ -135,6 +135,7 @@ def test_a_card_of_any_shape_is_printed() -> None:
     assert card_lines(card) == [
         "note: x", "empty:", "counts:", "  Na   3", "  all  Cl 1", "e, meV/Å:", "  a  10.0",
     ]  # fmt: skip
+    assert card_lines({"energies": {str(k): k / 8 for k in range(21)}})[0].startswith("energies: 0 0, 1 0.125, 2 0.25,")
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sdnnff_calc import SDNNFF, SDNNFFCommittee, save_model
 from sdnnff_calc.calculators.committee_calculator import SCALE_TOPIC
+from sdnnff_calc.calculators.sdnnff import ELEMENTS_TOPIC
 from sdnnff_calc.errors import ConfigError, EmptyInputError, UnknownElementError
 from sdnnff_calc.models.checkpoint import Model
 from sdnnff_calc.testing import SMALL_CONFIGS, toy_model
@@ -80,6 +81,13 @@ def test_the_scale_stands_in_the_card_of_the_first(salt: Atoms, tmp_path: Path) 
     found = SDNNFFCommittee(paths).predict([salt])[0]
     np.testing.assert_allclose(found["force_error_bar"], 1.5 * found["force_deviation"])
     assert SDNNFFCommittee(paths, scale=3.0).scale == 3.0
+
+
+def test_energies_of_the_elements_stand_in_the_card_of_the_first() -> None:
+    models = models_of("conservative-1")
+    assert SDNNFF(models[0]).element_energies == SDNNFFCommittee(models).element_energies == {}
+    models[0].card[ELEMENTS_TOPIC] = {"Na": -1.3}
+    assert SDNNFF(models[0]).element_energies == SDNNFFCommittee(models).element_energies == {"Na": -1.3}
 
 
 def test_what_members_disagree_on_is_outside_and_said_once(salt: Atoms, caplog: pytest.LogCaptureFixture) -> None:

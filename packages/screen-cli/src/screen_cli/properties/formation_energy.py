@@ -2,8 +2,10 @@ r"""The property ``formation_energy``: the relaxed crystal against the elements 
 
 .. math:: \Delta E = \frac{E}{N} - \sum_X c_X \, \frac{E_X}{N_X}
 
-with the share :math:`c_X` of each element, and :math:`E_X` from the same force field, which relaxes the element too
-(``element_structures.toml``). No zero-point energy, no temperature.
+with the share :math:`c_X` of each element. :math:`E_X` are of the same force field: what the calculator tells
+(``element_energies``, eV/atom by symbol: the bundled weights carry those of their teacher, since a model of crystals
+hardly knows molecules), else what it finds itself when it relaxes the element in ``element_structures.toml``.
+No zero-point energy, no temperature.
 """
 
 from __future__ import annotations
@@ -80,10 +82,10 @@ def formation_energy(
     records : mapping of str to typed record
         ``relax``.
     calculator : ase.calculators.calculator.BaseCalculator
-        The force field of the run, which relaxes the elements too, each once in a process.
+        The force field of the run, which tells the energies of the elements or relaxes them, each once in a process.
     elements : str
-        File of elements in structures of your own, all that ASE reads; they come before the table's. A process reads
-        it once while it stays as it is.
+        File of elements in structures of your own, all that ASE reads; the force field relaxes these, whatever else it
+        tells or the table has. A process reads it once while it stays as it is.
 
     Raises
     ------
@@ -103,7 +105,8 @@ def formation_energy(
     reference = sum(
         n / len(relaxed.numbers) * energy_of_element(symbol, calculator, own) for symbol, n in sorted(counts.items())
     )
-    doubts = [text for text in (doubt_about(symbol) for symbol in sorted(counts) if symbol not in own) if text]
+    relaxed_here = [symbol for symbol in sorted(counts) if symbol not in own and symbol not in _told(calculator)]
+    doubts = [text for text in map(doubt_about, relaxed_here) if text]
     return FormationEnergy(
         formation_energy_model_ev_atom=float(relaxed.energy_ev_per_atom - reference),
         formation_energy_warning="; ".join(doubts),
@@ -169,7 +172,7 @@ def doubt_about(symbol: str) -> str:
 def energy_of_element(
     symbol: str, calculator: BaseCalculator, own: Mapping[str, Sequence[Atoms]] | None = None
 ) -> float:
-    """Relax an element and return its energy, eV per atom; the lowest where several structures are given.
+    """Return the energy of an element, eV per atom: of structures given, as the calculator tells, or of the table's.
 
     Parameters
     ----------
@@ -177,7 +180,7 @@ def energy_of_element(
     calculator : ase.calculators.calculator.BaseCalculator
         What it found is remembered as long as it lives.
     own : mapping of str to list of ase.Atoms, optional
-        Structures that come before the table's.
+        Structures that come before all else; the lowest counts.
 
     Raises
     ------
@@ -185,6 +188,9 @@ def energy_of_element(
         There is no structure, or it does not come to rest.
     """
     given = (own or {}).get(symbol, ())
+    told = _told(calculator)
+    if symbol in told and not given:
+        return told[symbol]
     known = _energies.setdefault(calculator, {})
     name = f"{symbol} {[(len(atoms), atoms.cell.array.tolist(), atoms.positions.tolist()) for atoms in given]}"
     if name not in known:
@@ -199,6 +205,12 @@ def energy_of_element(
     if isinstance(found, str):
         raise StructureError(f"no reference energy of {symbol}: {found}")
     return found
+
+
+def _told(calculator: BaseCalculator) -> Mapping[str, float]:
+    """Give the energies of the elements, eV per atom, that a calculator tells by itself."""
+    told: Mapping[str, float] = getattr(calculator, "element_energies", {})  # of ours, and of whoever wants to
+    return told
 
 
 def _energy_at_rest(atoms: Atoms, calculator: BaseCalculator, settings: RelaxSettings) -> float:

@@ -42,6 +42,8 @@ __all__ = ["SDNNFF"]
 _log = logging.getLogger(__name__)
 
 _ENERGIES = ("energy", "free_energy")
+ELEMENTS_TOPIC = "element_energies_ev_per_atom"
+"""Of a model's card: energies of the elements in their own structures by whatever labelled its crystals."""
 
 
 def _own(model: Model, dtype: str | None) -> Model:
@@ -150,6 +152,16 @@ class SDNNFF(Calculator):
         from sdnnff_calc.calculators.committee_calculator import SDNNFFCommittee
 
         return SDNNFFCommittee(models, device, scale=scale)
+
+    @property
+    def element_energies(self) -> dict[str, float]:
+        """Energies of the elements in their own structures, eV/atom, by what labelled the model's crystals.
+
+        Empty where the model's card has none. Against these a formation energy has the model's error of the crystal
+        alone; the elements themselves, molecules above all, may be outside what a model of crystals knows.
+        """
+        found = self.model.card.get(ELEMENTS_TOPIC, {})
+        return {str(symbol): float(energy) for symbol, energy in found.items()} if isinstance(found, dict) else {}
 
     @property
     def verlet_list(self) -> VerletList:

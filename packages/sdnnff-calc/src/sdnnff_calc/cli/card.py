@@ -7,10 +7,11 @@ from collections.abc import Mapping
 __all__ = ["card_lines"]
 
 _FORCE_UNIT = "_ev_per_angstrom"
+_MOST_ROWS = 20
 
 
 def card_lines(card: Mapping[str, object]) -> list[str]:
-    """Say a card, one line per topic and one per row of a table.
+    """Say a card, one line per topic and one per row of a table; more than twenty rows of one number share a line.
 
     Parameters
     ----------
@@ -29,6 +30,9 @@ def card_lines(card: Mapping[str, object]) -> list[str]:
         title = f"{topic.removesuffix(_FORCE_UNIT)}, meV/Å:" if are_forces else f"{topic}:"
         if not isinstance(value, Mapping):
             lines.append(f"{title} {_show(value, are_forces)}")
+            continue
+        if len(value) > _MOST_ROWS and not any(isinstance(row, Mapping) for row in value.values()):
+            lines.append(f"{title} {', '.join(f'{row} {_show(number, are_forces)}' for row, number in value.items())}")
             continue
         lines.append(title)
         width = max((len(str(row)) for row in value), default=0)
