@@ -78,24 +78,31 @@ def test_a_compound_that_was_learned_from_is_told(
     assert "1 of a composition that the 63-element weights may have learned from" in capsys.readouterr().out
 
 
-def test_the_pool_is_written_and_counted(pool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pool.main(["make", "--out", str(tmp_path), "--size", "16", "--surplus", "1"]) == 0
-    assert "| elpasolite | 39171 | 9 | 9 |" in capsys.readouterr().out
-    table = tmp_path / "run.csv"
-    table.write_text(
-        "prototype,formation_energy_model_ev_atom,stable\nrocksalt,-1.0,True\nrocksalt,0.2,\nlaves,,\nlaves,-0.1,False\n"
-    )
-    assert pool.main(["bound", str(table), "--size", "16"]) == 0
-    out = capsys.readouterr().out
-    assert "| rocksalt | 518 | 1 | 2 | 1 | 1 |" in out
-    assert "| laves | 282 | 1 | 1 | 1 | 0 |" in out
-    shares = pool.bound_shares(table, 0.0)
-    assert shares == {"rocksalt": 0.5, "laves": pytest.approx(2 / 3)}
-    line = ["make", "--out", str(tmp_path), "--size", "16", "--surplus", "1", "--bound", str(table)]
-    assert pool.main(line) == 0
-    out = capsys.readouterr().out
-    assert "| rocksalt | 518 | 1 | 2 |" in out
-    assert "| elpasolite | 39171 | 9 | 9 |" in out
+def test_candidates_are_written_and_counted(pool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pool.main(["make", "--out", str(tmp_path), "--size", "16", "--surplus", "2"]) == 0
+    assert "| elpasolite | 39171 | 9 | 18 |" in capsys.readouterr().out
+
+
+def test_the_pool_is_what_is_bound_and_nearest_to_the_hull(
+    pool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool.main(["make", "--out", str(tmp_path / "candidates"), "--size", "16", "--surplus", "3"])
+    names = [pool.name_of(name, elements) for name, elements, _ in pool.read_pool(tmp_path / "candidates")]
+    lines = ["provider_id,prototype,formation_energy_model_ev_atom,e_above_hull_ev_atom", "another,rocksalt,-1,0"]
+    spinels = [name for name in names if name.startswith("spinel")]
+    numbers = [(0.1, 0.3), (-0.2, 0.2), (-0.1, 0.05)]  # the first is not bound; of the others the last is nearer
+    lines += [f"{name},spinel,{bound},{above}" for name, (bound, above) in zip(spinels, numbers, strict=True)]
+    lines += [f"{name},elpasolite,-0.5,{k / 1000}" for k, name in enumerate(names) if name.startswith("elpasolite")]
+    (tmp_path / "hull.csv").write_text("\n".join(lines))
+    capsys.readouterr()
+    given = ["--candidates", str(tmp_path / "candidates"), "--out", str(tmp_path / "data"), "--size", "16"]
+    assert pool.main(["choose", str(tmp_path / "hull.csv"), *given]) == 0
+    assert "| spinel | 1298 | 1 | 3 | 2 | 1 | 50 |" in capsys.readouterr().out
+    found = [pool.name_of(name, elements) for name, elements, _ in pool.read_pool(tmp_path / "data")]
+    assert [name for name in found if name.startswith("spinel")] == [spinels[2]]
+    assert [name for name in found if name.startswith("elpasolite")] == [
+        name for name in names if name.startswith("elpasolite")
+    ][:9]
 
 
 def test_a_kill_leaves_the_pool_as_it_was(pool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

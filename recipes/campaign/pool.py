@@ -1,8 +1,8 @@
 """The pool of a campaign: crystals in the proportions of the paper's Table 1, none of them learned from.
 
-    python pool.py make  --out data                  # data/pool.extxyz and data/pool.csv, counts per prototype
-    python pool.py check --out data                  # what of it may have been learned from, counted
-    python pool.py bound campaign.csv                # how many of each prototype a run found bound, against the goal
+    python pool.py make   --out candidates           # candidates/pool.extxyz and pool.csv, counts per prototype
+    python pool.py choose hull.csv --out data        # data/pool.csv: of those bound, the nearest to the hull
+    python pool.py check  --out data                 # what of it may have been learned from, counted
 
 A compound is held out by its composition (:func:`crystals.is_held_out` of ``recipes/sixty_three``), in all its
 arrangements. The bundled weights began from earlier ones that held crystals out by prototype and elements; a crystal of
@@ -93,28 +93,62 @@ def chosen(wanted: dict[str, int], seed: int) -> list[tuple[str, tuple[str, ...]
 
 
 def make(arguments: argparse.Namespace) -> None:
-    """Write the pool, and print how many of each prototype there are."""
+    """Write the candidates, and print how many of each prototype there are."""
     goal = goals(arguments.size)
-    shares = bound_shares(arguments.bound, arguments.limit) if arguments.bound else {}
-    factors = {name: 1 / shares[name] if name in shares else arguments.surplus for name in goal}
-    wanted = {name: math.ceil(factors[name] * n) for name, n in goal.items()}
-    rows = chosen(wanted, arguments.seed)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = chosen({name: math.ceil(arguments.surplus * n) for name, n in goal.items()}, arguments.seed)
+    write_pool(arguments.out, rows)
+    print_counts({"goal": goal, "candidates": Counter(name for name, _ in rows)})
+
+
+def write_pool(folder: Path, rows: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    """Write prototypes and elements as a table, and the crystals for whoever reads files instead; both or neither."""
+    folder.mkdir(parents=True, exist_ok=True)
     cells: list[Atoms] = []
     with (
-        whole_file(arguments.out / "pool.csv") as table,
-        whole_file(arguments.out / "pool.extxyz") as crystals,  # for whoever reads files instead of the table
+        whole_file(folder / "pool.csv") as table,
+        whole_file(folder / "pool.extxyz") as crystals,
         table.open("w", newline="", encoding="utf-8") as stream,
     ):
         writer = csv.writer(stream)
         writer.writerow(["name", "prototype", "elements", "composition"])
         for name, elements in rows:
             atoms = decorated_structure(name, elements).atoms
-            atoms.info = {"name": f"{name}-{''.join(elements)}"}
+            atoms.info = {"name": name_of(name, elements)}
             cells.append(atoms)
             writer.writerow([atoms.info["name"], name, " ".join(elements), composition_of(name, elements)])
         ase.io.write(crystals, cells, format="extxyz")
-    print_counts({"goal": goal, "pool": Counter(name for name, _ in rows)})
+
+
+def name_of(name: str, elements: Sequence[str]) -> str:
+    """Name a crystal as runs do (``provider_id``)."""
+    return f"{name}-{''.join(elements)}"
+
+
+def choose(arguments: argparse.Namespace) -> None:
+    """Take of each prototype the bound crystals nearest to the hull, as many as its share; print how far they go."""
+    candidates = {name_of(name, elements): (name, elements) for name, elements, _ in read_pool(arguments.candidates)}
+    with arguments.hull.open(encoding="utf-8") as stream:
+        told = [row for row in csv.DictReader(stream) if row["provider_id"] in candidates]
+    bound = [row for row in told if float(row["formation_energy_model_ev_atom"]) <= 0.0]
+    bound.sort(key=lambda row: (float(row["e_above_hull_ev_atom"]), float(row["formation_energy_model_ev_atom"])))
+    goal = goals(arguments.size)
+    taken: dict[str, list[dict[str, str]]] = {
+        name: [row for row in bound if row["prototype"] == name][:n] for name, n in goal.items()
+    }
+    kept = {row["provider_id"] for rows in taken.values() for row in rows}
+    write_pool(arguments.out, [row for name, row in candidates.items() if name in kept])
+    print_counts(
+        {
+            "goal": goal,
+            "with energy": Counter(row["prototype"] for row in told),
+            "bound": Counter(row["prototype"] for row in bound),
+            "pool": {name: len(rows) for name, rows in taken.items()},
+            "at most above the hull (meV/atom)": {
+                name: round(1e3 * float(rows[-1]["e_above_hull_ev_atom"])) if rows else 0
+                for name, rows in taken.items()
+            },
+        }
+    )
 
 
 def print_counts(columns: dict[str, dict[str, int]]) -> None:
@@ -123,7 +157,10 @@ def print_counts(columns: dict[str, dict[str, int]]) -> None:
     rows = {name: entry["pool"] for name, entry in prototypes().items() if "pool" in entry}
     for name, pool in rows.items():
         print(f"| {name} | {pool} | {' | '.join(str(column.get(name, 0)) for column in columns.values())} |")
-    totals = [sum(column.get(name, 0) for name in rows) for column in columns.values()]
+    totals = [
+        max(column.values(), default=0) if title.startswith("at most") else sum(column.get(name, 0) for name in rows)
+        for title, column in columns.items()
+    ]
     print(f"| all | {sum(rows.values())} | {' | '.join(map(str, totals))} |")
 
 
@@ -152,48 +189,22 @@ def check(arguments: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
-def with_energy(table: Path) -> list[dict[str, str]]:
-    """Read the rows of an exported run that have a formation energy."""
-    with table.open(encoding="utf-8") as stream:
-        return [row for row in csv.DictReader(stream) if row["formation_energy_model_ev_atom"]]
-
-
-def bound_shares(table: Path, limit: float) -> dict[str, float]:
-    """Estimate the share of each prototype that is bound, from a run of some of them: (bound + 1)/(all + 2)."""
-    rows = with_energy(table)
-    total = Counter(row["prototype"] for row in rows)
-    below = Counter(row["prototype"] for row in rows if float(row["formation_energy_model_ev_atom"]) <= limit)
-    return {name: (below[name] + 1) / (n + 2) for name, n in total.items()}
-
-
-def bound(arguments: argparse.Namespace) -> None:
-    """Print how many of each prototype of an exported run are bound and stable, beside what was wanted."""
-    rows = with_energy(arguments.table)
-    below = [row for row in rows if float(row["formation_energy_model_ev_atom"]) <= arguments.limit]
-    stable = [row for row in below if row.get("stable") in ("1", "True", "true")]
-    columns = {"with energy": rows, "bound": below, "stable": stable}
-    counts = {name: Counter(row["prototype"] for row in found) for name, found in columns.items()}
-    print_counts({"goal": goals(arguments.size), **counts})
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    for function in (make, check, bound):
+    for function in (make, choose, check):
         step = steps.add_parser(function.__name__, help=str(function.__doc__).partition("\n")[0])
         step.set_defaults(function=function)
-        if function is not bound:
-            step.add_argument("--out", type=Path, default=Path("data"))
-        step.add_argument("--size", type=int, default=GOAL, help="crystals wanted in the end")
-        if function is make:
-            step.add_argument("--surplus", type=float, default=3.0, help="candidates for each that is wanted")
-            step.add_argument("--bound", type=Path, help="exported run: as many as its bound shares let expect to need")
-            step.add_argument("--seed", type=int, default=23)
-        if function is bound:
-            step.add_argument("table", type=Path, help="screen-cli export RUN TABLE.csv")
+        step.add_argument("--out", type=Path, default=Path("candidates" if function is make else "data"))
         if function is not check:
-            step.add_argument("--limit", type=float, default=0.0, help="eV per atom")
+            step.add_argument("--size", type=int, default=GOAL, help="crystals wanted in the end")
+        if function is make:
+            step.add_argument("--surplus", type=float, default=4.0, help="candidates for each that is wanted")
+            step.add_argument("--seed", type=int, default=23)
+        if function is choose:
+            step.add_argument("hull", type=Path, help="screen-cli hull RUN -c provider_id --csv HULL.csv")
+            step.add_argument("--candidates", type=Path, default=Path("candidates"), help="folder that make wrote")
     arguments = parser.parse_args(argv)
     arguments.function(arguments)
     return 0

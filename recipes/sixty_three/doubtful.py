@@ -100,7 +100,9 @@ def read_cells(arguments: argparse.Namespace) -> list[Atoms]:
 def label(arguments: argparse.Namespace) -> None:
     """Ask GPAW, until time is up."""
     teacher = TeacherSettings("gpaw:GPAW", SETTINGS, python=str(arguments.python))
-    labeller = WorkerLabeller(teacher, {"calculator": "gpaw", **SETTINGS}, n_workers=arguments.workers)
+    labeller = WorkerLabeller(
+        teacher, {"calculator": "gpaw", **SETTINGS}, n_workers=arguments.workers, timeout_s=60 * arguments.longest
+    )
     cache = LabelCache(arguments.out / "dft-labels", labeller.settings)
     requests = [
         LabelRequest(structure_key(atoms), atoms, atoms.info["structure_id"]) for atoms in read_cells(arguments)
@@ -183,6 +185,7 @@ def main(argv: list[str] | None = None) -> None:
             step.add_argument("--python", required=True, help="of the environment that has GPAW")
             step.add_argument("--student", default="default", help="model that says where the crystals rest")
             step.add_argument("--minutes", type=float, default=60.0)
+            step.add_argument("--longest", type=float, default=10.0, help="minutes for one label, then it is left out")
             step.add_argument("--workers", type=int, default=1, help="labels computed at a time")
             step.add_argument("--seed", type=int, default=63)
         else:
