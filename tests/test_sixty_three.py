@@ -54,7 +54,8 @@ def test_a_kill_leaves_pool_energies_and_training_data_whole_or_as_they_were(
             return [{"energy": -2.0} for _ in cells]
 
     monkeypatch.setattr(sixty_three, "NequixTeacher", Teacher)
-    monkeypatch.setattr(sixty_three, "MOLECULES", {})
+    monkeypatch.setattr(sixty_three, "NequixCalculator", Teacher)
+    monkeypatch.setattr(sixty_three, "energy_of_element", lambda *_: -2.0)
     folder = argparse.Namespace(out=tmp_path, seed=63, size=5, formulas=None, teacher=None, without=[])
     files = {
         "pool.jsonl": sixty_three.pool,
@@ -91,6 +92,20 @@ def test_crystals_that_weights_are_judged_by_are_left_out_of_what_they_learn_fro
     assert sixty_three.without_crystals(text, set()) == text
     (tmp_path / "kept.extxyz").write_text(sixty_three.without_crystals(text, {"fcc-Al"}))
     assert [atoms.symbols[0] for atoms in ase.io.iread(tmp_path / "kept.extxyz", ":")] == ["Cu", "Ni"]
+
+
+def test_an_element_far_below_its_own_structure_is_a_hole_of_the_teacher_and_not_learned_from(crystals: Any) -> None:
+    import sixty_three
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    labels = {}
+    for key, energy in (("own", -0.86), ("hole", -1.18)):
+        atoms = bulk("Cs", "fcc", a=8.5)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((1, 3)), stress=np.zeros(6))
+        labels[key] = atoms
+    records = [{"id": "fcc-Cs", "labels": [{"kind": "none 0.03", "key": key}]} for key in labels]
+    kept = sixty_three.cells_of_chunk(records, labels, {"Cs": -0.86})
+    assert [atoms.get_potential_energy() for atoms in kept] == [-0.86]
 
 
 def test_all_arrangements_of_a_compound_are_on_one_side(crystals: Any) -> None:

@@ -127,7 +127,7 @@ class NequixCalculator(Calculator):
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str | Path = "") -> None:
         super().__init__()
         self.teacher = NequixTeacher(path or os.environ["SIXTY_THREE_TEACHER"])
         self.parameters = dict(self.teacher.settings)

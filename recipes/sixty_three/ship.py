@@ -1,11 +1,11 @@
 """Give trained weights their card and put them where the package looks: the model and the four others of its committee.
 
     python ship.py round-7/model.pt --members members/[1-4]/model.pt --errors errors.json --reliability reliability.json
-        --data "labels of 51,000 crystals ..." --out weights
+        --elements data/element-energies.json --data "labels of 51,000 crystals ..." --out weights
 
 ``errors.json`` is what ``errors.py data/test.extxyz`` wrote, ``reliability.json`` what ``reliability.py`` wrote.
-Energies of the elements in their own structures, against which screen-cli takes formation energies, are by the teacher,
-which relaxes them here; ``SIXTY_THREE_TEACHER`` names its weights.
+``--elements`` is what ``sixty_three.py collect`` wrote: the elements in their own structures by the teacher, against
+which screen-cli takes formation energies.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nequix_teacher import NequixCalculator
-
-from screen_cli.properties.formation_energy import energy_of_element, tabulated_elements
 from sdnnff_calc import load_model, save_model
 
 LICENCE = "BSD-3-Clause"
@@ -48,14 +45,14 @@ def main() -> None:
     parser.add_argument("--members", type=Path, nargs="*", default=[])
     parser.add_argument("--errors", type=Path, required=True)
     parser.add_argument("--reliability", type=Path, required=True)
+    parser.add_argument("--elements", type=Path, required=True)
     parser.add_argument("--data", required=True, help="what was learned from, in words")
     parser.add_argument("--limits", help="what it is not for; default: what the bundled weights say")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     told = json.loads(arguments.errors.read_text())
     of_model = next(entry for name, entry in told.items() if name.startswith("test |") and str(arguments.model) in name)
-    teacher = NequixCalculator()
-    elements = {symbol: round(energy_of_element(symbol, teacher), 4) for symbol in tabulated_elements()}
+    elements = {symbol: round(energy, 4) for symbol, energy in json.loads(arguments.elements.read_text()).items()}
     shared = {
         "data": arguments.data,
         "licence": LICENCE,

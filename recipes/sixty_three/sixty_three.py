@@ -54,7 +54,7 @@ from crystals import (
     unique,
     was_unseen,
 )
-from nequix_teacher import NequixTeacher
+from nequix_teacher import NequixCalculator, NequixTeacher
 
 from al_committee.file_access.atomic_write import write_atomically
 from al_committee.labels.cache import LabelCache
@@ -62,14 +62,15 @@ from al_committee.labels.calculator_labeller import CalculatorLabeller
 from al_committee.labels.identity import structure_key
 from al_committee.labels.obtain import label_through_cache
 from al_committee.labels.outcome import LabelOutcome, LabelRequest, attach_label
+from screen_cli.properties.formation_energy import energy_of_element, tabulated_elements
 from sdnnff_calc import SDNNFF
 
 _log = logging.getLogger("recipe")
 
 CHUNK = 96
 """Crystals labelled together; a kill loses what one chunk has learned of its volumes, never a label."""
-MOLECULES = {"H": 0.75, "N": 1.11, "O": 1.23, "F": 1.42, "Cl": 2.0, "Br": 2.31, "I": 2.69}
-"""Bond lengths, Å, of elements whose energy is that of a molecule."""
+HOLE = 0.1
+"""eV/atom below an element's own structure; no lattice of it can be there, except in a hole of the teacher."""
 UNBOUND, UNBOUND_ELEMENT = 0.5, 1.5
 """eV/atom above the elements; what lies higher is not learned from. The second: lattices of the elements themselves."""
 STUDENT_MARGIN = 0.1
@@ -300,23 +301,11 @@ def small_crystals_learned_from(folder: Path) -> list[Crystal]:
 
 
 def element_energies(arguments: argparse.Namespace) -> dict[str, float]:
-    """Give the energy per atom of each element: the lowest label of its lattices, or the molecule."""
+    """Give the energy per atom of each element in its own structure, which the teacher relaxes."""
     file = arguments.out / "element-energies.json"
     if not file.exists():
-        teacher = NequixTeacher(arguments.teacher)
-        cache = LabelCache(arguments.out / "labels", teacher.settings)
-        energies: dict[str, float] = {}
-        for chunk in sorted((arguments.out / "chunks").glob("elements-*.json")):
-            for record in json.loads(chunk.read_text())["crystals"]:
-                symbol = record["id"].split("-")[1]
-                for found in record["labels"]:
-                    atoms = cache.get(found["key"])
-                    if atoms is not None:
-                        energy = atoms.get_potential_energy() / len(atoms)
-                        energies[symbol] = min(energies.get(symbol, np.inf), energy)
-        for symbol, length in MOLECULES.items():
-            molecule = Atoms([symbol] * 2, positions=[[0, 0, 0], [0, 0, length]], cell=[13, 13, 13], pbc=True)
-            energies[symbol] = min(energies[symbol], teacher.predict([molecule])[0]["energy"] / 2)
+        teacher = NequixCalculator(arguments.teacher)
+        energies = {symbol: energy_of_element(symbol, teacher) for symbol in tabulated_elements()}
         text = json.dumps(energies, indent=1)
         write_atomically(file, lambda stream: stream.write(text.encode()))
     result: dict[str, float] = json.loads(file.read_text())
@@ -365,7 +354,8 @@ def cells_of_chunk(records: list[dict[str, Any]], cache: LabelCache, energies: d
             (a.get_potential_energy() - sum(energies[s] for s in a.get_chemical_symbols())) / len(a)
             for _, a in labelled
         )
-        if lowest > (UNBOUND_ELEMENT if record["id"].split("-")[0] in {*LATTICES, "own"} else UNBOUND):
+        is_element = record["id"].split("-")[0] in {*LATTICES, "own"}
+        if lowest > (UNBOUND_ELEMENT if is_element else UNBOUND) or (is_element and lowest < -HOLE):
             continue
         for kind, atoms in labelled:
             pressure = abs(float(np.mean(atoms.get_stress()[:3])))
