@@ -86,8 +86,8 @@ def test_candidates_are_written_and_counted(pool: Any, tmp_path: Path, capsys: p
 def test_the_pool_is_what_is_bound_and_nearest_to_the_hull(
     pool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pool.main(["make", "--out", str(tmp_path / "candidates"), "--size", "16", "--surplus", "3"])
-    names = [pool.name_of(name, elements) for name, elements, _ in pool.read_pool(tmp_path / "candidates")]
+    pool.main(["make", "--out", str(tmp_path / "drawn"), "--size", "16", "--surplus", "3"])
+    names = [pool.name_of(name, elements) for name, elements, _ in pool.read_pool(tmp_path / "drawn")]
     lines = ["provider_id,prototype,formation_energy_model_ev_atom,e_above_hull_ev_atom", "another,rocksalt,-1,0"]
     spinels = [name for name in names if name.startswith("spinel")]
     numbers = [(0.1, 0.3), (-0.2, 0.2), (-0.1, 0.05)]  # the first is not bound; of the others the last is nearer
@@ -95,7 +95,7 @@ def test_the_pool_is_what_is_bound_and_nearest_to_the_hull(
     lines += [f"{name},elpasolite,-0.5,{k / 1000}" for k, name in enumerate(names) if name.startswith("elpasolite")]
     (tmp_path / "hull.csv").write_text("\n".join(lines))
     capsys.readouterr()
-    given = ["--candidates", str(tmp_path / "candidates"), "--out", str(tmp_path / "data"), "--size", "16"]
+    given = ["--drawn", str(tmp_path / "drawn"), "--out", str(tmp_path / "data"), "--size", "16"]
     assert pool.main(["choose", str(tmp_path / "hull.csv"), *given]) == 0
     assert "| spinel | 1298 | 1 | 3 | 2 | 1 | 50 |" in capsys.readouterr().out
     found = [pool.name_of(name, elements) for name, elements, _ in pool.read_pool(tmp_path / "data")]

@@ -1,8 +1,8 @@
 """The pool of a campaign: crystals in the proportions of the paper's Table 1, none of them learned from.
 
-    python pool.py make   --out candidates           # candidates/pool.extxyz and pool.csv, counts per prototype
-    python pool.py choose hull.csv --out data        # data/pool.csv: of those bound, the nearest to the hull
-    python pool.py check  --out data                 # what of it may have been learned from, counted
+    python pool.py make                              # drawn/pool.csv and pool.extxyz: candidates, counted
+    python pool.py choose hull.csv                   # data/pool.csv: of those bound, the nearest to the hull
+    python pool.py check                             # what of these may have been learned from, counted
 
 A compound is held out by its composition (:func:`crystals.is_held_out` of ``recipes/sixty_three``), in all its
 arrangements. The bundled weights began from earlier ones that held crystals out by prototype and elements; a crystal of
@@ -126,7 +126,7 @@ def name_of(name: str, elements: Sequence[str]) -> str:
 
 def choose(arguments: argparse.Namespace) -> None:
     """Take of each prototype the bound crystals nearest to the hull, as many as its share; print how far they go."""
-    candidates = {name_of(name, elements): (name, elements) for name, elements, _ in read_pool(arguments.candidates)}
+    candidates = {name_of(name, elements): (name, elements) for name, elements, _ in read_pool(arguments.drawn)}
     with arguments.hull.open(encoding="utf-8") as stream:
         told = [row for row in csv.DictReader(stream) if row["provider_id"] in candidates]
     bound = [row for row in told if float(row["formation_energy_model_ev_atom"]) <= 0.0]
@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     for function in (make, choose, check):
         step = steps.add_parser(function.__name__, help=str(function.__doc__).partition("\n")[0])
         step.set_defaults(function=function)
-        step.add_argument("--out", type=Path, default=Path("candidates" if function is make else "data"))
+        step.add_argument("--out", type=Path, default=Path("drawn" if function is make else "data"))
         if function is not check:
             step.add_argument("--size", type=int, default=GOAL, help="crystals wanted in the end")
         if function is make:
@@ -204,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
             step.add_argument("--seed", type=int, default=23)
         if function is choose:
             step.add_argument("hull", type=Path, help="screen-cli hull RUN -c provider_id --csv HULL.csv")
-            step.add_argument("--candidates", type=Path, default=Path("candidates"), help="folder that make wrote")
+            step.add_argument("--drawn", type=Path, default=Path("drawn"), help="folder that make wrote")
     arguments = parser.parse_args(argv)
     arguments.function(arguments)
     return 0
