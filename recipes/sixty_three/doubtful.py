@@ -23,7 +23,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
-from crystals import crystal_of, relax_by_student, rng_of, supercell
+from crystals import batches, crystal_of, relax_by_student, rng_of, supercell
 from nequix_teacher import NequixTeacher
 
 from al_committee.labels.cache import LabelCache
@@ -104,9 +104,10 @@ def label(arguments: argparse.Namespace) -> None:
         teacher, {"calculator": "gpaw", **SETTINGS}, n_workers=arguments.workers, timeout_s=60 * arguments.longest
     )
     cache = LabelCache(arguments.out / "dft-labels", labeller.settings)
-    requests = [
-        LabelRequest(structure_key(atoms), atoms, atoms.info["structure_id"]) for atoms in read_cells(arguments)
-    ]
+    quickest_first: list[Atoms] = []
+    for draw in batches(read_cells(arguments), len(compounds())):
+        quickest_first += sorted(draw, key=lambda atoms: atoms.get_initial_magnetic_moments().any())
+    requests = [LabelRequest(structure_key(atoms), atoms, atoms.info["structure_id"]) for atoms in quickest_first]
     names = {request.key: request.name for request in requests}
     begin = time.monotonic()
     labelled: list[Atoms] = []
