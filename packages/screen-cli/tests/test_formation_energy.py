@@ -138,6 +138,9 @@ def test_what_the_calculator_tells_of_the_elements_counts_and_is_not_doubted(tmp
     ase.io.write(tmp_path / "elements.extxyz", [bulk("Cu")])
     own = formation_energy(records, calculator=calculator, elements=str(tmp_path / "elements.extxyz"))
     assert own.formation_energy_model_ev_atom == pytest.approx(found(CU3AU), abs=2e-5)  # a user's own come first
+    calculator.element_energies["Au"] = float("nan")
+    with pytest.raises(StructureError, match="no reference energy of Au: the calculator tells nan"):
+        formation_energy(records, calculator=calculator)
     oxide = bulk("Cu") + Atoms("O", [(1.8, 1.8, 1.8)])
     as_it_is = RelaxSettings(fmax=1e3, relax_cell=False)
     for known, doubted in ((calculator, False), (EMT(), True)):

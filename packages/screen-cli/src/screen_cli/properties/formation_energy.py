@@ -190,6 +190,8 @@ def energy_of_element(
     given = (own or {}).get(symbol, ())
     told = _told(calculator)
     if symbol in told and not given:
+        if not np.isfinite(told[symbol]):
+            raise StructureError(f"no reference energy of {symbol}: the calculator tells {told[symbol]}.")
         return told[symbol]
     known = _energies.setdefault(calculator, {})
     name = f"{symbol} {[(len(atoms), atoms.cell.array.tolist(), atoms.positions.tolist()) for atoms in given]}"
