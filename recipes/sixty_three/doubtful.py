@@ -106,7 +106,7 @@ def label(arguments: argparse.Namespace) -> None:
     cache = LabelCache(arguments.out / "dft-labels", labeller.settings)
     quickest_first: list[Atoms] = []
     for draw in batches(read_cells(arguments), len(compounds())):
-        quickest_first += sorted(draw, key=lambda atoms: atoms.get_initial_magnetic_moments().any())
+        quickest_first += sorted(draw, key=lambda atoms: atoms.get_initial_magnetic_moments().max())
     requests = [LabelRequest(structure_key(atoms), atoms, atoms.info["structure_id"]) for atoms in quickest_first]
     names = {request.key: request.name for request in requests}
     begin = time.monotonic()
