@@ -24,6 +24,7 @@ def screen_properties() -> Iterator[PropertyPlugin]:
     )
     yield PropertyPlugin(
         name="formation_energy",
+        version="2",
         summary="The relaxed crystal against the elements in their own structures, by the same force field",
         needs=("relax",),
         columns=(
