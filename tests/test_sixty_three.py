@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +27,7 @@ def crystals() -> Any:
         yield crystals
     finally:
         sys.path.remove(str(RECIPE))
-        for name in ("crystals", "doubtful", "sixty_three"):
+        for name in ("crystals", "doubtful", "ship", "sixty_three"):
             sys.modules.pop(name, None)
 
 
@@ -106,6 +107,31 @@ def test_an_element_far_below_its_own_structure_is_a_hole_of_the_teacher_and_not
     records = [{"id": "fcc-Cs", "labels": [{"kind": "none 0.03", "key": key}]} for key in labels]
     kept = sixty_three.cells_of_chunk(records, labels, {"Cs": -0.86})
     assert [atoms.get_potential_energy() for atoms in kept] == [-0.86]
+
+
+def test_a_card_is_given_by_what_was_measured(crystals: Any, tmp_path: Path) -> None:
+    import ship
+
+    from sdnnff_calc import SDNNFF, load_model, save_model
+
+    model = load_model()
+    errors = {"crystals": 3, "rmse_and_interval": [28.0, 25.0, 31.0], "median_crystal": 13.0, "scale": 110.0}
+    told = {"none 0.03": errors, "energy_mae_mev_per_atom": 47.0, "by_prototype": {"rocksalt": {"rmse": 1.0}}}
+    (tmp_path / "errors.json").write_text(json.dumps({f"test | {tmp_path / 'new.pt'}": told}))
+    (tmp_path / "reliability.json").write_text('{"scale": 3.14159}')
+    (tmp_path / "elements.json").write_text('{"Na": -1.30263}')
+    model.card.clear()
+    save_model(model, tmp_path / "new.pt")
+    names = {"errors": "errors", "reliability": "reliability", "elements": "elements"}
+    given = [word for key, name in names.items() for word in (f"--{key}", str(tmp_path / f"{name}.json"))]
+    new = str(tmp_path / "new.pt")
+    ship.main([new, "--members", new, *given, "--data", "three crystals", "--out", str(tmp_path)])
+    card = load_model(tmp_path / "default.pt").card
+    assert card["unseen_force_errors_ev_per_angstrom"] == {
+        "none 0.03": {"rmse": 0.028, "median_crystal": 0.013, "scale": 0.11}
+    }
+    assert card["committee_error_scale"] == 3.142
+    assert SDNNFF(tmp_path / "default-member-2.pt").element_energies == {"Na": -1.3026}
 
 
 def test_all_arrangements_of_a_compound_are_on_one_side(crystals: Any) -> None:

@@ -30,7 +30,7 @@ def unseen_errors(errors: dict[str, Any]) -> dict[str, object]:
             kind: {
                 "rmse": round(errors[kind]["rmse_and_interval"][0] / 1e3, 5),
                 "median_crystal": round(errors[kind]["median_crystal"] / 1e3, 5),
-                "scale": errors[kind]["scale"] / 1e3,
+                "scale": round(errors[kind]["scale"] / 1e3, 4),
             }
             for kind in kinds
         },
@@ -38,7 +38,7 @@ def unseen_errors(errors: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Write default.pt and default-member-2.pt to -5.pt."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="what was learned from, in words")
     parser.add_argument("--limits", help="what it is not for; default: what the bundled weights say")
     parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     told = json.loads(arguments.errors.read_text())
     of_model = next(entry for name, entry in told.items() if name.startswith("test |") and str(arguments.model) in name)
     elements = {symbol: round(energy, 4) for symbol, energy in json.loads(arguments.elements.read_text()).items()}
