@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sdnnff_calc import load_model, save_model
+from sdnnff_calc.calculators.committee_calculator import SCALE_TOPIC
+from sdnnff_calc.calculators.sdnnff import ELEMENTS_TOPIC
 
 LICENCE = "BSD-3-Clause"
 UNSEEN = "unseen_force_errors_ev_per_angstrom"
@@ -57,11 +59,11 @@ def main(argv: list[str] | None = None) -> None:
         "data": arguments.data,
         "licence": LICENCE,
         "limits": arguments.limits or load_model().card["limits"],
-        "element_energies_ev_per_atom": elements,
+        ELEMENTS_TOPIC: elements,
     }
     model = load_model(arguments.model)
     model.card.update(shared, **unseen_errors(of_model))
-    model.card["committee_error_scale"] = round(json.loads(arguments.reliability.read_text())["scale"], 3)
+    model.card[SCALE_TOPIC] = round(json.loads(arguments.reliability.read_text())["scale"], 3)
     save_model(model, arguments.out / "default.pt")
     for k, file in enumerate(arguments.members, 2):
         member = load_model(file)
